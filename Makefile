@@ -1,0 +1,38 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+# Never torchvision next to CPU torch: it breaks the import of transformers.
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint bench docs clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --progress-bar on $(TORCH)
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/ready
+	$(BIN)/crosscue demo
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/text_encoding.py
+	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/training_step.py
+
+docs: .venv/ready
+	$(BIN)/python scripts/render_reference.py
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,209 @@
+"""The one contract between a method and a pre-trained dual encoder: where prompts go in and which features come out.
+
+Letters used in shape comments everywhere: B items, N text positions, P patches, n prompts, W tower width,
+D embedding width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Learned vectors to insert in a tower: `layers[i]` enters at the input of layer i.
+
+    At the smallest layer index the n vectors are *inserted*; at every other index of the mapping the outputs of the
+    n prompt positions are *replaced*; where the mapping has no entry they are propagated. A tensor is (n, W), shared by
+    the batch, or (B, n, W), one set per sample; n is the same at every layer.
+
+    Layer 0 of a text tower is its word embedding: prompts stand after the start token and receive positions like words
+    do. Layer 0 of an image tower is the input of its first norm: prompts follow the patches and have no position.
+    Prompts that are first inserted at a later layer have no position in either tower.
+    """
+
+    layers: Mapping[int, Tensor]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], start_layer: int = 0) -> Prompts:
+        """Returns prompts for consecutive layers from `start_layer` on: one tensor is shallow, several are deep."""
+        return cls({start_layer + depth: tensor for depth, tensor in enumerate(tensors)})
+
+    @property
+    def first(self) -> int:
+        """The layer at which the prompts are inserted."""
+        return min(self.layers)
+
+    @property
+    def count(self) -> int:
+        """n, the number of prompt positions."""
+        return int(next(iter(self.layers.values())).shape[-2])
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokenised sentences, cropped to the longest of the batch where the tower allows it."""
+
+    ids: Tensor
+    """(B, N) token ids with the tower's special tokens, padded on the right."""
+    lengths: Tensor
+    """(B,) number of real tokens, special ones included; position `lengths - 1` is the end token."""
+    content: Tensor
+    """(B, N) bool: true for word pieces, false for special tokens and padding."""
+    truncated: int = 0
+    """How many sentences lost words to the length limit."""
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """Returns the batch on another device."""
+        return TokenBatch(self.ids.to(device), self.lengths.to(device), self.content.to(device), self.truncated)
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """The tokens of a batch of images at the input of a layer, without prompts: the frozen prefix, cacheable."""
+
+    tokens: Tensor
+    """(B, S, W) all tokens of the image tower (class token first where the tower has one)."""
+    layer: int
+    """The layer these tokens are the input of; the number of layers means the whole tower was run."""
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What an image tower returns; nothing is normalised."""
+
+    pooled: Tensor
+    """(B, D) in the shared space."""
+    hidden: Tensor
+    """(B, W) pooled feature before the projection."""
+    patch_features: Callable[[], Tensor] = field(repr=False)
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """(B, P, D) patch tokens of the last layer, normed and projected like the pooled one; computed on first use."""
+        return self.patch_features()
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a text tower returns; nothing is normalised."""
+
+    pooled: Tensor
+    """(B, D) in the shared space."""
+    hidden: Tensor
+    """(B, W) pooled feature before the projection."""
+    token_features: Callable[[], Tensor] = field(repr=False)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """(B, N, D) token features of the last layer, aligned with `TokenBatch.ids` (prompts removed)."""
+        return self.token_features()
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """How a decoded picture becomes the square the tower sees. Values come with the checkpoint, never from the user."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resample: str = "bicubic"
+    crop: bool = True
+    """True: the short side is resized to `size`, then the centre is cropped. False: squashed to a square."""
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen pre-trained dual encoder. Subclasses are the only code that knows a model's internals.
+
+    All outputs are float32. Gradients flow through the frozen towers to prompts and token weights.
+    """
+
+    family: str
+    source: str
+    """The name the user gave: `starter`, a Hub id, a local folder."""
+    revision: str | None = None
+    pixels: PixelSpec
+    image_width: int
+    text_width: int
+    embed_dim: int
+    image_layers: int
+    text_layers: int
+    patch_count: int
+    context_length: int
+    """Most text positions, special tokens and prompts included."""
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> Tensor:
+        """() the multiplier of cosines, 1 / temperature, as pre-trained."""
+
+    @property
+    def logit_bias(self) -> Tensor:
+        """() added to scaled cosines by sigmoid-trained families; zero elsewhere."""
+        return torch.zeros((), device=self.device)
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
+        """Tokenises sentences, leaving room for `prompt_count` prompts at layer 0.
+
+        Words beyond the limit are dropped from the end and counted; the end token is always there.
+
+        Raises:
+            MethodError: the prompts leave no room for words; the message names the largest possible count.
+        """
+
+    @abstractmethod
+    def word_embedding(self, ids: Tensor) -> Tensor:
+        """(...,) token ids -> (..., W) rows of the text tower's input embedding."""
+
+    @abstractmethod
+    def encode_text(
+        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
+    ) -> TextFeatures:
+        """Encodes sentences; `token_weights` (B, N) multiply the word embeddings before positions are added."""
+
+    @abstractmethod
+    def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
+        """Runs the image tower without prompts up to the input of `until_layer`. (B, 3, H, W), see `encode_image`."""
+
+    @abstractmethod
+    def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
+        """Encodes pictures: uint8 pixels (normalised here), float pixels (taken as normalised), or a cached state.
+
+        Raises:
+            ValueError: prompts enter before the layer of the given state.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> float32, mean and standard deviation of the checkpoint; float input is returned as is."""
+        if pixels.dtype != torch.uint8:
+            return pixels
+        mean = torch.tensor(self.pixels.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.pixels.std, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 over names, shapes and values of all weights: which backbone a run belongs to."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        return digest.hexdigest()

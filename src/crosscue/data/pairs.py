@@ -1,0 +1,129 @@
+"""What a pair is: one picture, the sentences that describe it, and what else is known about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import overload
+
+from crosscue.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """How the picture is named in messages and reports."""
+        return str(self.path)
+
+    def read(self) -> bytes:
+        """Returns the encoded bytes (JPEG, PNG, ...)."""
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """A picture inside a table (parquet, a `datasets` column), read only when it is needed."""
+
+    name: str
+    """How the picture is named in messages, e.g. ``train.parquet row 12``."""
+    fetch: Callable[[], bytes] = field(repr=False)
+    """Returns the encoded bytes."""
+
+    def read(self) -> bytes:
+        """Returns the encoded bytes (JPEG, PNG, ...)."""
+        return self.fetch()
+
+
+Image = ImageFile | EmbeddedImage
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One picture and the sentences that describe it."""
+
+    image: Image
+    captions: tuple[str, ...]
+    image_id: str
+    """Unique within its source; two pairs with one id are the same picture."""
+    category: str | None = None
+    """Fine-grained class name, for few-shot sampling, per-category results and category-aware negatives."""
+    negatives: tuple[str, ...] = ()
+    """Sentences that look like the caption and are wrong for the picture."""
+    split: str | None = None
+    """`train`, `val`, `test`, or whatever the source says; None where it says nothing."""
+    where: str = ""
+    """File and row the pair came from, for messages."""
+
+
+class Pairs(Sequence[Pair]):
+    """An immutable list of pairs from one source, with the flat list of captions that retrieval is measured on."""
+
+    def __init__(self, pairs: Iterable[Pair], source: str = "pairs") -> None:
+        self.items: tuple[Pair, ...] = tuple(pairs)
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> Pair | Pairs:
+        if isinstance(index, slice):
+            return Pairs(self.items[index], self.source)
+        return self.items[index]
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self)} images, {len(self.captions)} captions, source={self.source!r})"
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, in the order of the pairs."""
+        return [caption for pair in self.items for caption in pair.captions]
+
+    @property
+    def caption_owner(self) -> list[int]:
+        """For each entry of `captions`, the index of the pair it belongs to."""
+        return [index for index, pair in enumerate(self.items) for _ in pair.captions]
+
+    @property
+    def categories(self) -> list[str]:
+        """The distinct categories, sorted."""
+        return sorted({pair.category for pair in self.items if pair.category is not None})
+
+    @property
+    def splits(self) -> list[str]:
+        """The distinct split names, sorted."""
+        return sorted({pair.split for pair in self.items if pair.split is not None})
+
+    def split(self, name: str) -> Pairs:
+        """Returns the pairs of one split.
+
+        Raises:
+            DataError: the source has no such split.
+        """
+        chosen = [pair for pair in self.items if pair.split == name]
+        if not chosen:
+            known = ", ".join(self.splits) or "none"
+            raise DataError(f"{self.source}: there is no split '{name}'. Splits found: {known}.")
+        return Pairs(chosen, f"{self.source}[{name}]")
+
+    def with_captions(self, limit: int) -> Pairs:
+        """Returns the pairs with at most the first `limit` captions of each picture."""
+        return Pairs((replace(pair, captions=pair.captions[:limit]) for pair in self.items), self.source)
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 over ids, captions, categories, negatives and splits: what a number was measured on."""
+        digest = hashlib.sha256()
+        for pair in self.items:
+            fields = (pair.image_id, *pair.captions, pair.category or "", *pair.negatives, pair.split or "")
+            digest.update("\x1f".join(fields).encode() + b"\x1e")
+        return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""Errors that speak to the user: one line that says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class CrosscueError(Exception):
+    """Something the user can put right. The command line prints it as one line and exits with code 2."""
+
+    exit_code = 2
+
+
+class DataError(CrosscueError):
+    """A source of pairs, a row of it, or one of its pictures cannot be used."""
+
+
+class BackboneError(CrosscueError):
+    """A backbone is unknown, incomplete, or not the one that was asked for."""
+
+
+class MethodError(CrosscueError):
+    """A method is unknown, or its configuration is impossible for the backbone or the data."""
+
+
+class RunError(CrosscueError):
+    """A run folder is missing, damaged, or does not belong to the present configuration."""
+
+
+class TrainingError(CrosscueError):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+class StorageError(CrosscueError):
+    """The disk is full, a folder cannot be written, or a file does not have the promised content."""
+
+
+class NetworkError(CrosscueError):
+    """Something had to be fetched and could not be."""
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """Returns `` Did you mean 'x'? Choose from: ...`` for an unknown `name`, to end an error message with."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return (f" Did you mean '{near[0]}'?" if near else "") + f" Choose from: {', '.join(known)}."

@@ -1,0 +1,80 @@
+"""The contract every method keeps. A method is one file; the loop, the evaluation and the search know only this."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+if TYPE_CHECKING:
+    from crosscue.backbones.protocol import Backbone, ImageState
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees: B different pictures with one caption each."""
+
+    images: Tensor | ImageState
+    """(B, 3, S, S) uint8 pixels, or the cached state of the layers the method leaves frozen."""
+    captions: Sequence[str]
+    image_ids: Sequence[str]
+    categories: Sequence[str | None] = ()
+    negatives: Sequence[Sequence[str]] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+class Method(nn.Module, Generic[Config]):
+    """A way of adapting a frozen backbone. `self.backbone` holds the pre-trained towers and is never changed.
+
+    Embeddings are computed from one modality alone, so no score can know the pairing.
+    """
+
+    name: ClassVar[str]
+    """How the user asks for it."""
+    summary: ClassVar[str]
+    """One sentence for `crosscue methods`."""
+    paper: ClassVar[str] = ""
+    config_class: ClassVar[type[Any]]
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = config
+        backbone.requires_grad_(False)
+
+    @abstractmethod
+    def image_features(self, images: Tensor | ImageState) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D), not normalised."""
+
+    @abstractmethod
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """B sentences -> (B, D), not normalised; called with batches of sentences of similar length."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
+
+    def encode_image(self, images: Tensor | ImageState) -> Tensor:
+        """Pictures -> (B, D) unit vectors, float32."""
+        return normalize(self.image_features(images).float(), dim=-1)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (B, D) unit vectors, float32."""
+        return normalize(self.text_features(texts).float(), dim=-1)
+
+    def trainable(self, name: str) -> bool:
+        """Says whether the parameter `name` (as in `named_parameters`) gets gradients *and* is saved."""
+        return not name.startswith("backbone.")
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """How many image layers no learned tensor touches: their output may be cached. 0 where none."""
+        return 0

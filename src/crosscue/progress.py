@@ -1,0 +1,76 @@
+"""Progress bars with a rate and an estimate, on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Item = TypeVar("Item")
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows a bar for a task of `total` units; yields `advance(n)`.
+
+    On a terminal it is a live bar; elsewhere (a log file, CI) one line every 20 seconds and one at the end of a task
+    that took longer than that.
+    """
+    if sys.stderr.isatty():
+        with _live_bar(description, total, unit) as advance:
+            yield advance
+        return
+    done, start, said = 0, time.monotonic(), time.monotonic()
+
+    def advance(n: int) -> None:
+        nonlocal done, said
+        done += n
+        now = time.monotonic()
+        if now - said > 20 or (done >= total and now - start > 20):
+            said = now
+            rate = done / max(now - start, 1e-9)
+            left = (total - done) / max(rate, 1e-9)
+            print(  # noqa: T201
+                f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield advance
+
+
+@contextlib.contextmanager
+def _live_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(description, total=total, rate="")
+        start, done = time.monotonic(), 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            bars.update(task, advance=n, rate=f"{done / max(time.monotonic() - start, 1e-9):,.1f} {unit}/s")
+
+        yield advance
+
+
+def track(items: Iterable[Item], description: str, total: int, unit: str) -> Iterator[Item]:
+    """Yields each of `items`, advancing a bar by one after each."""
+    with progress(description, total, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)

@@ -1,0 +1,122 @@
+"""Files on disk: the cache folder, atomic writes, free space, content hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crosscue.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def cache_dir() -> Path:
+    """Returns the folder for everything that can be made again: `CROSSCUE_CACHE`, or the XDG cache folder."""
+    override = os.environ.get("CROSSCUE_CACHE")
+    if override:
+        return Path(override).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "crosscue"
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raises `StorageError` when the file system of `folder` has fewer than `size` bytes free."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < size:
+        raise StorageError(
+            f"{folder}: {size / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free. "
+            "Free some space, or choose another folder (CROSSCUE_CACHE moves the cache)."
+        )
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turns the operating system's refusals while writing `target` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"{target}: no space left on the disk. Free some space and run the command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise StorageError(f"{target}: cannot be written ({error.strerror}). Choose another folder.") from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `target`; on success it becomes `target` in one step, on failure it is removed.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.chmod(0o644)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `target`; on success it takes the place of `target`, on failure it is removed.
+
+    A reader sees the old folder or the new one, never a mixture. Where the process is killed between the two renames,
+    the complete new folder is left under the name ``.<target>.new`` and `recover_folder` puts it in place.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        complete, old = target.parent / f".{target.name}.new", target.parent / f".{target.name}.old"
+        try:
+            yield part
+            recover_folder(target)
+            part.chmod(0o755)
+            part.replace(complete)
+            recover_folder(target, replace=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(target: Path, *, replace: bool = False) -> None:
+    """Finishes an `atomic_folder` that was killed between its two renames; does nothing when there is none."""
+    complete, old = target.parent / f".{target.name}.new", target.parent / f".{target.name}.old"
+    if not complete.exists():
+        return
+    if target.exists() and not replace and not old.exists():
+        shutil.rmtree(complete)  # the old folder is whole and the new one was never promised
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.replace(old)
+    complete.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Writes `text` to `target` atomically, as UTF-8."""
+    with atomic_file(target) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,34 @@
+"""Settings and fixtures for every test."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy cores make tiny models twenty times slower
+
+from pathlib import Path
+
+import pytest
+
+
+def shared_data() -> Path | None:
+    """The development data: CROSSCUE_SHARED, or ../shared/data beside the checkout."""
+    named = os.environ.get("CROSSCUE_SHARED")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data; skips the test where it is absent."""
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("no development data: set CROSSCUE_SHARED to the folder that holds flickr8k/, fdrd_caltech101/, ...")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
