@@ -23,7 +23,7 @@ def shared() -> Path:
     """The folder of development data; skips the test where it is absent."""
     folder = shared_data()
     if folder is None:
-        pytest.skip("no development data: set CROSSCUE_SHARED to the folder that holds flickr8k/, fdrd_caltech101/, ...")
+        pytest.skip("no development data: set CROSSCUE_SHARED to the folder that holds flickr8k/ ...")
     return folder
 
 

@@ -21,8 +21,8 @@ def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int]
     that took longer than that.
     """
     if sys.stderr.isatty():
-        with _live_bar(description, total, unit) as advance:
-            yield advance
+        with _live_bar(description, total, unit) as live:
+            yield live
         return
     done, start, said = 0, time.monotonic(), time.monotonic()
 

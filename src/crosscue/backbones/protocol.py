@@ -193,7 +193,7 @@ class Backbone(nn.Module, ABC):
         return next(self.parameters()).device
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 -> float32, mean and standard deviation of the checkpoint; float input is returned as is."""
+        """(B, 3, H, W) uint8 -> float32 with the checkpoint's mean and deviation; float input is returned as is."""
         if pixels.dtype != torch.uint8:
             return pixels
         mean = torch.tensor(self.pixels.mean, device=pixels.device).view(1, 3, 1, 1)
