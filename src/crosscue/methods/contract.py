@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+
+from crosscue.errors import RunError
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, ImageState
@@ -49,6 +51,13 @@ class Method(nn.Module, Generic[Config]):
         self.backbone = backbone
         self.config = config
         backbone.requires_grad_(False)
+        backbone.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode for the learned modules; the frozen towers always stay in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
 
     @abstractmethod
     def image_features(self, images: Tensor | ImageState) -> Tensor:
@@ -70,9 +79,41 @@ class Method(nn.Module, Generic[Config]):
         """Sentences -> (B, D) unit vectors, float32."""
         return normalize(self.text_features(texts).float(), dim=-1)
 
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Same as `losses`; lets data-parallel wrappers see the step."""
+        return self.losses(batch)
+
     def trainable(self, name: str) -> bool:
         """Says whether the parameter `name` (as in `named_parameters`) gets gradients *and* is saved."""
         return not name.startswith("backbone.")
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Multiplier of the learning rate for the trainable parameter `name`."""
+        return 1.0
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Returns the trainable tensors by name: everything a run has to save."""
+        return {name: tensor.detach() for name, tensor in self.named_parameters() if self.trainable(name)}
+
+    def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over tensors saved by `learned_state`.
+
+        Raises:
+            RunError: a tensor is missing, unknown, or has another shape.
+        """
+        own = self.learned_state()
+        if own.keys() != state.keys():
+            raise RunError(
+                f"these are not the tensors of method '{self.name}': missing {sorted(own.keys() - state.keys())}, "
+                f"unexpected {sorted(state.keys() - own.keys())}. Load them with the method and options they were saved by."
+            )
+        for name, tensor in state.items():
+            if own[name].shape != tensor.shape:
+                raise RunError(
+                    f"{name} has shape {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the method: "
+                    "the run was made with other options or another backbone."
+                )
+            own[name].copy_(tensor)
 
     @property
     def frozen_image_layers(self) -> int:

@@ -1,0 +1,166 @@
+"""Dual prompts (the DP of DCAR, arXiv 2508.04028, eq. 5-8): learned context in the text, projected into the image.
+
+    caption  [start] v_1 .. v_k  w_1 .. w_n [end]  -> text tower  -> T'
+                      |
+                      F (linear, one per prompted layer, eq. 7)
+                      |
+    picture  [class] patches     e_1 .. e_k        -> image tower -> I'
+
+Only v and F are learned. With `depth` above 1 both towers get fresh prompts at that many consecutive layers, as MaPLe does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from crosscue.backbones.embedding import encode_bucketed
+from crosscue.backbones.protocol import Backbone, ImageState, Prompts
+from crosscue.errors import MethodError
+from crosscue.losses.contrastive import Directions, contrastive, same_meaning
+from crosscue.methods.contract import Batch, Method
+
+
+@dataclass(frozen=True)
+class DualPromptConfig:
+    """What is learned, and where it enters."""
+
+    context_tokens: int = 4
+    """k, the number of learned vectors in each tower."""
+    depth: int = 1
+    """How many consecutive layers get prompts of their own; 1 is the paper's shallow prompt."""
+    text_start_layer: int = 0
+    """First text layer with prompts; 0 puts them beside the word embeddings."""
+    image_start_layer: int = 0
+    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
+    context_words: str | None = None
+    """Words whose embeddings start the context, e.g. "a photo of a"; None draws it from N(0, 0.02^2)."""
+    directions: Directions = "both"
+    """Which cross-entropies are trained: both, i2t or t2i."""
+    mask_duplicates: bool = True
+    """Leave equal captions in one batch out of each other's negatives; the paper does not."""
+    tune_projection: bool = False
+    """Also learn a change of both towers' last projection, starting from zero."""
+    projection_lr_scale: float = 0.1
+    """Learning rate of that change, as a multiple of the prompts' rate."""
+
+
+class DualPromptLearner(nn.Module):
+    """The context vectors v and the coupling F (DCAR eq. 7), for `depth` layers."""
+
+    def __init__(self, backbone: Backbone, config: DualPromptConfig) -> None:
+        super().__init__()
+        check_placement(backbone, config)
+        self.text_start, self.image_start = config.text_start_layer, config.image_start_layer
+        context = [0.02 * torch.randn(config.context_tokens, backbone.text_width) for _ in range(config.depth)]
+        if config.context_words is not None:
+            context[0] = first_word_embeddings(backbone, config.context_words, config.context_tokens)
+        self.context = nn.ParameterList(context)  # depth x (k, W_text)
+        self.coupling = nn.ModuleList(
+            nn.Linear(backbone.text_width, backbone.image_width) for _ in range(config.depth)
+        )  # depth x (W_text -> W_image)
+
+    def text_prompts(self) -> Prompts:
+        """Returns v (DCAR eq. 5)."""
+        return Prompts.of(list(self.context), self.text_start)
+
+    def image_prompts(self) -> Prompts:
+        """Returns e = F(v) (DCAR eq. 7)."""
+        projected = [couple(context) for couple, context in zip(self.coupling, self.context, strict=True)]
+        return Prompts.of(projected, self.image_start)
+
+
+class DualPrompt(Method[DualPromptConfig]):
+    """Learned text context and the visual prompts projected from it, trained with symmetric InfoNCE."""
+
+    name = "dual_prompt"
+    summary = "Learned text context, coupled into the image tower; encoders frozen. The safe first choice."
+    paper = "arXiv 2508.04028, section 3.2 (DP)"
+    config_class = DualPromptConfig
+
+    def __init__(self, backbone: Backbone, config: DualPromptConfig) -> None:
+        super().__init__(backbone, config)
+        self.prompts = DualPromptLearner(backbone, config)
+        self.image_change: nn.Linear | None = None
+        self.text_change: nn.Linear | None = None
+        if config.tune_projection:
+            self.image_change = zero_linear(backbone.image_width, backbone.embed_dim)
+            self.text_change = zero_linear(backbone.text_width, backbone.embed_dim)
+        self.to(backbone.device)
+
+    def image_features(self, images: Tensor | ImageState) -> Tensor:
+        """I' of DCAR eq. 8: (B, 3, S, S) or a cached state -> (B, D)."""
+        features = self.backbone.encode_image(images, self.prompts.image_prompts())
+        if self.image_change is None:
+            return features.pooled
+        return features.pooled + self.image_change(features.hidden)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """T' of DCAR eq. 6: B sentences -> (B, D)."""
+        tokens = self.backbone.tokenize(texts, self.config.context_tokens)
+        features = self.backbone.encode_text(tokens, self.prompts.text_prompts())
+        if self.text_change is None:
+            return features.pooled
+        return features.pooled + self.text_change(features.hidden)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Symmetric InfoNCE of the batch (DCAR eq. 15 with all token weights 1)."""
+        images = self.encode_image(batch.images)  # (B, D)
+        texts = encode_bucketed(batch.captions, self.encode_text)  # (B, D)
+        same = same_meaning(batch.captions, batch.image_ids, images.device) if self.config.mask_duplicates else None
+        scale = self.backbone.logit_scale
+        loss = contrastive(images, texts, scale, directions=self.config.directions, not_negative=same)
+        return {"contrastive_loss": loss}
+
+    def learning_rate_scale(self, name: str) -> float:
+        """The projections' change learns more slowly than the prompts."""
+        return self.config.projection_lr_scale if "_change." in name else 1.0
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The layers before the first visual prompt."""
+        return self.config.image_start_layer
+
+
+def check_placement(backbone: Backbone, config: DualPromptConfig) -> None:
+    """Raises `MethodError` where the towers have no such layers, naming the largest possible depth."""
+    if config.context_tokens < 1:
+        raise MethodError("context_tokens must be at least 1: without prompts use method 'zero_shot'.")
+    for tower, start, layers in (
+        ("text", config.text_start_layer, backbone.text_layers),
+        ("image", config.image_start_layer, backbone.image_layers),
+    ):
+        if not 0 <= start < layers:
+            raise MethodError(f"{tower}_start_layer is {start}; the {tower} tower has layers 0 to {layers - 1}.")
+        if not 1 <= config.depth <= layers - start:
+            raise MethodError(
+                f"depth is {config.depth}; from layer {start} the {tower} tower of '{backbone.source}' has room "
+                f"for 1 to {layers - start}."
+            )
+
+
+def first_word_embeddings(backbone: Backbone, words: str, count: int) -> Tensor:
+    """Returns (count, W) input embeddings of the first `count` tokens of `words`.
+
+    Raises:
+        MethodError: `words` has fewer tokens.
+    """
+    tokens = backbone.tokenize([words])
+    ids = tokens.ids[0][tokens.content[0]]
+    if len(ids) < count:
+        raise MethodError(
+            f"context_words {words!r} has {len(ids)} tokens and context_tokens is {count}: "
+            f"use context_tokens={len(ids)} or longer words."
+        )
+    return backbone.word_embedding(ids[:count]).detach().float().clone()
+
+
+def zero_linear(width: int, embed_dim: int) -> nn.Linear:
+    """Returns a linear map that is zero until it is trained."""
+    linear = nn.Linear(width, embed_dim)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

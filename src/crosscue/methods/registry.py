@@ -1,0 +1,56 @@
+"""The names of the methods, and where each one is."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import MethodError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crosscue.backbones.protocol import Backbone
+    from crosscue.methods.contract import Method
+
+METHODS = {
+    "zero_shot": "crosscue.methods.zero_shot:ZeroShot",
+    "dual_prompt": "crosscue.methods.dual_prompt:DualPrompt",
+}
+"""Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
+
+
+def method_class(name: str) -> type[Method[Any]]:
+    """Returns the class of a method.
+
+    Raises:
+        MethodError: there is no such method; the message suggests the nearest name.
+    """
+    if name not in METHODS:
+        raise MethodError(f"there is no method '{name}'.{suggestion(name, METHODS)}")
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[Method[Any]] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def build(name: str, backbone: Backbone, options: Mapping[str, Any] | object | None = None) -> Method[Any]:
+    """Returns a method around a backbone; `options` is its config, a mapping of config fields, or None for defaults.
+
+    Raises:
+        MethodError: unknown method or option, or an option the backbone cannot satisfy.
+    """
+    found = method_class(name)
+    return found(backbone, config_of(found, options))
+
+
+def config_of(method: type[Method[Any]], options: Mapping[str, Any] | object | None) -> Any:
+    """Returns the config of `method` from a mapping, a ready config, or None."""
+    if isinstance(options, method.config_class):
+        return options
+    fields = [field.name for field in dataclasses.fields(method.config_class)]
+    values = dict(options or {})  # type: ignore[call-overload]
+    for key in values:
+        if key not in fields:
+            raise MethodError(f"method '{method.name}' has no option '{key}'.{suggestion(key, fields or ['(none)'])}")
+    return method.config_class(**values)

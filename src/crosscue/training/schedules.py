@@ -1,0 +1,44 @@
+"""Learning rates over a run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crosscue.training.config import TrainingConfig
+
+FIRST_EPOCH_RATE = 1e-5
+
+
+def coop_rate(epoch: int, epochs: int, peak: float) -> float:
+    """Returns the rate of an epoch in CoOp's schedule: 1e-5 first, then a cosine that Dassl re-counts from 0.
+
+    ``lr(e) = peak/2 * (1 + cos(pi * (e - 1) / epochs))`` for e >= 1, so the rate never reaches 0.
+    """
+    if epoch == 0:
+        return FIRST_EPOCH_RATE
+    return 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def cosine_factor(step: int, total: int, warmup: int) -> float:
+    """Returns the multiplier of the peak rate: linear over `warmup` steps, then half a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int) -> LambdaLR:
+    """Returns a scheduler to be stepped once per optimiser step."""
+    total = config.epochs * steps_per_epoch
+    factors: dict[str, Callable[[int], float]] = {
+        "coop": lambda step: coop_rate(min(step // steps_per_epoch, config.epochs), config.epochs, config.lr) / config.lr,
+        "cosine": lambda step: cosine_factor(min(step, total), total, config.warmup_steps),
+        "constant": lambda step: 1.0,
+    }
+    return LambdaLR(optimizer, factors[config.schedule])
