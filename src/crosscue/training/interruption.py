@@ -1,0 +1,40 @@
+"""Stopping between two steps instead of in the middle of one."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+class Interruption:
+    """Remembers that the user or the system asked to stop."""
+
+    asked = False
+
+
+@contextlib.contextmanager
+def interruption() -> Iterator[Interruption]:
+    """Turns the first Ctrl-C or SIGTERM into a flag the loop looks at between steps; the second acts at once."""
+    state = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        state.asked = True
+        signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield state
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -1,0 +1,49 @@
+"""metrics.jsonl: one line per logged step, always written; other trackers by flag."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import TrainingError
+from crosscue.storage import write_text, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Journal:
+    """Appends metrics to a file that survives interruption and never holds a step twice."""
+
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+        """Starts a new journal, or keeps the lines up to `resume_step` of an existing one."""
+        self.path = path
+        kept = [line for line in read_journal(path) if line["step"] <= resume_step] if resume_step is not None else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Appends one line: kind is `train` or `validation`, step counts optimiser steps from 1."""
+        line = {"kind": kind, "step": step, "epoch": epoch, **values}
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a journal; a last line cut by a killed process is left out."""
+    lines = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Raises `TrainingError` for a tracker that is not installed, with the command that installs it."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise TrainingError(f"tracker '{name}' is not installed: pip install {name}, or leave it out of training.trackers.")

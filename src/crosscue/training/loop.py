@@ -1,0 +1,163 @@
+"""One loop for every method. It knows the Method contract and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from crosscue.errors import TrainingError
+from crosscue.progress import progress
+from crosscue.training.checkpoints import Checkpoints, Position
+from crosscue.training.collapse import CollapseDetector
+from crosscue.training.interruption import interruption
+from crosscue.training.journal import Journal, require_trackers
+from crosscue.training.optimisers import optimizer
+from crosscue.training.schedules import scheduler
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+    from crosscue.training.config import TrainingConfig
+    from crosscue.training.feed import Feed
+
+Validate = Callable[[], dict[str, float]]
+"""Measures the method on the validation pairs; the result holds `rsum`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `fit` ended."""
+
+    ended: Literal["finished", "stopped early", "interrupted"]
+    steps: int
+    epochs: int
+    best_rsum: float | None
+    best_epoch: int | None
+    seconds: float
+
+
+def fit(
+    method: Method[Any],
+    feed: Feed,
+    config: TrainingConfig,
+    folder: Path,
+    validate: Validate | None = None,
+    *,
+    resume: bool = False,
+) -> Outcome:
+    """Trains the learned tensors of `method` in place; afterwards they are the best on validation, or the last.
+
+    Args:
+        method: its trainable parameters are updated, nothing else.
+        feed: the batches, a pure function of epoch and step.
+        config: rates, lengths, seeds.
+        folder: run folder; metrics.jsonl and checkpoints/ are written there.
+        validate: called every `validate_every` epochs and after the last one.
+        resume: continue from `checkpoints/last` where there is one, bit-exactly.
+
+    Raises:
+        TrainingError: nothing to train, a loss or gradient that is not finite, or collapsed embeddings. The last good
+            checkpoint is kept.
+    """
+    from accelerate import Accelerator
+
+    require_trackers(config.trackers)
+    accelerator = Accelerator(
+        log_with=list(config.trackers) or None, project_dir=str(folder), cpu=method.backbone.device.type == "cpu"
+    )
+    steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
+    plain_optimizer = optimizer(method, config)
+    model, stepper, schedule = accelerator.prepare(
+        method, plain_optimizer, scheduler(plain_optimizer, config, steps_per_epoch)
+    )
+    if config.trackers:
+        accelerator.init_trackers("crosscue")
+    checkpoints = Checkpoints(folder / "checkpoints", accelerator, method)
+    position = (checkpoints.load() if resume else None) or Position()
+    journal = Journal(folder / "metrics.jsonl", position.step)
+    collapse = CollapseDetector(method, feed.batch(0, 0))
+    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+
+    def optimiser_step() -> dict[str, float]:
+        first = position.step_in_epoch * config.gradient_accumulation
+        group = range(first, min(first + config.gradient_accumulation, feed.length))
+        report: dict[str, float] = {}
+        stepper.zero_grad()
+        for index in group:
+            losses = model(feed.batch(position.epoch, index))
+            total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
+            _require_finite(total, "loss", position.step + 1)
+            accelerator.backward(total / len(group))
+            for key, value in {**losses, "loss": total}.items():
+                report[key] = report.get(key, 0.0) + float(value) / len(group)
+        norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
+        _require_finite(norm, "gradient", position.step + 1)
+        report |= {"gradient_norm": float(norm), "lr": schedule.get_last_lr()[0]}
+        stepper.step()
+        schedule.step()
+        return report
+
+    def validation() -> bool:
+        """Measures, remembers the best, and says whether early stopping ends the run."""
+        values = collapse.check(method, position.step)
+        if validate is not None:
+            method.eval()
+            values |= validate()
+            method.train()
+            if position.best is None or values["rsum"] > position.best:
+                position.best, position.best_epoch, position.stale = values["rsum"], position.epoch, 0
+                checkpoints.save_best()
+            else:
+                position.stale += 1
+        journal.write("validation", position.step, position.epoch, values)
+        accelerator.log(values, step=position.step)
+        return config.patience is not None and position.stale >= config.patience
+
+    method.train()
+    started = time.monotonic() - position.seconds
+    total_steps = config.epochs * steps_per_epoch
+    with interruption() as stop, progress(f"training {method.name}", total_steps, "steps") as advance:
+        advance(position.step)
+        while not position.finished and not stop.asked:
+            report = optimiser_step()
+            position.step += 1
+            position.step_in_epoch += 1
+            advance(1)
+            journal.write("train", position.step, position.epoch, report)
+            accelerator.log(report, step=position.step)
+            epoch_done = position.step_in_epoch == steps_per_epoch
+            if epoch_done:
+                position.epoch, position.step_in_epoch = position.epoch + 1, 0
+                last = position.epoch == config.epochs
+                early = validation() if last or position.epoch % config.validate_every == 0 else False
+                position.finished = last or early
+            position.seconds = time.monotonic() - started
+            if epoch_done or position.step % config.checkpoint_every == 0 or stop.asked:
+                checkpoints.save(position)
+    accelerator.end_training()
+    method.eval()
+    if position.finished and position.best is not None:
+        checkpoints.load_best()
+    early = position.epoch < config.epochs
+    return Outcome(
+        ended="interrupted" if not position.finished else "stopped early" if early else "finished",
+        steps=position.step,
+        epochs=position.epoch,
+        best_rsum=position.best,
+        best_epoch=position.best_epoch,
+        seconds=position.seconds,
+    )
+
+
+def _require_finite(value: Tensor, what: str, step: int) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"step {step}: the {what} is {float(value)}. Training stopped before it could spoil the learned tensors; the "
+            "last good checkpoint is kept. Lower training.lr, set training.clip_grad, or use precision fp32."
+        )

@@ -1,0 +1,169 @@
+"""The run folder: everything a result was made of, small enough to move, complete enough to search with.
+
+    config.yaml           what was asked for, resolved
+    adapter.safetensors   the learned tensors, nothing else
+    backbone.json         which backbone they belong to, and the hash of its weights
+    metrics.jsonl         every logged step
+    environment.json      versions, seed, hashes of the data
+    README.md             model card
+    checkpoints/          to resume from; may be deleted afterwards
+    report/               before and after, written by the evaluation
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from crosscue.errors import RunError
+from crosscue.methods.registry import build
+from crosscue.storage import write_text
+from crosscue.training.checkpoints import ADAPTER, save_learned
+
+if TYPE_CHECKING:
+    from crosscue.backbones.protocol import Backbone
+    from crosscue.methods.contract import Method
+
+CONFIG, BACKBONE, ENVIRONMENT = "config.yaml", "backbone.json", "environment.json"
+VERSIONED = ("crosscue", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """Which backbone the learned tensors belong to."""
+
+    source: str
+    revision: str | None
+    family: str
+    image_size: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> BackboneIdentity:
+        """Reads the identity of a loaded backbone; hashes its weights."""
+        return cls(
+            backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.fingerprint()
+        )
+
+
+def start_run(folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool) -> None:
+    """Opens a run folder: writes what is asked for, or checks that a resumed run asks for the same.
+
+    Args:
+        folder: new or empty, or with `resume` the folder of an interrupted run.
+        config: the resolved configuration, plain types only.
+        backbone: identity of the loaded backbone.
+        data: fingerprints and sizes of the training and validation pairs.
+        resume: continue the run that is in the folder.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is off; or it is resumed with another configuration, backbone or
+            data. The message lists every difference.
+    """
+    exists = (folder / CONFIG).exists()
+    if exists and not resume:
+        raise RunError(f"{folder}: there is a run in this folder. Add --resume to continue it, or choose another --out.")
+    if exists:
+        changed = [
+            *_differences(read_config(folder), config, ""),
+            *_differences(asdict(read_backbone(folder)), asdict(backbone), "backbone "),
+            *_differences(_read_json(folder / ENVIRONMENT).get("data", {}), data, "data "),
+        ]
+        if changed:
+            raise RunError(
+                f"{folder}: this run was started differently, so it cannot be continued: {'; '.join(changed)}. "
+                "Use the old values, or start anew with another --out."
+            )
+        return
+    write_text(folder / BACKBONE, json.dumps(asdict(backbone), indent=2) + "\n")
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    environment = {"python": platform.python_version(), "versions": versions, "data": data}
+    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def finish_run(folder: Path, method: Method[Any], card: str) -> None:
+    """Writes the learned tensors and the model card."""
+    save_learned(folder / ADAPTER, method.learned_state())
+    write_text(folder / "README.md", card)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Returns the configuration of a run.
+
+    Raises:
+        RunError: the folder is not a run folder.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise RunError(f"{folder}: this is not a run folder (no {CONFIG}). Give the folder that `crosscue adapt --out` wrote.")
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RunError(f"{path}: not valid YAML ({str(error).splitlines()[0]}). Restore the file, or adapt again.") from error
+    if not isinstance(loaded, dict) or "method" not in loaded:
+        raise RunError(f"{path}: names no method. Restore the file, or adapt again.")
+    return loaded
+
+
+def read_backbone(folder: Path) -> BackboneIdentity:
+    """Returns the backbone a run belongs to.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return BackboneIdentity(**_read_json(folder / BACKBONE))
+    except TypeError as error:
+        raise RunError(f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again.") from error
+
+
+def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
+    """Returns the adapted method of a finished run, around `backbone`.
+
+    Raises:
+        RunError: the run is unfinished, damaged, or belongs to another backbone.
+    """
+    config, made_with = read_config(folder), read_backbone(folder)
+    if backbone.fingerprint() != made_with.fingerprint:
+        raise RunError(
+            f"{folder}: this run was made with backbone '{made_with.source}' (weights {made_with.fingerprint[:12]}), and "
+            f"'{backbone.source}' has other weights ({backbone.fingerprint()[:12]}). Load it with the backbone it was made with."
+        )
+    path = folder / ADAPTER
+    if not path.exists():
+        raise RunError(f"{folder}: the run is not finished (no {ADAPTER}). Finish it with `crosscue adapt ... --resume`.")
+    method = build(config["method"], backbone, config.get("options"))
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: damaged ({error}). Restore the file, or adapt again.") from error
+    method.load_learned_state(state)
+    return method.eval()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). Restore the file, or adapt again.") from error
+    return loaded
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str) -> list[str]:
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += _differences(before, now, f"{prefix}{key}.")
+        elif before != now:
+            found.append(f"{prefix}{key} was {before!r} and is {now!r}")
+    return found

@@ -1,0 +1,36 @@
+"""The grid: one row per method and configuration gives it every check of test_contract.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    identity: bool = False
+    """The untrained method is exactly the backbone."""
+    memorise: dict[str, Any] | None = None
+    """Options with which 8 pairs are learned by heart; None where the method has nothing to train."""
+
+    @property
+    def id(self) -> str:
+        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+    @property
+    def trains(self) -> bool:
+        return self.memorise is not None
+
+
+CASES = [
+    Case("zero_shot", identity=True),
+    Case("dual_prompt", memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0}),
+    Case(
+        "dual_prompt",
+        {"context_tokens": 2, "depth": 1, "image_start_layer": 1, "tune_projection": True},
+        memorise={"context_tokens": 4, "image_start_layer": 1, "tune_projection": True, "projection_lr_scale": 1.0},
+    ),
+]
+TRAINED = [case for case in CASES if case.trains]

@@ -1,0 +1,148 @@
+"""Every method, on every family, keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crosscue.backbones.protocol import Backbone
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.registry import METHODS, build
+from crosscue.training.checkpoints import save_learned
+from crosscue.training.optimisers import select_trainable
+from tests.methods.cases import CASES, TRAINED, Case
+from tests.tiny import tiny_backbones
+
+COLOURS = ["red", "green", "blue", "white", "black", "yellow", "grey", "pink"]
+
+
+@pytest.fixture(params=sorted(tiny_backbones))
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return tiny_backbones[request.param]()
+
+
+def eight_pairs(backbone: Backbone) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    size = backbone.pixels.size
+    images = torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8, generator=generator)
+    captions = [f"a {colour} thing" for colour in COLOURS]
+    return Batch(
+        images,
+        captions,
+        [str(i) for i in range(8)],
+        COLOURS,
+        [(f"a {COLOURS[i - 1]} thing", f"two {COLOURS[i]} things") for i in range(8)],
+    )
+
+
+def built(case: Case, backbone: Backbone, options: dict[str, object] | None = None) -> Method:
+    torch.manual_seed(0)
+    return build(case.name, backbone, case.options if options is None else options)
+
+
+def step(method: Method, batch: Batch, optimiser: torch.optim.Optimizer) -> float:
+    optimiser.zero_grad()
+    loss = sum(value for key, value in method.losses(batch).items() if key.endswith("_loss"))
+    loss.backward()
+    optimiser.step()
+    return float(loss)
+
+
+def embeddings(method: Method, batch: Batch) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        return method.encode_image(batch.images), method.encode_text(batch.captions)
+
+
+def test_every_registered_method_is_in_the_grid() -> None:
+    assert {case.name for case in CASES} == set(METHODS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_embeddings_are_unit_vectors_in_fp32(case: Case, backbone: Backbone) -> None:
+    batch = eight_pairs(backbone)
+    for vectors in embeddings(built(case, backbone), batch):
+        assert vectors.shape == (8, backbone.embed_dim)
+        assert vectors.dtype == torch.float32
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(8))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.identity], ids=lambda case: case.id)
+def test_untrained_method_is_the_backbone(case: Case, backbone: Backbone) -> None:
+    batch = eight_pairs(backbone)
+    images, texts = embeddings(built(case, backbone), batch)
+    plain_images, plain_texts = embeddings(build("zero_shot", backbone), batch)
+    torch.testing.assert_close(images, plain_images, rtol=0, atol=1e-6)
+    torch.testing.assert_close(texts, plain_texts, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)
+def test_only_trainable_tensors_get_gradients_and_change(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    chosen = dict(select_trainable(method))
+    before = {name: tensor.detach().clone() for name, tensor in method.named_parameters()}
+    fingerprint = backbone.fingerprint()
+    optimiser = torch.optim.SGD(chosen.values(), lr=0.1)
+    for _ in range(2):  # a tensor behind a zero-initialised one moves from the second step on
+        step(method, batch, optimiser)
+    for name, parameter in method.named_parameters():
+        assert (parameter.grad is not None) == (name in chosen), name
+        assert torch.equal(parameter, before[name]) == (name not in chosen), name
+    assert backbone.fingerprint() == fingerprint
+    assert set(method.learned_state()) == set(chosen)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)
+def test_saved_and_loaded_embeddings_are_equal(case: Case, backbone: Backbone, tmp_path) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    step(method, batch, torch.optim.SGD([p for _, p in select_trainable(method)], lr=0.1))
+    save_learned(tmp_path / "adapter.safetensors", method.learned_state())
+    torch.manual_seed(99)
+    again = build(case.name, backbone, case.options)
+    again.load_learned_state(load_file(tmp_path / "adapter.safetensors"))
+    for saved, loaded in zip(embeddings(method, batch), embeddings(again, batch), strict=True):
+        assert torch.equal(saved, loaded)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)
+def test_eight_pairs_are_memorised(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone, case.memorise), eight_pairs(backbone)
+    optimiser = torch.optim.AdamW([p for _, p in select_trainable(method)], lr=0.02, weight_decay=0)
+    losses = [step(method, batch, optimiser) for _ in range(80)]
+    assert losses[-1] < 0.5 * losses[0]
+    images, texts = embeddings(method, batch)
+    similarity = images @ texts.T
+    assert similarity.argmax(0).tolist() == similarity.argmax(1).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_caption_embeddings_do_not_depend_on_the_pictures(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    images, texts = embeddings(method, batch)
+    swapped = Batch(batch.images.flip(0), batch.captions, batch.image_ids, batch.categories, batch.negatives)
+    new_images, new_texts = embeddings(method, swapped)
+    assert torch.equal(texts, new_texts)
+    assert torch.equal(images.flip(0), new_images)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_cached_image_state_gives_the_same_embedding(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    with torch.no_grad():
+        state = backbone.image_state(batch.images, method.frozen_image_layers)
+        torch.testing.assert_close(method.encode_image(state), method.encode_image(batch.images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)
+def test_bf16_towers_train_fp32_tensors(case: Case) -> None:
+    backbone = tiny_backbones["clip"](precision="bf16")
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    chosen = select_trainable(method)
+    assert all(parameter.dtype == torch.float32 for _, parameter in chosen)
+    loss = step(method, batch, torch.optim.SGD([p for _, p in chosen], lr=0.1))
+    exact = built(case, tiny_backbones["clip"]())
+    with torch.no_grad():
+        reference = sum(value for key, value in exact.losses(batch).items() if key.endswith("_loss"))
+    assert loss == pytest.approx(float(reference), rel=0.05)
+    assert all(vectors.dtype == torch.float32 for vectors in embeddings(method, batch))
