@@ -1,0 +1,293 @@
+"""What the verbs do, in Python: adapt, evaluate, load."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.protocol import Backbone
+from crosscue.data.batches import Batches
+from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
+from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
+from crosscue.data.pixels import PixelStore
+from crosscue.data.sources import read_pairs
+from crosscue.errors import DataError, RunError
+from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.retrieval import evaluate as measure
+from crosscue.methods.contract import Method
+from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.training.card import model_card
+from crosscue.training.config import TrainingConfig
+from crosscue.training.feed import Feed, Images
+from crosscue.training.loop import Outcome, fit
+from crosscue.training.runs import BackboneIdentity, finish_run, load_method, read_backbone, read_config, start_run
+from crosscue.training.states import FrozenStates
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+HELD_OUT = 0.1
+"""Share of the pairs that validates where a source has no splits at all."""
+
+
+class Run:
+    """An adapted model: encodes pictures and sentences, and can be measured."""
+
+    def __init__(self, method: Method[Any], folder: Path | None = None, outcome: Outcome | None = None) -> None:
+        self.method, self.folder, self.outcome = method, folder, outcome
+
+    def __repr__(self) -> str:
+        return f"Run(method={self.method.name!r}, backbone={self.method.backbone.source!r}, folder={self.folder})"
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (N, D) unit vectors."""
+        from crosscue.backbones.embedding import embed_texts
+
+        return embed_texts(texts, self.method.encode_text)
+
+    def encode_image(self, images: Sequence[str | Path | PIL.Image.Image]) -> Tensor:
+        """Paths or opened pictures -> (N, D) unit vectors.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+        pairs = Pairs(Pair(_as_image(image, index), (), str(index)) for index, image in enumerate(images))
+        pixels = pixel_store(pairs, self.method.backbone, cache=False)
+        with torch.no_grad():
+            parts = [
+                self.method.encode_image(pixels[range(start, min(start + 32, len(pairs)))].to(self.method.backbone.device))
+                for start in range(0, len(pairs), 32)
+            ]
+        return torch.cat(parts).cpu()
+
+    def evaluate(self, pairs: Pairs | str | Path, *, centre: bool = False) -> Retrieval:
+        """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
+        chosen = held_out(as_pairs(pairs))
+        return measure(self.method, chosen, gallery_images(self.method, chosen), centre=centre)
+
+
+def adapt(
+    pairs: Pairs | str | Path,
+    method: str = "dual_prompt",
+    backbone: str | Backbone = "starter",
+    *,
+    out: str | Path | None = None,
+    options: Mapping[str, Any] | object | None = None,
+    training: TrainingConfig | None = None,
+    shots: int | None = None,
+    validation: float | bool | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+    device: str | None = None,
+    resume: bool = False,
+    record: Mapping[str, Any] | None = None,
+) -> Run:
+    """Adapts a backbone to pairs and writes a run folder.
+
+    Args:
+        pairs: pairs, or a source `read_pairs` understands. The `train` split is learned from, `val` chooses the best
+            epoch; a source without any splits is used whole.
+        method: a name from `crosscue methods`.
+        backbone: `starter`, a Hub id, a local folder, or a loaded backbone.
+        out: the run folder; default runs/<method>-<time>.
+        options: the method's options.
+        training: the loop's options.
+        shots: few-shot: this many pairs of each category, drawn with the training seed.
+        validation: a share of the training pairs to hold out; False trains without validation; None takes the `val`
+            split, or a tenth of a source that has no splits at all.
+        image_size: another input size than the backbone's own; positions are interpolated.
+        precision: auto, fp32 or bf16.
+        device: where to compute; default the GPU where there is one.
+        resume: continue the run in `out`.
+        record: more of the configuration to write down, e.g. how the pairs were read.
+
+    Raises:
+        CrosscueError: anything the user can put right; the message says what, where and how.
+    """
+    training = training or TrainingConfig()
+    source = as_pairs(pairs)
+    found = method_class(method)
+    config = config_of(found, options)
+    train, val = training_pairs(source, shots, validation, training.seed)
+    tower = backbone if isinstance(backbone, Backbone) else load_backbone(
+        backbone, image_size=image_size, precision=precision, device=device
+    )
+    folder = Path(out) if out is not None else new_folder(method)
+    resolved = {
+        "method": method,
+        "backbone": tower.source,
+        "image_size": tower.pixels.size,
+        "precision": precision,
+        "shots": shots,
+        "validation": validation,
+        **(record or {"data": source.source}),
+        "options": asdict(config),
+        "training": asdict(training) | {"trackers": list(training.trackers)},
+    }
+    data = {
+        "source": source.source,
+        "train": {"images": len(train), "fingerprint": train.fingerprint()},
+        "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
+    }
+    identity = BackboneIdentity.of(tower)
+    start_run(folder, resolved, identity, data, resume=resume)
+
+    torch.manual_seed(training.seed)
+    adapted = build(method, tower, config)
+    layers = adapted.frozen_image_layers if training.augmentation == "none" else 0
+    feed = Feed(
+        train,
+        images_of(train, tower, layers, identity.fingerprint),
+        Batches(train, training.batch_size, training.seed),
+        augmentation=training.augmentation,
+        device=tower.device,
+    )
+    validate = None
+    if val:
+        val_images = images_of(val, tower, adapted.frozen_image_layers, identity.fingerprint)
+        validate = lambda: measure(adapted, val, val_images).metrics()  # noqa: E731
+    outcome = fit(adapted, feed, training, folder, validate, resume=resume)
+    run = Run(adapted, folder, outcome)
+    if outcome.ended != "interrupted":
+        finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
+    return run
+
+
+def load(folder: str | Path, backbone: Backbone | None = None, *, precision: str = "auto", device: str | None = None) -> Run:
+    """Loads a run folder, with the backbone it was made with.
+
+    Raises:
+        RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
+    """
+    path = Path(folder)
+    read_config(path)
+    if backbone is None:
+        identity = read_backbone(path)
+        backbone = load_backbone(identity.source, image_size=identity.image_size, precision=precision, device=device)
+    return Run(load_method(path, backbone), path)
+
+
+def evaluate(
+    run_or_method: str | Path | Run,
+    pairs: Pairs | str | Path,
+    backbone: str | Backbone = "starter",
+    *,
+    image_size: int | None = None,
+    precision: str = "auto",
+    device: str | None = None,
+    centre: bool = False,
+) -> Retrieval:
+    """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
+    return as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device).evaluate(
+        pairs, centre=centre
+    )
+
+
+def as_run(
+    run_or_method: str | Path | Run,
+    backbone: str | Backbone = "starter",
+    *,
+    image_size: int | None = None,
+    precision: str = "auto",
+    device: str | None = None,
+) -> Run:
+    """Returns a run: loaded from its folder, or the untrained method of that name.
+
+    Raises:
+        RunError: neither a run folder nor a method that works untrained.
+    """
+    if isinstance(run_or_method, Run):
+        return run_or_method
+    if Path(run_or_method).is_dir():
+        return load(run_or_method, backbone if isinstance(backbone, Backbone) else None, precision=precision, device=device)
+    if str(run_or_method) not in METHODS:
+        raise RunError(
+            f"'{run_or_method}' is neither a run folder nor a method. Give the folder `crosscue adapt --out` wrote, "
+            f"or one of: {', '.join(METHODS)}."
+        )
+    tower = backbone if isinstance(backbone, Backbone) else load_backbone(
+        backbone, image_size=image_size, precision=precision, device=device
+    )
+    method = build(str(run_or_method), tower)
+    if method.learned_state():
+        raise RunError(f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE")
+    return Run(method.eval())
+
+
+def training_pairs(
+    source: Pairs, shots: int | None, validation: float | bool | None, seed: int
+) -> tuple[Pairs, Pairs | None]:
+    """Returns the pairs to learn from and the pairs that choose the best epoch; test pairs are in neither.
+
+    Raises:
+        DataError: the source has splits but no `val`, and nothing was said about validation.
+    """
+    train = source.split("train") if source.splits else source
+    has_val = "val" in source.splits
+    if validation is None and source.splits and not has_val:
+        raise DataError(
+            f"{source.source}: there is no split 'val' (splits: {', '.join(source.splits)}). Add --validation 0.1 to hold "
+            "out a tenth of the training pairs, or --validation false to train without validation."
+        )
+    share = HELD_OUT if validation is None and not has_val else validation
+    if isinstance(share, float) and not isinstance(share, bool):
+        train, val = split_off(train, share, seed)
+    else:
+        val = source.split("val") if has_val and validation is not False else None
+    if shots is not None:
+        train = few_shot(train, shots, seed)
+        val = few_shot_validation(val, shots, seed) if val else None
+    return train, val
+
+
+def images_of(pairs: Pairs, backbone: Backbone, frozen_layers: int, fingerprint: str) -> Images:
+    """Returns the pictures of `pairs`: pixels, or the cached output of the first `frozen_layers` image layers."""
+    pixels = pixel_store(pairs, backbone)
+    return FrozenStates(backbone, pixels, frozen_layers, fingerprint) if frozen_layers else pixels
+
+
+def gallery_images(method: Method[Any], pairs: Pairs) -> PixelStore:
+    """Returns the decoded pictures of a gallery at the size `method` sees."""
+    return pixel_store(pairs, method.backbone)
+
+
+def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> PixelStore:
+    """Returns decoded pictures as the backbone's checkpoint wants them."""
+    spec = backbone.pixels
+    return PixelStore(pairs, spec.size, resample=spec.resample, crop=spec.crop, cache=cache)
+
+
+def held_out(pairs: Pairs) -> Pairs:
+    """Returns the `test` split, or everything where a source has no splits."""
+    return pairs.split("test") if pairs.splits else pairs
+
+
+def as_pairs(pairs: Pairs | str | Path) -> Pairs:
+    """Reads a source, unless it is read already."""
+    return pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
+
+
+def new_folder(method: str) -> Path:
+    """Returns a folder name nobody uses yet: runs/<method>-<time>."""
+    return Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _as_image(image: str | Path | PIL.Image.Image, index: int) -> Image:
+    if isinstance(image, str | Path):
+        return ImageFile(Path(image))
+
+    def encoded() -> bytes:
+        import io
+
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    return EmbeddedImage(f"picture {index}", encoded)

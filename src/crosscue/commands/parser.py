@@ -1,0 +1,62 @@
+"""Options from dataclasses: flags, YAML and --print_config, with errors of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from crosscue.errors import CrosscueError, suggestion
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class Parser(ArgumentParser):
+    """A parser whose mistakes are one line that says what is wrong and what would be right."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""
+        line = " ".join(message.split())
+        if "unrecognized arguments" in line.lower():
+            unknown = line.split(":", 1)[1].split()[0]
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            near = suggestion(unknown.split("=")[0], flags).split(" Choose from")[0]
+            line = f"there is no option {unknown}.{near}"
+        raise CrosscueError(f"{line} See `{self.prog} --help`.")
+
+
+def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) -> Parser:
+    """Returns the parser of a verb from dataclasses; a group with a name takes that name as a prefix of its flags."""
+    parser = Parser(prog=f"crosscue {verb}", description=summary)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    for dataclass_type, prefix in groups:
+        parser.add_class_arguments(dataclass_type, prefix)
+    return parser
+
+
+def chosen(arguments: Sequence[str], key: str, default: str) -> str:
+    """Returns the value of one option before the parser exists: the flag, else the YAML file, else the default."""
+    value = default
+    for index, argument in enumerate(arguments):
+        following = arguments[index + 1] if index + 1 < len(arguments) else ""
+        name, equals, given = argument.partition("=")
+        if name == "--config":
+            value = str(_yaml(given if equals else following).get(key, value))
+        elif name == f"--{key}":
+            value = given if equals else following
+    return value
+
+
+def _yaml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            loaded = yaml.safe_load(file)
+    except OSError as error:
+        raise CrosscueError(f"--config {path}: {error.strerror}. Give an existing YAML file.") from error
+    except yaml.YAMLError as error:
+        raise CrosscueError(f"--config {path}: not valid YAML ({str(error).splitlines()[0]}).") from error
+    if not isinstance(loaded, dict):
+        raise CrosscueError(f"--config {path}: holds no options. Write `key: value` lines; --print_config shows how.")
+    return loaded

@@ -1,0 +1,50 @@
+"""The model card of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+    from crosscue.training.loop import Outcome
+
+
+def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any], outcome: Outcome) -> str:
+    """Returns README.md of a run folder: what it is, what it was learned from, how to use it."""
+    learned = sum(tensor.numel() for tensor in method.learned_state().values())
+    best = (
+        f"The learned tensors are those of epoch {outcome.best_epoch}, the best on validation (Rsum {outcome.best_rsum:.2f})."
+        if outcome.best_rsum is not None
+        else "There was no validation split: the learned tensors are those of the last step."
+    )
+    val = data["val"]
+    return f"""---
+library_name: crosscue
+tags: [image-text-retrieval, prompt-learning]
+base_model: {config["backbone"]}
+---
+
+# {method.name} on {data["source"]}
+
+{method.summary} {learned:,} learned numbers around the frozen backbone `{config["backbone"]}`.
+
+- Trained on {data["train"]["images"]:,} pictures (fingerprint `{data["train"]["fingerprint"][:16]}`), \
+{outcome.steps:,} steps, {outcome.epochs} epochs, {outcome.seconds:,.0f} s; {outcome.ended}.
+- Validated on {f"{val['images']:,} pictures (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
+- {best}
+
+```python
+import crosscue
+
+run = crosscue.load("this folder")
+run.encode_text(["a sentence"])
+run.encode_image(["picture.jpg"])
+```
+
+`crosscue evaluate THIS_FOLDER --data SOURCE` measures it on held-out pairs and writes `report/`.
+
+```yaml
+{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```
+"""

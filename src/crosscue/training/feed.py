@@ -1,0 +1,62 @@
+"""The batches of a run: a pure function of epoch and step, so that a resumed run sees exactly what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crosscue.backbones.protocol import ImageState
+from crosscue.data.augmentation import augment
+from crosscue.methods.contract import Batch
+
+if TYPE_CHECKING:
+    from crosscue.data.batches import Batches
+    from crosscue.data.pairs import Pairs
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Returns a seed of its own for every step of a run."""
+    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
+
+
+class Images(Protocol):
+    """Pictures by index: decoded pixels, or cached states of the frozen layers."""
+
+    def __getitem__(self, indices: Sequence[int]) -> Tensor | ImageState:
+        """B indices -> (B, 3, S, S) uint8, or the state of B pictures."""
+        ...
+
+
+class Feed:
+    """Joins pictures, captions and what else is known of the pairs into batches."""
+
+    def __init__(
+        self, pairs: Pairs, images: Images, batches: Batches, *, augmentation: Any = "none", device: Any = "cpu"
+    ) -> None:
+        self.pairs, self.images, self.batches = pairs, images, batches
+        self.augmentation, self.device = augmentation, device
+
+    @property
+    def length(self) -> int:
+        """Batches of one epoch."""
+        return len(self.batches)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Returns batch number `step` of an epoch."""
+        chosen = self.batches.step(epoch, step)
+        members = [self.pairs[index] for index, _ in chosen]
+        images = self.images[[index for index, _ in chosen]]
+        if isinstance(images, Tensor):
+            generator = torch.Generator().manual_seed(step_seed(self.batches.seed, epoch, step))
+            images = augment(images, self.augmentation, generator)
+        return Batch(
+            images=images.to(self.device),
+            captions=[pair.captions[caption] for pair, (_, caption) in zip(members, chosen, strict=True)],
+            image_ids=[pair.image_id for pair in members],
+            categories=[pair.category for pair in members],
+            negatives=[pair.negatives for pair in members],
+        )
