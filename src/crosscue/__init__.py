@@ -1,10 +1,10 @@
 """Adapt a pre-trained image-text model to your own pictures and sentences, and prove that retrieval got better.
 
-    import crosscue
+import crosscue
 
-    run = crosscue.adapt("my_pictures/", method="dual_prompt")
-    print(run.evaluate("my_test_pictures/"))
-    vectors = run.encode_text(["a red bicycle against a wall"])
+run = crosscue.adapt("my_pictures/", method="dual_prompt")
+print(run.evaluate("my_test_pictures/"))
+vectors = run.encode_text(["a red bicycle against a wall"])
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Run:
         pixels = pixel_store(pairs, self.method.backbone, cache=False)
         with torch.no_grad():
             parts = [
-                self.method.encode_image(pixels[range(start, min(start + 32, len(pairs)))].to(self.method.backbone.device))
+                self.method.encode_image(
+                    pixels[range(start, min(start + 32, len(pairs)))].to(self.method.backbone.device)
+                )
                 for start in range(0, len(pairs), 32)
             ]
         return torch.cat(parts).cpu()
@@ -116,8 +118,10 @@ def adapt(
     found = method_class(method)
     config = config_of(found, options)
     train, val = training_pairs(source, shots, validation, training.seed)
-    tower = backbone if isinstance(backbone, Backbone) else load_backbone(
-        backbone, image_size=image_size, precision=precision, device=device
+    tower = (
+        backbone
+        if isinstance(backbone, Backbone)
+        else load_backbone(backbone, image_size=image_size, precision=precision, device=device)
     )
     folder = Path(out) if out is not None else new_folder(method)
     resolved = {
@@ -160,7 +164,9 @@ def adapt(
     return run
 
 
-def load(folder: str | Path, backbone: Backbone | None = None, *, precision: str = "auto", device: str | None = None) -> Run:
+def load(
+    folder: str | Path, backbone: Backbone | None = None, *, precision: str = "auto", device: str | None = None
+) -> Run:
     """Loads a run folder, with the backbone it was made with.
 
     Raises:
@@ -206,18 +212,24 @@ def as_run(
     if isinstance(run_or_method, Run):
         return run_or_method
     if Path(run_or_method).is_dir():
-        return load(run_or_method, backbone if isinstance(backbone, Backbone) else None, precision=precision, device=device)
+        return load(
+            run_or_method, backbone if isinstance(backbone, Backbone) else None, precision=precision, device=device
+        )
     if str(run_or_method) not in METHODS:
         raise RunError(
             f"'{run_or_method}' is neither a run folder nor a method. Give the folder `crosscue adapt --out` wrote, "
             f"or one of: {', '.join(METHODS)}."
         )
-    tower = backbone if isinstance(backbone, Backbone) else load_backbone(
-        backbone, image_size=image_size, precision=precision, device=device
+    tower = (
+        backbone
+        if isinstance(backbone, Backbone)
+        else load_backbone(backbone, image_size=image_size, precision=precision, device=device)
     )
     method = build(str(run_or_method), tower)
     if method.learned_state():
-        raise RunError(f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE")
+        raise RunError(
+            f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE"
+        )
     return Run(method.eval())
 
 

@@ -26,7 +26,9 @@ class Case:
 
 CASES = [
     Case("zero_shot", identity=True),
-    Case("dual_prompt", memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0}),
+    Case(
+        "dual_prompt", memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0}
+    ),
     Case(
         "dual_prompt",
         {"context_tokens": 2, "depth": 1, "image_start_layer": 1, "tune_projection": True},

@@ -45,7 +45,9 @@ def contrastive(
     return loss
 
 
-def same_meaning(captions: Sequence[str], image_ids: Sequence[str], device: torch.device | str = "cpu") -> Tensor | None:
+def same_meaning(
+    captions: Sequence[str], image_ids: Sequence[str], device: torch.device | str = "cpu"
+) -> Tensor | None:
     """Returns (B, B) bool, true off the diagonal where two pairs share their caption or their image; None if nowhere."""
     caption_of, image_of = _codes(captions), _codes(image_ids)
     same = (caption_of[:, None] == caption_of) | (image_of[:, None] == image_of)

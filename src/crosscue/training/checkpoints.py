@@ -90,7 +90,9 @@ class Checkpoints:
             position = Position(**json.loads((self.last / "position.json").read_text(encoding="utf-8")))
             self.accelerator.load_state(str(self.last))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise RunError(f"{self.last}: the checkpoint cannot be read ({error}). Start again without --resume.") from error
+            raise RunError(
+                f"{self.last}: the checkpoint cannot be read ({error}). Start again without --resume."
+            ) from error
         return position
 
     def save_best(self) -> None:

@@ -46,4 +46,6 @@ def require_trackers(names: Sequence[str]) -> None:
     """Raises `TrainingError` for a tracker that is not installed, with the command that installs it."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise TrainingError(f"tracker '{name}' is not installed: pip install {name}, or leave it out of training.trackers.")
+            raise TrainingError(
+                f"tracker '{name}' is not installed: pip install {name}, or leave it out of training.trackers."
+            )

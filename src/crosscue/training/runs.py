@@ -1,13 +1,13 @@
 """The run folder: everything a result was made of, small enough to move, complete enough to search with.
 
-    config.yaml           what was asked for, resolved
-    adapter.safetensors   the learned tensors, nothing else
-    backbone.json         which backbone they belong to, and the hash of its weights
-    metrics.jsonl         every logged step
-    environment.json      versions, seed, hashes of the data
-    README.md             model card
-    checkpoints/          to resume from; may be deleted afterwards
-    report/               before and after, written by the evaluation
+config.yaml           what was asked for, resolved
+adapter.safetensors   the learned tensors, nothing else
+backbone.json         which backbone they belong to, and the hash of its weights
+metrics.jsonl         every logged step
+environment.json      versions, seed, hashes of the data
+README.md             model card
+checkpoints/          to resume from; may be deleted afterwards
+report/               before and after, written by the evaluation
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class BackboneIdentity:
     @classmethod
     def of(cls, backbone: Backbone) -> BackboneIdentity:
         """Reads the identity of a loaded backbone; hashes its weights."""
-        return cls(
-            backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.fingerprint()
-        )
+        return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.fingerprint())
 
 
-def start_run(folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool) -> None:
+def start_run(
+    folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
+) -> None:
     """Opens a run folder: writes what is asked for, or checks that a resumed run asks for the same.
 
     Args:
@@ -70,7 +70,9 @@ def start_run(folder: Path, config: dict[str, Any], backbone: BackboneIdentity, 
     """
     exists = (folder / CONFIG).exists()
     if exists and not resume:
-        raise RunError(f"{folder}: there is a run in this folder. Add --resume to continue it, or choose another --out.")
+        raise RunError(
+            f"{folder}: there is a run in this folder. Add --resume to continue it, or choose another --out."
+        )
     if exists:
         changed = [
             *_differences(read_config(folder), config, ""),
@@ -104,11 +106,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.exists():
-        raise RunError(f"{folder}: this is not a run folder (no {CONFIG}). Give the folder that `crosscue adapt --out` wrote.")
+        raise RunError(
+            f"{folder}: this is not a run folder (no {CONFIG}). Give the folder that `crosscue adapt --out` wrote."
+        )
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise RunError(f"{path}: not valid YAML ({str(error).splitlines()[0]}). Restore the file, or adapt again.") from error
+        raise RunError(
+            f"{path}: not valid YAML ({str(error).splitlines()[0]}). Restore the file, or adapt again."
+        ) from error
     if not isinstance(loaded, dict) or "method" not in loaded:
         raise RunError(f"{path}: names no method. Restore the file, or adapt again.")
     return loaded
@@ -123,7 +129,9 @@ def read_backbone(folder: Path) -> BackboneIdentity:
     try:
         return BackboneIdentity(**_read_json(folder / BACKBONE))
     except TypeError as error:
-        raise RunError(f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again.") from error
+        raise RunError(
+            f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again."
+        ) from error
 
 
 def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
@@ -140,7 +148,9 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
         )
     path = folder / ADAPTER
     if not path.exists():
-        raise RunError(f"{folder}: the run is not finished (no {ADAPTER}). Finish it with `crosscue adapt ... --resume`.")
+        raise RunError(
+            f"{folder}: the run is not finished (no {ADAPTER}). Finish it with `crosscue adapt ... --resume`."
+        )
     method = build(config["method"], backbone, config.get("options"))
     try:
         state = load_file(path)

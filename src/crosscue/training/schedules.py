@@ -37,7 +37,9 @@ def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int
     """Returns a scheduler to be stepped once per optimiser step."""
     total = config.epochs * steps_per_epoch
     factors: dict[str, Callable[[int], float]] = {
-        "coop": lambda step: coop_rate(min(step // steps_per_epoch, config.epochs), config.epochs, config.lr) / config.lr,
+        "coop": lambda step: (
+            coop_rate(min(step // steps_per_epoch, config.epochs), config.epochs, config.lr) / config.lr
+        ),
         "cosine": lambda step: cosine_factor(min(step, total), total, config.warmup_steps),
         "constant": lambda step: 1.0,
     }

@@ -1,0 +1,120 @@
+"""Family `dual`: a CLIP image tower and a sentence encoder, joined by a bridge.
+
+A folder of this family holds `crosscue_backbone.json`, `image/` (a `CLIPVisionModelWithProjection`), `text/` (a BERT-like
+sentence encoder with its tokenizer) and `bridge.safetensors`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crosscue.backbones.bridge import Bridge
+from crosscue.backbones.clip_towers import ClipImageTower, weighted_words
+from crosscue.backbones.precision import Precision
+from crosscue.backbones.prompting import insert, run
+from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
+from crosscue.backbones.tokenizing import Tokenizer
+from crosscue.backbones.towers import TwoTowers
+
+
+class BridgedImageTower(ClipImageTower):
+    """CLIP's image tower; its output crosses the bridge."""
+
+    def __init__(self, model: Any, bridge: Bridge, image_size: int | None) -> None:
+        super().__init__(model.vision_model, model.visual_projection, image_size)
+        self.bridge = bridge
+
+    def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
+        """Runs the layers from `state.layer` on; pooled and patch features are bridged."""
+        features = super().forward(state, prompts)
+        return ImageFeatures(
+            self.bridge.image(features.pooled), features.hidden, lambda: self.bridge.image(features.patches)
+        )
+
+
+class SentenceTower(nn.Module):
+    """Bidirectional BERT, mean-pooled over the real tokens.
+
+    Prompts stand after the start token, are seen by every word, and are left out of the mean: the pooled feature is an
+    average over the same positions as without prompts.
+    """
+
+    def __init__(self, model: Any, bridge: Bridge) -> None:
+        super().__init__()
+        self.model, self.bridge = model, bridge
+        self.width: int = model.config.hidden_size
+        self.positions: int = model.config.max_position_embeddings
+        self.layers = list(model.encoder.layer)
+
+    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+        """Encodes [start] prompts words [end]."""
+        embeddings = self.model.embeddings
+        words = weighted_words(embeddings.word_embeddings(tokens.ids), token_weights)  # (B, N, W)
+        if prompts is not None and prompts.first == 0:
+            words = insert(words, prompts.layers[0], 1)
+        words = words + embeddings.token_type_embeddings.weight[0]
+        hidden = embeddings.LayerNorm(words + embeddings.position_embeddings.weight[: words.shape[1]])
+        real = torch.arange(tokens.ids.shape[1], device=hidden.device) < tokens.lengths[:, None]  # (B, N)
+        padded = bool((~real).any())
+        count = prompts.count if prompts is not None else 0
+
+        def layer(index: int) -> Any:
+            def call(sequence: Tensor) -> Tensor:
+                mask = _visible(real, sequence.shape[1] - real.shape[1]) if padded else None
+                out: Tensor = self.layers[index](sequence, mask)
+                return out
+
+            return call
+
+        hidden = run(hidden, [layer(index) for index in range(len(self.layers))], prompts, 1)
+        hidden = torch.cat([hidden[:, :1], hidden[:, 1 + count :]], dim=1)  # (B, N, W) without prompts
+        share = (real / tokens.lengths[:, None]).to(hidden.dtype)  # (B, N)
+        pooled = (hidden * share.unsqueeze(-1)).sum(1).float()  # (B, W)
+        return TextFeatures(self.bridge.text(pooled), pooled, lambda: self.bridge.text(hidden.float()))
+
+
+class DualBackbone(TwoTowers):
+    """The family of the starter: any sentence encoder can be bridged to any CLIP image tower."""
+
+    family = "dual"
+
+    def __init__(
+        self,
+        image_model: Any,
+        text_model: Any,
+        bridge: Bridge,
+        tokenizer: Any,
+        max_length: int,
+        pixels: PixelSpec,
+        precision: Precision,
+        image_size: int | None,
+    ) -> None:
+        """Takes a `CLIPVisionModelWithProjection`, a `BertModel` and the bridge between them."""
+        super().__init__(
+            BridgedImageTower(image_model, bridge, image_size),
+            SentenceTower(text_model, bridge),
+            Tokenizer(tokenizer, max_length),
+            pixels,
+            precision,
+            bridge.size["embed_dim"],
+        )
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """() exp of the bridge's logit scale."""
+        scale: Tensor = self.text.bridge.log_scale
+        return scale.detach().float().exp()
+
+    def word_embedding(self, ids: Tensor) -> Tensor:
+        """(...,) -> (..., W)."""
+        embedded: Tensor = self.text.model.embeddings.word_embeddings(ids)
+        return embedded
+
+
+def _visible(real: Tensor, prompt_count: int) -> Tensor:
+    """(B, N) bool -> (B, 1, 1, n + N) bool, true where attention may look: real tokens and prompts."""
+    prompts = real.new_ones(len(real), prompt_count)
+    return torch.cat([real[:, :1], prompts, real[:, 1:]], dim=1)[:, None, None, :]

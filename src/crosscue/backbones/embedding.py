@@ -1,0 +1,55 @@
+"""Encoding many sentences without paying for padding or for repetitions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from crosscue.progress import progress
+
+Encode = Callable[[Sequence[str]], Tensor]
+"""n sentences -> (n, D)"""
+
+QUIET = 2_000
+"""Fewer sentences than this are encoded without a progress bar."""
+
+
+def by_length(texts: Sequence[str]) -> list[str]:
+    """Returns the distinct sentences, shortest first; bytes stand for tokens, which is all sorting needs."""
+    return sorted(dict.fromkeys(texts), key=lambda text: (len(text.encode()), text))
+
+
+def embed_texts(texts: Sequence[str], encode: Encode, *, batch_size: int = 128) -> Tensor:
+    """Encodes sentences without gradients: each distinct one once, in batches of similar length.
+
+    Returns:
+        (N, D) on the CPU, in the order given; equal sentences get bit-identical rows.
+    """
+    ordered = by_length(texts)
+    row = {text: index for index, text in enumerate(ordered)}
+    quiet = len(ordered) < QUIET
+    bar = contextlib.nullcontext(lambda n: None) if quiet else progress("encoding captions", len(ordered), "captions")
+    parts = []
+    with torch.no_grad(), bar as advance:
+        for start in range(0, len(ordered), batch_size):
+            batch = ordered[start : start + batch_size]
+            parts.append(encode(batch).cpu())
+            advance(len(batch))
+    return torch.cat(parts)[torch.tensor([row[text] for text in texts])]
+
+
+def encode_bucketed(texts: Sequence[str], encode: Encode, *, buckets: int = 4) -> Tensor:
+    """Encodes the sentences of one training step, with gradients: each distinct one once, in `buckets` by length.
+
+    Returns:
+        (N, D) in the order given.
+    """
+    ordered = by_length(texts)
+    row = {text: index for index, text in enumerate(ordered)}
+    size = max(-(-len(ordered) // buckets), 1)
+    parts = [encode(ordered[start : start + size]) for start in range(0, len(ordered), size)]
+    order = torch.tensor([row[text] for text in texts], device=parts[0].device)
+    return torch.cat(parts)[order]

@@ -1,0 +1,171 @@
+"""From a name to a backbone: the starter, a local folder, a Hub id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosscue.backbones.bridge import Bridge
+from crosscue.backbones.clip import ClipBackbone
+from crosscue.backbones.dual import DualBackbone
+from crosscue.backbones.precision import Precision, choose_precision
+from crosscue.backbones.protocol import Backbone, PixelSpec
+from crosscue.backbones.siglip import SiglipBackbone
+from crosscue.errors import BackboneError, NetworkError, suggestion
+
+DUAL_CONFIG = "crosscue_backbone.json"
+RESAMPLE = {2: "bilinear", 3: "bicubic"}
+
+
+def load_backbone(
+    source: str = "starter",
+    *,
+    image_size: int | None = None,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> Backbone:
+    """Loads a frozen backbone.
+
+    Args:
+        source: `starter`, a local folder, or a Hub id with an optional revision (`org/name@revision`).
+        image_size: another input size than the checkpoint's; positions are interpolated.
+        precision: auto, fp32 or bf16; see `crosscue.backbones.precision`.
+        device: default the GPU where there is one.
+
+    Raises:
+        BackboneError: no such backbone, an unsupported family, missing weights, an impossible size.
+        NetworkError: the Hub cannot be reached.
+    """
+    place = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_precision(precision, place)
+    name, _, revision = source.partition("@")
+    if source == "starter":
+        from crosscue.backbones.starter import starter_folder
+
+        folder, revision = starter_folder(), ""
+    elif Path(source).is_dir():
+        folder, revision = Path(source), ""
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        folder = fetch_from_hub(name, revision or None)
+    else:
+        raise BackboneError(
+            f"there is no backbone '{source}'.{suggestion(source, ['starter']).split(' Choose')[0]} "
+            "Give 'starter', an existing local folder, or a Hub id such as openai/clip-vit-base-patch32."
+        )
+    backbone = load_folder(folder, chosen, image_size)
+    backbone.source = source
+    backbone.revision = revision or _recorded_revision(folder)
+    return backbone.requires_grad_(False).eval().to(place)
+
+
+def fetch_from_hub(name: str, revision: str | None) -> Path:
+    """Downloads the files of a checkpoint (or finds them in the Hub's cache) and returns their folder."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, etag_timeout=5))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise BackboneError(
+            f"the Hub has no model '{name}'{f' at {revision}' if revision else ''}. Check the name."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise NetworkError(
+            f"'{name}' is not in the local Hub cache and the Hub cannot be reached. Connect, or give a local folder, "
+            "or use the backbone 'starter', which comes from the Python package index."
+        ) from error
+
+
+def load_folder(folder: Path, precision: Precision, image_size: int | None) -> Backbone:
+    """Loads a checkpoint folder of any supported family."""
+    if (folder / DUAL_CONFIG).exists():
+        return _load_dual(folder, precision, image_size)
+    from transformers import AutoTokenizer, CLIPModel, Siglip2Model, SiglipModel
+
+    families: dict[str, tuple[Any, Any]] = {
+        "clip": (CLIPModel, ClipBackbone),
+        "siglip": (SiglipModel, SiglipBackbone),
+        "siglip2": (Siglip2Model, SiglipBackbone),
+    }
+    model_type = _json(folder, "config.json").get("model_type")
+    if model_type not in families:
+        raise BackboneError(
+            f"{folder}: model type '{model_type}' is not supported. Supported: {', '.join(families)}, dual ({DUAL_CONFIG})."
+        )
+    model_class, backbone_class = families[model_type]
+    model = _pretrained(model_class, folder)
+    vision = model.config.vision_config
+    trained = getattr(vision, "image_size", None) or int(vision.num_patches**0.5) * vision.patch_size
+    pixels = _pixel_spec(folder, image_size or trained)
+    loaded: Backbone = backbone_class(model, _pretrained(AutoTokenizer, folder), pixels, precision, image_size)
+    return loaded
+
+
+def _load_dual(folder: Path, precision: Precision, image_size: int | None) -> DualBackbone:
+    from transformers import AutoModel, AutoTokenizer, CLIPVisionModelWithProjection
+
+    parts = _json(folder, DUAL_CONFIG)
+    image, text = folder / parts["image"], folder / parts["text"]
+    image_model = _pretrained(CLIPVisionModelWithProjection, image)
+    return DualBackbone(
+        image_model,
+        _pretrained(AutoModel, text),
+        Bridge.load(folder / parts["bridge"]),
+        _pretrained(AutoTokenizer, text),
+        int(parts["max_length"]),
+        _pixel_spec(image, image_size or image_model.config.image_size),
+        precision,
+        image_size,
+    )
+
+
+def _pretrained(loader: Any, folder: Path) -> Any:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    options = {} if "Tokenizer" in loader.__name__ else {"dtype": torch.float32}
+    try:
+        return loader.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"{folder}: cannot be loaded as {loader.__name__} ({reason}). Fetch the checkpoint again."
+        ) from error
+
+
+def _pixel_spec(folder: Path, size: int) -> PixelSpec:
+    config = _json(folder, "preprocessor_config.json")
+    return PixelSpec(
+        size=size,
+        mean=tuple(config["image_mean"]),
+        std=tuple(config["image_std"]),
+        resample=RESAMPLE.get(config.get("resample", 3), "bicubic"),
+        crop=bool(config.get("do_center_crop", False)),
+    )
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BackboneError(f"{folder}: no {name}. This is not the folder of a supported checkpoint.") from error
+    except json.JSONDecodeError as error:
+        raise BackboneError(f"{path}: not valid JSON (line {error.lineno}). Fetch the checkpoint again.") from error
+    return loaded
+
+
+def _recorded_revision(folder: Path) -> str | None:
+    if (folder / DUAL_CONFIG).exists():
+        revision: str | None = _json(folder, DUAL_CONFIG).get("revision")
+        return revision
+    return folder.name if folder.parent.name == "snapshots" else None  # the Hub's cache names folders by commit

@@ -1,0 +1,72 @@
+"""Sentences to token ids: special tokens, the length limit, and room for prompts, the same for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from crosscue.backbones.protocol import TokenBatch
+from crosscue.errors import MethodError
+
+
+class Tokenizer:
+    """Wraps a `transformers` tokenizer; keeps the end token whatever the length."""
+
+    def __init__(self, tokenizer: Any, max_length: int, *, pad_to: int | None = None) -> None:
+        """Takes the checkpoint's tokenizer.
+
+        Args:
+            tokenizer: a `transformers` tokenizer.
+            max_length: most positions of the text tower, special tokens and prompts included.
+            pad_to: pad every batch to this length (towers trained without a padding mask); None crops to the longest.
+        """
+        self.tokenizer, self.max_length, self.pad_to = tokenizer, max_length, pad_to
+        inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+        outer = tokenizer("a")["input_ids"]
+        start = next(i for i in range(len(outer)) if outer[i : i + len(inner)] == inner)
+        self.prefix, self.suffix = outer[:start], outer[start + len(inner) :]
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.known: dict[str, list[int]] = {}
+
+    def room(self, prompt_count: int) -> int:
+        """Returns how many word pieces fit beside `prompt_count` prompts.
+
+        Raises:
+            MethodError: none; the message names the largest possible count.
+        """
+        room = self.max_length - len(self.prefix) - len(self.suffix) - prompt_count
+        if room < 1:
+            raise MethodError(
+                f"{prompt_count} context tokens leave no room for words: this text tower has {self.max_length} positions, "
+                f"so at most {prompt_count + room - 1} context tokens are possible."
+            )
+        return room
+
+    def content(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the word-piece ids of every sentence, without special tokens; remembers what it has seen."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new:
+            if len(self.known) > 500_000:
+                self.known.clear()
+            encoded = self.tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"]
+            self.known.update(zip(new, encoded, strict=True))
+        return [self.known[text] for text in texts]
+
+    def __call__(self, texts: Sequence[str], prompt_count: int, device: torch.device) -> TokenBatch:
+        """Tokenises a batch; words beyond the room are dropped from the end and counted."""
+        room, content = self.room(prompt_count), self.content(texts)
+        kept = [pieces[:room] for pieces in content]
+        edge = len(self.prefix) + len(self.suffix)
+        longest = self.pad_to - prompt_count if self.pad_to else max(map(len, kept)) + edge
+        lengths = torch.tensor([len(pieces) + edge for pieces in kept])
+        rows = [self.prefix + pieces + self.suffix + [self.pad] * (longest - len(pieces) - edge) for pieces in kept]
+        position = torch.arange(longest)
+        first, last = len(self.prefix), lengths[:, None] - len(self.suffix)
+        return TokenBatch(
+            ids=torch.tensor(rows),
+            lengths=lengths,
+            content=(position >= first) & (position < last),
+            truncated=sum(len(pieces) > room for pieces in content),
+        ).to(device)

@@ -1,0 +1,98 @@
+"""What is the same in every family: an image tower, a text tower, one precision, one tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from crosscue.backbones.precision import Precision
+from crosscue.backbones.protocol import (
+    Backbone,
+    ImageFeatures,
+    ImageState,
+    PixelSpec,
+    Prompts,
+    TextFeatures,
+    TokenBatch,
+)
+from crosscue.backbones.tokenizing import Tokenizer
+
+
+class ImageTower(Protocol):
+    """Runs an image tower in two halves, so that the frozen half can be cached."""
+
+    size: int
+    width: int
+    patch_count: int
+    layers: list[Any]
+
+    def state(self, pixels: Tensor, until_layer: int) -> ImageState:
+        """Normalised pixels -> tokens at the input of `until_layer`."""
+        ...
+
+    def __call__(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
+        """Tokens and prompts -> features."""
+        ...
+
+
+class TextTower(Protocol):
+    """Runs a text tower."""
+
+    width: int
+    positions: int
+    layers: list[Any]
+
+    def __call__(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+        """Tokens, prompts and token weights -> features."""
+        ...
+
+
+class TwoTowers(Backbone):
+    """A backbone made of an image tower and a text tower; families differ in what the towers are."""
+
+    def __init__(
+        self,
+        image: Any,
+        text: Any,
+        tokenizer: Tokenizer,
+        pixels: PixelSpec,
+        precision: Precision,
+        embed_dim: int,
+    ) -> None:
+        super().__init__()
+        self.image, self.text, self.tokenizer = image, text, tokenizer
+        self.pixels, self.precision, self.embed_dim = pixels, precision, embed_dim
+        self.image_width, self.text_width = image.width, text.width
+        self.image_layers, self.text_layers = len(image.layers), len(text.layers)
+        self.patch_count, self.context_length = image.patch_count, tokenizer.max_length
+
+    def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
+        """See `Backbone.tokenize`."""
+        return self.tokenizer(texts, prompt_count, self.device)
+
+    def encode_text(
+        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
+    ) -> TextFeatures:
+        """See `Backbone.encode_text`."""
+        with self.precision.autocast(self.device):
+            features: TextFeatures = self.text(tokens, prompts, token_weights)
+        return features
+
+    def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
+        """See `Backbone.image_state`."""
+        with torch.no_grad(), self.precision.autocast(self.device):
+            state: ImageState = self.image.state(self.normalise(pixels), until_layer)
+        return state
+
+    def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
+        """See `Backbone.encode_image`; the layers before the first prompt run without gradients."""
+        first = self.image_layers if prompts is None else prompts.first
+        state = images if isinstance(images, ImageState) else self.image_state(images, first)
+        if state.layer > first:
+            raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {state.layer}")
+        with self.precision.autocast(self.device):
+            features: ImageFeatures = self.image(state, prompts)
+        return features

@@ -1,0 +1,70 @@
+"""Which pairs make a batch: a pure function of seed, epoch and step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscue.errors import DataError
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+
+
+class Batches:
+    """Draws every picture once an epoch, with the next of its captions, never one picture twice in a batch.
+
+    Equal captions are kept out of one batch as far as the pairs allow. The last, smaller batch is kept when it has at
+    least two pictures.
+    """
+
+    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
+        self.pairs, self.seed = pairs, seed
+        by_image: dict[str, list[int]] = defaultdict(list)
+        for index, pair in enumerate(pairs):
+            if pair.captions:
+                by_image[pair.image_id].append(index)
+        self.images = list(by_image.values())  # the pairs of each picture
+        if len(self.images) < 2:
+            raise DataError(f"{pairs.source}: {len(self.images)} picture(s) with captions; training needs at least 2.")
+        self.batch_size = min(batch_size, len(self.images))
+        full, rest = divmod(len(self.images), self.batch_size)
+        self.length = full + (rest >= 2)
+        self._epoch, self._order = -1, list[list[tuple[int, int]]]()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def step(self, epoch: int, step: int) -> list[tuple[int, int]]:
+        """Returns batch number `step` of an epoch: (position of the pair, number of its caption)."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._batches(epoch)
+        return self._order[step]
+
+    def _batches(self, epoch: int) -> list[list[tuple[int, int]]]:
+        shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        drawn = [self._draw(self.images[int(image)], epoch) for image in shuffled]
+        batches: list[list[tuple[int, int]]] = []
+        waiting = drawn
+        while waiting and len(batches) < self.length:
+            batch, used, left = list[tuple[int, int]](), set[str](), list[tuple[int, int]]()
+            for item in waiting:
+                caption = self.pairs[item[0]].captions[item[1]]
+                if len(batch) < self.batch_size and caption not in used:
+                    batch.append(item)
+                    used.add(caption)
+                else:
+                    left.append(item)
+            while len(batch) < min(self.batch_size, len(waiting)):  # nothing but repetitions is left
+                batch.append(left.pop(0))
+            batches.append(batch)
+            waiting = left
+        return batches
+
+    def _draw(self, members: list[int], epoch: int) -> tuple[int, int]:
+        """Goes through all captions of a picture in turn, from a starting point of its own."""
+        choices = [(index, number) for index in members for number in range(len(self.pairs[index].captions))]
+        start = int(np.random.default_rng((self.seed, members[0])).integers(len(choices)))
+        return choices[(start + epoch) % len(choices)]

@@ -1,0 +1,77 @@
+"""Few-shot samples per category, and validation pairs held out of training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+import numpy as np
+
+from crosscue.data.pairs import Pair, Pairs
+from crosscue.errors import DataError
+
+
+def few_shot(pairs: Pairs, shots: int, seed: int) -> Pairs:
+    """Returns `shots` pairs of every category, drawn without replacement; a smaller category keeps all of its pairs.
+
+    The draw depends on the seed and the image ids, not on the order of the file.
+
+    Raises:
+        DataError: pairs without a category.
+    """
+    if shots < 1:
+        raise DataError(f"shots is {shots}; it must be at least 1.")
+    by_category: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        if pair.category is None:
+            raise DataError(
+                f"{pair.where or pair.image.name}: no category, and few-shot sampling draws per category. "
+                "Add a category column, or leave --shots out."
+            )
+        by_category[pair.category].append(pair)
+    chosen = {
+        pair.image_id for category in sorted(by_category) for pair in _drawn(by_category[category], shots, seed, category)
+    }
+    return Pairs((pair for pair in pairs if pair.image_id in chosen), f"{pairs.source} {shots}-shot seed {seed}")
+
+
+def few_shot_validation(pairs: Pairs, shots: int, seed: int) -> Pairs:
+    """Returns at most 4 validation pairs of every category, and no more than the training shots (CoOp's protocol)."""
+    return few_shot(pairs, min(shots, 4), seed)
+
+
+def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
+    """Returns (rest, held out): about `share` of the pictures of every category, pairs of one picture kept together.
+
+    Raises:
+        DataError: the share is not between 0 and 1, or one of the parts would have fewer than two pictures.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"validation share is {share}; it must be between 0 and 1, e.g. 0.1.")
+    by_category: dict[str, dict[str, None]] = defaultdict(dict)
+    for pair in pairs:
+        by_category[pair.category or ""][pair.image_id] = None
+    ranked = [
+        ((rank + 0.5) / len(ids), _order(seed, image_id), image_id)
+        for ids in by_category.values()
+        for rank, image_id in enumerate(sorted(ids, key=lambda image_id: _order(seed, image_id)))
+    ]  # a picture's place within its category, so that small categories are not held out whole
+    count = round(share * len(ranked))
+    held = {image_id for _, _, image_id in sorted(ranked)[:count]}
+    if count < 2 or len(ranked) - count < 2:
+        raise DataError(
+            f"{pairs.source}: {len(ranked)} pictures cannot be split into training and {share:.0%} validation with at least "
+            "2 each. Give more pictures, another share, or --validation false."
+        )
+    rest = Pairs((pair for pair in pairs if pair.image_id not in held), f"{pairs.source} without validation")
+    return rest, Pairs((pair for pair in pairs if pair.image_id in held), f"{pairs.source} held out {share:g} seed {seed}")
+
+
+def _drawn(members: list[Pair], shots: int, seed: int, category: str) -> list[Pair]:
+    ordered = sorted(members, key=lambda pair: pair.image_id)
+    generator = np.random.default_rng([seed, *hashlib.sha256(category.encode()).digest()[:8]])
+    return [ordered[int(index)] for index in generator.permutation(len(ordered))[:shots]]
+
+
+def _order(seed: int, image_id: str) -> str:
+    return hashlib.sha256(f"{seed} {image_id}".encode()).hexdigest()
