@@ -40,7 +40,7 @@ def character_tokenizer(start: str, end: str, pad: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     words = "a the red green blue white black yellow grey pink thing things two photo of dog cat is on in".split()
-    pieces = [pad, start, end, "[UNK]", *words, *map(chr, range(33, 127))]
+    pieces = [pad, "[UNK]", start, "[MASK]", end, *words, *map(chr, range(33, 127))]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(
         models.WordPiece(
@@ -129,7 +129,7 @@ def finish(folder: Path, tokenizer: Any) -> Path:
 
 def loader(folder: Callable[[], Path]) -> Callable[..., Backbone]:
     def load(**options: Any) -> Backbone:
-        return load_backbone(str(folder()), device="cpu", **options)
+        return load_backbone(str(folder()), device="cpu", **{"precision": "fp32", **options})
 
     return load
 

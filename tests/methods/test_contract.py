@@ -26,7 +26,9 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 def eight_pairs(backbone: Backbone) -> Batch:
     generator = torch.Generator().manual_seed(0)
     size = backbone.pixels.size
-    images = torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8, generator=generator)
+    colours = torch.tensor([[(i >> bit & 1) * 255 for bit in range(3)] for i in range(8)])[:, :, None, None]
+    noise = torch.randint(0, 256, (8, 3, size, size), generator=generator)
+    images = ((3 * colours + noise) // 4).to(torch.uint8)
     captions = [f"a {colour} thing" for colour in COLOURS]
     return Batch(
         images,
@@ -47,7 +49,7 @@ def step(method: Method, batch: Batch, optimiser: torch.optim.Optimizer) -> floa
     loss = sum(value for key, value in method.losses(batch).items() if key.endswith("_loss"))
     loss.backward()
     optimiser.step()
-    return float(loss)
+    return loss.item()
 
 
 def embeddings(method: Method, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -39,5 +39,4 @@ class ClipBackbone(TwoTowers):
 
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) -> (..., W)."""
-        embedded: Tensor = self.text.text_model.embeddings.token_embedding(ids)
-        return embedded
+        return self.text.text_model.embeddings.token_embedding(ids)

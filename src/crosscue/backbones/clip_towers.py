@@ -28,6 +28,7 @@ class ClipImageTower(nn.Module):
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
         self.layers = [_bidirectional(layer) for layer in vision_model.encoder.layers]
+        self.exact = (vision_model.post_layernorm, projection)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, 1 + P, W), positions added, before the first norm."""
@@ -52,13 +53,9 @@ class ClipImageTower(nn.Module):
                 tokens = insert(tokens, prompts.layers[0], end)
             tokens = self.vision_model.pre_layrnorm(tokens)
         tokens = run(tokens, self.layers, prompts, end, start=state.layer)
-        hidden = self.vision_model.post_layernorm(tokens[:, 0])  # (B, W)
-
-        def patches() -> Tensor:
-            normed: Tensor = self.projection(self.vision_model.post_layernorm(tokens[:, 1:end]))
-            return normed.float()
-
-        return ImageFeatures(self.projection(hidden).float(), hidden.float(), patches)
+        norm = self.vision_model.post_layernorm
+        hidden = norm(tokens[:, 0].float())  # (B, W)
+        return ImageFeatures(self.projection(hidden), hidden, lambda: self.projection(norm(tokens[:, 1:end].float())))
 
 
 class ClipTextTower(nn.Module):
@@ -68,8 +65,8 @@ class ClipTextTower(nn.Module):
         super().__init__()
         self.text_model, self.projection = text_model, projection
         self.width: int = text_model.config.hidden_size
-        self.positions: int = text_model.config.max_position_embeddings
         self.layers = [_causal(layer) for layer in text_model.encoder.layers]
+        self.exact = (text_model.final_layer_norm, projection)
 
     def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
         """Encodes [start] prompts words [end]; nothing after the end token can influence it, so padding needs no mask."""
@@ -77,10 +74,11 @@ class ClipTextTower(nn.Module):
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 1)
         hidden = words + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
-        hidden = self.text_model.final_layer_norm(run(hidden, self.layers, prompts, 1))
+        hidden = run(hidden, self.layers, prompts, 1)
         hidden = remove(hidden, prompts.count if prompts is not None else 0, 1)  # (B, N, W)
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), tokens.lengths - 1]  # (B, W)
-        return TextFeatures(self.projection(pooled).float(), pooled.float(), lambda: self.projection(hidden).float())
+        norm = self.text_model.final_layer_norm
+        pooled = norm(hidden[torch.arange(len(hidden), device=hidden.device), tokens.lengths - 1].float())  # (B, W)
+        return TextFeatures(self.projection(pooled), pooled, lambda: self.projection(norm(hidden.float())))
 
 
 def weighted_words(words: Tensor, token_weights: Tensor | None) -> Tensor:

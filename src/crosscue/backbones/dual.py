@@ -26,6 +26,7 @@ class BridgedImageTower(ClipImageTower):
     def __init__(self, model: Any, bridge: Bridge, image_size: int | None) -> None:
         super().__init__(model.vision_model, model.visual_projection, image_size)
         self.bridge = bridge
+        self.exact = (*self.exact, bridge)
 
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
         """Runs the layers from `state.layer` on; pooled and patch features are bridged."""
@@ -46,8 +47,8 @@ class SentenceTower(nn.Module):
         super().__init__()
         self.model, self.bridge = model, bridge
         self.width: int = model.config.hidden_size
-        self.positions: int = model.config.max_position_embeddings
         self.layers = list(model.encoder.layer)
+        self.exact = (bridge,)
 
     def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
         """Encodes [start] prompts words [end]."""
@@ -71,8 +72,8 @@ class SentenceTower(nn.Module):
 
         hidden = run(hidden, [layer(index) for index in range(len(self.layers))], prompts, 1)
         hidden = torch.cat([hidden[:, :1], hidden[:, 1 + count :]], dim=1)  # (B, N, W) without prompts
-        share = (real / tokens.lengths[:, None]).to(hidden.dtype)  # (B, N)
-        pooled = (hidden * share.unsqueeze(-1)).sum(1).float()  # (B, W)
+        share = real / tokens.lengths[:, None]  # (B, N)
+        pooled = (hidden.float() * share.unsqueeze(-1)).sum(1)  # (B, W)
         return TextFeatures(self.bridge.text(pooled), pooled, lambda: self.bridge.text(hidden.float()))
 
 
@@ -110,8 +111,7 @@ class DualBackbone(TwoTowers):
 
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) -> (..., W)."""
-        embedded: Tensor = self.text.model.embeddings.word_embeddings(ids)
-        return embedded
+        return self.text.model.embeddings.word_embeddings(ids)
 
 
 def _visible(real: Tensor, prompt_count: int) -> Tensor:

@@ -14,6 +14,7 @@ from crosscue.backbones.dual import DualBackbone
 from crosscue.backbones.precision import Precision, choose_precision
 from crosscue.backbones.protocol import Backbone, PixelSpec
 from crosscue.backbones.siglip import SiglipBackbone
+from crosscue.backbones.towers import TwoTowers
 from crosscue.errors import BackboneError, NetworkError, suggestion
 
 DUAL_CONFIG = "crosscue_backbone.json"
@@ -58,7 +59,8 @@ def load_backbone(
     backbone = load_folder(folder, chosen, image_size)
     backbone.source = source
     backbone.revision = revision or _recorded_revision(folder)
-    return backbone.requires_grad_(False).eval().to(place)
+    backbone.freeze()
+    return backbone.to(place)
 
 
 def fetch_from_hub(name: str, revision: str | None) -> Path:
@@ -85,7 +87,7 @@ def fetch_from_hub(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def load_folder(folder: Path, precision: Precision, image_size: int | None) -> Backbone:
+def load_folder(folder: Path, precision: Precision, image_size: int | None) -> TwoTowers:
     """Loads a checkpoint folder of any supported family."""
     if (folder / DUAL_CONFIG).exists():
         return _load_dual(folder, precision, image_size)
@@ -106,7 +108,7 @@ def load_folder(folder: Path, precision: Precision, image_size: int | None) -> B
     vision = model.config.vision_config
     trained = getattr(vision, "image_size", None) or int(vision.num_patches**0.5) * vision.patch_size
     pixels = _pixel_spec(folder, image_size or trained)
-    loaded: Backbone = backbone_class(model, _pretrained(AutoTokenizer, folder), pixels, precision, image_size)
+    loaded: TwoTowers = backbone_class(model, _pretrained(AutoTokenizer, folder), pixels, precision, image_size)
     return loaded
 
 
@@ -118,7 +120,7 @@ def _load_dual(folder: Path, precision: Precision, image_size: int | None) -> Du
     image_model = _pretrained(CLIPVisionModelWithProjection, image)
     return DualBackbone(
         image_model,
-        _pretrained(AutoModel, text),
+        _pretrained(AutoModel, text, add_pooling_layer=False),
         Bridge.load(folder / parts["bridge"]),
         _pretrained(AutoTokenizer, text),
         int(parts["max_length"]),
@@ -128,11 +130,12 @@ def _load_dual(folder: Path, precision: Precision, image_size: int | None) -> Du
     )
 
 
-def _pretrained(loader: Any, folder: Path) -> Any:
+def _pretrained(loader: Any, folder: Path, **options: Any) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    options = {} if "Tokenizer" in loader.__name__ else {"dtype": torch.float32}
+    if "Tokenizer" not in loader.__name__:
+        options["dtype"] = torch.float32
     try:
         return loader.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

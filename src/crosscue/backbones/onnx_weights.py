@@ -39,7 +39,9 @@ def read_weights(model: Any) -> dict[str, Tensor]:
         quantised, zero = node.input[1], node.input[3]
         scale = quantised.replace("_quantized", "_scale")
         if zero not in stored or scale not in stored:
-            raise BackboneError(f"{node.name}: no scale or zero point. This is not the ONNX file the starter was made from.")
+            raise BackboneError(
+                f"{node.name}: no scale or zero point. This is not the ONNX file the starter was made from."
+            )
         q, z, s = (numpy_helper.to_array(stored[name]).astype(np.float32) for name in (quantised, zero, scale))
         path = re.sub(r"/MatMul_quant$", "", node.name).strip("/").replace("/", ".")
         weights[f"{path}.weight"] = torch.from_numpy(np.ascontiguousarray(((q - z) * s).T))  # (out, in)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,15 +20,14 @@ class Precision:
     name: Literal["fp32", "bf16"]
     reason: str
 
-    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        """Returns the context the towers run in."""
-        if self.name == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format of the frozen weights and of what flows between their layers."""
+        return torch.bfloat16 if self.name == "bf16" else torch.float32
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Returns the precision for a device: what was asked for, or with `auto` bf16 where a GPU computes it natively.
+    """Returns the precision for a device: what was asked for, or with `auto` bf16 where the processor computes it natively.
 
     Raises:
         BackboneError: unknown name.
@@ -39,8 +38,19 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return Precision("bf16", "asked for")
     if name != "auto":
         raise BackboneError(f"there is no precision '{name}'.{suggestion(name, ('auto', 'fp32', 'bf16'))}")
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return Precision("bf16", "this GPU computes bf16 natively; learned tensors and losses stay float32")
     if device.type == "cuda":
-        return Precision("fp32", "this GPU has no native bf16")
-    return Precision("fp32", "on a CPU bf16 is exact for nothing and faster only with special instructions")
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu_has_bf16_instructions()
+    if native:
+        return Precision("bf16", "this processor computes bf16 natively; learned tensors and losses stay float32")
+    return Precision("fp32", "this processor has no native bf16")
+
+
+def cpu_has_bf16_instructions() -> bool:
+    """Says whether the processor multiplies bf16 itself; libraries emulate it, slowly, where it does not."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags.split()

@@ -135,6 +135,8 @@ class Backbone(nn.Module, ABC):
     source: str
     """The name the user gave: `starter`, a Hub id, a local folder."""
     revision: str | None = None
+    checkpoint: str
+    """SHA-256 of the weights as loaded, before any change of number format: what a run belongs to."""
     pixels: PixelSpec
     image_width: int
     text_width: int
@@ -201,7 +203,7 @@ class Backbone(nn.Module, ABC):
         return (pixels.float() / 255 - mean) / std
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over names, shapes and values of all weights: which backbone a run belongs to."""
+        """Returns a SHA-256 over names, shapes and values of all weights as they are now."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -30,20 +30,17 @@ class SiglipImageTower(nn.Module):
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
         self.layers = [_unmasked(layer) for layer in vision_model.encoder.layers]
+        self.exact = (vision_model.post_layernorm, vision_model.head)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, P, W), positions added."""
         if not self.flexible:
-            embedded: Tensor = self.vision_model.embeddings(
-                pixels, interpolate_pos_encoding=self.size != self.trained_size
-            )
-            return embedded
+            return self.vision_model.embeddings(pixels, interpolate_pos_encoding=self.size != self.trained_size)
         side, patch = self.size // self.patch_size, self.patch_size
         patches = pixels.unflatten(3, (side, patch)).unflatten(2, (side, patch))  # (B, 3, h, p, w, p)
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, P, p * p * 3)
         grid = torch.tensor([[side, side]], device=pixels.device).expand(len(pixels), 2)
-        embedded = self.vision_model.embeddings(patches, grid)
-        return embedded
+        return self.vision_model.embeddings(patches, grid)
 
     def state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """Runs the layers before `until_layer` without prompts."""
@@ -55,9 +52,9 @@ class SiglipImageTower(nn.Module):
         if state.layer == 0 and prompts is not None and prompts.first == 0:
             tokens = insert(tokens, prompts.layers[0], end)
         tokens = run(tokens, self.layers, prompts, end, start=state.layer)
-        patches = self.vision_model.post_layernorm(tokens[:, :end])  # (B, P, W)
-        pooled = self.vision_model.head(patches).float()  # (B, W)
-        return ImageFeatures(pooled, pooled, lambda: patches.float())
+        patches = self.vision_model.post_layernorm(tokens[:, :end].float())  # (B, P, W)
+        pooled = self.vision_model.head(patches)  # (B, W)
+        return ImageFeatures(pooled, pooled, lambda: patches)
 
 
 class SiglipTextTower(nn.Module):
@@ -67,8 +64,8 @@ class SiglipTextTower(nn.Module):
         super().__init__()
         self.text_model = text_model
         self.width: int = text_model.config.hidden_size
-        self.positions: int = text_model.config.max_position_embeddings
         self.layers = [_unmasked(layer) for layer in text_model.encoder.layers]
+        self.exact = (text_model.final_layer_norm, text_model.head)
 
     def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
         """Encodes prompts words [end] padding; the padding is part of what the tower was trained on."""
@@ -76,11 +73,11 @@ class SiglipTextTower(nn.Module):
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 0)
         hidden = words + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
-        hidden = self.text_model.final_layer_norm(run(hidden, self.layers, prompts, 0))
+        hidden = self.text_model.final_layer_norm(run(hidden, self.layers, prompts, 0).float())
         hidden = remove(hidden, prompts.count if prompts is not None else 0, 0)  # (B, N, W)
         pooled = hidden[:, -1]  # (B, W)
         head = self.text_model.head
-        return TextFeatures(head(pooled).float(), pooled.float(), lambda: head(hidden).float())
+        return TextFeatures(head(pooled), pooled, lambda: head(hidden))
 
 
 class SiglipBackbone(TwoTowers):
@@ -116,8 +113,7 @@ class SiglipBackbone(TwoTowers):
 
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) -> (..., W)."""
-        embedded: Tensor = self.text.text_model.embeddings.token_embedding(ids)
-        return embedded
+        return self.text.text_model.embeddings.token_embedding(ids)
 
 
 def _unmasked(layer: Any) -> Any:

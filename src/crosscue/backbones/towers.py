@@ -28,6 +28,7 @@ class ImageTower(Protocol):
     width: int
     patch_count: int
     layers: list[Any]
+    exact: tuple[Any, ...]
 
     def state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """Normalised pixels -> tokens at the input of `until_layer`."""
@@ -42,8 +43,8 @@ class TextTower(Protocol):
     """Runs a text tower."""
 
     width: int
-    positions: int
     layers: list[Any]
+    exact: tuple[Any, ...]
 
     def __call__(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
         """Tokens, prompts and token weights -> features."""
@@ -69,6 +70,18 @@ class TwoTowers(Backbone):
         self.image_layers, self.text_layers = len(image.layers), len(text.layers)
         self.patch_count, self.context_length = image.patch_count, tokenizer.max_length
 
+    def freeze(self) -> None:
+        """Hashes the weights as the checkpoint holds them, then turns the towers to their precision.
+
+        What follows the last layer (`exact`: norm, pooling, projection) stays in float32: it is cheap, and scores are made of it.
+        """
+        self.requires_grad_(False).eval()
+        self.checkpoint = self.fingerprint()
+        self.image.to(self.precision.dtype)
+        self.text.to(self.precision.dtype)
+        for module in (*self.image.exact, *self.text.exact):
+            module.float()
+
     def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
         """See `Backbone.tokenize`."""
         return self.tokenizer(texts, prompt_count, self.device)
@@ -77,13 +90,12 @@ class TwoTowers(Backbone):
         self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
     ) -> TextFeatures:
         """See `Backbone.encode_text`."""
-        with self.precision.autocast(self.device):
-            features: TextFeatures = self.text(tokens, prompts, token_weights)
+        features: TextFeatures = self.text(tokens, prompts, token_weights)
         return features
 
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """See `Backbone.image_state`."""
-        with torch.no_grad(), self.precision.autocast(self.device):
+        with torch.no_grad():
             state: ImageState = self.image.state(self.normalise(pixels), until_layer)
         return state
 
@@ -93,6 +105,5 @@ class TwoTowers(Backbone):
         state = images if isinstance(images, ImageState) else self.image_state(images, first)
         if state.layer > first:
             raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {state.layer}")
-        with self.precision.autocast(self.device):
-            features: ImageFeatures = self.image(state, prompts)
+        features: ImageFeatures = self.image(state, prompts)
         return features

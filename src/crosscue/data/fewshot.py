@@ -30,7 +30,9 @@ def few_shot(pairs: Pairs, shots: int, seed: int) -> Pairs:
             )
         by_category[pair.category].append(pair)
     chosen = {
-        pair.image_id for category in sorted(by_category) for pair in _drawn(by_category[category], shots, seed, category)
+        pair.image_id
+        for category in sorted(by_category)
+        for pair in _drawn(by_category[category], shots, seed, category)
     }
     return Pairs((pair for pair in pairs if pair.image_id in chosen), f"{pairs.source} {shots}-shot seed {seed}")
 
@@ -64,7 +66,9 @@ def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
             "2 each. Give more pictures, another share, or --validation false."
         )
     rest = Pairs((pair for pair in pairs if pair.image_id not in held), f"{pairs.source} without validation")
-    return rest, Pairs((pair for pair in pairs if pair.image_id in held), f"{pairs.source} held out {share:g} seed {seed}")
+    return rest, Pairs(
+        (pair for pair in pairs if pair.image_id in held), f"{pairs.source} held out {share:g} seed {seed}"
+    )
 
 
 def _drawn(members: list[Pair], shots: int, seed: int, category: str) -> list[Pair]:

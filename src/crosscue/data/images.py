@@ -45,7 +45,9 @@ def open_image(image: Image, *, at_least: int | None = None) -> Pillow.Image:
     try:
         picture = Pillow.open(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
-        raise DataError(f"{image.name}: not a picture that can be decoded. Convert it to JPEG or PNG, or remove it.") from error
+        raise DataError(
+            f"{image.name}: not a picture that can be decoded. Convert it to JPEG or PNG, or remove it."
+        ) from error
     except Pillow.DecompressionBombError as error:
         raise DataError(f"{image.name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
     width, height = picture.size
@@ -58,7 +60,9 @@ def open_image(image: Image, *, at_least: int | None = None) -> Pillow.Image:
     try:
         return to_rgb(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{image.name}: damaged or truncated ({error}). Fetch it again or remove it from the pairs.") from error
+        raise DataError(
+            f"{image.name}: damaged or truncated ({error}). Fetch it again or remove it from the pairs."
+        ) from error
 
 
 def to_rgb(picture: Pillow.Image) -> Pillow.Image:

@@ -48,8 +48,8 @@ class BackboneIdentity:
 
     @classmethod
     def of(cls, backbone: Backbone) -> BackboneIdentity:
-        """Reads the identity of a loaded backbone; hashes its weights."""
-        return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.fingerprint())
+        """Reads the identity of a loaded backbone."""
+        return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.checkpoint)
 
 
 def start_run(
@@ -141,10 +141,10 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
         RunError: the run is unfinished, damaged, or belongs to another backbone.
     """
     config, made_with = read_config(folder), read_backbone(folder)
-    if backbone.fingerprint() != made_with.fingerprint:
+    if backbone.checkpoint != made_with.fingerprint:
         raise RunError(
             f"{folder}: this run was made with backbone '{made_with.source}' (weights {made_with.fingerprint[:12]}), and "
-            f"'{backbone.source}' has other weights ({backbone.fingerprint()[:12]}). Load it with the backbone it was made with."
+            f"'{backbone.source}' has other weights ({backbone.checkpoint[:12]}). Load it with the backbone it was made with."
         )
     path = folder / ADAPTER
     if not path.exists():
