@@ -1,0 +1,294 @@
+"""Trains the bridge of the starter: MiniLM's sentences into the space of a frozen CLIP image tower.
+
+    python scripts/train_starter.py --shared ../shared/data
+
+The image tower never runs: its features of the training pictures are read from the development data. Of the text tower
+the first layers stay as they are and run once; the last `tuned_layers` are trained together with the bridge. Everything
+is selected on validation pairs; the test pairs are read once, after training.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from jsonargparse import auto_cli
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+from crosscue.backbones.bridge import Bridge
+from crosscue.backbones.starter import MAX_LENGTH, write_text_tower
+from crosscue.progress import progress
+from crosscue.storage import atomic_file, write_text
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the result depends on, beside the data."""
+
+    tuned_layers: int = 2
+    """How many of the last layers of the text tower are trained (0: only the bridge)."""
+    hidden: int = 1024
+    """Width of the bridge's hidden layer."""
+    epochs: int = 20
+    """Passes over the training pictures."""
+    images_per_step: int = 512
+    """Pictures of Flickr8k per step."""
+    captions_per_image: int = 2
+    """Captions drawn for each of them."""
+    cars_per_step: int = 128
+    """Cars per step; their captions are long and name a make and a year."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of the bridge."""
+    tower_learning_rate: float = 1e-4
+    """Peak learning rate of the tuned layers."""
+    weight_decay: float = 0.05
+    """AdamW's, on matrices."""
+    word_dropout: float = 0.1
+    """Share of the words hidden from the tuned layers and from the mean."""
+    image_noise: float = 0.0
+    """Norm of the random vector added to each image feature (of norm 1)."""
+    keep: float = 1.0
+    """Weight of the term that holds the tuned sentence features by the original ones."""
+    seed: int = 0
+    """Fixes initial values, order and dropout."""
+
+
+class Captions:
+    """The captions of some pictures, as token states at the input of the tuned layers."""
+
+    def __init__(self, texts: list[list[str]], folder: Path, tuned_layers: int) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        flat = [text for captions in texts for text in captions]
+        self.owner = torch.tensor([image for image, captions in enumerate(texts) for _ in captions])  # (N,)
+        tokenizer, bert = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+        ids = tokenizer(flat, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+        self.lengths = torch.tensor([len(row) for row in ids])  # (N,)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        width, last = bert.config.hidden_size, len(bert.encoder.layer) - tuned_layers
+        self.states = torch.empty(int(self.lengths.sum()), width, dtype=torch.float16)
+        self.original = torch.empty(len(flat), width)  # (N, W) sentence features of the untouched tower
+        with torch.no_grad(), progress("reading captions", len(flat), "captions") as advance:
+            for rows in self.lengths.argsort().split(256):
+                longest = int(self.lengths[rows].max())
+                padded = torch.tensor([ids[row] + [0] * (longest - len(ids[row])) for row in rows.tolist()])
+                real = torch.arange(longest) < self.lengths[rows, None]
+                out = bert(input_ids=padded, attention_mask=real.long(), output_hidden_states=True)
+                places = (self.starts[rows, None] + torch.arange(longest))[real]
+                self.states[places] = out.hidden_states[last][real].half()
+                self.original[rows] = mean(out.last_hidden_state, real)
+                advance(len(rows))
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(b,) caption numbers -> token states (b, n, W), zero where (b, n) is false."""
+        longest = int(self.lengths[rows].max())
+        real = torch.arange(longest) < self.lengths[rows, None]
+        hidden = torch.zeros(*real.shape, self.states.shape[1])
+        hidden[real] = self.states[(self.starts[rows, None] + torch.arange(longest))[real]].float()
+        return hidden, real
+
+
+@dataclass
+class Pairs:
+    """Pictures (by their features) and their captions."""
+
+    images: Tensor
+    captions: Captions
+
+    @property
+    def by_image(self) -> list[Tensor]:
+        """The caption numbers of every picture."""
+        return list(torch.arange(len(self.captions.owner)).split(torch.bincount(self.captions.owner).tolist()))
+
+
+class Text(nn.Module):
+    """The tuned layers and the bridge."""
+
+    def __init__(self, folder: Path, config: Config, embed_dim: int) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        bert = AutoModel.from_pretrained(folder)
+        self.first = len(bert.encoder.layer) - config.tuned_layers
+        self.layers = copy.deepcopy(bert.encoder.layer[self.first :])
+        self.bridge = Bridge(bert.config.hidden_size, embed_dim, config.hidden)
+
+    def sentence(self, captions: Captions, rows: Tensor, word_dropout: float = 0.0) -> Tensor:
+        """(b,) caption numbers -> (b, W) sentence features, four groups by length."""
+        parts, order = [], captions.lengths[rows].argsort()
+        for group in order.chunk(4):
+            hidden, real = captions.batch(rows[group])
+            if word_dropout:
+                real &= (torch.rand(real.shape) >= word_dropout) | (torch.arange(real.shape[1]) == 0)
+            for layer in self.layers:
+                hidden = layer(hidden, real[:, None, None, :])
+            parts.append(mean(hidden, real))
+        return torch.cat(parts)[order.argsort()]
+
+    def embed(self, captions: Captions) -> Tensor:
+        """Every caption -> (N, D), normalised."""
+        self.eval()
+        with torch.no_grad():
+            rows = torch.arange(len(captions.lengths)).split(512)
+            return normalize(torch.cat([self.bridge.text(self.sentence(captions, part)) for part in rows]), dim=-1)
+
+
+def mean(hidden: Tensor, real: Tensor) -> Tensor:
+    """(B, N, W), (B, N) -> (B, W) over the real tokens."""
+    share = real / real.sum(1, keepdim=True)
+    return (hidden * share.unsqueeze(-1)).sum(1)
+
+
+def contrastive(logits: Tensor, owner: Tensor) -> Tensor:
+    """Symmetric InfoNCE where the other captions of a picture are neither positives nor negatives of a term.
+
+    Args:
+        logits: (images, captions).
+        owner: (captions,) the row each caption belongs to.
+    """
+    own = owner == torch.arange(len(logits))[:, None]
+    others = logits.masked_fill(own, -torch.inf).logsumexp(1)[owner]  # (captions,)
+    right = logits[owner, torch.arange(len(owner))]
+    to_text = torch.logaddexp(right, others) - right
+    return (to_text.mean() + cross_entropy(logits.T, owner)) / 2
+
+
+def recall(text: Text, pairs: Pairs, *, centre: bool = False) -> dict[str, float]:
+    """Recall@1/5/10 in percent, image to text (best of the picture's captions) and text to image."""
+    embedded = text.embed(pairs.captions)
+    with torch.no_grad():
+        images = text.bridge.image(pairs.images)
+        images = normalize(images - images.mean(0) if centre else images, dim=-1)
+    if centre:
+        embedded = normalize(embedded - embedded.mean(0), dim=-1)
+    scores, owner = images @ embedded.T, pairs.captions.owner
+    own = owner == torch.arange(len(images))[:, None]
+    best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
+    i2t = ((scores >= best) & ~own).sum(1)  # a tie counts against us
+    right = scores[owner, torch.arange(len(owner))]
+    t2i = (scores >= right).sum(0) - 1
+    return {
+        f"{way} R@{k}": round(float((ranks < k).double().mean() * 100), 1)
+        for way, ranks in (("i2t", i2t), ("t2i", t2i))
+        for k in (1, 5, 10)
+    }
+
+
+def train(text: Text, flickr: Pairs, cars: Pairs, config: Config) -> None:
+    """Trains `text` in place: AdamW, 10 % warm-up, then a cosine to zero."""
+    steps_per_epoch = len(flickr.images) // config.images_per_step
+    steps = config.epochs * steps_per_epoch
+    layers = list(text.layers.parameters())
+    head = [p for name, p in text.bridge.named_parameters() if name != "log_scale"]
+    groups = [
+        {"params": [p for p in layers if p.ndim > 1], "lr": config.tower_learning_rate},
+        {"params": [p for p in layers if p.ndim < 2], "lr": config.tower_learning_rate, "weight_decay": 0.0},
+        {"params": [p for p in head if p.ndim > 1], "lr": config.learning_rate},
+        {"params": [p for p in head if p.ndim < 2], "lr": config.learning_rate, "weight_decay": 0.0},
+        {"params": [text.bridge.log_scale], "lr": config.learning_rate, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
+    by_image = flickr.by_image
+    with progress("training", steps, "steps") as advance:
+        for _ in range(config.epochs):
+            for images in torch.randperm(len(flickr.images))[: steps_per_epoch * config.images_per_step].split(
+                config.images_per_step
+            ):
+                text.train()
+                rows = torch.cat([by_image[i][torch.randperm(len(by_image[i]))[: config.captions_per_image]] for i in images])
+                owner = torch.arange(len(images)).repeat_interleave(config.captions_per_image)
+                sentence = text.sentence(flickr.captions, rows, config.word_dropout)
+                original, features = flickr.captions.original[rows], flickr.images[images]
+                if config.cars_per_step:
+                    more = torch.randperm(len(cars.images))[: config.cars_per_step]
+                    sentence = torch.cat([sentence, text.sentence(cars.captions, more, config.word_dropout)])
+                    original, features = torch.cat([original, cars.captions.original[more]]), torch.cat([features, cars.images[more]])
+                    owner = torch.cat([owner, torch.arange(len(more)) + len(images)])
+                if config.image_noise:
+                    features = features + config.image_noise * normalize(torch.randn_like(features), dim=-1)
+                embedded = normalize(text.bridge.text(sentence), dim=-1)
+                gallery = normalize(text.bridge.image(features), dim=-1)
+                loss = contrastive(text.bridge.log_scale.exp() * gallery @ embedded.T, owner)
+                if config.tuned_layers:
+                    loss = loss + config.keep * (1 - cosine_similarity(sentence, original)).mean()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                with torch.no_grad():
+                    text.bridge.log_scale.clamp_(max=4.6)
+                advance(1)
+
+
+def save(text: Text, path: Path, config: Config) -> None:
+    """Writes what the package ships: the bridge and the tuned layers, fp16."""
+    tensors = {f"bridge.{name}": tensor for name, tensor in text.bridge.state_dict().items()}
+    for index, layer in enumerate(text.layers):
+        tensors |= {f"text.encoder.layer.{text.first + index}.{name}": t for name, t in layer.state_dict().items()}
+    metadata = {"bridge": json.dumps(text.bridge.size), "training": json.dumps(asdict(config))}
+    with atomic_file(path) as part:
+        save_file({name: t.detach().half().contiguous() for name, t in tensors.items()}, part, metadata=metadata)
+
+
+def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
+    """The entries of some splits, and the features of their pictures."""
+    entries = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    features = load_file(folder / "clip_b16_features.safetensors")["image_features"].float()
+    chosen = [index for index, entry in enumerate(entries) if entry["split"] in splits]
+    return [entries[index] for index in chosen], features[chosen]
+
+
+def main(shared: Path, out: Path, config: Config = Config(), threads: int = 2) -> None:  # noqa: B008
+    """Trains, measures and writes a bridge.
+
+    Args:
+        shared: the folder of development data.
+        out: the safetensors file to write; the numbers go to a `.json` beside it.
+        config: the recipe.
+        threads: processor threads.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    start = time.monotonic()
+    with TemporaryDirectory() as scratch:
+        tower = Path(scratch) / "text"
+        write_text_tower(tower, None)
+
+        def pairs(entries: list[dict], features: Tensor) -> Pairs:
+            return Pairs(features, Captions([entry["captions"] for entry in entries], tower, config.tuned_layers))
+
+        flickr = pairs(*read(shared / "flickr8k", ("train", "extra")))
+        entries, features = read(shared / "cars_features", ("train",))
+        held_out = set(sorted({entry["category"] for entry in entries})[::10])
+        kept = [index for index, entry in enumerate(entries) if entry["category"] not in held_out]
+        unseen = [index for index, entry in enumerate(entries) if entry["category"] in held_out]
+        cars = pairs([entries[index] for index in kept], features[kept])
+        validation = {
+            "flickr8k val": pairs(*read(shared / "flickr8k", ("val",))),
+            "cars, unseen categories": pairs([entries[index] for index in unseen], features[unseen]),
+        }
+        text = Text(tower, config, flickr.images.shape[1])
+        text.bridge.image_mean.data = flickr.images.mean(0)
+        train(text, flickr, cars, config)
+        numbers = {name: recall(text, part) for name, part in validation.items()}
+        numbers["flickr8k test"] = recall(text, pairs(*read(shared / "flickr8k", ("test",))))
+    save(text, out, config)
+    numbers["seconds"] = {"all": round(time.monotonic() - start)}
+    write_text(out.with_suffix(".json"), json.dumps({"config": asdict(config), "recall": numbers}, indent=2) + "\n")
+    for name, row in numbers.items():
+        print(f"{name:24}", "  ".join(f"{key} {value:5.1f}" for key, value in row.items()))
+    print(f"logit scale {float(text.bridge.log_scale.exp()):.1f}, {out} {out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    auto_cli(main)

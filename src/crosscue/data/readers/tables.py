@@ -1,0 +1,85 @@
+"""CSV, TSV, JSON, JSONL and parquet: one row a picture, or one row a caption."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from crosscue.data.pairs import Pairs
+from crosscue.data.records import Missing, Row, pairs_of
+from crosscue.errors import DataError
+
+
+def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
+    """Reads a CSV or TSV file with a header line; the delimiter follows the file's name."""
+
+    def rows() -> Iterator[Row]:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            try:
+                for row in table:
+                    if None in row or None in row.values():
+                        expected = len(table.fieldnames or ())
+                        raise DataError(
+                            f"{path} line {table.line_num}: the row does not have the {expected} columns of the header. "
+                            "Quote fields that contain the delimiter."
+                        )
+                    yield f"{path} line {table.line_num}", row
+            except csv.Error as error:
+                raise DataError(f"{path} line {table.line_num}: {error}. Check the quotes.") from error
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}: not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
+
+    return pairs_of(rows(), images, str(path), missing=missing)
+
+
+def read_jsonl(path: Path, images: Path, missing: Missing) -> Pairs:
+    """Reads one JSON object a line."""
+
+    def rows() -> Iterator[Row]:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        record = json.loads(line)
+                    except json.JSONDecodeError as error:
+                        raise DataError(f"{path} line {number}: not valid JSON ({error.msg}). Correct the line.") from error
+                    if not isinstance(record, dict):
+                        raise DataError(f"{path} line {number}: not a JSON object. Write one object a line.")
+                    yield f"{path} line {number}", record
+
+    return pairs_of(rows(), images, str(path), missing=missing)
+
+
+def read_records(path: Path, records: list[object], images: Path, missing: Missing) -> Pairs:
+    """Reads a JSON list of objects."""
+
+    def rows() -> Iterator[Row]:
+        for number, record in enumerate(records, 1):
+            if not isinstance(record, dict):
+                raise DataError(f"{path} record {number}: not an object. The file must be a list of objects.")
+            yield f"{path} record {number}", record
+
+    return pairs_of(rows(), images, str(path), missing=missing)
+
+
+def read_parquet(path: Path, images: Path, missing: Missing) -> Pairs:
+    """Reads a parquet file; pictures may be paths or embedded bytes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error}).") from error
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        for batch in table.iter_batches(batch_size=256):
+            for record in batch.to_pylist():
+                number += 1
+                yield f"{path} row {number}", record
+
+    return pairs_of(rows(), images, str(path), missing=missing)
