@@ -194,7 +194,9 @@ def train(text: Text, flickr: Pairs, cars: Pairs, config: Config) -> None:
         {"params": [p for p in head if p.ndim < 2], "lr": config.learning_rate, "weight_decay": 0.0},
         {"params": [text.bridge.log_scale], "lr": config.learning_rate, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [g for g in groups if g["params"]], weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
@@ -205,14 +207,19 @@ def train(text: Text, flickr: Pairs, cars: Pairs, config: Config) -> None:
                 config.images_per_step
             ):
                 text.train()
-                rows = torch.cat([by_image[i][torch.randperm(len(by_image[i]))[: config.captions_per_image]] for i in images])
+                rows = torch.cat(
+                    [by_image[i][torch.randperm(len(by_image[i]))[: config.captions_per_image]] for i in images]
+                )
                 owner = torch.arange(len(images)).repeat_interleave(config.captions_per_image)
                 sentence = text.sentence(flickr.captions, rows, config.word_dropout)
                 original, features = flickr.captions.original[rows], flickr.images[images]
                 if config.cars_per_step:
                     more = torch.randperm(len(cars.images))[: config.cars_per_step]
                     sentence = torch.cat([sentence, text.sentence(cars.captions, more, config.word_dropout)])
-                    original, features = torch.cat([original, cars.captions.original[more]]), torch.cat([features, cars.images[more]])
+                    original, features = (
+                        torch.cat([original, cars.captions.original[more]]),
+                        torch.cat([features, cars.images[more]]),
+                    )
                     owner = torch.cat([owner, torch.arange(len(more)) + len(images)])
                 if config.image_noise:
                     features = features + config.image_noise * normalize(torch.randn_like(features), dim=-1)
@@ -291,4 +298,4 @@ def main(shared: Path, out: Path, config: Config = Config(), threads: int = 2) -
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli(main, as_positional=False)

@@ -148,14 +148,14 @@ def adapt(
     layers = adapted.frozen_image_layers if training.augmentation == "none" else 0
     feed = Feed(
         train,
-        images_of(train, tower, layers, identity.fingerprint),
+        images_of(train, tower, layers),
         Batches(train, training.batch_size, training.seed),
         augmentation=training.augmentation,
         device=tower.device,
     )
     validate = None
     if val:
-        val_images = images_of(val, tower, adapted.frozen_image_layers, identity.fingerprint)
+        val_images = images_of(val, tower, adapted.frozen_image_layers)
         validate = lambda: measure(adapted, val, val_images).metrics()  # noqa: E731
     outcome = fit(adapted, feed, training, folder, validate, resume=resume)
     run = Run(adapted, folder, outcome)
@@ -242,6 +242,7 @@ def training_pairs(
         DataError: the source has splits but no `val`, and nothing was said about validation.
     """
     train = source.split("train") if source.splits else source
+    val: Pairs | None
     has_val = "val" in source.splits
     if validation is None and source.splits and not has_val:
         raise DataError(
@@ -259,10 +260,10 @@ def training_pairs(
     return train, val
 
 
-def images_of(pairs: Pairs, backbone: Backbone, frozen_layers: int, fingerprint: str) -> Images:
+def images_of(pairs: Pairs, backbone: Backbone, frozen_layers: int) -> Images:
     """Returns the pictures of `pairs`: pixels, or the cached output of the first `frozen_layers` image layers."""
     pixels = pixel_store(pairs, backbone)
-    return FrozenStates(backbone, pixels, frozen_layers, fingerprint) if frozen_layers else pixels
+    return FrozenStates(backbone, pixels, frozen_layers) if frozen_layers else pixels
 
 
 def gallery_images(method: Method[Any], pairs: Pairs) -> PixelStore:

@@ -28,7 +28,7 @@ class ClipImageTower(nn.Module):
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
         self.layers = [_bidirectional(layer) for layer in vision_model.encoder.layers]
-        self.exact = (vision_model.post_layernorm, projection)
+        self.exact: tuple[Any, ...] = (vision_model.post_layernorm, projection)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, 1 + P, W), positions added, before the first norm."""

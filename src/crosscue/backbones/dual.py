@@ -26,7 +26,7 @@ class BridgedImageTower(ClipImageTower):
     def __init__(self, model: Any, bridge: Bridge, image_size: int | None) -> None:
         super().__init__(model.vision_model, model.visual_projection, image_size)
         self.bridge = bridge
-        self.exact = (*self.exact, bridge)
+        self.exact: tuple[Any, ...] = (*self.exact, bridge)
 
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
         """Runs the layers from `state.layer` on; pooled and patch features are bridged."""

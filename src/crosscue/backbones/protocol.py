@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from crosscue.backbones.precision import Precision
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -80,6 +82,10 @@ class ImageState:
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
+    def to(self, device: torch.device | str) -> ImageState:
+        """Returns the state on another device."""
+        return ImageState(self.tokens.to(device), self.layer)
+
 
 @dataclass(frozen=True)
 class ImageFeatures:
@@ -137,6 +143,7 @@ class Backbone(nn.Module, ABC):
     revision: str | None = None
     checkpoint: str
     """SHA-256 of the weights as loaded, before any change of number format: what a run belongs to."""
+    precision: Precision
     pixels: PixelSpec
     image_width: int
     text_width: int

@@ -133,7 +133,9 @@ def texts_of(where: str, value: Any) -> list[str]:
 def canonical_split(name: str) -> str:
     """Returns `val` for validation and dev, `train` for training; other names as they are."""
     lowered = name.strip().lower()
-    return {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}.get(lowered, lowered)
+    return {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}.get(
+        lowered, lowered
+    )
 
 
 def _required(where: str, row: Mapping[str, Any], name: str) -> Any:

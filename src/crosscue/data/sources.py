@@ -61,7 +61,9 @@ def read_pairs(source: str | Path, split: str | None = None, reading: Reading | 
 def _read(source: str, reading: Reading) -> Pairs:
     path = Path(source)
     if not path.exists():
-        if reading.kind == "datasets" or (source.count("/") == 1 and not source.startswith((".", "/")) and not path.suffix):
+        if reading.kind == "datasets" or (
+            source.count("/") == 1 and not source.startswith((".", "/")) and not path.suffix
+        ):
             return read_datasets(source, reading.missing)
         raise DataError(f"{source}: there is no such file or folder.")
     if path.is_dir():

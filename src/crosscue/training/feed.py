@@ -26,7 +26,7 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
 class Images(Protocol):
     """Pictures by index: decoded pixels, or cached states of the frozen layers."""
 
-    def __getitem__(self, indices: Sequence[int]) -> Tensor | ImageState:
+    def __getitem__(self, indices: Sequence[int], /) -> Tensor | ImageState:
         """B indices -> (B, 3, S, S) uint8, or the state of B pictures."""
         ...
 

@@ -42,7 +42,9 @@ def read_coco(path: Path, content: dict[str, Any], images: Path, missing: Missin
     captions: dict[int, list[str]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"], 1):
         if annotation.get("image_id") not in files:
-            raise DataError(f"{path} annotation {number}: image {annotation.get('image_id')} is not in the file's image list.")
+            raise DataError(
+                f"{path} annotation {number}: image {annotation.get('image_id')} is not in the file's image list."
+            )
         captions[annotation["image_id"]].append(str(annotation.get("caption", "")).strip())
     split = next((name for name in ("train", "val", "test") if name in path.stem.lower()), None)
 

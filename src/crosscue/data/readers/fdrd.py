@@ -43,7 +43,9 @@ def _jpg(name: str) -> str:
 
 DOMAINS: dict[str, Domain] = {
     "pets": Domain("oxford_pets", "split_zhou_OxfordPets.json", lambda key, r: _jpg(r["file_name"])),
-    "flower": Domain("oxford_flowers", "split_zhou_OxfordFlowers.json", lambda key, r: f"image_{int(r['number']):05d}.jpg"),
+    "flower": Domain(
+        "oxford_flowers", "split_zhou_OxfordFlowers.json", lambda key, r: f"image_{int(r['number']):05d}.jpg"
+    ),
     "plane": Domain("fgvc_aircraft", None, lambda key, r: f"images/{_jpg(r['file_name'])}"),
     "caltech-101": Domain("caltech-101", "split_zhou_Caltech101.json", _caltech),
     "car": Domain(
@@ -51,7 +53,9 @@ DOMAINS: dict[str, Domain] = {
         "split_zhou_StanfordCars.json",
         lambda key, r: re.sub(r"^(cars_train|cars_test)_", r"\1/", _jpg(r["file_name"])),
     ),
-    "dtd": Domain("dtd", "split_zhou_DescribableTextures.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"),
+    "dtd": Domain(
+        "dtd", "split_zhou_DescribableTextures.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"
+    ),
     "food": Domain("food-101", "split_zhou_Food101.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"),
     "sun397": Domain("sun397", "split_zhou_SUN397.json", lambda key, r: _jpg(r["file_name"])),
     "ucf101": Domain("ucf101", "split_zhou_UCF101.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"),
@@ -71,7 +75,9 @@ def domain_of(path: Path) -> str:
     return name
 
 
-def read_fdrd(path: Path, content: dict[str, Any], images: Path, split_file: Path | None, clean: Clean = "none") -> Pairs:
+def read_fdrd(
+    path: Path, content: dict[str, Any], images: Path, split_file: Path | None, clean: Clean = "none"
+) -> Pairs:
     """Reads one released file.
 
     Args:
@@ -93,7 +99,9 @@ def read_fdrd(path: Path, content: dict[str, Any], images: Path, split_file: Pat
         try:
             relative, positive = domain.path(key, record), str(record["positive"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: field {error} is missing or malformed. This is not a file of the FDRD release.") from error
+            raise DataError(
+                f"{where}: field {error} is missing or malformed. This is not a file of the FDRD release."
+            ) from error
         category, split = record.get("class_name"), named_split
         if known is not None:
             if relative not in known:

@@ -25,7 +25,9 @@ def read_datasets(source: str, missing: Missing) -> Pairs:
     except datasets.exceptions.DatasetNotFoundError as error:
         raise DataError(f"{source}: neither a local source of pairs nor a dataset on the Hub.") from error
     except (ConnectionError, OSError) as error:
-        raise NetworkError(f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file.") from error
+        raise NetworkError(
+            f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
+        ) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
     return Pairs((pair for split, table in tables.items() for pair in _table(source, split, table, missing)), source)
 

@@ -45,7 +45,9 @@ def read_jsonl(path: Path, images: Path, missing: Missing) -> Pairs:
                     try:
                         record = json.loads(line)
                     except json.JSONDecodeError as error:
-                        raise DataError(f"{path} line {number}: not valid JSON ({error.msg}). Correct the line.") from error
+                        raise DataError(
+                            f"{path} line {number}: not valid JSON ({error.msg}). Correct the line."
+                        ) from error
                     if not isinstance(record, dict):
                         raise DataError(f"{path} line {number}: not a JSON object. Write one object a line.")
                     yield f"{path} line {number}", record

@@ -1,0 +1,149 @@
+"""What is wrong with a source of pairs, before it costs a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+from crosscue.data.images import open_image, peculiarities
+from crosscue.data.pairs import Pairs
+from crosscue.errors import DataError
+from crosscue.progress import track
+
+
+@dataclass
+class SplitAudit:
+    """Counts of one split."""
+
+    images: int
+    captions: int
+    categories: int
+    duplicate_captions: int
+    """Captions that stand for more than one picture."""
+    largest_group: int
+    """Pictures that share the most common caption."""
+    i2t_ceiling: float
+    """Best possible R@1 in percent under random tie-breaking, image to text."""
+    t2i_ceiling: float
+    """Best possible R@1 in percent under random tie-breaking, text to image."""
+
+
+@dataclass
+class Audit:
+    """The result of `audit`."""
+
+    source: str
+    splits: dict[str, SplitAudit]
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """File and reason."""
+    converted: list[tuple[str, str]] = field(default_factory=list)
+    """File and what has to be converted."""
+    empty_captions: list[str] = field(default_factory=list)
+    long_captions: list[tuple[str, int]] = field(default_factory=list)
+    """Row and number of tokens beyond the backbone's limit."""
+    same_pictures: list[list[str]] = field(default_factory=list)
+    """Files with byte-identical content."""
+    leaks: list[str] = field(default_factory=list)
+    """What two splits have in common."""
+    without_category: int = 0
+
+    @property
+    def blocking(self) -> bool:
+        """Says whether training or evaluation would fail or be wrong."""
+        return bool(self.unreadable or self.empty_captions or self.leaks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        return asdict(self) | {"blocking": self.blocking}
+
+
+def audit(
+    pairs: Pairs, *, token_count: Callable[[str], int] | None = None, max_tokens: int = 0, images: bool = True
+) -> Audit:
+    """Looks at every pair.
+
+    Args:
+        pairs: all splits of a source.
+        token_count: counts the tokens of a caption; None skips the check of length.
+        max_tokens: most tokens the text tower takes.
+        images: False leaves the pictures unopened.
+    """
+    by_split: dict[str, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        by_split[pair.split or "all"].append(index)
+    found = Audit(pairs.source, {name: _split(pairs, rows) for name, rows in sorted(by_split.items())})
+    found.without_category = sum(pair.category is None for pair in pairs)
+    for pair in pairs:
+        for caption in pair.captions:
+            if not caption.strip():
+                found.empty_captions.append(pair.where)
+            elif token_count is not None and token_count(caption) > max_tokens:
+                found.long_captions.append((pair.where, token_count(caption) - max_tokens))
+    content: dict[str, list[int]] = defaultdict(list)
+    if images:
+        for index, pair in enumerate(track(pairs, "opening pictures", len(pairs), "pictures")):
+            try:
+                open_image(pair.image, at_least=64)
+                found.converted += [(pair.image.name, what) for what in peculiarities(pair.image)]
+                content[hashlib.sha256(pair.image.read()).hexdigest()].append(index)
+            except DataError as error:
+                name, _, reason = str(error).partition(": ")
+                found.unreadable.append((name, reason))
+        found.same_pictures = [[pairs[i].image.name for i in rows] for rows in content.values() if len(rows) > 1]
+    found.leaks = _leaks(pairs, by_split, content)
+    return found
+
+
+def ceilings(pairs: Pairs) -> tuple[float, float]:
+    """Returns the best possible R@1 in percent, image to text and text to image, that equal captions leave.
+
+    Captions that are equal get equal scores. A picture whose caption c stands for k pictures is hit with
+    (copies of c it owns) / (copies of c): with one caption each, 1 / k. A query that is the caption of k pictures ranks them
+    all alike, so its own is first with chance 1 / k.
+    """
+    copies = Counter(pairs.captions)
+    owners = Counter(caption for pair in pairs for caption in set(pair.captions))
+    with_captions = [pair for pair in pairs if pair.captions]
+    i2t = [
+        max(pair.captions.count(caption) / copies[caption] for caption in set(pair.captions)) for pair in with_captions
+    ]
+    t2i = [1 / owners[caption] for pair in with_captions for caption in pair.captions]
+    return 100 * sum(i2t) / max(len(i2t), 1), 100 * sum(t2i) / max(len(t2i), 1)
+
+
+def _split(pairs: Pairs, rows: list[int]) -> SplitAudit:
+    members = Pairs((pairs[row] for row in rows), pairs.source)
+    owners = Counter(caption for pair in members for caption in set(pair.captions))
+    shared = {caption for caption, count in owners.items() if count > 1}
+    i2t, t2i = ceilings(members)
+    return SplitAudit(
+        images=len(members),
+        captions=len(members.captions),
+        categories=len(members.categories),
+        duplicate_captions=sum(caption in shared for caption in members.captions),
+        largest_group=max(owners.values(), default=0),
+        i2t_ceiling=i2t,
+        t2i_ceiling=t2i,
+    )
+
+
+def _leaks(pairs: Pairs, by_split: dict[str, list[int]], content: dict[str, list[int]]) -> list[str]:
+    digest = {row: key for key, rows in content.items() for row in rows}
+    leaks = []
+    for one, other in combinations(sorted(by_split), 2):
+        for what, of in (
+            ("image ids", lambda row: [pairs[row].image_id]),
+            ("byte-identical pictures", lambda row: [digest[row]] if row in digest else []),
+            ("captions", lambda row: pairs[row].captions),
+        ):
+            first, second = ({value for row in by_split[name] for value in of(row)} for name in (one, other))
+            common = first & second
+            if common:
+                leaks.append(
+                    f"{len(common):,} {what} are in both '{one}' and '{other}', e.g. {sorted(common)[0][:60]!r}"
+                )
+    return leaks

@@ -1,0 +1,67 @@
+"""Results on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crosscue.evaluation.comparison import Comparison
+from crosscue.evaluation.recall import KS
+from crosscue.evaluation.report import ARROWS
+from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STAMP = "[bold red]NOT COMPARABLE: this measurement sees the pairing[/]"
+
+
+def result_table(result: Retrieval) -> Table:
+    """Returns one result with its intervals."""
+    from rich.table import Table
+
+    protocol = result.protocol
+    table = Table(title=f"{protocol['method']} on {protocol['source']}", caption=_caption(result))
+    for column in ("direction", *(f"R@{k}" for k in KS), "median rank"):
+        table.add_column(column, justify="left" if column == "direction" else "right")
+    for direction in DIRECTIONS:
+        cells = [result.interval(direction, k) for k in KS]
+        recall = getattr(result, direction)
+        table.add_row(
+            ARROWS[direction], *(f"{c.mean:.1f} ({c.low:.1f}-{c.high:.1f})" for c in cells), f"{recall.mdr:g}"
+        )
+    return table
+
+
+def comparison_table(comparison: Comparison, title: str) -> Table:
+    """Returns before and after with paired differences."""
+    from rich.table import Table
+
+    table = Table(title=title, caption=_caption(comparison.after))
+    for column in ("direction", "k", "before", "after", "difference", "p"):
+        table.add_column(column, justify="left" if column == "direction" else "right")
+    for direction in DIRECTIONS:
+        for k in KS:
+            before, after = comparison.before.interval(direction, k), comparison.after.interval(direction, k)
+            change = comparison.differences[direction][f"r{k}"]
+            colour = "green" if change.low > 0 else "red" if change.high < 0 else "default"
+            table.add_row(
+                ARROWS[direction] if k == KS[0] else "",
+                f"R@{k}",
+                f"{before.mean:.1f} ({before.low:.1f}-{before.high:.1f})",
+                f"{after.mean:.1f} ({after.low:.1f}-{after.high:.1f})",
+                f"[{colour}]{change.mean:+.1f} ({change.low:+.1f} to {change.high:+.1f})[/]",
+                f"{change.p:.4f}",
+            )
+    return table
+
+
+def _caption(result: Retrieval) -> str:
+    protocol = result.protocol
+    fewest, most = protocol["captions_per_image"]
+    per_image = str(fewest) if fewest == most else f"{fewest}-{most}"
+    text = (
+        f"{protocol['gallery']:,} pictures, {per_image} caption(s) each; backbone {protocol['backbone']}, "
+        f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
+        "95 % intervals in brackets"
+    )
+    return text if result.comparable else f"{text}\n{STAMP}"

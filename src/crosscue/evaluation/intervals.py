@@ -1,0 +1,86 @@
+"""How sure a number is: bootstrap intervals, and a paired test between two runs on the same queries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from crosscue.errors import CrosscueError
+
+DRAWS = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean in percent and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Returns plain types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """After minus before, in points, with its interval and a two-sided p-value."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    """Share of resamples on the other side of zero, doubled; never below 1 / draws."""
+
+    def to_dict(self) -> dict[str, float]:
+        """Returns plain types."""
+        return asdict(self)
+
+
+def interval(hits: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Returns the mean of per-query hits and its interval.
+
+    Args:
+        hits: (Q,) in [0, 1].
+        clusters: (Q,) queries with one number are drawn together: the captions of one image are not independent.
+        draws: resamples.
+        seed: of the resampling.
+    """
+    means = 100 * _means(hits, clusters, draws, seed)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(100 * float(hits.mean()), float(low), float(high))
+
+
+def difference(
+    before: np.ndarray, after: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0
+) -> Difference:
+    """Compares two runs on the same queries by a paired bootstrap.
+
+    Raises:
+        CrosscueError: the runs answered different queries.
+    """
+    if before.shape != after.shape:
+        raise CrosscueError(
+            f"the two runs answered {len(before)} and {len(after)} queries; a paired test needs the same ones."
+        )
+    change = after - before
+    means = 100 * _means(change, clusters, draws, seed)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = min((means <= 0).mean(), (means >= 0).mean())
+    return Difference(100 * float(change.mean()), float(low), float(high), float(max(min(2 * tail, 1.0), 1 / draws)))
+
+
+def _means(values: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """(draws,) means of `values` when whole clusters are drawn with replacement."""
+    _, member = np.unique(clusters, return_inverse=True)
+    sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
+    generator, count = np.random.default_rng(seed), len(sums)
+    means = np.empty(draws)
+    step = max(1, 4_000_000 // count)
+    for start in range(0, draws, step):
+        drawn = generator.integers(0, count, (min(step, draws - start), count))
+        means[start : start + step] = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    return means

@@ -1,0 +1,147 @@
+"""The report: one HTML file that needs nothing else, and the same numbers as JSON and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crosscue.data.images import open_image
+from crosscue.data.pairs import Pairs
+from crosscue.evaluation.comparison import Comparison, Example, examples
+from crosscue.evaluation.figures import category_bars, curves
+from crosscue.evaluation.recall import KS
+from crosscue.evaluation.retrieval import DIRECTIONS
+from crosscue.storage import write_text
+
+ARROWS = {"i2t": "image → text", "t2i": "text → image"}
+THUMBNAIL = 128
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a report may show besides the comparison."""
+
+    title: str = "Retrieval before and after"
+    history: Sequence[dict[str, Any]] = ()
+    """Lines of metrics.jsonl."""
+    diagnostics: Sequence[tuple[str, str, str]] = ()
+    """Name, value, note."""
+    attribution: str = ""
+    """Whose pictures these are."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Added to report.json."""
+
+
+def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Extras | None = None) -> Path:
+    """Writes report.html, report.json and report.md to `folder`; returns the path of the HTML file."""
+    extras = extras or Extras()
+    write_text(folder / "report.html", html(comparison, pairs, extras))
+    content = {
+        "before": comparison.before.to_dict(),
+        "after": comparison.after.to_dict(),
+        "differences": comparison.to_dict(),
+        **extras.more,
+    }
+    write_text(folder / "report.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / "report.md", markdown(comparison, extras))
+    return folder / "report.html"
+
+
+def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
+    """Returns the page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("crosscue.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "one": lambda value: f"{value:.1f}",
+        "signed": lambda value: f"{value:+.1f}",
+        "pvalue": lambda p: f"{p:.4f}" if p > 1e-4 else "≤ 0.0001",
+    }
+    before, after = comparison.before, comparison.after
+    rose, fell = examples(comparison, pairs)
+    protocol = {key: value for key, value in after.protocol.items() if key != "comparable"}
+    protocol |= {
+        f"{key} (before)": value for key, value in before.protocol.items() if protocol.get(key, value) != value
+    }
+    return environment.get_template("report.html.j2").render(
+        title=extras.title,
+        headline=headline(comparison),
+        comparable=before.comparable and after.comparable,
+        rows=_rows(comparison),
+        before=before,
+        after=after,
+        curves=curves(list(extras.history)),
+        bars=category_bars(before, after),
+        examples=[
+            ("Queries that improved most", [_shown(example, pairs) for example in rose]),
+            ("Queries that got worse", [_shown(example, pairs) for example in fell]),
+        ],
+        diagnostics=list(extras.diagnostics),
+        protocol=protocol,
+        attribution=extras.attribution,
+    )
+
+
+def headline(comparison: Comparison) -> str:
+    """Returns the result in one sentence."""
+    before, after, protocol = comparison.before, comparison.after, comparison.after.protocol
+    return (
+        f"{protocol['method']} on {protocol['gallery']:,} pictures and {protocol['captions']:,} captions: R@1 "
+        f"{before.i2t.r1:.1f} → {after.i2t.r1:.1f} % image to text, {before.t2i.r1:.1f} → {after.t2i.r1:.1f} % text to image."
+    )
+
+
+def markdown(comparison: Comparison, extras: Extras) -> str:
+    """Returns the table and the protocol as Markdown."""
+    lines = [f"# {extras.title}", "", headline(comparison), ""]
+    if not (comparison.before.comparable and comparison.after.comparable):
+        lines += ["**NOT COMPARABLE: this measurement sees the pairing.**", ""]
+    lines += ["| direction | k | before | after | difference (95 %) | p |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row['direction']} | {row['k']} | {row['before'].mean:.1f} | {row['after'].mean:.1f} | "
+        f"{row['change'].mean:+.1f} ({row['change'].low:+.1f} to {row['change'].high:+.1f}) | {row['change'].p:.4f} |"
+        for row in _rows(comparison)
+    ]
+    lines += ["", "| protocol | |", "|---|---|"]
+    lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in comparison.after.protocol.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "direction": ARROWS[direction],
+            "k": k,
+            "before": comparison.before.interval(direction, k),
+            "after": comparison.after.interval(direction, k),
+            "change": comparison.differences[direction][f"r{k}"],
+        }
+        for direction in DIRECTIONS
+        for k in KS
+    ]
+
+
+def _shown(example: Example, pairs: Pairs) -> dict[str, Any]:
+    return {
+        "text": pairs.captions[example.caption],
+        "rank_before": example.rank_before,
+        "rank_after": example.rank_after,
+        "before": [_picture(pairs, index, example.image) for index in example.top_before],
+        "after": [_picture(pairs, index, example.image) for index in example.top_after],
+    }
+
+
+def _picture(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
+    picture = open_image(pairs[index].image, at_least=THUMBNAIL)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    encoded = io.BytesIO()
+    picture.save(encoded, format="JPEG", quality=80)
+    data = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    return {"data": data, "right": index == right, "alt": pairs[index].captions[0]}

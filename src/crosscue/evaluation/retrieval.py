@@ -1,0 +1,249 @@
+"""Measuring a method on held-out pairs: both directions, with everything a number needs beside it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from crosscue.backbones.embedding import embed_texts
+from crosscue.errors import DataError, RunError
+from crosscue.evaluation.intervals import Interval, interval
+from crosscue.evaluation.ranks import TIE, Ranks, ranks
+from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
+from crosscue.progress import progress
+from crosscue.storage import write_text
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+    from crosscue.methods.contract import Method
+    from crosscue.training.feed import Images
+
+DIRECTIONS = ("i2t", "t2i")
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Recall of one method on one set of pairs."""
+
+    i2t: Recall
+    t2i: Recall
+    ranks: dict[str, Ranks]
+    """Per query, for paired tests and intervals; `i2t` by picture, `t2i` by caption."""
+    owner: np.ndarray
+    """(M,) the picture of each caption."""
+    categories: dict[str, dict[str, float]]
+    """Category -> R@1 of both directions and number of pictures."""
+    group_aware: dict[str, Recall]
+    """Recall when any picture that shares the caption string counts as right."""
+    protocol: dict[str, Any]
+    """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
+    embeddings: tuple[Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
+    """(N, D) pictures and (M, D) captions; not written to disk."""
+
+    @property
+    def rsum(self) -> float:
+        """Sum of the six recalls, at most 600."""
+        return rsum(self.i2t, self.t2i)
+
+    @property
+    def comparable(self) -> bool:
+        """False for diagnostics that see the pairing; such numbers are stamped NOT COMPARABLE."""
+        return bool(self.protocol["comparable"])
+
+    def clusters(self, direction: str) -> np.ndarray:
+        """(Q,) which queries are resampled together: the captions of one picture."""
+        return np.arange(len(self.ranks["i2t"].better)) if direction == "i2t" else self.owner
+
+    def interval(self, direction: str, k: int) -> Interval:
+        """Returns R@k of one direction with its 95 % bootstrap interval."""
+        return interval(hits(self.ranks[direction], k), self.clusters(direction))
+
+    def metrics(self) -> dict[str, float]:
+        """Returns flat numbers for a log: i2t_r1 ... t2i_r10, rsum."""
+        flat = {f"{d}_{key}": value for d in DIRECTIONS for key, value in getattr(self, d).to_dict().items()}
+        return flat | {"rsum": self.rsum}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON; `from_dict` reads them back."""
+        pessimistic = {direction: recall(self.ranks[direction], "pessimistic").to_dict() for direction in DIRECTIONS}
+        intervals = {d: {f"r{k}": self.interval(d, k).to_dict() for k in KS} for d in DIRECTIONS}
+        return {
+            "i2t": self.i2t.to_dict(),
+            "t2i": self.t2i.to_dict(),
+            "rsum": self.rsum,
+            "intervals": intervals,
+            "pessimistic": pessimistic,
+            "group_aware": {direction: result.to_dict() for direction, result in self.group_aware.items()},
+            "categories": self.categories,
+            "protocol": self.protocol,
+            "queries": {
+                direction: {name: getattr(self.ranks[direction], name).tolist() for name in Ranks.__annotations__}
+                for direction in DIRECTIONS
+            }
+            | {"owner": self.owner.tolist()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Retrieval:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            RunError: it is something else.
+        """
+        try:
+            stored = {
+                direction: Ranks(**{name: np.asarray(values) for name, values in content["queries"][direction].items()})
+                for direction in DIRECTIONS
+            }
+            return cls(
+                Recall(**content["i2t"]),
+                Recall(**content["t2i"]),
+                stored,
+                np.asarray(content["queries"]["owner"]),
+                content["categories"],
+                {direction: Recall(**result) for direction, result in content["group_aware"].items()},
+                content["protocol"],
+            )
+        except (KeyError, TypeError) as error:
+            raise RunError(f"not a result written by crosscue evaluate ({error}). Measure again.") from error
+
+    def save(self, path: Path) -> None:
+        """Writes the result as JSON, atomically."""
+        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def evaluate(
+    method: Method[Any], pairs: Pairs, images: Images, *, centre: bool = False, batch_size: int = 32
+) -> Retrieval:
+    """Embeds a gallery and its captions, each without the other, and ranks both directions.
+
+    Args:
+        method: what encodes.
+        pairs: pictures with at least one caption each.
+        images: the pictures of `pairs`, by position.
+        centre: subtract the gallery's mean from the embeddings of each modality before comparing. It uses the whole gallery
+            (never the pairing), helps where the modalities sit apart, and is written into the protocol.
+        batch_size: pictures encoded at once.
+
+    Raises:
+        DataError: a picture has no caption.
+    """
+    for pair in pairs:
+        if not pair.captions:
+            raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
+    pictures = embed_pictures(method, images, len(pairs), batch_size)
+    captions = embed_texts(pairs.captions, method.encode_text)
+    return score(method, pairs, pictures, captions, centre=centre)
+
+
+def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: int = 32) -> Tensor:
+    """Returns (N, D) unit vectors of a gallery, on the CPU."""
+    parts = []
+    with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
+        for start in range(0, count, batch_size):
+            batch = images[range(start, min(start + batch_size, count))]
+            parts.append(method.encode_image(batch.to(method.backbone.device)).cpu())
+            advance(len(batch))
+    return torch.cat(parts)
+
+
+def score(method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, *, centre: bool = False) -> Retrieval:
+    """Ranks embeddings. The pairing enters here, after both modalities were encoded, and only says what was right."""
+    owner = torch.tensor(pairs.caption_owner)
+    if centre:
+        pictures = normalize(pictures - pictures.mean(0), dim=-1)
+        captions = normalize(captions - captions.mean(0), dim=-1)
+    i2t, t2i = ranks(pictures, captions, owner)
+    per_image = [len(pair.captions) for pair in pairs]
+    backbone = method.backbone
+    protocol = {
+        "method": method.name,
+        "backbone": backbone.source,
+        "backbone_revision": backbone.revision,
+        "backbone_checkpoint": backbone.checkpoint,
+        "image_size": backbone.pixels.size,
+        "precision": backbone.precision.name,
+        "source": pairs.source,
+        "data_fingerprint": pairs.fingerprint(),
+        "gallery": len(pairs),
+        "captions": len(captions),
+        "captions_per_image": [min(per_image), max(per_image)],
+        "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
+        "centred": centre,
+        "comparable": True,
+    }
+    return Retrieval(
+        recall(i2t),
+        recall(t2i),
+        {"i2t": i2t, "t2i": t2i},
+        owner.numpy(),
+        _by_category(pairs, i2t, t2i),
+        _group_aware(pairs, pictures, captions),
+        protocol,
+        (pictures, captions),
+    )
+
+
+def _by_category(pairs: Pairs, i2t: Ranks, t2i: Ranks) -> dict[str, dict[str, float]]:
+    hit = {"i2t": hits(i2t, 1), "t2i": hits(t2i, 1)}
+    members: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"i2t": [], "t2i": []})
+    for caption, image in enumerate(pairs.caption_owner):
+        members[pairs[image].category or ""]["t2i"].append(caption)
+    for image, pair in enumerate(pairs):
+        members[pair.category or ""]["i2t"].append(image)
+    return {
+        category: {"images": len(rows["i2t"])} | {f"{d}_r1": 100 * float(hit[d][rows[d]].mean()) for d in DIRECTIONS}
+        for category, rows in sorted(members.items())
+        if category
+    }
+
+
+def _group_aware(pairs: Pairs, pictures: Tensor, captions: Tensor) -> dict[str, Recall]:
+    """Recall with every (picture, caption) pair right whose caption string one of the picture's own captions equals."""
+    strings = pairs.captions
+    owners: dict[str, list[int]] = defaultdict(list)
+    for index, text in zip(pairs.caption_owner, strings, strict=True):
+        if index not in owners[text]:
+            owners[text].append(index)
+    unique = list(owners)
+    place = {text: number for number, text in enumerate(unique)}
+    first = (
+        torch.tensor([strings.index(text) for text in unique])
+        if len(unique) < len(strings)
+        else torch.arange(len(strings))
+    )
+    if len(unique) == len(strings):
+        i2t, t2i = ranks(pictures, captions, torch.tensor(pairs.caption_owner))
+        return {"i2t": recall(i2t), "t2i": recall(t2i)}
+    links = torch.tensor([(place[text], image) for text in unique for image in owners[text]])  # (L, 2)
+    distinct = captions[first]
+    i2t = _best_of(pictures, distinct, links[:, 1], links[:, 0])
+    by_text = _best_of(distinct, pictures, links[:, 0], links[:, 1])
+    query = torch.tensor([place[text] for text in strings]).numpy()
+    t2i = Ranks(by_text.better[query], by_text.tied[query], by_text.tied_positives[query])
+    return {"i2t": recall(i2t), "t2i": recall(t2i)}
+
+
+def _best_of(queries: Tensor, gallery: Tensor, query: Tensor, positive: Tensor) -> Ranks:
+    """Ranks of queries that may share positives: `query[l]` and `positive[l]` name one right pair each."""
+    columns: Sequence[np.ndarray] = [np.zeros(len(queries), dtype=np.int64) for _ in range(3)]
+    for start in range(0, len(queries), 256):
+        stop = min(start + 256, len(queries))
+        scores = queries[start:stop] @ gallery.T
+        inside = (query >= start) & (query < stop)
+        right = torch.zeros(scores.shape, dtype=torch.bool)
+        right[query[inside] - start, positive[inside]] = True
+        best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+        tied = (scores - best).abs() <= TIE
+        for column, values in zip(columns, ((scores > best + TIE), tied, tied & right), strict=True):
+            column[start:stop] = values.sum(1).numpy()
+    return Ranks(*columns)
