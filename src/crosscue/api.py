@@ -19,6 +19,7 @@ from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, RunError
+from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.retrieval import Retrieval
 from crosscue.evaluation.retrieval import evaluate as measure
 from crosscue.methods.contract import Method
@@ -72,7 +73,7 @@ class Run:
     def evaluate(self, pairs: Pairs | str | Path, *, centre: bool = False) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
         chosen = held_out(as_pairs(pairs))
-        return measure(self.method, chosen, gallery_images(self.method, chosen), centre=centre)
+        return measure(self.method, chosen, images_of(chosen, self.method.backbone, 0), centre=centre)
 
 
 def adapt(
@@ -266,20 +267,23 @@ def images_of(pairs: Pairs, backbone: Backbone, frozen_layers: int) -> Images:
     return FrozenStates(backbone, pixels, frozen_layers) if frozen_layers else pixels
 
 
-def gallery_images(method: Method[Any], pairs: Pairs) -> PixelStore:
-    """Returns the decoded pictures of a gallery at the size `method` sees."""
-    return pixel_store(pairs, method.backbone)
-
-
 def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> PixelStore:
     """Returns decoded pictures as the backbone's checkpoint wants them."""
     spec = backbone.pixels
     return PixelStore(pairs, spec.size, resample=spec.resample, crop=spec.crop, cache=cache)
 
 
-def held_out(pairs: Pairs) -> Pairs:
-    """Returns the `test` split, or everything where a source has no splits."""
-    return pairs.split("test") if pairs.splits else pairs
+def before_and_after(run: Run, pairs: Pairs, *, centre: bool = False) -> Comparison:
+    """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
+    before = Run(build("zero_shot", run.method.backbone)).evaluate(pairs, centre=centre)
+    return compare(before, run.evaluate(pairs, centre=centre))
+
+
+def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
+    """Returns the split of that name; by default `test`, or everything where a source has no splits."""
+    if split is None:
+        return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
+    return pairs.split(split)
 
 
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:

@@ -175,6 +175,14 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
+    def room(self, prompt_count: int = 0) -> int:
+        """Returns how many word pieces a sentence may have beside `prompt_count` prompts."""
+
+    @abstractmethod
+    def token_count(self, text: str) -> int:
+        """Returns how many word pieces a sentence has."""
+
+    @abstractmethod
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) token ids -> (..., W) rows of the text tower's input embedding."""
 

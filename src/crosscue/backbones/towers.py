@@ -64,7 +64,8 @@ class TwoTowers(Backbone):
         embed_dim: int,
     ) -> None:
         super().__init__()
-        self.image, self.text, self.tokenizer = image, text, tokenizer
+        self.image, self.text = image, text
+        self.tokenizer: Tokenizer = tokenizer
         self.pixels, self.precision, self.embed_dim = pixels, precision, embed_dim
         self.image_width, self.text_width = image.width, text.width
         self.image_layers, self.text_layers = len(image.layers), len(text.layers)
@@ -85,6 +86,14 @@ class TwoTowers(Backbone):
     def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
         """See `Backbone.tokenize`."""
         return self.tokenizer(texts, prompt_count, self.device)
+
+    def room(self, prompt_count: int = 0) -> int:
+        """See `Backbone.room`."""
+        return self.tokenizer.room(prompt_count)
+
+    def token_count(self, text: str) -> int:
+        """See `Backbone.token_count`."""
+        return len(self.tokenizer.content([text])[0])
 
     def encode_text(
         self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None

@@ -1,0 +1,54 @@
+"""crosscue evaluate RUN_OR_METHOD: recall on held-out pairs, and for a run the comparison with the untouched backbone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
+from crosscue.commands.parser import options_parser
+from crosscue.errors import DataError
+
+
+def run(arguments: list[str]) -> int:
+    """Measures, prints the table, and for a run folder writes its report."""
+    parser = options_parser(
+        "evaluate",
+        "Measures a run folder, or a method that needs no training, on held-out pairs.",
+        (SourceOptions, None),
+        (EvaluateOptions, None),
+        (BackboneOptions, None),
+    )
+    parser.add_argument("run", help="A run folder, or a method such as zero_shot.")
+    given = parser.instantiate(parser.parse_args(arguments))
+    if not given.data:
+        raise DataError("say what to measure on: crosscue evaluate RUN --data SOURCE.")
+
+    from rich.console import Console
+
+    from crosscue.api import as_run, before_and_after, held_out
+    from crosscue.data.sources import Reading, read_pairs
+    from crosscue.evaluation.console import comparison_table, result_table
+    from crosscue.evaluation.report import Extras, write_report
+    from crosscue.training.journal import read_journal
+
+    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    pairs = held_out(read_pairs(given.data, reading=reading), given.split)
+    measured = as_run(
+        given.run, given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
+    )
+    console = Console()
+    if measured.folder is None:
+        result = measured.evaluate(pairs, centre=given.centre)
+        console.print(result_table(result))
+    else:
+        comparison = before_and_after(measured, pairs, centre=given.centre)
+        result = comparison.after
+        console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
+        history = read_journal(measured.folder / "metrics.jsonl")
+        page = write_report(measured.folder / "report", comparison, pairs, Extras(f"{pairs.source}", history))
+        console.print(f"report: {page}")
+    if given.json is not None:
+        result.save(Path(given.json))
+        sys.stdout.write(f"{given.json}\n")
+    return 0

@@ -1,0 +1,111 @@
+"""The demo: adapt the starter to emoji, measure on emoji whose concepts it never saw, show the difference."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from crosscue.api import adapt, before_and_after
+from crosscue.backbones.loading import load_backbone
+from crosscue.data.pairs import Pairs
+from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
+from crosscue.evaluation.comparison import Comparison, top_pictures
+from crosscue.evaluation.console import comparison_table
+from crosscue.evaluation.report import Extras, write_report
+from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.methods.dual_prompt import DualPromptConfig
+from crosscue.storage import write_text
+from crosscue.training.config import TrainingConfig
+from crosscue.training.journal import read_journal
+
+IMAGE_SIZE = 112
+"""A quarter of the patches of 224 px, so that two cores are enough."""
+OPTIONS = DualPromptConfig(
+    context_tokens=8, depth=3, text_start_layer=0, image_start_layer=9, tune_projection=True, projection_lr_scale=1.0
+)
+"""Prompts in three layers of each tower; the first nine image layers stay frozen, so they run once a picture."""
+EPOCHS, BATCH, RATE = 6, 64, 1e-3
+QUERIES = 5
+
+
+def run_demo(out: Path, seed: int = 1) -> None:
+    """Runs the demo and writes the run folder, `summary.json` and the report to `out`, replacing an earlier demo."""
+    console = Console()
+    started = time.monotonic()
+    console.rule("crosscue demo: finding emoji by sentence")
+    pairs = emoji_pairs()
+    backbone = load_backbone("starter", image_size=IMAGE_SIZE)
+    precision = backbone.precision
+    console.print(
+        f"backbone: the starter (OpenAI's CLIP ViT-B/16 image tower, MiniLM text tower, our bridge), {IMAGE_SIZE} px, "
+        f"{precision.name} ({precision.reason})"
+    )
+    console.print(
+        f"training pictures {len(pairs.split('train')):,}, validation {len(pairs.split('val')):,}, test {len(pairs.split('test')):,}"
+    )
+    if (out / "summary.json").exists():
+        shutil.rmtree(out)
+    training = TrainingConfig(
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        optimizer="adamw",
+        lr=RATE,
+        schedule="cosine",
+        warmup_steps=10,
+        weight_decay=0.01,
+        seed=seed,
+    )
+    run = adapt(
+        pairs,
+        "dual_prompt",
+        backbone,
+        out=out,
+        options=OPTIONS,
+        training=training,
+        resume=(out / "config.yaml").exists(),
+    )
+    if run.outcome is None or run.outcome.ended == "interrupted":
+        console.print(f"interrupted; run the demo again to continue {out}")
+        return
+    test = pairs.split("test")
+    comparison = before_and_after(run, test)
+    extras = Extras(
+        "Emoji search, before and after adaptation", read_journal(out / "metrics.jsonl"), attribution=ATTRIBUTION
+    )
+    page = write_report(out / "report", comparison, test, extras)
+    summary = {
+        "gallery": len(test),
+        "seconds": round(time.monotonic() - started, 1),
+        "before": recalls(comparison.before),
+        "after": recalls(comparison.after),
+    }
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    console.print(comparison_table(comparison, "Emoji the model never saw, before and after"))
+    show_queries(console, comparison, test)
+    console.print(ATTRIBUTION, style="dim")
+    console.print(f"{summary['seconds']:.0f} s. Report with pictures: {page.resolve()}")
+
+
+def recalls(result: Retrieval) -> dict[str, dict[str, float]]:
+    """Returns {"i2t": {"r1", "r5", "r10"}, "t2i": ...} in percent."""
+    return {d: {k: round(getattr(getattr(result, d), k), 2) for k in ("r1", "r5", "r10")} for d in DIRECTIONS}
+
+
+def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None:
+    """Prints the first five pictures that evenly spaced test captions find, before and after; the right one is marked."""
+    captions, owner = pairs.captions, pairs.caption_owner
+    for caption in range(0, len(captions), max(len(captions) // QUERIES, 1))[:QUERIES]:
+        console.print(f"\n“{captions[caption]}”", highlight=False)
+        for label, result in (("before", comparison.before), ("after", comparison.after)):
+            found = top_pictures(result, caption)
+            names = [("[green]" if i == owner[caption] else "[dim]") + glyph(pairs[i].image_id) + "[/]" for i in found]
+            console.print(f"  {label:>6}: " + "   ".join(names), highlight=False)
+
+
+def glyph(image_id: str) -> str:
+    """Returns the emoji itself for `artist/1F600-...`."""
+    return "".join(chr(int(point, 16)) for point in image_id.split("/")[1].split("-"))
