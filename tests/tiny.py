@@ -39,7 +39,28 @@ def character_tokenizer(start: str, end: str, pad: str) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = "a the red green blue white black yellow grey pink thing things two photo of dog cat is on in".split()
+    words = [
+        "a",
+        "the",
+        "red",
+        "green",
+        "blue",
+        "white",
+        "black",
+        "yellow",
+        "grey",
+        "pink",
+        "thing",
+        "things",
+        "two",
+        "photo",
+        "of",
+        "dog",
+        "cat",
+        "is",
+        "on",
+        "in",
+    ]
     pieces = [pad, "[UNK]", start, "[MASK]", end, *words, *map(chr, range(33, 127))]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(

@@ -275,8 +275,9 @@ def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> Pixe
 
 def before_and_after(run: Run, pairs: Pairs, *, centre: bool = False) -> Comparison:
     """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
-    before = Run(build("zero_shot", run.method.backbone)).evaluate(pairs, centre=centre)
-    return compare(before, run.evaluate(pairs, centre=centre))
+    images = images_of(pairs, run.method.backbone, run.method.frozen_image_layers)
+    before = measure(build("zero_shot", run.method.backbone), pairs, images, centre=centre)
+    return compare(before, measure(run.method, pairs, images, centre=centre))
 
 
 def held_out(pairs: Pairs, split: str | None = None) -> Pairs:

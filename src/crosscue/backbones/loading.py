@@ -134,6 +134,7 @@ def _pretrained(loader: Any, folder: Path, **options: Any) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its notes on unused pooling heads would only worry the user
     if "Tokenizer" not in loader.__name__:
         options["dtype"] = torch.float32
     try:

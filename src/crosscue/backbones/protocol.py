@@ -143,6 +143,8 @@ class Backbone(nn.Module, ABC):
     revision: str | None = None
     checkpoint: str
     """SHA-256 of the weights as loaded, before any change of number format: what a run belongs to."""
+    image_checkpoint: str
+    """The same of the image tower alone, without a bridge: what cached image states belong to."""
     precision: Precision
     pixels: PixelSpec
     image_width: int
@@ -219,8 +221,13 @@ class Backbone(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 over names, shapes and values of all weights as they are now."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return fingerprint(self)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Returns a SHA-256 over names, shapes and values of a module's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

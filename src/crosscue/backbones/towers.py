@@ -17,6 +17,7 @@ from crosscue.backbones.protocol import (
     Prompts,
     TextFeatures,
     TokenBatch,
+    fingerprint,
 )
 from crosscue.backbones.tokenizing import Tokenizer
 
@@ -27,6 +28,7 @@ class ImageTower(Protocol):
     size: int
     width: int
     patch_count: int
+    vision_model: Any
     layers: list[Any]
     exact: tuple[Any, ...]
 
@@ -78,6 +80,7 @@ class TwoTowers(Backbone):
         """
         self.requires_grad_(False).eval()
         self.checkpoint = self.fingerprint()
+        self.image_checkpoint = fingerprint(self.image.vision_model)
         self.image.to(self.precision.dtype)
         self.text.to(self.precision.dtype)
         for module in (*self.image.exact, *self.text.exact):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from crosscue.data.sources import Reading
@@ -49,7 +49,7 @@ class AdaptOptions:
     """Share of the training pairs to hold out, or false for none; default the source's val split."""
     resume: bool = False
     """Continue the interrupted run in --out."""
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     """The loop."""
 
 

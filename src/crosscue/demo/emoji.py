@@ -144,7 +144,7 @@ def choose(emoji: list[Emoji], size: DemoSize) -> dict[str, list[Emoji]]:
     used: dict[str, int] = defaultdict(int)
     chosen: dict[str, list[Emoji]] = {"test": [], "val": [], "train": []}
     room = {"test": size.test, "val": size.val, "train": size.train}
-    for number, (_, members) in enumerate(sorted(families.items(), key=lambda item: _hash(str(item[0])))):
+    for _, members in sorted(families.items(), key=lambda item: _hash(str(item[0]))):
         kept = [one for one in members if used[one.subcategory] < size.per_subcategory]
         open_splits = [split for split in chosen if len(chosen[split]) < room[split]]
         if not open_splits:

@@ -95,7 +95,7 @@ def fit(
             _require_finite(total, "loss", position.step + 1)
             accelerator.backward(total / len(group))
             for key, value in {**losses, "loss": total}.items():
-                report[key] = report.get(key, 0.0) + float(value) / len(group)
+                report[key] = report.get(key, 0.0) + value.item() / len(group)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
         _require_finite(norm, "gradient", position.step + 1)
         report |= {"gradient_norm": float(norm), "lr": schedule.get_last_lr()[0]}

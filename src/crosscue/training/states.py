@@ -41,7 +41,7 @@ class FrozenStates:
         if self._rows is None:
             sample = self._compute_tokens([0])
             self._dtype = sample.dtype
-            name = f"{self.pixels.key} {self.backbone.checkpoint} {self.layer} {sample.dtype}"
+            name = f"{self.pixels.key} {self.backbone.image_checkpoint} {self.layer} {sample.dtype}"
             folder = cache_dir() / "states" / hashlib.sha256(name.encode()).hexdigest()[:24]
             stored = "uint16" if sample.dtype == torch.bfloat16 else "float32"
             rows = RowCache(folder, len(self.pixels), tuple(sample.shape[1:]), stored)

@@ -1,0 +1,95 @@
+"""Batches, few-shot samples, held-out pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crosscue.data.batches import Batches
+from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
+from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.errors import DataError
+
+
+def pair(
+    number: int, captions: tuple[str, ...] | None = None, image_id: str | None = None, category: str | None = None
+) -> Pair:
+    texts = captions if captions is not None else (f"caption {number}",)
+    return Pair(ImageFile(Path(f"{number}.jpg")), texts, image_id or str(number), category)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(1, 3), st.integers(0, 4)), min_size=4, max_size=40),
+    st.integers(2, 12),
+    st.integers(0, 5),
+)
+def test_no_batch_holds_a_picture_twice(rows: list[tuple[int, int, int]], size: int, epoch: int) -> None:
+    pairs = Pairs(
+        pair(i, tuple(f"text {text} {n}" for n in range(count)), f"image {image}")
+        for i, (image, count, text) in enumerate(rows)
+    )
+    if len({p.image_id for p in pairs}) < 2:
+        with pytest.raises(DataError):
+            Batches(pairs, size, 1)
+        return
+    batches = Batches(pairs, size, seed=1)
+    seen: Counter[str] = Counter()
+    for step in range(len(batches)):
+        ids = [pairs[index].image_id for index, _ in batches.step(epoch, step)]
+        assert len(ids) == len(set(ids)) >= 2
+        seen.update(ids)
+    assert max(seen.values()) == 1
+    assert len(seen) >= len({p.image_id for p in pairs}) - 1
+
+
+def test_equal_captions_are_kept_apart() -> None:
+    pairs = Pairs(pair(i, (f"text {i % 8}",)) for i in range(16))
+    batches = Batches(pairs, 8, seed=3)
+    for step in range(2):
+        captions = [pairs[index].captions[number] for index, number in batches.step(0, step)]
+        assert len(set(captions)) == 8
+
+
+def test_every_caption_has_its_turn_and_steps_are_reproducible() -> None:
+    pairs = Pairs(pair(i, tuple(f"{i} {n}" for n in range(5))) for i in range(6))
+    drawn = {(i, n) for epoch in range(5) for step in range(2) for i, n in Batches(pairs, 3, 1).step(epoch, step)}
+    assert len(drawn) == 30
+    jumped = Batches(pairs, 3, 1)
+    walked = Batches(pairs, 3, 1)
+    for epoch in range(4):
+        for step in range(2):
+            last = walked.step(epoch, step)
+    assert jumped.step(3, 1) == last
+    assert Batches(pairs, 3, 2).step(3, 1) != last
+
+
+def test_few_shot_draws_per_category_whatever_the_order() -> None:
+    pairs = Pairs(pair(i, category="abc"[i % 3] if i < 30 else "rare") for i in range(32))
+    sample = few_shot(pairs, 4, seed=1)
+    assert Counter(p.category for p in sample) == {"a": 4, "b": 4, "c": 4, "rare": 2}
+    backwards = few_shot(Pairs(reversed(pairs.items)), 4, seed=1)
+    assert {p.image_id for p in backwards} == {p.image_id for p in sample}
+    assert {p.image_id for p in few_shot(pairs, 4, seed=2)} != {p.image_id for p in sample}
+    assert Counter(p.category for p in few_shot_validation(pairs, 16, 1)).most_common(1)[0][1] == 4
+
+
+def test_few_shot_without_categories_says_so() -> None:
+    with pytest.raises(DataError, match="no category"):
+        few_shot(Pairs([pair(1), pair(2)]), 1, 1)
+
+
+def test_held_out_pairs_share_no_picture_with_the_rest() -> None:
+    pairs = Pairs(pair(i, image_id=f"image {i // 2}", category="ab"[i // 2 % 2]) for i in range(80))
+    rest, held = split_off(pairs, 0.25, seed=1)
+    assert not {p.image_id for p in rest} & {p.image_id for p in held}
+    assert len({p.image_id for p in held}) == 10
+    assert Counter(p.category for p in held) == {"a": 10, "b": 10}
+    with pytest.raises(DataError, match="validation share"):
+        split_off(pairs, 1.5, 1)
+    with pytest.raises(DataError, match="cannot be split"):
+        split_off(Pairs(pairs.items[:4]), 0.1, 1)
