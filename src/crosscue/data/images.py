@@ -50,6 +50,8 @@ def open_image(image: Image, *, at_least: int | None = None) -> Pillow.Image:
         ) from error
     except Pillow.DecompressionBombError as error:
         raise DataError(f"{image.name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
+    except (OSError, SyntaxError) as error:
+        raise damaged(image, error) from error
     width, height = picture.size
     if width * height > max_pixels():
         raise DataError(
@@ -60,9 +62,12 @@ def open_image(image: Image, *, at_least: int | None = None) -> Pillow.Image:
     try:
         return to_rgb(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{image.name}: damaged or truncated ({error}). Fetch it again or remove it from the pairs."
-        ) from error
+        raise damaged(image, error) from error
+
+
+def damaged(image: Image, error: Exception) -> DataError:
+    """Returns the error for a picture whose bytes end early or make no sense."""
+    return DataError(f"{image.name}: damaged or truncated ({error}). Fetch it again or remove it from the pairs.")
 
 
 def to_rgb(picture: Pillow.Image) -> Pillow.Image:

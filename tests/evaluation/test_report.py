@@ -1,0 +1,133 @@
+"""From a method and pairs to a page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.data.pixels import PixelStore
+from crosscue.errors import CrosscueError, DataError, RunError
+from crosscue.evaluation.comparison import compare, examples
+from crosscue.evaluation.console import comparison_table, result_table
+from crosscue.evaluation.report import Extras, write_report
+from crosscue.evaluation.retrieval import Retrieval, evaluate
+from crosscue.methods.registry import build
+from tests.tiny import tiny_backbones
+
+COLOURS = ["red", "green", "blue", "white", "black", "yellow"]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Pairs:
+    made = []
+    for index in range(12):
+        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        colour = COLOURS[index % 6]
+        texts = (f"a {colour} thing <b>{index}</b>", f"the {colour} one" if index < 6 else f"two {index}")
+        made.append(Pair(ImageFile(tmp_path / f"{index}.png"), texts, str(index), colour, split="test"))
+    return Pairs(made, "colours")
+
+
+def measured(pairs: Pairs, seed: int | None = None, **options: object) -> Retrieval:
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(seed or 0)
+    method = build("zero_shot" if seed is None else "dual_prompt", backbone)
+    return evaluate(method, pairs, PixelStore(pairs, backbone.pixels.size, cache=False), **options)
+
+
+def test_result_names_its_protocol_and_survives_json(pairs: Pairs, tmp_path: Path) -> None:
+    result = measured(pairs)
+    assert result.protocol["gallery"] == 12
+    assert result.protocol["captions"] == 24
+    assert result.protocol["captions_per_image"] == [2, 2]
+    assert result.protocol["data_fingerprint"] == pairs.fingerprint()
+    assert set(result.categories) == set(COLOURS)
+    result.save(tmp_path / "result.json")
+    again = Retrieval.from_dict(json.loads((tmp_path / "result.json").read_text()))
+    assert again.metrics() == result.metrics()
+    assert compare(result, again).differences["i2t"]["r1"].mean == 0
+    with pytest.raises(RunError, match="not a result"):
+        Retrieval.from_dict({})
+
+
+def test_equal_captions_cost_recall_only_without_groups(pairs: Pairs) -> None:
+    twins = Pairs([*pairs, *(Pair(p.image, p.captions, f"twin {p.image_id}", p.category) for p in pairs)], "twins")
+    result = measured(twins)
+    assert result.group_aware["t2i"].r1 >= 2 * result.t2i.r1 - 1e-6
+    assert result.i2t.r1 <= 50
+
+
+def test_centring_is_stamped(pairs: Pairs) -> None:
+    assert measured(pairs, centre=True).protocol["centred"] is True
+    assert measured(pairs).protocol["centred"] is False
+
+
+def test_pairing_never_reaches_the_encoders(pairs: Pairs) -> None:
+    result = measured(pairs, seed=1)
+    swapped = Pairs(
+        [Pair(p.image, q.captions, p.image_id, p.category) for p, q in zip(pairs, pairs.items[::-1], strict=True)],
+        "swapped",
+    )
+    other = measured(swapped, seed=1)
+    assert torch.equal(result.embeddings[0], other.embeddings[0])
+    assert torch.equal(result.embeddings[1].reshape(12, 2, -1).flip(0).reshape(24, -1), other.embeddings[1])
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("categories", [True, False])
+def test_report_is_one_self_contained_page(pairs: Pairs, tmp_path: Path, history: bool, categories: bool) -> None:
+    if not categories:
+        pairs = Pairs([Pair(p.image, p.captions, p.image_id) for p in pairs], "plain")
+    comparison = compare(measured(pairs), measured(pairs, seed=1))
+    lines = [{"kind": "train", "step": s, "loss": 1 / s} for s in (1, 2)] + [
+        {"kind": "validation", "step": 2, "rsum": 100.0}
+    ]
+    page = write_report(tmp_path / "report", comparison, pairs, Extras(history=lines if history else ()))
+    html = page.read_text(encoding="utf-8")
+    links = re.findall(r"""(?:src|href)=["']([^"'#][^"']*)""", html)
+    assert links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+    assert ("Training" in html) == history
+    assert ("By category" in html) == categories
+    assert "NOT COMPARABLE" not in html
+    assert json.loads((page.parent / "report.json").read_text())["after"]["protocol"]["method"] == "dual_prompt"
+    assert "| image → text | 1 |" in (page.parent / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_diagnostic_is_stamped(pairs: Pairs, tmp_path: Path) -> None:
+    before, after = measured(pairs), measured(pairs, seed=1)
+    after.protocol["comparable"] = False
+    comparison = compare(before, after)
+    page = write_report(tmp_path / "report", comparison, pairs)
+    assert "NOT COMPARABLE" in page.read_text(encoding="utf-8")
+    assert "NOT COMPARABLE" in (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "NOT COMPARABLE" in str(comparison_table(comparison, "t").caption)
+    assert "NOT COMPARABLE" not in str(result_table(before).caption)
+
+
+def test_examples_are_the_largest_changes(pairs: Pairs) -> None:
+    comparison = compare(measured(pairs), measured(pairs, seed=1))
+    rose, fell = examples(comparison, pairs, count=3)
+    assert all(example.rank_after < example.rank_before for example in rose)
+    assert all(example.rank_after > example.rank_before for example in fell)
+    assert all(example.image == pairs.caption_owner[example.caption] for example in rose + fell)
+
+
+def test_other_pairs_cannot_be_compared(pairs: Pairs) -> None:
+    with pytest.raises(CrosscueError, match="different pairs"):
+        compare(measured(pairs), measured(Pairs(pairs.items[:6], "half")))
+
+
+def test_a_pair_without_caption_is_named(pairs: Pairs) -> None:
+    with pytest.raises(DataError, match="no caption"):
+        measured(Pairs([*pairs, Pair(pairs[0].image, (), "x", where="row 13")], "bad"))
