@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,8 @@ TEXT = {"hidden_size": 96, "intermediate_size": 128, "num_hidden_layers": 3, "nu
 
 @functools.cache
 def root() -> Path:
-    return Path(tempfile.mkdtemp(prefix="crosscue-tiny-"))
+    """One folder a test session; subprocesses are told which (CROSSCUE_TINY)."""
+    return Path(os.environ.get("CROSSCUE_TINY") or tempfile.mkdtemp(prefix="crosscue-tiny-"))
 
 
 def character_tokenizer(start: str, end: str, pad: str) -> Any:
@@ -85,6 +87,8 @@ def clip_folder() -> Path:
     from transformers import CLIPConfig, CLIPModel
 
     folder = root() / "clip"
+    if folder.exists():
+        return folder
     tokenizer = character_tokenizer("<start>", "<end>", "<pad>")
     text = {**TEXT, "vocab_size": 400, "max_position_embeddings": 24, "eos_token_id": tokenizer.eos_token_id}
     vision = {**IMAGE, "image_size": SIZE, "patch_size": PATCH}
@@ -98,6 +102,8 @@ def siglip_folder() -> Path:
     from transformers import SiglipConfig, SiglipModel
 
     folder = root() / "siglip"
+    if folder.exists():
+        return folder
     tokenizer = character_tokenizer("<end>", "<end>", "<pad>")
     text = {**TEXT, "vocab_size": 400, "max_position_embeddings": 24, "projection_size": 64}
     vision = {**IMAGE, "image_size": SIZE, "patch_size": PATCH}
@@ -113,6 +119,8 @@ def siglip2_folder() -> Path:
     from transformers import Siglip2Config, Siglip2Model
 
     folder = root() / "siglip2"
+    if folder.exists():
+        return folder
     tokenizer = character_tokenizer("<end>", "<end>", "<pad>")
     text = {**TEXT, "vocab_size": 400, "max_position_embeddings": 24, "projection_size": 64}
     vision = {**IMAGE, "num_patches": (SIZE // PATCH) ** 2, "patch_size": PATCH}
@@ -128,6 +136,8 @@ def dual_folder() -> Path:
     from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     folder = root() / "dual"
+    if folder.exists():
+        return folder
     torch.manual_seed(3)
     vision = CLIPVisionConfig(**IMAGE, image_size=SIZE, patch_size=PATCH, projection_dim=32)
     CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image")

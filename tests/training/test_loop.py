@@ -1,0 +1,266 @@
+"""The loop: resume after a kill is bit-exact, bad numbers stop it, early stopping and collapse work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import crosscue
+from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.errors import DataError, MethodError, RunError, TrainingError
+from crosscue.training.config import TrainingConfig
+from crosscue.training.journal import read_journal
+from tests import tiny
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """32 training, 8 validation and 8 test pictures with a JSONL listing."""
+    rows = []
+    for number in range(48):
+        colour, rgb = list(COLOURS.items())[number % 4]
+        noise = np.random.default_rng(number).integers(0, 60, (36, 40, 3))
+        Image.fromarray((np.array(rgb) * 0.75 + noise).astype(np.uint8)).save(tmp_path / f"{number}.jpg")
+        split = "train" if number < 32 else "val" if number < 40 else "test"
+        rows.append(
+            {"image": f"{number}.jpg", "caption": f"a {colour} thing {number}", "category": colour, "split": split}
+        )
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def config(**changes: object) -> TrainingConfig:
+    return TrainingConfig(
+        **{"epochs": 3, "batch_size": 8, "lr": 0.05, "schedule": "cosine", "checkpoint_every": 2, **changes}
+    )
+
+
+def adapt(folder: Path, out: str, **changes: object) -> crosscue.Run:
+    training = changes.pop("training", config())
+    return crosscue.adapt(
+        folder, backbone=str(tiny.clip_folder()), out=folder / out, training=training, precision="fp32", **changes
+    )
+
+
+def learned(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter.safetensors")
+
+
+def test_run_folder_is_complete_and_loads(folder: Path) -> None:
+    run = adapt(folder, "run")
+    for name in (
+        "config.yaml",
+        "adapter.safetensors",
+        "backbone.json",
+        "metrics.jsonl",
+        "environment.json",
+        "README.md",
+    ):
+        assert (folder / "run" / name).exists(), name
+    loaded = crosscue.load(folder / "run", precision="fp32")
+    texts = ["a red thing", "a blue thing"]
+    assert torch.equal(run.encode_text(texts), loaded.encode_text(texts))
+    pictures = [folder / "0.jpg", Image.open(folder / "1.jpg")]
+    assert torch.equal(run.encode_image(pictures), loaded.encode_image(pictures))
+    result = loaded.evaluate(folder)
+    assert result.protocol["gallery"] == 8
+    steps = [line["step"] for line in read_journal(folder / "run" / "metrics.jsonl") if line["kind"] == "train"]
+    assert steps == list(range(1, 13))
+
+
+@pytest.mark.parametrize("options", [{}, {"image_start_layer": 1}])
+def test_killed_and_resumed_equals_uninterrupted(folder: Path, options: dict) -> None:
+    """kill -9 in the middle of an epoch, between two checkpoints; AdamW, accumulation and crops on."""
+    training = {
+        "epochs": 8,
+        "batch_size": 4,
+        "gradient_accumulation": 2,
+        "optimizer": "adamw",
+        "checkpoint_every": 3,
+        "schedule": "cosine",
+        "lr": 0.01,
+    }
+    if not options:
+        training["augmentation"] = "crop"
+    whole = adapt(folder, "whole", training=config(**training), options=options)
+    script = f"""
+import time
+from tests.training.test_loop import *
+from crosscue.training import loop
+step = loop.Journal.write
+def slow(self, *arguments):
+    step(self, *arguments)
+    time.sleep(0.25)
+loop.Journal.write = slow
+torch.set_num_threads(1)
+adapt(Path({str(folder)!r}), "cut", training=config(**{training!r}), options={options!r})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CROSSCUE_TINY": str(tiny.root())}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    journal = folder / "cut" / "metrics.jsonl"
+    for _ in range(600):
+        if journal.exists() and len(read_journal(journal)) >= 8:
+            break
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "cut" / "adapter.safetensors").exists()
+    assert (folder / "cut" / "checkpoints" / "last" / "position.json").exists()
+    resumed = adapt(folder, "cut", training=config(**training), options=options, resume=True)
+    first, second = learned(folder / "whole"), learned(folder / "cut")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert resumed.outcome.steps == whole.outcome.steps
+    lines, expected = (read_journal(folder / name / "metrics.jsonl") for name in ("cut", "whole"))
+    assert lines == expected
+
+
+def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CROSSCUE_TINY": str(tiny.root())}
+    script = f"from tests.training.test_loop import *; torch.set_num_threads(1); run = adapt(Path({str(folder)!r}), 'stopped', training=config(epochs=4000)); print(run.outcome.ended)"
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+    journal = folder / "stopped" / "metrics.jsonl"
+    for _ in range(600):
+        if journal.exists() and len(read_journal(journal)) >= 3:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=60)[0]
+    position = json.loads((folder / "stopped" / "checkpoints" / "last" / "position.json").read_text())
+    assert position["step"] == [line["step"] for line in read_journal(journal) if line["kind"] == "train"][-1]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosscue.methods import dual_prompt
+
+    whole, calls = dual_prompt.contrastive, []
+
+    def poisoned(*arguments, **options):
+        calls.append(1)
+        return whole(*arguments, **options) * (float("nan") if len(calls) == 6 else 1)
+
+    monkeypatch.setattr(dual_prompt, "contrastive", poisoned)
+    with pytest.raises(
+        TrainingError, match=r"step 6: the loss is nan.*last good checkpoint is kept.*Lower training.lr"
+    ):
+        adapt(folder, "nan")
+    kept = load_file(folder / "nan" / "checkpoints" / "last" / "adapter.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    monkeypatch.undo()
+
+
+def test_collapse_is_recognised(folder: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the (image|text) embeddings have collapsed"):
+        adapt(
+            folder,
+            "collapsed",
+            options={"tune_projection": True, "projection_lr_scale": 1.0},
+            training=config(lr=1e6, optimizer="sgd", weight_decay=0.0, epochs=2),
+        )
+
+
+def test_early_stopping_returns_the_best_epoch(folder: Path) -> None:
+    run = adapt(folder, "early", training=config(epochs=40, patience=2, lr=1e-9))
+    assert run.outcome.ended == "stopped early"
+    assert run.outcome.epochs == run.outcome.best_epoch + 2
+    best = load_file(folder / "early" / "checkpoints" / "best.safetensors")
+    assert all(torch.equal(best[name], tensor) for name, tensor in learned(folder / "early").items())
+
+
+def test_a_resume_with_another_configuration_names_every_difference(folder: Path) -> None:
+    adapt(folder, "run")
+    with pytest.raises(RunError, match=r"there is a run in this folder. Add --resume"):
+        adapt(folder, "run")
+    with pytest.raises(RunError, match=r"training.lr was 0.05 and is 0.01; training.seed was 1 and is 2"):
+        adapt(folder, "run", training=config(lr=0.01, seed=2), resume=True)
+    (folder / "captions.jsonl").write_text(
+        (folder / "captions.jsonl").read_text().replace("a red thing 0", "a red thing")
+    )
+    with pytest.raises(RunError, match="data train.fingerprint was"):
+        adapt(folder, "run", resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
+    adapt(folder, "run")
+    before = learned(folder / "run")
+    again = adapt(folder, "run", resume=True)
+    assert again.outcome.steps == 12
+    assert all(torch.equal(before[name], tensor) for name, tensor in learned(folder / "run").items())
+
+
+def test_a_run_of_another_backbone_is_refused(folder: Path) -> None:
+    adapt(folder, "run")
+    record = json.loads((folder / "run" / "backbone.json").read_text())
+    (folder / "run" / "backbone.json").write_text(json.dumps({**record, "fingerprint": "0" * 64}))
+    with pytest.raises(RunError, match=r"made with backbone"):
+        crosscue.load(folder / "run", precision="fp32")
+    (folder / "run" / "adapter.safetensors").write_bytes(b"cut")
+    (folder / "run" / "backbone.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="damaged"):
+        crosscue.load(folder / "run", precision="fp32")
+    with pytest.raises(RunError, match="not a run folder"):
+        crosscue.load(folder)
+
+
+def test_validation_must_be_decided(folder: Path) -> None:
+    listing = folder / "captions.jsonl"
+    listing.write_text("\n".join(line for line in listing.read_text().splitlines() if '"val"' not in line))
+    with pytest.raises(DataError, match=r"no split 'val' \(splits: test, train\). Add --validation 0.1"):
+        adapt(folder, "run")
+    run = adapt(folder, "held", validation=0.25)
+    assert run.outcome.best_rsum is not None
+    assert adapt(folder, "none", validation=False).outcome.best_rsum is None
+
+
+def test_pairs_without_splits_hold_out_a_tenth(folder: Path) -> None:
+    pairs = crosscue.read_pairs(folder)
+    unsplit = Pairs([Pair(ImageFile(p.image.path), p.captions, p.image_id, p.category) for p in pairs], "unsplit")
+    adapt_record = crosscue.adapt(
+        unsplit, backbone=str(tiny.clip_folder()), out=folder / "run", training=config(), precision="fp32"
+    )
+    record = json.loads((folder / "run" / "environment.json").read_text())["data"]
+    assert (record["train"]["images"], record["val"]["images"]) == (43, 5)
+    assert adapt_record.outcome.best_rsum is not None
+
+
+def test_zero_shot_has_nothing_to_train(folder: Path) -> None:
+    with pytest.raises((TrainingError, MethodError), match="nothing to train"):
+        adapt(folder, "run", method="zero_shot")
+
+
+def test_few_shot_runs_differ_by_seed(folder: Path) -> None:
+    for seed in (1, 2):
+        adapt(folder, f"shots{seed}", shots=2, training=config(seed=seed))
+    one, two = (
+        json.loads((folder / f"shots{seed}" / "environment.json").read_text())["data"]["train"] for seed in (1, 2)
+    )
+    assert one["images"] == two["images"] == 8
+    assert one["fingerprint"] != two["fingerprint"]
+
+
+def test_trackers_that_are_not_installed_are_named(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="pip install trackio"):
+        adapt(folder, "run", training=config(trackers=("trackio",)))
+    adapt(folder, "board", training=config(trackers=("tensorboard",)))
+    assert list((folder / "board").rglob("events.out.tfevents*"))
