@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from crosscue.backbones.bridge import Bridge
+from crosscue.backbones.precision import choose_precision
 from crosscue.backbones.starter import MAX_LENGTH, write_text_tower
 from crosscue.progress import progress
 from crosscue.storage import atomic_file, write_text
 
 
 @dataclass(frozen=True)
-class Config:
+class Recipe:
     """Everything the result depends on, beside the data."""
 
     tuned_layers: int = 2
@@ -111,14 +112,15 @@ class Pairs:
 class Text(nn.Module):
     """The tuned layers and the bridge."""
 
-    def __init__(self, folder: Path, config: Config, embed_dim: int) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, embed_dim: int) -> None:
         super().__init__()
         from transformers import AutoModel
 
         bert = AutoModel.from_pretrained(folder)
-        self.first = len(bert.encoder.layer) - config.tuned_layers
+        self.bf16 = choose_precision("auto", torch.device("cpu")).name == "bf16"
+        self.first = len(bert.encoder.layer) - recipe.tuned_layers
         self.layers = copy.deepcopy(bert.encoder.layer[self.first :])
-        self.bridge = Bridge(bert.config.hidden_size, embed_dim, config.hidden)
+        self.bridge = Bridge(bert.config.hidden_size, embed_dim, recipe.hidden)
 
     def sentence(self, captions: Captions, rows: Tensor, word_dropout: float = 0.0) -> Tensor:
         """(b,) caption numbers -> (b, W) sentence features, four groups by length."""
@@ -127,9 +129,10 @@ class Text(nn.Module):
             hidden, real = captions.batch(rows[group])
             if word_dropout:
                 real &= (torch.rand(real.shape) >= word_dropout) | (torch.arange(real.shape[1]) == 0)
-            for layer in self.layers:
-                hidden = layer(hidden, real[:, None, None, :])
-            parts.append(mean(hidden, real))
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                for layer in self.layers:
+                    hidden = layer(hidden, real[:, None, None, :])
+            parts.append(mean(hidden.float(), real))
         return torch.cat(parts)[order.argsort()]
 
     def embed(self, captions: Captions) -> Tensor:
@@ -181,53 +184,53 @@ def recall(text: Text, pairs: Pairs, *, centre: bool = False) -> dict[str, float
     }
 
 
-def train(text: Text, flickr: Pairs, cars: Pairs, config: Config) -> None:
+def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
     """Trains `text` in place: AdamW, 10 % warm-up, then a cosine to zero."""
-    steps_per_epoch = len(flickr.images) // config.images_per_step
-    steps = config.epochs * steps_per_epoch
+    steps_per_epoch = len(flickr.images) // recipe.images_per_step
+    steps = recipe.epochs * steps_per_epoch
     layers = list(text.layers.parameters())
     head = [p for name, p in text.bridge.named_parameters() if name != "log_scale"]
     groups = [
-        {"params": [p for p in layers if p.ndim > 1], "lr": config.tower_learning_rate},
-        {"params": [p for p in layers if p.ndim < 2], "lr": config.tower_learning_rate, "weight_decay": 0.0},
-        {"params": [p for p in head if p.ndim > 1], "lr": config.learning_rate},
-        {"params": [p for p in head if p.ndim < 2], "lr": config.learning_rate, "weight_decay": 0.0},
-        {"params": [text.bridge.log_scale], "lr": config.learning_rate, "weight_decay": 0.0},
+        {"params": [p for p in layers if p.ndim > 1], "lr": recipe.tower_learning_rate},
+        {"params": [p for p in layers if p.ndim < 2], "lr": recipe.tower_learning_rate, "weight_decay": 0.0},
+        {"params": [p for p in head if p.ndim > 1], "lr": recipe.learning_rate},
+        {"params": [p for p in head if p.ndim < 2], "lr": recipe.learning_rate, "weight_decay": 0.0},
+        {"params": [text.bridge.log_scale], "lr": recipe.learning_rate, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        [g for g in groups if g["params"]], weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        [g for g in groups if g["params"]], weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
     by_image = flickr.by_image
     with progress("training", steps, "steps") as advance:
-        for _ in range(config.epochs):
-            for images in torch.randperm(len(flickr.images))[: steps_per_epoch * config.images_per_step].split(
-                config.images_per_step
+        for _ in range(recipe.epochs):
+            for images in torch.randperm(len(flickr.images))[: steps_per_epoch * recipe.images_per_step].split(
+                recipe.images_per_step
             ):
                 text.train()
                 rows = torch.cat(
-                    [by_image[i][torch.randperm(len(by_image[i]))[: config.captions_per_image]] for i in images]
+                    [by_image[i][torch.randperm(len(by_image[i]))[: recipe.captions_per_image]] for i in images]
                 )
-                owner = torch.arange(len(images)).repeat_interleave(config.captions_per_image)
-                sentence = text.sentence(flickr.captions, rows, config.word_dropout)
+                owner = torch.arange(len(images)).repeat_interleave(recipe.captions_per_image)
+                sentence = text.sentence(flickr.captions, rows, recipe.word_dropout)
                 original, features = flickr.captions.original[rows], flickr.images[images]
-                if config.cars_per_step:
-                    more = torch.randperm(len(cars.images))[: config.cars_per_step]
-                    sentence = torch.cat([sentence, text.sentence(cars.captions, more, config.word_dropout)])
+                if recipe.cars_per_step:
+                    more = torch.randperm(len(cars.images))[: recipe.cars_per_step]
+                    sentence = torch.cat([sentence, text.sentence(cars.captions, more, recipe.word_dropout)])
                     original, features = (
                         torch.cat([original, cars.captions.original[more]]),
                         torch.cat([features, cars.images[more]]),
                     )
                     owner = torch.cat([owner, torch.arange(len(more)) + len(images)])
-                if config.image_noise:
-                    features = features + config.image_noise * normalize(torch.randn_like(features), dim=-1)
+                if recipe.image_noise:
+                    features = features + recipe.image_noise * normalize(torch.randn_like(features), dim=-1)
                 embedded = normalize(text.bridge.text(sentence), dim=-1)
                 gallery = normalize(text.bridge.image(features), dim=-1)
                 loss = contrastive(text.bridge.log_scale.exp() * gallery @ embedded.T, owner)
-                if config.tuned_layers:
-                    loss = loss + config.keep * (1 - cosine_similarity(sentence, original)).mean()
+                if recipe.tuned_layers:
+                    loss = loss + recipe.keep * (1 - cosine_similarity(sentence, original)).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -237,12 +240,12 @@ def train(text: Text, flickr: Pairs, cars: Pairs, config: Config) -> None:
                 advance(1)
 
 
-def save(text: Text, path: Path, config: Config) -> None:
+def save(text: Text, path: Path, recipe: Recipe) -> None:
     """Writes what the package ships: the bridge and the tuned layers, fp16."""
     tensors = {f"bridge.{name}": tensor for name, tensor in text.bridge.state_dict().items()}
     for index, layer in enumerate(text.layers):
         tensors |= {f"text.encoder.layer.{text.first + index}.{name}": t for name, t in layer.state_dict().items()}
-    metadata = {"bridge": json.dumps(text.bridge.size), "training": json.dumps(asdict(config))}
+    metadata = {"bridge": json.dumps(text.bridge.size), "training": json.dumps(asdict(recipe))}
     with atomic_file(path) as part:
         save_file({name: t.detach().half().contiguous() for name, t in tensors.items()}, part, metadata=metadata)
 
@@ -255,24 +258,24 @@ def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
     return [entries[index] for index in chosen], features[chosen]
 
 
-def main(shared: Path, out: Path, config: Config = Config(), threads: int = 2) -> None:  # noqa: B008
+def main(shared: Path, out: Path, recipe: Recipe = Recipe(), threads: int = 2) -> None:
     """Trains, measures and writes a bridge.
 
     Args:
         shared: the folder of development data.
         out: the safetensors file to write; the numbers go to a `.json` beside it.
-        config: the recipe.
+        recipe: what the result depends on, beside the data.
         threads: processor threads.
     """
     torch.set_num_threads(threads)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(recipe.seed)
     start = time.monotonic()
     with TemporaryDirectory() as scratch:
         tower = Path(scratch) / "text"
         write_text_tower(tower, None)
 
         def pairs(entries: list[dict], features: Tensor) -> Pairs:
-            return Pairs(features, Captions([entry["captions"] for entry in entries], tower, config.tuned_layers))
+            return Pairs(features, Captions([entry["captions"] for entry in entries], tower, recipe.tuned_layers))
 
         flickr = pairs(*read(shared / "flickr8k", ("train", "extra")))
         entries, features = read(shared / "cars_features", ("train",))
@@ -284,14 +287,14 @@ def main(shared: Path, out: Path, config: Config = Config(), threads: int = 2) -
             "flickr8k val": pairs(*read(shared / "flickr8k", ("val",))),
             "cars, unseen categories": pairs([entries[index] for index in unseen], features[unseen]),
         }
-        text = Text(tower, config, flickr.images.shape[1])
+        text = Text(tower, recipe, flickr.images.shape[1])
         text.bridge.image_mean.data = flickr.images.mean(0)
-        train(text, flickr, cars, config)
+        train(text, flickr, cars, recipe)
         numbers = {name: recall(text, part) for name, part in validation.items()}
         numbers["flickr8k test"] = recall(text, pairs(*read(shared / "flickr8k", ("test",))))
-    save(text, out, config)
+    save(text, out, recipe)
     numbers["seconds"] = {"all": round(time.monotonic() - start)}
-    write_text(out.with_suffix(".json"), json.dumps({"config": asdict(config), "recall": numbers}, indent=2) + "\n")
+    write_text(out.with_suffix(".json"), json.dumps({"recipe": asdict(recipe), "recall": numbers}, indent=2) + "\n")
     for name, row in numbers.items():
         print(f"{name:24}", "  ".join(f"{key} {value:5.1f}" for key, value in row.items()))
     print(f"logit scale {float(text.bridge.log_scale.exp()):.1f}, {out} {out.stat().st_size / 1e6:.1f} MB")

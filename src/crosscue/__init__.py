@@ -15,16 +15,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from crosscue.api import Run, adapt, evaluate, load
+    from crosscue.backbones.loading import load_backbone
     from crosscue.data.pairs import Pair, Pairs
     from crosscue.data.sources import read_pairs
 
-__all__ = ["Pair", "Pairs", "Run", "adapt", "evaluate", "load", "read_pairs"]
+__all__ = ["Pair", "Pairs", "Run", "adapt", "evaluate", "load", "load_backbone", "read_pairs"]
 
 _HOMES = {
     "Run": "crosscue.api",
     "adapt": "crosscue.api",
     "evaluate": "crosscue.api",
     "load": "crosscue.api",
+    "load_backbone": "crosscue.backbones.loading",
     "Pair": "crosscue.data.pairs",
     "Pairs": "crosscue.data.pairs",
     "read_pairs": "crosscue.data.sources",

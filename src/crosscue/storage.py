@@ -36,13 +36,21 @@ def require_space(folder: Path, size: int) -> None:
         )
 
 
+def reserve(target: Path, size: int) -> None:
+    """Creates a file of `size` zero bytes whose blocks exist, so that a memory map of it cannot run out of disk."""
+    with target.open("wb") as part:
+        part.truncate(size)
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(part.fileno(), 0, size)
+
+
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[None]:
     """Turns the operating system's refusals while writing `target` into a `StorageError`."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageError(
                 f"{target}: no space left on the disk. Free some space and run the command again."
             ) from error

@@ -197,7 +197,7 @@ def test_a_resume_with_another_configuration_names_every_difference(folder: Path
     (folder / "captions.jsonl").write_text(
         (folder / "captions.jsonl").read_text().replace("a red thing 0", "a red thing")
     )
-    with pytest.raises(RunError, match="data train.fingerprint was"):
+    with pytest.raises(RunError, match=r"data train.fingerprint was"):
         adapt(folder, "run", resume=True)
 
 

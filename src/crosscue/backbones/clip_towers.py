@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, scaled_dot_product_attention
+from transformers.activations import QuickGELUActivation
+from transformers.models.clip.modeling_clip import CLIPMLP
 
-from crosscue.backbones.prompting import insert, remove, run
+from crosscue.backbones.prompting import enter, insert, remove, run
 from crosscue.backbones.protocol import ImageFeatures, ImageState, Prompts, TextFeatures, TokenBatch
 from crosscue.errors import BackboneError
 
@@ -28,6 +30,7 @@ class ClipImageTower(nn.Module):
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
         self.layers = [_bidirectional(layer) for layer in vision_model.encoder.layers]
+        self.last = vision_model.encoder.layers[-1]
         self.exact: tuple[Any, ...] = (vision_model.post_layernorm, projection)
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -52,10 +55,19 @@ class ClipImageTower(nn.Module):
             if prompts is not None and prompts.first == 0:
                 tokens = insert(tokens, prompts.layers[0], end)
             tokens = self.vision_model.pre_layrnorm(tokens)
-        tokens = run(tokens, self.layers, prompts, end, start=state.layer)
-        norm = self.vision_model.post_layernorm
-        hidden = norm(tokens[:, 0].float())  # (B, W)
-        return ImageFeatures(self.projection(hidden), hidden, lambda: self.projection(norm(tokens[:, 1:end].float())))
+        norm, last = self.vision_model.post_layernorm, len(self.layers) - 1
+        if state.layer > last:
+            hidden = norm(tokens[:, 0].float())  # (B, W)
+            return ImageFeatures(self.projection(hidden), hidden, lambda: self.projection(norm(tokens[:, 1:].float())))
+        tokens = run(tokens, self.layers, prompts, end, start=state.layer, stop=last)
+        tokens = enter(tokens, prompts, last, end)  # the input of the last layer
+        start = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        hidden = norm(at_position(self.last, tokens, start).float())  # (B, W)
+
+        def patches() -> Tensor:
+            return self.projection(norm(self.layers[last](tokens)[:, 1:end].float()))
+
+        return ImageFeatures(self.projection(hidden), hidden, patches)
 
 
 class ClipTextTower(nn.Module):
@@ -66,6 +78,7 @@ class ClipTextTower(nn.Module):
         self.text_model, self.projection = text_model, projection
         self.width: int = text_model.config.hidden_size
         self.layers = [_causal(layer) for layer in text_model.encoder.layers]
+        self.last = text_model.encoder.layers[-1]
         self.exact = (text_model.final_layer_norm, projection)
 
     def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
@@ -74,11 +87,56 @@ class ClipTextTower(nn.Module):
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 1)
         hidden = words + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
-        hidden = run(hidden, self.layers, prompts, 1)
-        hidden = remove(hidden, prompts.count if prompts is not None else 0, 1)  # (B, N, W)
-        norm = self.text_model.final_layer_norm
-        pooled = norm(hidden[torch.arange(len(hidden), device=hidden.device), tokens.lengths - 1].float())  # (B, W)
-        return TextFeatures(self.projection(pooled), pooled, lambda: self.projection(norm(hidden.float())))
+        norm, last, count = self.text_model.final_layer_norm, len(self.layers) - 1, prompts.count if prompts else 0
+        hidden = enter(run(hidden, self.layers, prompts, 1, stop=last), prompts, last, 1)  # the input of the last layer
+        pooled = norm(at_position(self.last, hidden, tokens.lengths - 1 + count, causal=True).float())  # (B, W)
+
+        def words_read() -> Tensor:
+            return self.projection(norm(remove(self.layers[last](hidden), count, 1).float()))
+
+        return TextFeatures(self.projection(pooled), pooled, words_read)
+
+
+def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = False) -> Tensor:
+    """The output of a layer at one position of every sample, for the price of its keys and values.
+
+    The pooled feature of CLIP is read at one position, so that is all of the last layer one needs.
+
+    Args:
+        layer: a `CLIPEncoderLayer`.
+        tokens: (B, S, W) its input.
+        position: (B,) where to read.
+        causal: the position sees itself and what stands before it; otherwise it sees everything.
+
+    Returns:
+        (B, W).
+    """
+    attention, rows = layer.self_attn, torch.arange(len(tokens), device=tokens.device)
+    normed = layer.layer_norm1(tokens)  # (B, S, W)
+
+    def heads(vectors: Tensor) -> Tensor:
+        return vectors.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)  # (B, H, S, W / H)
+
+    query = heads(attention.q_proj(normed[rows, position])[:, None])  # (B, H, 1, W / H)
+    seen = torch.arange(tokens.shape[1], device=tokens.device) <= position[:, None] if causal else None  # (B, S)
+    mask = seen[:, None, None] if seen is not None else None
+    key, value = heads(attention.k_proj(normed)), heads(attention.v_proj(normed))
+    read = scaled_dot_product_attention(query, key, value, mask, scale=attention.scale)  # (B, H, 1, W / H)
+    token = tokens[rows, position] + attention.out_proj(read[:, :, 0].flatten(1))
+    return token + layer.mlp(layer.layer_norm2(token))  # (B, W)
+
+
+def fold_quick_gelu(tower: nn.Module) -> None:
+    """Turns x * sigmoid(1.702 x) into SiLU, which is one fused operation, by folding 1.702 into the frozen weights around it.
+
+    silu(1.702 x) = 1.702 * (x * sigmoid(1.702 x)), so the first linear map is scaled up and the second down.
+    """
+    for module in tower.modules():
+        if isinstance(module, CLIPMLP) and isinstance(module.activation_fn, QuickGELUActivation):
+            for parameter in module.fc1.parameters():
+                parameter.data *= 1.702
+            module.fc2.weight.data /= 1.702
+            module.activation_fn = nn.SiLU()
 
 
 def weighted_words(words: Tensor, token_weights: Tensor | None) -> Tensor:

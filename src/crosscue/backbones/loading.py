@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.clip import ClipBackbone
@@ -139,7 +140,7 @@ def _pretrained(loader: Any, folder: Path, **options: Any) -> Any:
         options["dtype"] = torch.float32
     try:
         return loader.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise BackboneError(
             f"{folder}: cannot be loaded as {loader.__name__} ({reason}). Fetch the checkpoint again."

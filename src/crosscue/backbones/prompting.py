@@ -43,11 +43,16 @@ def run(
     At `prompts.first` the prompts are inserted, at later layers of the mapping replaced, elsewhere propagated.
     """
     for index in range(start, len(layers) if stop is None else stop):
-        if prompts is not None and index > 0 and index in prompts.layers:
-            place = insert if index == prompts.first else replace
-            tokens = place(tokens, prompts.layers[index], at)
-        tokens = layers[index](tokens)
+        tokens = layers[index](enter(tokens, prompts, index, at))
     return tokens
+
+
+def enter(tokens: Tensor, prompts: Prompts | None, index: int, at: int) -> Tensor:
+    """Returns the input of layer `index`: `tokens` with the prompts of that layer, where it has any and is not layer 0."""
+    if prompts is None or index == 0 or index not in prompts.layers:
+        return tokens
+    place = insert if index == prompts.first else replace
+    return place(tokens, prompts.layers[index], at)
 
 
 def _rows(prompts: Tensor, tokens: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from crosscue.backbones.clip_towers import fold_quick_gelu
 from crosscue.backbones.precision import Precision
 from crosscue.backbones.protocol import (
     Backbone,
@@ -76,11 +77,12 @@ class TwoTowers(Backbone):
     def freeze(self) -> None:
         """Hashes the weights as the checkpoint holds them, then turns the towers to their precision.
 
-        What follows the last layer (`exact`: norm, pooling, projection) stays in float32: it is cheap, and scores are made of it.
+        QuickGELU becomes SiLU on the way, the same function to rounding. What follows the last layer (`exact`: norm, pooling, projection) stays in float32: it is cheap, and scores are made of it.
         """
         self.requires_grad_(False).eval()
         self.checkpoint = self.fingerprint()
         self.image_checkpoint = fingerprint(self.image.vision_model)
+        fold_quick_gelu(self)
         self.image.to(self.precision.dtype)
         self.text.to(self.precision.dtype)
         for module in (*self.image.exact, *self.text.exact):
@@ -113,9 +115,9 @@ class TwoTowers(Backbone):
 
     def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
         """See `Backbone.encode_image`; the layers before the first prompt run without gradients."""
-        first = self.image_layers if prompts is None else prompts.first
+        first = self.image_layers - 1 if prompts is None else prompts.first
         state = images if isinstance(images, ImageState) else self.image_state(images, first)
-        if state.layer > first:
+        if prompts is not None and state.layer > first:
             raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {state.layer}")
         features: ImageFeatures = self.image(state, prompts)
         return features

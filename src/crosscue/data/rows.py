@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crosscue.progress import progress
-from crosscue.storage import require_space, writing
+from crosscue.storage import require_space, reserve, writing
 
 Block = tuple[Sequence[int], np.ndarray[Any, Any]]
 """Row numbers and their values."""
@@ -29,8 +29,8 @@ class RowCache:
             require_space(folder, size)
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                np.memmap(folder / "values.bin", self.dtype, "w+", shape=(count, *shape)).flush()
-                np.memmap(folder / "done.bin", "u1", "w+", shape=(count,)).flush()
+                reserve(folder / "values.bin", size)
+                reserve(folder / "done.bin", count)
                 (folder / "rows.json").write_text(json.dumps({"count": count, "shape": shape, "dtype": dtype}))
         self.values = np.memmap(folder / "values.bin", self.dtype, "r+", shape=(count, *shape))
         self.done = np.memmap(folder / "done.bin", "u1", "r+", shape=(count,))

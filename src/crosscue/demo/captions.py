@@ -144,7 +144,7 @@ def article(text: str) -> str:
     head = re.split(r"[ -]", text)[0]
     last = re.split(r" (?:with|holding|in|of|on|and) ", text)[0].split()[-1]
     plural = (last.endswith("s") and not last.endswith(("ss", "us", "is", "as"))) or last in ("people", "men", "women")
-    if plural or head.lower() in ("the", "two", "hundred"):
+    if plural or head.lower() in ("the", "two", "hundred", "people", "men", "women"):
         return ""
     return "an " if head[0].lower() in "aeiou" and not head.lower().startswith(("uni", "one", "eu")) else "a "
 

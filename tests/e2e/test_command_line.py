@@ -1,0 +1,229 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from crosscue import __version__
+from tests import tiny
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def crosscue(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from crosscue.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "140", **environment},
+    )
+
+
+def refused(*arguments: object, **options: object) -> str:
+    """Runs a command that must fail in one line with exit code 2."""
+    done = crosscue(*arguments, **options)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("crosscue")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    rows = []
+    for number in range(30):
+        values = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(values).save(folder / f"{number}.jpg")
+        split = "train" if number < 16 else "val" if number < 22 else "test"
+        rows.append(
+            {"image": f"{number}.jpg", "caption": f"a red thing {number}", "category": "ab"[number % 2], "split": split}
+        )
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    os.environ["CROSSCUE_CACHE"] = str(folder / "cache")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapted(place: Path) -> Path:
+    done = crosscue(
+        "adapt",
+        "--data",
+        "pairs.jsonl",
+        "--backbone",
+        tiny.clip_folder(),
+        "--out",
+        "run",
+        "--training.epochs",
+        2,
+        "--options.context_tokens",
+        2,
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finished after 2 steps" in done.stdout
+    return place / "run"
+
+
+def test_help_and_import_are_quick() -> None:
+    def seconds(code: str) -> float:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    start = seconds("pass")
+    assert seconds("import crosscue") - start < 0.3
+    assert seconds("from crosscue.cli import dispatch; dispatch(['--help'])") - start < 0.7
+    loaded = "import sys, crosscue, crosscue.cli; print(','.join(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split(
+        ","
+    )
+    assert not {"torch", "transformers", "datasets", "numpy", "matplotlib", "jsonargparse"} & set(modules)
+
+
+def test_help_names_every_verb_and_option() -> None:
+    text = crosscue("--help").stdout
+    for verb in ("adapt", "evaluate", "data", "methods", "demo"):
+        assert f"  {verb} " in text
+    text = crosscue("adapt", "--method", "dual_prompt", "--help").stdout
+    for option in ("--data", "--backbone", "--training.lr", "--options.context_tokens", "--resume", "--print_config"):
+        assert option in text, option
+    assert "number of learned vectors" in text
+    assert crosscue("--version").stdout.strip() == f"crosscue {__version__}"
+
+
+def test_methods_as_json() -> None:
+    listed = {method["name"]: method for method in json.loads(crosscue("methods", "--json", "true").stdout)}
+    assert listed["dual_prompt"]["options"]["context_tokens"] == 4
+    assert listed["zero_shot"]["options"] == {}
+
+
+def test_adapt_evaluate_and_the_report(place: Path, adapted: Path) -> None:
+    done = crosscue("evaluate", "run", "--data", "pairs.jsonl", "--json", "after.json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"image → text.*R@1", done.stdout)
+    assert "8 pictures, 1 caption(s) each" in done.stdout
+    result = json.loads((place / "after.json").read_text())
+    assert result["protocol"]["method"] == "dual_prompt"
+    assert 0 <= result["t2i"]["r1"] <= 100
+    assert (adapted / "report" / "report.html").stat().st_size > 5_000
+    zero = crosscue("evaluate", "zero_shot", "--data", "pairs.jsonl", "--backbone", tiny.clip_folder(), cwd=place)
+    assert zero.returncode == 0
+    assert "zero_shot on pairs.jsonl" in zero.stdout
+
+
+def test_the_resolved_config_can_be_given_back(place: Path, adapted: Path) -> None:
+    done = crosscue("adapt", "--config", "run/config.yaml", "--out", "again", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert (place / "again" / "adapter.safetensors").read_bytes() == (adapted / "adapter.safetensors").read_bytes()
+    printed = crosscue("adapt", "--config", "run/config.yaml", "--print_config", cwd=place).stdout
+    assert yaml.safe_load(printed)["training"]["epochs"] == 2
+
+
+def test_a_run_folder_can_be_moved(place: Path, adapted: Path) -> None:
+    import shutil
+
+    shutil.copytree(adapted, place / "elsewhere" / "moved")
+    assert crosscue("evaluate", "elsewhere/moved", "--data", "pairs.jsonl", cwd=place).returncode == 0
+
+
+def test_data_check(place: Path) -> None:
+    done = crosscue(
+        "data", "check", "pairs.jsonl", "--tokens_of", tiny.clip_folder(), "--json", "audit.json", cwd=place
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing stands in the way" in done.stdout
+    assert json.loads((place / "audit.json").read_text())["splits"]["train"]["images"] == 16
+    (place / "bad").mkdir()
+    (place / "bad" / "1.jpg").write_bytes(b"no picture")
+    (place / "bad" / "1.txt").write_text("a caption")
+    done = crosscue("data", "check", "bad", cwd=place)
+    assert done.returncode == 1
+    assert "unreadable pictures: 1" in done.stdout
+    assert "1.jpg: not a picture" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["adopt"], "there is no verb 'adopt'. Did you mean 'adapt'?"),
+        (["adapt"], "say what to learn from"),
+        (
+            ["adapt", "--data", "pairs.jsonl", "--method", "dual_promt"],
+            "no method 'dual_promt'. Did you mean 'dual_prompt'?",
+        ),
+        (
+            ["adapt", "--data", "pairs.jsonl", "--training.epocs", "3"],
+            "no option --training.epocs. Did you mean '--training.epochs'?",
+        ),
+        (["adapt", "--data", "pairs.jsonl", "--training.epochs", "three"], "training.epochs"),
+        (["adapt", "--data", "pairs.jsonl", "--training.epochs", "0"], "training.epochs is 0; it must be at least 1"),
+        (["adapt", "--data", "pairs.jsonl", "--backbone", "startre"], "no backbone 'startre'. Did you mean 'starter'?"),
+        (["adapt", "--data", "nothing.csv"], "nothing.csv: there is no such file or folder"),
+        (["adapt", "--config", "nothing.yaml"], "--config nothing.yaml: No such file"),
+        (["adapt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.depth", "9"], "has room for 1 to 3"),
+        (
+            ["adapt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.context_tokens", "60"],
+            "at most 21 context tokens",
+        ),
+        (["evaluate", "nothing", "--data", "pairs.jsonl"], "'nothing' is neither a run folder nor a method"),
+        (["evaluate", "dual_prompt", "--data", "pairs.jsonl", "--backbone", "TINY"], "has to be trained first"),
+        (
+            ["evaluate", "zero_shot", "--data", "pairs.jsonl", "--backbone", "TINY", "--split", "dev"],
+            "no split 'dev'. Splits found: test, train, val",
+        ),
+        (["data", "chek", "pairs.jsonl"], "Did you mean 'check'?"),
+    ],
+)
+def test_mistakes_get_one_line_with_a_remedy(place: Path, arguments: list[str], words: str) -> None:
+    given = [str(tiny.clip_folder()) if argument == "TINY" else argument for argument in arguments]
+    assert words in refused(*given, cwd=place)
+
+
+def test_a_full_disk_is_one_line(place: Path) -> None:
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from crosscue.cli import main; main()"
+    )
+    command = [
+        "adapt",
+        "--data",
+        "pairs.jsonl",
+        "--backbone",
+        str(tiny.clip_folder()),
+        "--out",
+        "full",
+        "--image_size",
+        "64",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, cwd=place, env={**os.environ}
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "no space left" in done.stderr or "File too large" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_parsed(path: Path, place: Path) -> None:
+    done = crosscue("adapt", "--config", path, "--data", "pairs.jsonl", "--print_config", cwd=place)
+    assert done.returncode == 0, done.stderr
+    printed = yaml.safe_load(done.stdout)
+    assert printed["method"] == yaml.safe_load(path.read_text())["method"]
