@@ -14,7 +14,7 @@ TIE = 1e-6
 """Scores closer than this count as tied: it is above the rounding of a float32 dot product of unit vectors, so that equal
 embeddings are always tied, and far below any difference that means something."""
 
-BLOCK = 256
+BLOCK = 255
 """Images compared with all captions at once."""
 
 
@@ -57,23 +57,44 @@ def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -
     i2t = torch.zeros(3, count, dtype=torch.int64)  # better, tied, tied positives
     t2i = torch.zeros(2, total, dtype=torch.int64)  # better, tied
     i2t[2] = torch.zeros(count, dtype=torch.int64).scatter_add(0, owner, (own > best[owner] - TIE).long())
+    counter = Counter(min(block, count), total)
     for start in range(0, count, block):
         stop = min(start + block, count)
-        scores = images[start:stop] @ texts.T  # (b, M)
+        scores = counter.scores[: stop - start]  # (b, M)
+        torch.mm(images[start:stop], texts.T, out=scores)
         rows, columns = owner[first[start] : first[stop]] - start, torch.arange(int(first[start]), int(first[stop]))
         scores[rows, columns] = own[columns]  # a positive is compared with itself exactly
         high, low = best[start:stop, None] + TIE, best[start:stop, None] - TIE
-        i2t[0, start:stop] = (scores > high).sum(1)
-        i2t[1, start:stop] = (scores > low).sum(1) - i2t[0, start:stop]
-        above = (scores > own + TIE).sum(0)
+        i2t[0, start:stop] = counter.above(scores, high, axis=1)
+        i2t[1, start:stop] = counter.above(scores, low, axis=1) - i2t[0, start:stop]
+        above = counter.above(scores, own + TIE, axis=0)
         t2i[0] += above
-        t2i[1] += (scores > own - TIE).sum(0) - above
+        t2i[1] += counter.above(scores, own - TIE, axis=0) - above
     back = torch.empty_like(t2i)
     back[:, order] = t2i
     return (
         Ranks(*(row.numpy() for row in i2t)),
         Ranks(back[0].numpy(), back[1].numpy(), np.ones(total, dtype=np.int64)),
     )
+
+
+class Counter:
+    """Counts comparisons of a block of scores in buffers that are made once: fresh memory would cost more than counting."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.scores = torch.empty(rows, columns)
+        self.flags = torch.empty(rows, columns, dtype=torch.bool)
+
+    def above(self, scores: Tensor, threshold: Tensor, *, axis: int) -> Tensor:
+        """(b, M) scores -> how many are above the threshold, along an axis; the threshold is (b, 1) or (M,)."""
+        flags = torch.gt(scores, threshold, out=self.flags[: len(scores)]).numpy()
+        if axis == 1:
+            return torch.tensor([np.count_nonzero(row) for row in flags])  # (b,) counts bytes 64 at a time
+        bytes_ = flags.view(np.uint8)
+        parts = [
+            bytes_[start : start + 255].sum(0, dtype=np.uint8) for start in range(0, len(bytes_), 255)
+        ]  # no overflow
+        return torch.from_numpy(np.sum(parts, axis=0, dtype=np.int64))  # (M,)
 
 
 def _check(images: Tensor, texts: Tensor, owner: Tensor) -> None:
