@@ -297,7 +297,7 @@ def main(shared: Path, out: Path, recipe: Recipe = Recipe(), threads: int = 2) -
     write_text(out.with_suffix(".json"), json.dumps({"recipe": asdict(recipe), "recall": numbers}, indent=2) + "\n")
     for name, row in numbers.items():
         print(f"{name:24}", "  ".join(f"{key} {value:5.1f}" for key, value in row.items()))
-    print(f"logit scale {float(text.bridge.log_scale.exp()):.1f}, {out} {out.stat().st_size / 1e6:.1f} MB")
+    print(f"logit scale {text.bridge.log_scale.exp().item():.1f}, {out} {out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

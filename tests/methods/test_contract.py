@@ -111,11 +111,14 @@ def test_saved_and_loaded_embeddings_are_equal(case: Case, backbone: Backbone, t
 def test_eight_pairs_are_memorised(case: Case, backbone: Backbone) -> None:
     method, batch = built(case, backbone, case.memorise), eight_pairs(backbone)
     optimiser = torch.optim.AdamW([p for _, p in select_trainable(method)], lr=0.02, weight_decay=0)
-    losses = [step(method, batch, optimiser) for _ in range(80)]
+    losses, found = [], []
+    while len(losses) < 400 and found != list(range(8)):
+        losses += [step(method, batch, optimiser) for _ in range(40)]
+        images, texts = embeddings(method, batch)
+        similarity = images @ texts.T
+        found = similarity.argmax(1).tolist() if similarity.argmax(0).tolist() == list(range(8)) else []
+    assert found == list(range(8)), f"after {len(losses)} steps"
     assert losses[-1] < 0.5 * losses[0]
-    images, texts = embeddings(method, batch)
-    similarity = images @ texts.T
-    assert similarity.argmax(0).tolist() == similarity.argmax(1).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -24,11 +24,9 @@ def run(arguments: list[str]) -> int:
     if not given.data:
         raise DataError("say what to measure on: crosscue evaluate RUN --data SOURCE.")
 
-    from rich.console import Console
-
     from crosscue.api import as_run, before_and_after, held_out
     from crosscue.data.sources import Reading, read_pairs
-    from crosscue.evaluation.console import comparison_table, result_table
+    from crosscue.evaluation.console import comparison_table, report_console, result_table
     from crosscue.evaluation.report import Extras, write_report
     from crosscue.training.journal import read_journal
 
@@ -37,7 +35,7 @@ def run(arguments: list[str]) -> int:
     measured = as_run(
         given.run, given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )
-    console = Console()
+    console = report_console()
     if measured.folder is None:
         result = measured.evaluate(pairs, centre=given.centre)
         console.print(result_table(result))

@@ -14,7 +14,7 @@ from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
 from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
 from crosscue.evaluation.comparison import Comparison, top_pictures
-from crosscue.evaluation.console import comparison_table
+from crosscue.evaluation.console import comparison_table, report_console
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
 from crosscue.methods.dual_prompt import DualPromptConfig
@@ -34,7 +34,7 @@ QUERIES = 5
 
 def run_demo(out: Path, seed: int = 1) -> None:
     """Runs the demo and writes the run folder, `summary.json` and the report to `out`, replacing an earlier demo."""
-    console = Console()
+    console = report_console()
     started = time.monotonic()
     console.rule("crosscue demo: finding emoji by sentence")
     pairs = emoji_pairs()

@@ -10,9 +10,20 @@ from crosscue.evaluation.report import ARROWS
 from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+WIDEST = 110
+"""Columns of the widest table; a file or a pipe, which has no width of its own, gets this many."""
 STAMP = "[bold red]NOT COMPARABLE: this measurement sees the pairing[/]"
+
+
+def report_console() -> Console:
+    """Returns the terminal, or for a file or a pipe one that is wide enough for every table."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, WIDEST))
 
 
 def result_table(result: Retrieval) -> Table:
