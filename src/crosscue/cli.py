@@ -16,6 +16,10 @@ VERBS = {
     "adapt": ("learn prompts from a few pictures and sentences", "crosscue.commands.adapt"),
     "evaluate": ("measure retrieval on held-out pairs, before and after", "crosscue.commands.evaluate"),
     "data": ("check a source of pairs before it costs you a run (data check SOURCE)", "crosscue.commands.data"),
+    "describe": (
+        "write captions for pictures with a language model (describe captions SOURCE)",
+        "crosscue.commands.describe",
+    ),
     "methods": ("list the methods and their options", "crosscue.commands.methods"),
     "demo": ("adapt a real model to real pictures in a few minutes, and see what changed", "crosscue.commands.demo"),
 }

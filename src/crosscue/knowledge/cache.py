@@ -1,0 +1,112 @@
+"""Every reply that was ever paid for, on disk, as the server sent it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosscue.errors import StorageError
+from crosscue.storage import writing
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    asked TEXT NOT NULL,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spending (
+    key TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost REAL NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a number of calls used."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+        )
+
+
+class ReplyCache:
+    """A SQLite file (write-ahead log) of raw replies by request key.
+
+    A reply is committed to disk before anyone parses it, so a process that dies afterwards, or a reply that cannot be
+    parsed, never makes us pay for it again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file.
+
+        Raises:
+            StorageError: the folder cannot be written, or the file is no SQLite file.
+        """
+        self.path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._speaking():
+            self.connection = sqlite3.connect(path, timeout=60)
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            self.connection.execute("PRAGMA synchronous=FULL")
+            self.connection.executescript(SCHEMA)
+
+    def get(self, key: str) -> str | None:
+        """Returns the raw body of a reply, or None."""
+        with self._speaking():
+            row = self.connection.execute("SELECT body FROM replies WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row is not None else None
+
+    def put(self, key: str, model: str, asked: str, body: str) -> None:
+        """Keeps a raw body; on return it is on the disk."""
+        with self._speaking(), self.connection:
+            self.connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, asked, body))
+
+    def charge(self, key: str, spent: Spending) -> None:
+        """Records what a call used."""
+        with self._speaking(), self.connection:
+            self.connection.execute(
+                "INSERT INTO spending VALUES (?, ?, ?, ?)", (key, spent.input_tokens, spent.output_tokens, spent.cost)
+            )
+
+    def spent(self) -> Spending:
+        """Returns what all calls of this file used, over all runs."""
+        with self._speaking():
+            row = self.connection.execute(
+                "SELECT count(*), total(input_tokens), total(output_tokens), total(cost) FROM spending"
+            ).fetchone()
+        return Spending(int(row[0]), int(row[1]), int(row[2]), float(row[3]))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.connection.close()
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            advice = (
+                "Free some space and run the command again."
+                if "full" in str(error)
+                else "Close the other process that uses it."
+                if "locked" in str(error)
+                else "If it is damaged, move it away; its replies are then asked for again."
+            )
+            raise StorageError(f"{self.path}: the replies cannot be kept ({error}). {advice}") from error

@@ -1,0 +1,196 @@
+"""Whether a set of captions can be trusted: counts, lengths, duplicates, classes, judges, negatives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crosscue.knowledge.captions.duplicates import duplicate_groups
+from crosscue.knowledge.captions.judging import GOOD
+from crosscue.knowledge.captions.naming import names_class
+from crosscue.knowledge.captions.record import CaptionRecord, Round
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Five numbers of a sample."""
+
+    mean: float
+    median: float
+    p5: float
+    p95: float
+    minimum: float
+    maximum: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Distribution | None:
+        """Returns the numbers of a sample, None of an empty one."""
+        if not values:
+            return None
+        array = np.asarray(values, dtype=np.float64)
+        p5, median, p95 = (float(value) for value in np.percentile(array, (5, 50, 95)))
+        return cls(float(array.mean()), median, p5, p95, float(array.min()), float(array.max()))
+
+
+@dataclass
+class Acceptance:
+    """The acceptance report of one set."""
+
+    pictures: int
+    captions: int
+    classes: int
+    without_caption: list[str]
+    """Ids of pictures that ended without a caption, but for those a person dropped."""
+    tokens: Distribution | None
+    max_tokens: int
+    tokens_of: str
+    """What counted the tokens."""
+    too_long: list[str]
+    """Ids over the budget."""
+    duplicate_rows: int
+    """Captions that stand for more than one picture."""
+    duplicate_groups: int
+    largest_group: int
+    class_present: float
+    """Share of the captions with a class that name it."""
+    class_missing: list[str]
+    flags: dict[str, int]
+    mean_rounds: float
+    final_score: Distribution | None
+    """Smallest of the judge's three scores of the text that was kept, over captions the judge saw as they left its stage."""
+    judge_is_writer: bool
+    judged_twice: int
+    judges_agree: float | None
+    """Share of the captions two judges saw on which both say good, or both say not good."""
+    negatives: dict[str, Any] = field(default_factory=dict)
+    """Counts by type and the audit of defects; empty where none were asked for."""
+    clip_score: Distribution | None = None
+    """2.5 max(cos, 0) of picture and caption in the named backbone."""
+    clip_score_of: str | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """What keeps the set from being accepted, in words; empty when nothing does."""
+        found = []
+        if not self.captions:
+            found.append("there are no captions")
+        if self.class_missing:
+            found.append(f"{len(self.class_missing):,} captions do not name their class, e.g. {self.class_missing[0]}")
+        if self.too_long:
+            found.append(f"{len(self.too_long):,} captions are over {self.max_tokens} tokens, e.g. {self.too_long[0]}")
+        if self.without_caption:
+            found.append(f"{len(self.without_caption):,} pictures have no caption, e.g. {self.without_caption[0]}")
+        defects = {name: count for name, count in self.negatives.get("defects", {}).items() if count}
+        found += [f"negatives: {count:,} {name.replace('_', ' ')}" for name, count in defects.items()]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        return {"accepted": not self.failures, "failures": self.failures, **asdict(self)}
+
+
+def acceptance(
+    records: Sequence[CaptionRecord],
+    *,
+    max_tokens: int,
+    tokens_of: str,
+    negatives: dict[str, Any],
+    clip_scores: Sequence[float] | None = None,
+    clip_score_of: str | None = None,
+) -> Acceptance:
+    """Returns the report of finished records."""
+    written = [record for record in records if record.caption]
+    named = [record for record in written if record.class_name is not None]
+    missing = [record.id for record in named if not names_class(record)]
+    groups = duplicate_groups(written)
+    sizes = [len(members) for members in groups.values()]
+    twice = [pair for record in records if (pair := _both_judges(record)) is not None]
+    writers = {record.provenance.get("writer", {}).get("model") for record in records}
+    judges = {(record.provenance.get("judge") or {}).get("model") for record in records} - {None}
+    firsts = [rounds for record in records if (rounds := _first_judge(record))]
+    return Acceptance(
+        pictures=len(records),
+        captions=len(written),
+        classes=len({record.class_name for record in named}),
+        without_caption=[record.id for record in records if not record.caption and "dropped" not in record.flags],
+        tokens=Distribution.of([record.n_tokens for record in written]),
+        max_tokens=max_tokens,
+        tokens_of=tokens_of,
+        too_long=[record.id for record in written if record.n_tokens > max_tokens],
+        duplicate_rows=sum(sizes),
+        duplicate_groups=len(sizes),
+        largest_group=max(sizes, default=1 if written else 0),
+        class_present=1 - len(missing) / len(named) if named else 1.0,
+        class_missing=missing,
+        flags=dict(sorted(Counter(flag for record in records for flag in record.flags).items())),
+        mean_rounds=sum(map(len, firsts)) / len(firsts) if firsts else 0.0,
+        final_score=Distribution.of([max(entry.score for entry in rounds) for rounds in firsts]),
+        judge_is_writer=bool(writers & judges),
+        judged_twice=len(twice),
+        judges_agree=sum(_good(one) == _good(two) for one, two in twice) / len(twice) if twice else None,
+        negatives=negatives,
+        clip_score=Distribution.of(list(clip_scores)) if clip_scores is not None else None,
+        clip_score_of=clip_score_of,
+    )
+
+
+def as_markdown(report: Acceptance, title: str) -> str:
+    """Returns the report as a page."""
+    verdict = "accepted" if not report.failures else "not accepted"
+    lines = [f"# {title}: {verdict}", ""]
+    lines += [f"- {failure}" for failure in report.failures] + ([""] if report.failures else [])
+    rows: list[tuple[str, str]] = [
+        ("pictures", f"{report.pictures:,}"),
+        ("captions", f"{report.captions:,}"),
+        ("classes", f"{report.classes:,}"),
+        (f"tokens ({report.tokens_of}), budget {report.max_tokens}", _five(report.tokens, 0)),
+        ("captions shared by several pictures", f"{report.duplicate_rows:,} in {report.duplicate_groups:,} groups"),
+        ("largest group", f"{report.largest_group:,}"),
+        ("captions that name their class", f"{report.class_present:.2%}"),
+        ("judgements a caption", f"{report.mean_rounds:.2f}"),
+        ("best judged score (1-5)", _five(report.final_score, 1)),
+    ]
+    if report.judges_agree is not None:
+        rows.append((f"two judges agree, of {report.judged_twice:,}", f"{report.judges_agree:.1%}"))
+    if report.clip_score is not None:
+        rows.append((f"CLIPScore ({report.clip_score_of})", _five(report.clip_score, 3)))
+    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    if report.judge_is_writer:
+        lines += ["Writer and judge are the same model: its blind spots are not judged.", ""]
+    if report.flags:
+        lines += ["| flag | records |", "|---|---|", *(f"| {n} | {count:,} |" for n, count in report.flags.items()), ""]
+    if report.negatives:
+        counts = report.negatives.get("counts", {})
+        lines += ["| negatives | |", "|---|---|", *(f"| {name} | {count:,} |" for name, count in counts.items())]
+        defects = report.negatives.get("defects", {})
+        lines += [*(f"| defect: {name.replace('_', ' ')} | {count:,} |" for name, count in defects.items()), ""]
+    return "\n".join(lines)
+
+
+def _five(values: Distribution | None, digits: int) -> str:
+    if values is None:
+        return "none"
+    return (
+        f"mean {values.mean:.{max(digits, 1)}f}, median {values.median:.{digits}f}, 5-95 % {values.p5:.{digits}f}-"
+        f"{values.p95:.{digits}f}, range {values.minimum:.{digits}f}-{values.maximum:.{digits}f}"
+    )
+
+
+def _first_judge(record: CaptionRecord) -> list[Round]:
+    return [entry for entry in record.rounds if not entry.outcome.startswith("second")]
+
+
+def _both_judges(record: CaptionRecord) -> tuple[Round, Round] | None:
+    second = next((entry for entry in record.rounds if entry.outcome.startswith("second")), None)
+    if second is None:
+        return None
+    first = next((entry for entry in reversed(_first_judge(record)) if entry.text == second.text), None)
+    return (first, second) if first is not None else None
+
+
+def _good(entry: Round) -> bool:
+    return entry.score >= GOOD and not entry.hallucinations

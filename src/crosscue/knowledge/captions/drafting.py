@@ -1,0 +1,40 @@
+"""The first stage: a writer sees the picture and describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crosscue.errors import DataError
+from crosscue.knowledge.captions.prompts import SYSTEM, draft_question
+from crosscue.knowledge.captions.record import CaptionRecord, Draft
+from crosscue.knowledge.client import LanguageModel
+from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.failures import ReplyError
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How captions are written."""
+
+    max_tokens: int = 71
+    """Most tokens of a caption: CLIP's 75 places for words less 4 for context tokens."""
+    min_tokens: int = 8
+    """Fewest tokens of a revised caption."""
+    draft_label_hint: bool = False
+    """Tell the writer the class. Captions name it either way; this leaks the label into what is described."""
+
+
+async def drafted(record: CaptionRecord, picture: Picture, writer: LanguageModel, writing: Writing) -> CaptionRecord:
+    """Returns the record with a draft as its caption.
+
+    Flags, without a caption: `refused`, `malformed`, `unreadable`.
+    """
+    template, question = draft_question(record, writing.max_tokens, writing.draft_label_hint)
+    try:
+        text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (picture,))))
+    except ReplyError as error:
+        return record.flagged(error.flag)
+    except DataError:
+        return record.flagged("unreadable")
+    draft = Draft(template=template, text=text, model=writer.endpoint.model)
+    return record.model_copy(update={"drafts": (*record.drafts, draft), "caption": " ".join(text.split())})

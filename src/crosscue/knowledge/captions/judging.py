@@ -1,0 +1,208 @@
+"""The second stage: another model holds the caption against the picture, scores it and revises it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+from crosscue.errors import DataError
+from crosscue.knowledge.captions.drafting import Writing
+from crosscue.knowledge.captions.naming import ClassNames, mentions
+from crosscue.knowledge.captions.prompts import JUDGE, JUDGE_SYSTEM, SYSTEM, WITHOUT, words_for
+from crosscue.knowledge.captions.prose import normalised
+from crosscue.knowledge.captions.record import CaptionRecord, Round
+from crosscue.knowledge.client import LanguageModel
+from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.failures import ReplyError
+from crosscue.knowledge.replies import refuses
+
+TokenCount = Callable[[str], int]
+GOOD = 4
+"""A caption whose smallest score is at least this, and that invents nothing, is done."""
+
+
+class Verdict(BaseModel):
+    """What a judge answers."""
+
+    faithfulness: int = Field(ge=1, le=5)
+    coverage: int = Field(ge=1, le=5)
+    fluency: int = Field(ge=1, le=5)
+    hallucinations: list[str]
+    missing: list[str]
+    revised: str
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How captions are judged."""
+
+    rounds: int = 3
+    """Most judgements of one caption; 0 leaves judging out."""
+    second_share: float = 0.02
+    """Share of the captions that the second judge sees too, where there is one."""
+
+
+async def judged(
+    record: CaptionRecord,
+    picture: Picture,
+    judge: LanguageModel,
+    writing: Writing,
+    judging: Judging,
+    names: ClassNames,
+    token_count: TokenCount,
+) -> CaptionRecord:
+    """Returns the record with the best-scoring of at most `judging.rounds` texts.
+
+    A text is good when its smallest score is 4 or more and nothing in it is invented; else the judge's revision is judged
+    next, unless it is too short, too long, names another class, or was there before. Flags: `judge_refused`,
+    `judge_malformed`, `low_score` where the best text is not good.
+    """
+    if not record.caption:
+        return record
+    text, rounds, seen = record.caption, list(record.rounds), {normalised(record.caption)}
+    flags: set[str] = set()
+    for _ in range(judging.rounds):
+        try:
+            verdict = await judge.ask(_question(text, picture, writing), Verdict)
+        except ReplyError as error:
+            flags.add(f"judge_{error.flag}")
+            break
+        except DataError:
+            flags.add("unreadable")
+            break
+        good = _good(verdict)
+        revised = " ".join(verdict.revised.split())
+        outcome = "accepted" if good else objection(text, revised, record, seen, writing, names, token_count)
+        rounds.append(_round(judge, text, verdict, outcome or "revised"))
+        if outcome:
+            break
+        seen.add(normalised(revised))
+        text = revised
+    own = [entry for entry in rounds if entry.judge == judge.endpoint.model]
+    if own:
+        best = max(own, key=lambda entry: (_is_good(entry), entry.score, -len(entry.hallucinations), _total(entry)))
+        text = best.text
+        if not _is_good(best):
+            flags.add("low_score")
+    else:
+        text = record.caption
+    return record.model_copy(update={"caption": text, "rounds": tuple(rounds)}).flagged(*flags)
+
+
+def objection(
+    text: str,
+    revised: str,
+    record: CaptionRecord,
+    seen: set[str],
+    writing: Writing,
+    names: ClassNames,
+    token_count: TokenCount,
+) -> str:
+    """Says why a revision is rejected: too short, too long, another class, seen before, a refusal; empty for a good one."""
+    if normalised(revised) in seen:
+        return "rejected: repeats an earlier text"
+    tokens = token_count(revised)
+    if tokens < writing.min_tokens:
+        return f"rejected: {tokens} tokens are fewer than {writing.min_tokens}"
+    if tokens > writing.max_tokens:
+        return f"rejected: {tokens} tokens are more than {writing.max_tokens}"
+    if refuses(revised):
+        return "rejected: a refusal"
+    if record.class_name is not None:
+        others = names.others(record)
+        new = {mention.name for mention in mentions(revised, others)} - {m.name for m in mentions(text, others)}
+        if new:
+            return f"rejected: names another class ({', '.join(sorted(new))})"
+    return ""
+
+
+async def judged_again(
+    record: CaptionRecord,
+    picture: Picture,
+    second: LanguageModel,
+    writer: LanguageModel,
+    writing: Writing,
+    token_count: TokenCount,
+) -> CaptionRecord:
+    """Returns the record with the second judge's round; what both judges call invented is rewritten away by the writer.
+
+    Flags: `second_judge_refused`, `second_judge_malformed`, and `hallucination` where the rewrite did not help.
+    """
+    first = next((entry for entry in reversed(record.rounds) if entry.text == record.caption), None)
+    if first is None:
+        return record
+    try:
+        verdict = await second.ask(_question(record.caption, picture, writing), Verdict)
+    except ReplyError as error:
+        return record.flagged(f"second_judge_{error.flag}")
+    except DataError:
+        return record.flagged("unreadable")
+    outcome = "accepted" if _good(verdict) else "second judge"
+    record = record.model_copy(
+        update={"rounds": (*record.rounds, _round(second, record.caption, verdict, f"second: {outcome}"))}
+    )
+    spans = common_spans(first.hallucinations, verdict.hallucinations, record.caption)
+    if not spans:
+        return record
+    question = WITHOUT.format(caption=record.caption, spans=", ".join(f"'{span}'" for span in spans))
+    try:
+        text = " ".join((await writer.say((Turn("system", SYSTEM), Turn("user", question)))).split())
+    except ReplyError:
+        return record.flagged("hallucination")
+    gone = not any(normalised(span) in normalised(text) for span in spans)
+    if not gone or not writing.min_tokens <= token_count(text) <= writing.max_tokens:
+        return record.flagged("hallucination")
+    return record.with_caption(text).unflagged("low_score")
+
+
+def common_spans(first: tuple[str, ...], second: list[str], caption: str) -> list[str]:
+    """Returns the spans of the caption that both judges call invented: equal, or one within the other; the shorter counts."""
+    spans: dict[str, str] = {}
+    for one in first:
+        for other in second:
+            a, b = normalised(one), normalised(other)
+            if a and b and (f" {a} " in f" {b} " or f" {b} " in f" {a} "):
+                span = one if len(a) <= len(b) else other
+                if normalised(span) in normalised(caption):
+                    spans[normalised(span)] = span
+    return [spans[key] for key in sorted(spans)]
+
+
+def sampled(record_id: str, share: float, purpose: str) -> bool:
+    """Says whether a record is in a fixed random sample of about `share` of all, by its id alone."""
+    value = int(hashlib.sha256(f"{purpose} {record_id}".encode()).hexdigest()[:12], 16)
+    return value < share * 16**12
+
+
+def _question(text: str, picture: Picture, writing: Writing) -> tuple[Turn, ...]:
+    words = words_for(writing.max_tokens)
+    return Turn("system", JUDGE_SYSTEM), Turn("user", JUDGE.format(caption=text, words=words), (picture,))
+
+
+def _round(judge: LanguageModel, text: str, verdict: Verdict, outcome: str) -> Round:
+    return Round(
+        judge=judge.endpoint.model,
+        text=text,
+        faithfulness=verdict.faithfulness,
+        coverage=verdict.coverage,
+        fluency=verdict.fluency,
+        hallucinations=tuple(span for span in verdict.hallucinations if span.strip()),
+        missing=tuple(verdict.missing),
+        outcome=outcome,
+    )
+
+
+def _good(verdict: Verdict) -> bool:
+    lowest = min(verdict.faithfulness, verdict.coverage, verdict.fluency)
+    return lowest >= GOOD and not any(span.strip() for span in verdict.hallucinations)
+
+
+def _is_good(entry: Round) -> bool:
+    return entry.score >= GOOD and not entry.hallucinations
+
+
+def _total(entry: Round) -> int:
+    return entry.faithfulness + entry.coverage + entry.fluency

@@ -1,0 +1,109 @@
+"""What models write around a description: phrases about the picture, markup, echoes of the question, other languages."""
+
+from __future__ import annotations
+
+import re
+
+from crosscue.knowledge.captions.prompts import TEMPLATES
+from crosscue.knowledge.captions.prose import normalised, sentences, spaced
+from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.knowledge.replies import refuses, spoken
+
+MEDIUM = r"(?:image|photo|photograph|picture|snapshot|shot)"
+OPENERS = (
+    re.compile(r"^(?:sure|certainly|of course|absolutely|okay|ok)\b[^.:!\n]*[.:!,]\s*", re.IGNORECASE),
+    re.compile(r"^here(?:['’]s| is| are)\b[^.:\n]*:\s*", re.IGNORECASE),
+    re.compile(r"^(?:caption|description|answer|revised caption|output)\s*:\s*", re.IGNORECASE),
+    re.compile(
+        rf"^in (?:the|this) {MEDIUM},?\s*(?:we (?:can )?see|you can see|there (?:is|are)|one can see)?\s*",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"^(?:the|this) (?:{MEDIUM}|scene) (?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|contains?|showcases?|"
+        r"is of|focuses on|illustrates?)\s+",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"^(?:this|it) is an? (?:\w+[\s-]){{0,3}}{MEDIUM} (?:of|showing|that shows|depicting|featuring)\s+",
+        re.IGNORECASE,
+    ),
+)
+WITHIN = re.compile(rf"\s+(?:of|in|within) (?:the|this) {MEDIUM}\b", re.IGNORECASE)
+REMAINS = re.compile(r"\b(?:the|this) (?:image|photo|photograph|picture|caption|description)\b", re.IGNORECASE)
+CLOSERS = re.compile(
+    r"\b(?:let me know|feel free|i hope|hope this|would you like|if you need|please note)\b", re.IGNORECASE
+)
+URL = re.compile(r"\(?\b(?:https?://|www\.)\S+", re.IGNORECASE)
+MARKUP = (
+    (re.compile(r"!?\[([^\]]*)\]\([^)]*\)"), r"\1"),
+    (re.compile(r"^\s{0,3}#{1,6}\s+.*$", re.MULTILINE), " "),
+    (re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE), ""),
+    (re.compile(r"(\*\*|__|\*|`+)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
+    (re.compile(r"<[a-z/][^>]*>", re.IGNORECASE), " "),
+)
+FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the of in on with and is are at to by its it from near against under over behind beside between for while as "
+        "has have that this there two one which",
+    )
+)
+QUESTIONS = tuple(normalised(template) for template in TEMPLATES)
+
+
+def without_noise(text: str) -> str:
+    """Returns a description alone: no markup, no address, no phrase about the picture, no echo of the question."""
+    text = spoken(text)
+    for pattern, replacement in MARKUP:
+        text = pattern.sub(replacement, text)
+    text = URL.sub("", text).strip().strip('"“”').strip()
+    kept = []
+    for sentence in sentences(" ".join(text.split())):
+        bare = _bare(sentence)
+        if bare and not CLOSERS.search(bare) and not _echoes(bare):
+            kept.append(bare)
+    return spaced(" ".join(kept))
+
+
+def cleaned(record: CaptionRecord) -> CaptionRecord:
+    """Returns the record with a caption that is a description alone.
+
+    Flags: `refused` (and no caption) where it declines, `meta_phrase` where it still speaks of the picture,
+    `not_english`, `empty`.
+    """
+    if refuses(record.caption):
+        return record.with_caption("").flagged("refused")
+    caption = without_noise(record.caption)
+    record = record.with_caption(caption).unflagged("empty", "meta_phrase", "not_english")
+    if not caption:
+        return record.flagged("empty")
+    flags = []
+    if REMAINS.search(caption):
+        flags.append("meta_phrase")
+    if not english(caption):
+        flags.append("not_english")
+    return record.flagged(*flags) if flags else record
+
+
+def english(text: str) -> bool:
+    """Says whether a text is English by its letters and its function words; short texts get the benefit of the doubt."""
+    letters = [letter for letter in text if letter.isalpha()]
+    if letters and sum(letter.isascii() for letter in letters) < 0.9 * len(letters):
+        return False
+    words = re.findall(r"[a-z]+", text.lower())
+    return len(words) < 6 or sum(word in FUNCTION_WORDS for word in words) >= 0.1 * len(words)
+
+
+def _bare(sentence: str) -> str:
+    before = None
+    while before != sentence:
+        before = sentence
+        for opener in OPENERS:
+            sentence = opener.sub("", sentence)
+    sentence = WITHIN.sub("", sentence).strip()
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _echoes(sentence: str) -> bool:
+    words = normalised(sentence)
+    return len(words.split()) >= 4 and any(words in question for question in QUESTIONS)

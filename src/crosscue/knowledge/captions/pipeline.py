@@ -1,0 +1,221 @@
+"""All stages in order: draft, judge, clean, name, length, duplicates, review, negatives, pairs and their report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from crosscue.knowledge.cache import ReplyCache, Spending
+from crosscue.knowledge.captions.drafting import Writing, drafted
+from crosscue.knowledge.captions.duplicates import TRIES, duplicate_counts, more_specific, with_groups
+from crosscue.knowledge.captions.judging import Judging, TokenCount, judged, judged_again, sampled
+from crosscue.knowledge.captions.length import within_length
+from crosscue.knowledge.captions.naming import ClassNames, named
+from crosscue.knowledge.captions.noise import cleaned
+from crosscue.knowledge.captions.prompts import TEMPLATES
+from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.knowledge.captions.review import Decision, reviewed
+from crosscue.knowledge.client import LanguageModel
+from crosscue.knowledge.conversation import Picture
+from crosscue.knowledge.endpoint import Endpoint
+from crosscue.knowledge.failures import EndpointError
+from crosscue.knowledge.limits import Limits, Meter, Stopping
+from crosscue.knowledge.stages import Stage, digest, run_stage
+from crosscue.storage import write_text
+
+Work = Callable[[CaptionRecord], Awaitable[CaptionRecord]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who writes and who judges."""
+
+    writer: Endpoint
+    judge: Endpoint | None = None
+    """Best another family than the writer; None leaves judging out."""
+    second_judge: Endpoint | None = None
+    """Sees a small sample, to measure how far two judges agree."""
+
+    def all(self) -> list[Endpoint]:
+        """Returns the endpoints that are there."""
+        return [endpoint for endpoint in (self.writer, self.judge, self.second_judge) if endpoint is not None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything captions depend on, beside the pictures."""
+
+    models: Models
+    writing: Writing = field(default_factory=Writing)
+    judging: Judging = field(default_factory=Judging)
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what every record says about how it was made; no addresses, no keys."""
+        models = self.models
+        return {
+            "writer": models.writer.provenance(),
+            "judge": models.judge.provenance() if models.judge is not None else None,
+            "second_judge": models.second_judge.provenance() if models.second_judge is not None else None,
+            "writing": asdict(self.writing),
+            "judging": asdict(self.judging),
+            "prompts": digest(TEMPLATES),
+            "version": version("crosscue"),
+        }
+
+
+@dataclass(frozen=True)
+class Described:
+    """What came out."""
+
+    records: list[CaptionRecord]
+    spent: Spending
+    """Of this run."""
+    spent_before: Spending
+    """Of earlier runs on the same cache."""
+    replayed: int
+    """Replies that were there already."""
+    retried: int
+    """Requests that had to be repeated."""
+
+
+async def describe(
+    records: Sequence[CaptionRecord],
+    pictures: Mapping[str, Picture],
+    folder: Path,
+    recipe: Recipe,
+    *,
+    token_count: TokenCount,
+    limits: Limits | None = None,
+    cache: Path | None = None,
+    decisions: Mapping[str, Decision] | None = None,
+    stopping: Stopping | None = None,
+) -> Described:
+    """Runs the stages from the draft to the review; each leaves `folder`/stages/<number>-<name>.jsonl.
+
+    Every reply is kept in `cache` (default `folder`/replies.sqlite) before it is used. Running again with the same folder
+    skips finished records and answers repeated questions from the cache.
+
+    Args:
+        records: from `begin_records`.
+        pictures: picture of each record id.
+        folder: output folder.
+        recipe: models and how captions are written.
+        token_count: tokens of a caption.
+        limits: caps over all runs on the cache.
+        cache: the SQLite file of replies.
+        decisions: what a person decided, by id.
+        stopping: says whether the user asked to stop.
+
+    Raises:
+        EndpointError, LimitReached, Interrupted, Unanswered: stopped; everything so far is kept.
+    """
+    limits = limits or Limits()
+    models, writing, judging = recipe.models, recipe.writing, recipe.judging
+    if limits.max_spend is not None and not any(e.input_price or e.output_price for e in models.all()):
+        raise EndpointError(
+            "--limits.max_spend needs prices. Give --writer.input_price, --writer.output_price, and so on."
+        )
+    if judging.rounds > 0 and models.judge is None:
+        raise EndpointError(
+            "there is no judge. Give --judge.base_url and --judge.model, or --judging.rounds 0 to do without."
+        )
+    replies = ReplyCache(cache or folder / "replies.sqlite")
+    meter = Meter(limits, replies.spent(), stopping)
+    names = ClassNames(records)
+    known_names = digest(names.forms)
+    workers = sum(endpoint.concurrency for endpoint in models.all())
+    stages = folder / "stages"
+    current = list(records)
+    async with AsyncExitStack() as stack:
+
+        async def opened(endpoint: Endpoint, role: str) -> LanguageModel:
+            return await stack.enter_async_context(LanguageModel(endpoint, replies, meter, role))
+
+        async def through(name: str, doing: str, work: Work, made_with: Any = None) -> None:
+            nonlocal current
+            stage = Stage(name, doing, work, made_with)
+            current = await run_stage(stage, current, CaptionRecord, stages, workers)
+
+        stack.callback(replies.close)
+        writer = await opened(models.writer, "writer")
+        asked = [writer]
+        await through("1-draft", "drafting captions", lambda r: drafted(r, pictures[r.id], writer, writing))
+        if models.judge is not None and judging.rounds > 0:
+            judge = await opened(models.judge, "judge")
+            asked.append(judge)
+            await through(
+                "2-judge",
+                "judging captions",
+                lambda r: judged(r, pictures[r.id], judge, writing, judging, names, token_count),
+                known_names,
+            )
+        if models.second_judge is not None and judging.rounds > 0:
+            second = await opened(models.second_judge, "second_judge")
+            asked.append(second)
+
+            async def again(record: CaptionRecord) -> CaptionRecord:
+                if not sampled(record.id, judging.second_share, "second judge"):
+                    return record
+                return await judged_again(record, pictures[record.id], second, writer, writing, token_count)
+
+            await through("3-second-judge", "judging a sample again", again)
+        await through("4-clean", "cleaning captions", _pure(cleaned))
+        await through("5-name", "naming classes", _pure(lambda r: named(r, names)), known_names)
+        await through(
+            "6-length", "fitting lengths", lambda r: within_length(r, writer, writing, names, token_count), known_names
+        )
+        for attempt in range(1, TRIES + 1):
+            shared = duplicate_counts(current)
+            await through(
+                f"7-duplicates-{attempt}",
+                "telling equal captions apart",
+                lambda r, shared=shared: more_specific(  # type: ignore[misc]
+                    r, shared, pictures[r.id], writer, writing, names, token_count
+                ),
+                [known_names, shared],
+            )
+        current = with_groups(current)
+        decided = decisions or {}
+        await through(
+            "8-review",
+            "taking over decisions",
+            _pure(lambda r: reviewed(r, decided, writing, token_count)),
+            {identity: asdict(decision) for identity, decision in decided.items()},
+        )
+    return Described(
+        records=current,
+        spent=meter.now(),
+        spent_before=meter.before,
+        replayed=sum(model.replayed for model in asked),
+        retried=sum(model.retried for model in asked),
+    )
+
+
+def write_pairs(path: Path, records: Sequence[CaptionRecord]) -> int:
+    """Writes the pairs that `crosscue data check` and `crosscue adapt` read; records without a caption are left out."""
+    rows = []
+    for record in records:
+        if not record.caption:
+            continue
+        row: dict[str, Any] = {"image_id": record.id, "image": record.image_path, "captions": [record.caption]}
+        if record.class_name is not None:
+            row["category"] = record.class_name
+        if record.negatives:
+            row["negatives"] = [negative.text for negative in record.negatives]
+        if record.split is not None:
+            row["split"] = record.split
+        rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_text(path, "".join(rows))
+    return len(rows)
+
+
+def _pure(function: Callable[[CaptionRecord], CaptionRecord]) -> Work:
+    async def work(record: CaptionRecord) -> CaptionRecord:
+        return function(record)
+
+    return work

@@ -1,0 +1,111 @@
+"""What a person looks at: a CSV of flagged and a few random captions, and the decisions that come back in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosscue.errors import DataError
+from crosscue.knowledge.captions.drafting import Writing
+from crosscue.knowledge.captions.judging import TokenCount, sampled
+from crosscue.knowledge.captions.naming import names_class
+from crosscue.knowledge.captions.prose import spaced
+from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.storage import write_text
+
+COLUMNS = ("id", "picture", "class", "split", "flags", "caption", "decision", "new_caption")
+DECISIONS = ("keep", "edit", "drop")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided about one caption."""
+
+    decision: str
+    """keep, edit or drop."""
+    new_caption: str = ""
+    """The caption to take, for edit."""
+
+
+def read_decisions(path: Path, known: set[str]) -> dict[str, Decision]:
+    """Reads the decisions somebody wrote into the CSV; rows without one are left out.
+
+    Raises:
+        DataError: a column is missing, an id is unknown, or a decision is none; the message names the line.
+    """
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason}). Save the file as CSV UTF-8.") from error
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"id", "decision", "new_caption"} - set(table.fieldnames or ())
+    if missing:
+        raise DataError(f"{path}: column '{min(missing)}' is missing. Keep the header line as it was written.")
+    found: dict[str, Decision] = {}
+    for row in table:
+        where = f"{path} line {table.line_num}"
+        decision, new = (row["decision"] or "").strip().lower(), (row["new_caption"] or "").strip()
+        if not decision and not new:
+            continue
+        if row["id"] not in known:
+            raise DataError(f"{where}: there is no picture '{row['id']}'. Leave the column id as it was written.")
+        if decision not in DECISIONS:
+            raise DataError(f"{where}: decision '{decision}' is none of {', '.join(DECISIONS)}.")
+        if decision == "edit" and not new:
+            raise DataError(f"{where}: decision edit needs a new_caption.")
+        found[row["id"]] = Decision(decision, new if decision == "edit" else "")
+    return found
+
+
+def write_queue(path: Path, records: Sequence[CaptionRecord], decisions: Mapping[str, Decision], share: float) -> int:
+    """Writes the flagged records and a random `share` of the others, with what is decided already; returns how many."""
+    queue = [
+        record for record in records if record.flags or record.id in decisions or sampled(record.id, share, "review")
+    ]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in queue:
+        decided = decisions.get(record.id, Decision(""))
+        writer.writerow(
+            (
+                record.id,
+                record.image_path,
+                record.class_name or "",
+                record.split or "",
+                " ".join(record.flags),
+                record.caption,
+                decided.decision,
+                decided.new_caption,
+            )
+        )
+    write_text(path, table.getvalue())
+    return len(queue)
+
+
+def reviewed(
+    record: CaptionRecord, decisions: Mapping[str, Decision], writing: Writing, token_count: TokenCount
+) -> CaptionRecord:
+    """Returns the record as decided: kept without its flags, with the new caption, or without any (flag `dropped`).
+
+    A new caption is taken as it is but for its spacing; `class_missing` and `too_long` say what is wrong with it.
+    """
+    decided = decisions.get(record.id)
+    if decided is None:
+        return record
+    if decided.decision == "drop":
+        return record.with_caption("").flagged("dropped")
+    caption = spaced(decided.new_caption) if decided.decision == "edit" else record.caption
+    tokens = token_count(caption) if caption else 0
+    record = record.model_copy(update={"caption": caption, "n_tokens": tokens, "flags": ()})
+    flags = [] if caption else ["empty"]
+    if caption and not names_class(record):
+        flags.append("class_missing")
+    if tokens > writing.max_tokens:
+        flags.append("too_long")
+    return record.flagged(*flags)

@@ -1,0 +1,110 @@
+"""Caps that are never passed: calls, tokens and spend are reserved before a request leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from crosscue.knowledge.cache import Spending
+from crosscue.knowledge.endpoint import Endpoint
+from crosscue.knowledge.failures import Interrupted, LimitReached
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all calls kept in one cache may use together, over all runs; a resumed run does not start from zero."""
+
+    max_calls: int | None = None
+    """Most requests."""
+    max_tokens: int | None = None
+    """Most tokens sent and received."""
+    max_spend: float | None = None
+    """Most money, in the currency of the prices you give with each endpoint."""
+
+
+class Stopping(Protocol):
+    """Says whether the user asked to stop."""
+
+    asked: bool
+
+
+class Never:
+    """Nobody asks to stop."""
+
+    asked = False
+
+
+class Meter:
+    """Counts what is spent and what the requests under way may still cost."""
+
+    def __init__(self, limits: Limits, spent: Spending | None = None, stopping: Stopping | None = None) -> None:
+        """Takes the caps, what earlier runs spent, and who says stop."""
+        self.limits, self.spent, self.stopping = limits, spent or Spending(), stopping or Never()
+        self.before = self.spent
+        self.reserved = Spending()
+        self.largest: dict[str, Spending] = {}
+        self.changed = asyncio.Condition()
+
+    def measured(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> Spending:
+        """Returns one call's spending at the endpoint's prices."""
+        cost = (input_tokens * endpoint.input_price + output_tokens * endpoint.output_price) / 1e6
+        return Spending(1, input_tokens, output_tokens, cost)
+
+    @contextlib.asynccontextmanager
+    async def room(self, endpoint: Endpoint, expected_input: int) -> AsyncIterator[None]:
+        """Holds room for one request while it is under way; waits where only requests under way are in the way.
+
+        A request counts with its expected input, or the largest seen from this model, and the most it may answer.
+
+        Raises:
+            LimitReached: the request could pass a cap.
+            Interrupted: the user asked to stop.
+        """
+        seen = self.largest.get(endpoint.model, Spending())
+        claim = self.measured(endpoint, max(expected_input, seen.input_tokens), endpoint.max_tokens)
+        async with self.changed:
+            while (passed := self._passed(self.spent + self.reserved + claim)) and self.reserved.calls:
+                await self.changed.wait()
+            if self.stopping.asked:
+                raise Interrupted(
+                    "interrupted; every reply so far is kept. Run the same command again to go on from here."
+                )
+            if passed:
+                raise LimitReached(
+                    f"stopped before {passed}; {self.spent.calls:,} calls used "
+                    f"{self.spent.input_tokens + self.spent.output_tokens:,} tokens and cost {self.spent.cost:.4f}. Every reply "
+                    f"is kept: raise --limits.{passed.split()[0]} and run the same command again to go on from here."
+                )
+            self.reserved += claim
+        try:
+            yield
+        finally:
+            async with self.changed:
+                self.reserved += Spending(-1, -claim.input_tokens, -claim.output_tokens, -claim.cost)
+                self.changed.notify_all()
+
+    def add(self, endpoint: Endpoint, spent: Spending) -> None:
+        """Adds what a call used."""
+        self.spent += spent
+        seen = self.largest.get(endpoint.model, Spending())
+        if spent.input_tokens > seen.input_tokens:
+            self.largest[endpoint.model] = spent
+
+    def now(self) -> Spending:
+        """Returns what this run used, without earlier ones."""
+        minus = Spending(-self.before.calls, -self.before.input_tokens, -self.before.output_tokens, -self.before.cost)
+        return self.spent + minus
+
+    def _passed(self, total: Spending) -> str:
+        """Names the first cap that `total` passes; empty when it passes none."""
+        limits = self.limits
+        if limits.max_calls is not None and total.calls > limits.max_calls:
+            return f"max_calls {limits.max_calls:,}"
+        if limits.max_tokens is not None and total.input_tokens + total.output_tokens > limits.max_tokens:
+            return f"max_tokens {limits.max_tokens:,}"
+        if limits.max_spend is not None and total.cost > limits.max_spend + 1e-12:
+            return f"max_spend {limits.max_spend:g}"
+        return ""

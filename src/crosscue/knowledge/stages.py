@@ -1,0 +1,167 @@
+"""A stage: a function over records, its results in a file of its own, and what is finished is not done again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from crosscue.errors import CrosscueError
+from crosscue.knowledge.failures import Unanswered
+from crosscue.progress import progress
+from crosscue.storage import write_text, writing
+
+PATIENCE = 5
+"""A stage stops when this many requests in a row got no answer: the server is down, not one question too hard."""
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Record]):
+    """One step of a pipeline over records."""
+
+    name: str
+    """Name of its file, without the suffix."""
+    doing: str
+    """What the progress bar says, e.g. ``drafting captions``."""
+    work: Callable[[Record], Awaitable[Record]]
+    """Makes the record of this stage from the record of the stage before."""
+    made_with: Any = None
+    """What else its results depend on (models, prompts, options), as plain types; another value does it again."""
+
+
+async def run_stage(
+    stage: Stage[Record], records: Sequence[Record], kind: type[Record], folder: Path, workers: int
+) -> list[Record]:
+    """Returns `stage.work` of every record, in their order, and leaves them in `folder`/`stage.name`.jsonl.
+
+    A result is appended as soon as it is there. At the end the file is written once more in the order of the records, so
+    that it does not depend on which reply came first, or on how often the run was interrupted.
+
+    Args:
+        stage: what to do.
+        records: results of the stage before; each has an `id`.
+        kind: their class.
+        folder: where the stages' files are.
+        workers: records worked on at once.
+
+    Raises:
+        Unanswered: some records got no answer; the others are kept.
+        CrosscueError: whatever else stops the work; what was finished is kept.
+    """
+    path = folder / f"{stage.name}.jsonl"
+    kept = _read(path, kind)
+    results: dict[str, Record] = {}
+    pending: list[tuple[Record, str]] = []
+    for record in records:
+        made_from = digest(record.model_dump(mode="json"), stage.made_with)
+        known = kept.get(_id(record))
+        if known is not None and known[0] == made_from:
+            results[_id(record)] = known[1]
+        else:
+            pending.append((record, made_from))
+    made = {identity: made_from for identity, (made_from, _) in kept.items() if identity in results}
+    if pending:
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            whole = "".join(_line(made[identity], record) for identity, record in results.items())
+            write_text(path, whole)  # drops what was interrupted in the middle of a line, and what is out of date
+            with path.open("a", encoding="utf-8") as file, progress(stage.doing, len(pending), "records") as advance:
+
+                def finished(record: Record, made_from: str) -> None:
+                    results[_id(record)], made[_id(record)] = record, made_from
+                    file.write(_line(made_from, record))
+                    file.flush()
+                    advance(1)
+
+                await _work(stage, pending, finished, workers)
+    ordered = [results[_id(record)] for record in records]
+    text = "".join(_line(made[_id(record)], record) for record in ordered)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return ordered
+
+
+async def _work(
+    stage: Stage[Record],
+    pending: Iterable[tuple[Record, str]],
+    finished: Callable[[Record, str], None],
+    workers: int,
+) -> None:
+    """Works through `pending`; the first error stops new work, lets the work under way end, and is raised."""
+    waiting = iter(pending)
+    stopped: list[CrosscueError] = []
+    unanswered: list[tuple[str, Unanswered]] = []
+    in_a_row = 0
+
+    async def worker() -> None:
+        nonlocal in_a_row
+        for record, made_from in waiting:
+            try:
+                result = await stage.work(record)
+            except Unanswered as error:
+                unanswered.append((_id(record), error))
+                in_a_row += 1
+                if in_a_row >= PATIENCE:
+                    stopped.append(error)
+            except CrosscueError as error:
+                stopped.append(error)
+            else:
+                in_a_row = 0
+                finished(result, made_from)
+            if stopped:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(max(workers, 1)):
+            group.create_task(worker())
+    if stopped:
+        raise stopped[0]
+    if unanswered:
+        names = ", ".join(identity for identity, _ in unanswered[:3])
+        raise Unanswered(
+            f"{len(unanswered):,} records got no answer while {stage.doing} ({names}): {unanswered[0][1]} All others are kept; "
+            "run the same command again to ask for these."
+        )
+
+
+def digest(*values: Any) -> str:
+    """Returns a short SHA-256 over plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """Returns the records of a stage's file; none where the file is absent."""
+    return [record for _, record in _read(path, kind).values()]
+
+
+def _read(path: Path, kind: type[Record]) -> dict[str, tuple[str, Record]]:
+    """Returns id -> (digest of what it was made from, record). Lines that a killed process left unfinished are no result."""
+    found: dict[str, tuple[str, Record]] = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            values = json.loads(line)
+            made_from = str(values.pop("made_from"))
+            record = kind.model_validate(values)
+        except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
+            continue
+        found[_id(record)] = (made_from, record)
+    return found
+
+
+def _line(made_from: str, record: BaseModel) -> str:
+    return json.dumps({"made_from": made_from, **record.model_dump(mode="json")}, ensure_ascii=False) + "\n"
+
+
+def _id(record: Any) -> str:
+    return str(record.id)
