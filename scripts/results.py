@@ -40,6 +40,12 @@ ROWS = [
     Row("flickr8k", "zero-shot, 224 px", "flickr8k-zero_shot-224", "zero_shot --data {shared}/flickr8k --missing skip"),
     Row(
         "flickr8k",
+        "zero-shot, 160 px",
+        "flickr8k-zero_shot-160",
+        "zero_shot --data {shared}/flickr8k --missing skip --image_size 160",
+    ),
+    Row(
+        "flickr8k",
         "zero-shot, 112 px",
         "flickr8k-zero_shot-112",
         "zero_shot --data {shared}/flickr8k --missing skip --image_size 112",
@@ -58,13 +64,13 @@ ROWS = [
     ),
     Row(
         "fdrd_caltech101",
-        "zero-shot, 112 px",
-        "caltech101-zero_shot-112",
-        "zero_shot --data {shared}/fdrd_caltech101 --image_size 112",
+        "zero-shot, 160 px",
+        "caltech101-zero_shot-160",
+        "zero_shot --data {shared}/fdrd_caltech101 --image_size 160",
     ),
     Row(
         "fdrd_caltech101",
-        "dual_prompt, 112 px",
+        "dual_prompt, 160 px",
         "caltech101-dual_prompt",
         "{out} --data {shared}/fdrd_caltech101",
         f"--config {CALTECH} --data {{shared}}/fdrd_caltech101 --training.seed {{seed}} --out {{out}}",

@@ -20,6 +20,7 @@ from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
+from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.retrieval import Retrieval
 from crosscue.evaluation.retrieval import evaluate as measure
 from crosscue.methods.contract import Method
@@ -70,10 +71,10 @@ class Run:
             ]
         return torch.cat(parts).cpu()
 
-    def evaluate(self, pairs: Pairs | str | Path, *, centre: bool = False) -> Retrieval:
+    def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
         chosen = held_out(as_pairs(pairs))
-        return measure(self.method, chosen, images_of(chosen, self.method.backbone, 0), centre=centre)
+        return measure(self.method, chosen, images_of(chosen, self.method.backbone, 0), inference)
 
 
 def adapt(
@@ -189,11 +190,11 @@ def evaluate(
     image_size: int | None = None,
     precision: str = "auto",
     device: str | None = None,
-    centre: bool = False,
+    inference: Inference | None = None,
 ) -> Retrieval:
     """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
     return as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device).evaluate(
-        pairs, centre=centre
+        pairs, inference
     )
 
 
@@ -273,11 +274,12 @@ def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> Pixe
     return PixelStore(pairs, spec.size, resample=spec.resample, crop=spec.crop, cache=cache)
 
 
-def before_and_after(run: Run, pairs: Pairs, *, centre: bool = False) -> Comparison:
+def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None) -> Comparison:
     """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
     images = images_of(pairs, run.method.backbone, run.method.frozen_image_layers)
-    before = measure(build("zero_shot", run.method.backbone), pairs, images, centre=centre)
-    return compare(before, measure(run.method, pairs, images, centre=centre))
+    inference = inference or Inference()
+    before = measure(build("zero_shot", run.method.backbone), pairs, images, Inference(centre=inference.centre))
+    return compare(before, measure(run.method, pairs, images, inference))
 
 
 def held_out(pairs: Pairs, split: str | None = None) -> Pairs:

@@ -16,6 +16,7 @@ from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
 from crosscue.evaluation.comparison import compare, examples
 from crosscue.evaluation.console import comparison_table, result_table
+from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.retrieval import Retrieval, evaluate
 from crosscue.methods.registry import build
@@ -40,7 +41,7 @@ def measured(pairs: Pairs, seed: int | None = None, **options: object) -> Retrie
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(seed or 0)
     method = build("zero_shot" if seed is None else "dual_prompt", backbone)
-    return evaluate(method, pairs, PixelStore(pairs, backbone.pixels.size, cache=False), **options)
+    return evaluate(method, pairs, PixelStore(pairs, backbone.pixels.size, cache=False), Inference(**options))
 
 
 def test_result_names_its_protocol_and_survives_json(pairs: Pairs, tmp_path: Path) -> None:

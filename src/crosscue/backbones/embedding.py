@@ -49,7 +49,11 @@ def encode_bucketed(texts: Sequence[str], encode: Encode, *, buckets: int = 4) -
     """
     ordered = by_length(texts)
     row = {text: index for index, text in enumerate(ordered)}
-    size = max(-(-len(ordered) // buckets), 1)
-    parts = [encode(ordered[start : start + size]) for start in range(0, len(ordered), size)]
-    order = torch.tensor([row[text] for text in texts], device=parts[0].device)
-    return torch.cat(parts)[order]
+    embedded = torch.cat([encode(ordered[start:stop]) for start, stop in slices(len(ordered), buckets)])
+    return embedded[torch.tensor([row[text] for text in texts], device=embedded.device)]
+
+
+def slices(count: int, parts: int) -> list[tuple[int, int]]:
+    """Cuts `count` items into at most `parts` slices of equal size; the last may be shorter."""
+    size = max(-(-count // parts), 1)
+    return [(start, min(start + size, count)) for start in range(0, count, size)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
 from crosscue.commands.parser import options_parser
 from crosscue.errors import DataError
+from crosscue.evaluation.inference import Inference
 
 
 def run(arguments: list[str]) -> int:
@@ -17,6 +18,7 @@ def run(arguments: list[str]) -> int:
         "Measures a run folder, or a method that needs no training, on held-out pairs.",
         (SourceOptions, None),
         (EvaluateOptions, None),
+        (Inference, None),
         (BackboneOptions, None),
     )
     parser.add_argument("run", help="A run folder, or a method such as zero_shot.")
@@ -30,6 +32,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.evaluation.report import Extras, write_report
     from crosscue.training.journal import read_journal
 
+    inference = Inference(**{name: getattr(given, name) for name in Inference.__dataclass_fields__})
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     pairs = held_out(read_pairs(given.data, reading=reading), given.split)
     measured = as_run(
@@ -37,10 +40,10 @@ def run(arguments: list[str]) -> int:
     )
     console = report_console()
     if measured.folder is None:
-        result = measured.evaluate(pairs, centre=given.centre)
+        result = measured.evaluate(pairs, inference)
         console.print(result_table(result))
     else:
-        comparison = before_and_after(measured, pairs, centre=given.centre)
+        comparison = before_and_after(measured, pairs, inference)
         result = comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")

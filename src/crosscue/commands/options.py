@@ -61,5 +61,3 @@ class EvaluateOptions:
     """The split to measure on; default test, or everything where the source has no splits."""
     json: Path | None = None
     """Write the result here as JSON."""
-    centre: bool = False
-    """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""

@@ -16,9 +16,11 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
 from crosscue.errors import DataError, RunError
+from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import TIE, Ranks, ranks
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
+from crosscue.evaluation.reranking import rerank
 from crosscue.progress import progress
 from crosscue.storage import write_text
 
@@ -43,7 +45,7 @@ class Retrieval:
     categories: dict[str, dict[str, float]]
     """Category -> R@1 of both directions and number of pictures."""
     group_aware: dict[str, Recall]
-    """Recall when any picture that shares the caption string counts as right."""
+    """Recall when any picture that shares the caption string counts as right; empty after re-ranking."""
     protocol: dict[str, Any]
     """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
     embeddings: tuple[Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
@@ -122,7 +124,7 @@ class Retrieval:
 
 
 def evaluate(
-    method: Method[Any], pairs: Pairs, images: Images, *, centre: bool = False, batch_size: int = 32
+    method: Method[Any], pairs: Pairs, images: Images, inference: Inference | None = None, *, batch_size: int = 32
 ) -> Retrieval:
     """Embeds a gallery and its captions, each without the other, and ranks both directions.
 
@@ -130,19 +132,39 @@ def evaluate(
         method: what encodes.
         pairs: pictures with at least one caption each.
         images: the pictures of `pairs`, by position.
-        centre: subtract the gallery's mean from the embeddings of each modality before comparing. It uses the whole gallery
-            (never the pairing), helps where the modalities sit apart, and is written into the protocol.
+        inference: how captions are encoded and candidates compared; default plain.
         batch_size: pictures encoded at once.
 
     Raises:
         DataError: a picture has no caption.
+        MethodError: the method has no such inference mode.
     """
+    inference = inference or Inference()
+    inference.check(method)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
     pictures = embed_pictures(method, images, len(pairs), batch_size)
-    captions = embed_texts(pairs.captions, method.encode_text)
-    return score(method, pairs, pictures, captions, centre=centre)
+    owner = torch.tensor(pairs.caption_owner)
+    if inference.inference == "oracle":
+        captions = embed_beside(method, pairs.captions, pictures[owner], batch_size)
+        return score(method, pairs, pictures, captions, inference)
+    method.inference = "plain" if inference.inference == "pairwise" else inference.inference
+    try:
+        captions = embed_texts(pairs.captions, method.encode_text)
+    finally:
+        method.inference = "plain"
+    return score(method, pairs, pictures, captions, inference)
+
+
+def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
+    """Returns (M, D): each caption beside the embedding (M, D) of one picture."""
+    parts, device = [], method.backbone.device
+    with torch.no_grad():
+        for start in range(0, len(texts), batch_size):
+            own = pictures[start : start + batch_size].to(device)
+            parts.append(method.text_given_image(texts[start : start + batch_size], own).cpu())
+    return torch.cat(parts)
 
 
 def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: int = 32) -> Tensor:
@@ -156,13 +178,19 @@ def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: 
     return torch.cat(parts)
 
 
-def score(method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, *, centre: bool = False) -> Retrieval:
+def score(
+    method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference | None = None
+) -> Retrieval:
     """Ranks embeddings. The pairing enters here, after both modalities were encoded, and only says what was right."""
+    inference = inference or Inference()
     owner = torch.tensor(pairs.caption_owner)
-    if centre:
+    if inference.centre:
         pictures = normalize(pictures - pictures.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
     i2t, t2i = ranks(pictures, captions, owner)
+    reranked = inference.inference == "pairwise"
+    if reranked:
+        i2t, t2i = rerank(method, pictures, captions, pairs.captions, owner, (i2t, t2i), top=inference.top)
     per_image = [len(pair.captions) for pair in pairs]
     backbone = method.backbone
     protocol = {
@@ -178,8 +206,9 @@ def score(method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor,
         "captions": len(captions),
         "captions_per_image": [min(per_image), max(per_image)],
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
-        "centred": centre,
-        "comparable": True,
+        "inference": f"pairwise, first {inference.top}" if reranked else inference.inference,
+        "centred": inference.centre,
+        "comparable": inference.inference != "oracle",
     }
     return Retrieval(
         recall(i2t),
@@ -187,7 +216,7 @@ def score(method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor,
         {"i2t": i2t, "t2i": t2i},
         owner.numpy(),
         _by_category(pairs, i2t, t2i),
-        _group_aware(pairs, pictures, captions),
+        {} if reranked else _group_aware(pairs, pictures, captions),
         protocol,
         (pictures, captions),
     )

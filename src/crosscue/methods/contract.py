@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.errors import RunError
+from crosscue.errors import MethodError, RunError
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, ImageState
@@ -44,6 +44,11 @@ class Method(nn.Module, Generic[Config]):
     summary: ClassVar[str]
     """One sentence for `crosscue methods`."""
     paper: ClassVar[str] = ""
+    inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
+    """What `evaluate --inference` may ask for. `pairwise` re-ranks candidates by `pair_scores`; `oracle` encodes every caption with
+    its own picture, sees the pairing, and is a diagnostic; all others are states of `text_features`."""
+    inference: str = "plain"
+    """The mode `text_features` is in."""
     config_class: ClassVar[type[Any]]
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
@@ -78,6 +83,17 @@ class Method(nn.Module, Generic[Config]):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Sentences -> (B, D) unit vectors, float32."""
         return normalize(self.text_features(texts).float(), dim=-1)
+
+    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """B sentences, each encoded beside the embedding of one picture (B, D) -> (B, D) unit vectors."""
+        raise MethodError(f"method '{self.name}' encodes sentences without pictures.")
+
+    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
+        """Scores B candidate pairs: (B, D) embedded pictures, (B,) their plain cosines, B sentences -> (B,).
+
+        A score depends on its own pair alone: it sees a query and a candidate, never which candidate is right.
+        """
+        raise MethodError(f"method '{self.name}' does not re-rank.")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Same as `losses`; lets data-parallel wrappers see the step."""

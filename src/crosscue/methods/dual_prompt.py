@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from crosscue.backbones.embedding import encode_bucketed
-from crosscue.backbones.protocol import Backbone, ImageState, Prompts
+from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import Directions, contrastive, same_meaning
 from crosscue.methods.contract import Batch, Method
@@ -93,18 +93,33 @@ class DualPrompt(Method[DualPromptConfig]):
 
     def image_features(self, images: Tensor | ImageState) -> Tensor:
         """I' of DCAR eq. 8: (B, 3, S, S) or a cached state -> (B, D)."""
-        features = self.backbone.encode_image(images, self.prompts.image_prompts())
+        features = self.backbone.encode_image(images, self.image_prompts())
         if self.image_change is None:
             return features.pooled
         return features.pooled + self.image_change(features.hidden)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """T' of DCAR eq. 6: B sentences -> (B, D)."""
-        tokens = self.backbone.tokenize(texts, self.config.context_tokens)
-        features = self.backbone.encode_text(tokens, self.prompts.text_prompts())
+        return self.read(self.tokenize(texts))
+
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises sentences, leaving room for the context."""
+        return self.backbone.tokenize(texts, self.config.context_tokens)
+
+    def read(self, tokens: TokenBatch, token_weights: Tensor | None = None) -> Tensor:
+        """Tokens, and weights of their word embeddings (B, N) -> (B, D)."""
+        features = self.backbone.encode_text(tokens, self.text_prompts(), token_weights)
         if self.text_change is None:
             return features.pooled
         return features.pooled + self.text_change(features.hidden)
+
+    def text_prompts(self) -> Prompts | None:
+        """Returns v of DCAR eq. 5."""
+        return self.prompts.text_prompts()
+
+    def image_prompts(self) -> Prompts | None:
+        """Returns e = F(v) of DCAR eq. 7."""
+        return self.prompts.image_prompts()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Symmetric InfoNCE of the batch (DCAR eq. 15 with all token weights 1)."""

@@ -1,0 +1,37 @@
+"""How a trained method is asked for its embeddings and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import MethodError, suggestion
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How a trained method is asked; see `Method.inference_modes`."""
+
+    inference: str = "plain"
+    """plain, or another mode of the method: prior, caa, pairwise (re-ranks the first candidates), oracle (a diagnostic)."""
+    top: int = 20
+    """Candidates that `pairwise` scores again."""
+    allow_oracle: bool = False
+    """Needed for oracle, which encodes every caption beside its own picture: its numbers are NOT COMPARABLE."""
+    centre: bool = False
+    """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
+
+    def check(self, method: Method[Any]) -> None:
+        """Raises `MethodError` where the method has no such mode, or where an oracle was not asked for twice."""
+        if self.inference not in method.inference_modes:
+            raise MethodError(
+                f"method '{method.name}' has no inference mode '{self.inference}'.{suggestion(self.inference, method.inference_modes)}"
+            )
+        if self.inference == "oracle" and not self.allow_oracle:
+            raise MethodError(
+                "oracle inference encodes every caption beside its own picture, so it sees the answer. It is a diagnostic: "
+                "add --allow_oracle true to get numbers that are stamped NOT COMPARABLE."
+            )
