@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,23 @@ from tests.knowledge.server import COLOURS, Scripted, Server
 Serve = Callable[..., Scripted]
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts a server that answers with the given function; several may run in one test."""
-    with ExitStack() as stack:
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One real server for the whole folder."""
+    server = Server()
+    server.start()
+    yield server
+    server.close()
 
-        def start(answer: Any, **options: Any) -> Scripted:
-            scripted = Scripted(answer if inspect.isfunction(answer) else lambda asked, number: answer, **options)
-            return stack.enter_context(Server(scripted))
 
-        yield start
+@pytest.fixture(scope="session")
+def serve(server: Server) -> Serve:
+    """Adds a script that answers with the given function, or always with the given reply."""
+
+    def start(answer: Any, **options: Any) -> Scripted:
+        return server.add(Scripted(answer if inspect.isfunction(answer) else lambda asked, number: answer, **options))
+
+    return start
 
 
 def draw(path: Path, colour: str, width: int) -> Path:

@@ -94,57 +94,65 @@ def error(status: int, message: str, **headers: str) -> Response:
 
 
 class Server:
-    """Runs the application on a free port of 127.0.0.1 until it is closed."""
+    """One server on a free port of 127.0.0.1 for all scripts, each under a path of its own, until it is closed."""
 
-    def __init__(self, script: Scripted) -> None:
-        self.script = script
+    def __init__(self) -> None:
+        self.scripts: list[Scripted] = []
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
-        script.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/v1"
-        config = uvicorn.Config(_application(script), log_level="error", timeout_graceful_shutdown=1)
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        config = uvicorn.Config(self._application(), log_level="error", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 
-    def __enter__(self) -> Scripted:
+    def start(self) -> None:
         self.thread.start()
         until = time.monotonic() + 10
         while not self.server.started:
             assert time.monotonic() < until, "the server does not start"
             time.sleep(0.01)
-        return self.script
 
-    def __exit__(self, *_: object) -> None:
-        self.script.release.set()
+    def add(self, script: Scripted) -> Scripted:
+        self.scripts.append(script)
+        script.url = f"{self.address}/{len(self.scripts) - 1}/v1"
+        return script
+
+    def close(self) -> None:
+        for script in self.scripts:
+            script.release.set()
         self.server.should_exit = True
         self.thread.join(timeout=10)
         self.socket.close()
 
+    def _application(self) -> FastAPI:
+        application = FastAPI()
 
-def _application(script: Scripted) -> FastAPI:
-    application = FastAPI()
+        @application.post("/{index}/v1/chat/completions")
+        async def chat(index: int, request: Request) -> Response:
+            return await _reply(self.scripts[index], request)
 
-    @application.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        asked = Asked(await request.json(), dict(request.headers), time.monotonic())
-        script.log.append(asked)
-        number = len(script.log)
-        if script.hold_after is not None and len(script.answered()) >= script.hold_after:
-            while not script.release.is_set():
-                await asyncio.sleep(0.01)
-            return error(503, "released")
-        asked.answered = True  # before anything is awaited, so that no more than hold_after are answered
-        await asyncio.sleep(script.delay)
-        reply = script.answer(asked, number)
-        if isinstance(reply, Response):
-            asked.answered = reply.status_code == 200
-            return reply
-        if isinstance(reply, float):  # too late for the client
-            asked.answered = False
-            await asyncio.sleep(reply)
-            return JSONResponse(completion("late"))
-        return JSONResponse(reply if isinstance(reply, dict) else completion(reply, usage=script.usage))
+        return application
 
-    return application
+
+async def _reply(script: Scripted, request: Request) -> Response:
+    asked = Asked(await request.json(), dict(request.headers), time.monotonic())
+    script.log.append(asked)
+    number = len(script.log)
+    if script.hold_after is not None and len(script.answered()) >= script.hold_after:
+        while not script.release.is_set():
+            await asyncio.sleep(0.01)
+        return error(503, "released")
+    asked.answered = True  # before anything is awaited, so that no more than hold_after are answered
+    await asyncio.sleep(script.delay)
+    reply = script.answer(asked, number)
+    if isinstance(reply, Response):
+        asked.answered = reply.status_code == 200
+        return reply
+    if isinstance(reply, float):  # too late for the client
+        asked.answered = False
+        await asyncio.sleep(reply)
+        return JSONResponse(completion("late"))
+    return JSONResponse(reply if isinstance(reply, dict) else completion(reply, usage=script.usage))
 
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 30), "blue": (30, 30, 200), "grey": (128, 128, 128)}
@@ -173,7 +181,7 @@ def describe_like_a_model(asked: Asked, number: int) -> str:
     colour = colour_of(pictures[0])
     return [
         f"The image shows a dog with a {colour} coat sitting on grass near {width} stones.",
-        f"**A beagle** with a {colour} collar is lying on a rug, {width} cm wide. Let me know if you need more!",
+        f"**A shiba inu** with a {colour} collar is lying on a rug, {width} cm wide. Let me know if you need more!",
         f"A dog with a {colour} coat stands in a garden.",  # the same for all pictures of one colour
         f"```\nA {colour} animal sleeps on a sofa with {width} cushions, near a window with a very bright light\n```",
         f"Two old lamps stand near a {colour} wall with {width} bricks.",

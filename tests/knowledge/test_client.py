@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached, Malformed, Refused, Unanswered
 from crosscue.knowledge.limits import Limits, Meter
 from tests.knowledge.conftest import Serve, draw
-from tests.knowledge.server import Scripted, completion, error
+from tests.knowledge.server import completion, error
 
 
 class Answer(BaseModel):

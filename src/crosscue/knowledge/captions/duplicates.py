@@ -10,9 +10,8 @@ from crosscue.errors import DataError
 from crosscue.knowledge.captions.domains import domain_of
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import TokenCount
-from crosscue.knowledge.captions.length import shortened
-from crosscue.knowledge.captions.naming import ClassNames, named
-from crosscue.knowledge.captions.noise import cleaned
+from crosscue.knowledge.captions.length import rewritten
+from crosscue.knowledge.captions.naming import ClassNames
 from crosscue.knowledge.captions.prompts import MORE_SPECIFIC, SYSTEM, keep, words_for
 from crosscue.knowledge.captions.prose import normalised
 from crosscue.knowledge.captions.record import CaptionRecord
@@ -64,10 +63,7 @@ async def more_specific(
         text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (picture,))))
     except (ReplyError, DataError):
         return record
-    candidate = shortened(named(cleaned(record.with_caption(text)), names), writing.max_tokens, token_count)
-    if not candidate.caption or not writing.min_tokens <= candidate.n_tokens <= writing.max_tokens:
-        return record
-    return candidate
+    return rewritten(record, text, writing, names, token_count) or record
 
 
 def with_groups(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:

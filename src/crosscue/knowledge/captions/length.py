@@ -15,12 +15,13 @@ from crosscue.knowledge.failures import ReplyError
 
 
 def shortened(record: CaptionRecord, max_tokens: int, token_count: TokenCount) -> CaptionRecord:
-    """Returns the record without as many last sentences as it takes; the class stays, and so does the first sentence.
+    """Returns the record without as many last sentences as it takes; the class stays, and so does the first sentence
+    (and the one after ``A photo of a <class>.``).
 
     Where that is not enough the whole caption is kept. `n_tokens` is counted.
     """
-    kept = sentences(record.caption)
-    while token_count(" ".join(kept)) > max_tokens and len(kept) > 1:
+    kept, fewest = sentences(record.caption), 2 if "prefixed" in record.flags else 1
+    while token_count(" ".join(kept)) > max_tokens and len(kept) > fewest:
         if names_class(record) and not names_class(record.with_caption(" ".join(kept[:-1]))):
             break
         kept = kept[:-1]
@@ -45,7 +46,15 @@ async def within_length(
         text = await writer.say((Turn("system", SYSTEM), Turn("user", question)))
     except ReplyError:
         return record.flagged("too_long")
-    shorter = shortened(named(cleaned(record.with_caption(text)), names), writing.max_tokens, token_count)
-    if not shorter.caption or not writing.min_tokens <= shorter.n_tokens <= writing.max_tokens:
-        return record.flagged("too_long")
-    return shorter
+    return rewritten(record, text, writing, names, token_count) or record.flagged("too_long")
+
+
+def rewritten(
+    record: CaptionRecord, text: str, writing: Writing, names: ClassNames, token_count: TokenCount
+) -> CaptionRecord | None:
+    """Returns the record with a writer's new text, cleaned, named and within the length; None where that cannot be."""
+    candidate = cleaned(record.with_caption(text))
+    if "refused" in candidate.flags or token_count(candidate.caption) < writing.min_tokens:
+        return None
+    candidate = shortened(named(candidate, names), writing.max_tokens, token_count)
+    return candidate if candidate.n_tokens <= writing.max_tokens else None

@@ -23,10 +23,9 @@ def sentences(text: str) -> list[str]:
 
 def spaced(text: str) -> str:
     """Returns the text with single spaces, one after each period, none before a comma, a capital and a final period."""
-    text = " ".join(text.split())
+    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
     text = re.sub(r"(?<=[a-z0-9)\"'”])([.!?])(?=[A-Z])", r"\1 ", text)
-    text = re.sub(r"(?<=[a-z)]),(?=[A-Za-z])", ", ", text)
-    text = re.sub(r"\s+([,.;:!?])", r"\1", text).strip()
+    text = re.sub(r"(?<=[a-z)]),(?=[A-Za-z])", ", ", text).strip()
     if not text:
         return ""
     if text[-1] not in ".!?" and not text.endswith(('."', ".”", ".'")):
