@@ -71,6 +71,8 @@ def cleaned(record: CaptionRecord) -> CaptionRecord:
     Flags: `refused` (and no caption) where it declines, `meta_phrase` where it still speaks of the picture,
     `not_english`, `empty`.
     """
+    if not record.caption:
+        return record
     if refuses(record.caption):
         return record.with_caption("").flagged("refused")
     caption = without_noise(record.caption)
