@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from crosscue.data.audit import audit, ceilings
-from crosscue.data.pairs import Pairs
+from crosscue.data.pairs import Negative, Pairs
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.errors import DataError, NetworkError
 
@@ -78,7 +79,7 @@ def test_jsonl_and_json(picture, tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps([record]))
     for name in ("t.jsonl", "t.json"):
         (pair,) = read_pairs(tmp_path / name)
-        assert (pair.captions, pair.negatives, pair.image_id) == (("one", "uno"), ("two",), "7")
+        assert (pair.captions, pair.negatives, pair.image_id) == (("one", "uno"), (Negative("two"),), "7")
     (tmp_path / "t.jsonl").write_text(json.dumps(record) + "\n{broken\n")
     with pytest.raises(DataError, match=r"t.jsonl line 2: not valid JSON"):
         read_pairs(tmp_path / "t.jsonl")
@@ -179,6 +180,19 @@ def test_fdrd_paths_of_all_nine_domains(tmp_path: Path, name: str, record: dict,
     assert len(pair.negatives) == 4
     (repaired,) = read_pairs(tmp_path / f"{name}.json", reading=Reading(clean="spaces"))
     assert repaired.captions == ("This is a photo of a thing. It is red.",)
+
+
+def test_negatives_may_say_what_they_are(tmp_path: Path) -> None:
+    record = {"text": "a cat", "type": "attribute", "from": "dog", "to": "cat"}
+    file = tmp_path / "pairs.jsonl"
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
+    file.write_text(json.dumps({"image": "1.jpg", "caption": "a dog", "negatives": ["no", record]}))
+    (pair,) = read_pairs(file)
+    assert pair.negatives == (Negative("no", "category"), Negative("a cat", "attribute", "dog", "cat"))
+    assert pair.negatives[1].to_dict() == record
+    file.write_text(json.dumps({"image": "1.jpg", "caption": "a", "negatives": [{"type": "other"}]}))
+    with pytest.raises(DataError, match=r"line 1: negative 1 must be a sentence or \{text, type\}"):
+        read_pairs(file)
 
 
 def test_fdrd_with_a_foreign_split_file_fails(tmp_path: Path) -> None:

@@ -34,5 +34,21 @@ CASES = [
         {"context_tokens": 2, "depth": 1, "image_start_layer": 1, "tune_projection": True},
         memorise={"context_tokens": 4, "image_start_layer": 1, "tune_projection": True, "projection_lr_scale": 1.0},
     ),
+    Case(
+        "dcar",
+        {"context_tokens": 2, "category_width": 16},
+        memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0, "tw": False},
+    ),
+    Case(
+        "dcar",
+        {
+            "context_tokens": 2,
+            "image_start_layer": 1,
+            "token_feature": "projected",
+            "weights_image": "frozen",
+            "ca": False,
+        },
+        memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0, "ca": False},
+    ),
 ]
 TRAINED = [case for case in CASES if case.trains]

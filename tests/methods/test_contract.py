@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from crosscue.backbones.protocol import Backbone
+from crosscue.data.pairs import Negative
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS, build
 from crosscue.training.checkpoints import save_learned
@@ -35,7 +36,7 @@ def eight_pairs(backbone: Backbone) -> Batch:
         captions,
         [str(i) for i in range(8)],
         COLOURS,
-        [(f"a {COLOURS[i - 1]} thing", f"two {COLOURS[i]} things") for i in range(8)],
+        [(Negative(f"a {COLOURS[i - 1]} thing"), Negative(f"two {COLOURS[i]} things", "attribute")) for i in range(8)],
     )
 
 
@@ -92,7 +93,9 @@ def test_only_trainable_tensors_get_gradients_and_change(case: Case, backbone: B
         assert (parameter.grad is not None) == (name in chosen), name
         assert torch.equal(parameter, before[name]) == (name not in chosen), name
     assert backbone.fingerprint() == fingerprint
-    assert set(method.learned_state()) == set(chosen)
+    frozen = {name for name, _ in method.named_parameters()} - set(chosen)
+    assert set(chosen) <= set(method.learned_state())
+    assert not frozen & set(method.learned_state()), "frozen parameters are not saved"
 
 
 @pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)

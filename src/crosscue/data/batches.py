@@ -51,7 +51,9 @@ class Batches:
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
         if self.grouping == "category":
             categories = [self.pairs[self.images[int(image)][0]].category or "" for image in shuffled]
-            place = {category: order for order, category in enumerate(dict.fromkeys(categories))}  # at random, as shuffled
+            place = {
+                category: order for order, category in enumerate(dict.fromkeys(categories))
+            }  # at random, as shuffled
             shuffled = shuffled[np.argsort([place[category] for category in categories], kind="stable")]
         drawn = [self._draw(self.images[int(image)], epoch) for image in shuffled]
         batches: list[list[tuple[int, int]]] = []

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 from crosscue.errors import DataError
 
@@ -44,6 +44,26 @@ class EmbeddedImage:
 Image = ImageFile | EmbeddedImage
 
 
+NegativeType = Literal["category", "attribute"]
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A sentence that looks like a caption of a picture and is wrong for it."""
+
+    text: str
+    type: NegativeType = "category"
+    """category: the name of another category was put in. attribute: the category stayed, something else was changed."""
+    replaced: str | None = None
+    """What stood in the caption, where it is known."""
+    by: str | None = None
+    """What stands there now."""
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Returns a record of a pairs file: text, type, from, to."""
+        return {"text": self.text, "type": self.type, "from": self.replaced, "to": self.by}
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One picture and the sentences that describe it."""
@@ -54,8 +74,8 @@ class Pair:
     """Unique within its source; two pairs with one id are the same picture."""
     category: str | None = None
     """Fine-grained class name, for few-shot sampling, per-category results and category-aware negatives."""
-    negatives: tuple[str, ...] = ()
-    """Sentences that look like the caption and are wrong for the picture."""
+    negatives: tuple[Negative, ...] = ()
+    """Edited captions that are wrong for the picture."""
     split: str | None = None
     """`train`, `val`, `test`, or whatever the source says; None where it says nothing."""
     where: str = ""
@@ -124,6 +144,7 @@ class Pairs(Sequence[Pair]):
         """Returns a SHA-256 over ids, captions, categories, negatives and splits: what a number was measured on."""
         digest = hashlib.sha256()
         for pair in self.items:
-            fields = (pair.image_id, *pair.captions, pair.category or "", *pair.negatives, pair.split or "")
+            negatives = (part for negative in pair.negatives for part in (negative.text, negative.type))
+            fields = (pair.image_id, *pair.captions, pair.category or "", *negatives, pair.split or "")
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
+from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType, Pair, Pairs
 from crosscue.errors import DataError
 
 Missing = Literal["error", "skip"]
@@ -91,7 +91,7 @@ def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
         captions=tuple(captions),
         image_id=str(identity) if identity is not None else _identity(value, image),
         category=str(category) if category is not None else None,
-        negatives=tuple(text for text in texts_of(where, negatives) if text.strip()) if negatives is not None else (),
+        negatives=negatives_of(where, negatives) if negatives is not None else (),
         split=canonical_split(str(split)) if split is not None else None,
         where=where,
     )
@@ -109,6 +109,28 @@ def image_of(where: str, value: Any, images: Path) -> Image:
     if isinstance(value, bytes):
         return EmbeddedImage(where, _constant(value))
     raise DataError(f"{where}: the picture is neither a path nor encoded bytes but {type(value).__name__}.")
+
+
+def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
+    """Returns negatives from sentences (then they are of another category) or records {"text", "type", "from", "to"}.
+
+    Raises:
+        DataError: a record has no text or an unknown type.
+    """
+    items = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    records = [items] if isinstance(items, str | Mapping) else list(items)
+    found = []
+    for number, item in enumerate(records, 1):
+        record = item if isinstance(item, Mapping) else {"text": item}
+        text = str(record.get("text") or "")
+        kind: Any = record.get("type") or "category"
+        if kind not in get_args(NegativeType) or (isinstance(item, Mapping) and not text.strip()):
+            raise DataError(
+                f"{where}: negative {number} must be a sentence or {{text, type}} with type {' or '.join(get_args(NegativeType))}."
+            )
+        if text.strip():
+            found.append(Negative(text, kind, record.get("from"), record.get("to")))
+    return tuple(found)
 
 
 def texts_of(where: str, value: Any) -> list[str]:

@@ -28,7 +28,7 @@ OPTIONS = DualPromptConfig(
     context_tokens=8, depth=3, text_start_layer=0, image_start_layer=9, tune_projection=True, projection_lr_scale=0.3
 )
 """Prompts in three layers of each tower; the first nine image layers stay frozen, so they run once a picture."""
-EPOCHS, BATCH, RATE = 6, 64, 1e-3
+EPOCHS, BATCH, RATE = 4, 64, 1e-3
 QUERIES = 5
 
 
@@ -52,7 +52,6 @@ def run_demo(out: Path, seed: int = 1) -> None:
     training = TrainingConfig(
         epochs=EPOCHS,
         batch_size=BATCH,
-        batches="category",
         optimizer="adamw",
         lr=RATE,
         schedule="cosine",

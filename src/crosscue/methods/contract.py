@@ -14,6 +14,7 @@ from crosscue.errors import MethodError, RunError
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, ImageState
+    from crosscue.data.pairs import Negative
 
 Config = TypeVar("Config")
 
@@ -27,7 +28,7 @@ class Batch:
     captions: Sequence[str]
     image_ids: Sequence[str]
     categories: Sequence[str | None] = ()
-    negatives: Sequence[Sequence[str]] = field(default=())
+    negatives: Sequence[Sequence[Negative]] = field(default=())
 
     def __len__(self) -> int:
         return len(self.captions)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 METHODS = {
     "zero_shot": "crosscue.methods.zero_shot:ZeroShot",
     "dual_prompt": "crosscue.methods.dual_prompt:DualPrompt",
+    "dcar": "crosscue.methods.dcar:Dcar",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

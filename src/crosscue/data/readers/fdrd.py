@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.errors import DataError, suggestion
 
 Clean = Literal["none", "spaces", "full"]
@@ -110,7 +110,7 @@ def read_fdrd(
             split, category = known[relative]
         texts = [cleaned(text, str(category or ""), clean) for text in (positive, *(record.get("negative") or ()))]
         image = ImageFile(images / relative)
-        pairs.append(Pair(image, (texts[0],), relative, category, tuple(texts[1:]), split, where))
+        pairs.append(Pair(image, (texts[0],), relative, category, tuple(map(Negative, texts[1:])), split, where))
     if len(unmatched) > UNMATCHED * len(content):
         raise DataError(
             f"{path}: {len(unmatched)} of {len(content)} pictures are not in {split_file}, e.g. {', '.join(unmatched[:5])}. "

@@ -1,0 +1,360 @@
+"""DCAR (arXiv 2508.04028): dual prompts, token re-weighting by mutual information, category-aware negatives.
+
+    captions ----- v ------------------------> T'   --+-- F_CAA --> L_cate  (eq. 16-18, with edited captions)
+                                                      |
+    captions * rho(picture) -- v ------------> T'_w --|----+
+                    ^                                 |    +------> L_con   (eq. 15)
+                    | eq. 9-14                        |    |
+    pictures ---- F(v) ----------------------> I'  ---+----+
+
+Only v, F and F_CAA are learned. rho needs a picture, so at test time captions are encoded without it (`plain`): a caption weighted
+by its own picture would tell which picture is right. What else may be asked of a trained DCAR is in `inference_modes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from crosscue.backbones.embedding import encode_bucketed, slices
+from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
+from crosscue.errors import MethodError
+from crosscue.losses.category import Reduction, category_aware
+from crosscue.losses.contrastive import contrastive, same_meaning
+from crosscue.methods.contract import Batch
+from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
+
+REMEMBERED = 20_000
+"""Most captions whose token features are kept in memory."""
+
+
+@dataclass(frozen=True)
+class DcarConfig(DualPromptConfig):
+    """What of DCAR is switched on, and every choice the paper leaves open."""
+
+    dp: bool = True
+    """Dual prompts (eq. 5-8). Off: the towers are as pre-trained and only the category head learns."""
+    tw: bool = True
+    """Token re-weighting (eq. 9-15)."""
+    ca: bool = True
+    """Category-aware augmentation (eq. 16-19). Needs pairs with negatives."""
+    weights: Literal["abs", "relu", "flipped"] = "abs"
+    """How a difference becomes a weight. abs: |dS| (eq. 13). relu: only tokens nearer to the picture than to the blank one count.
+    flipped: only the others do; a control that should hurt."""
+    token_feature: Literal["projected", "input", "word"] = "projected"
+    """What stands for a token. projected: the last layer, projected. input: its word embedding, where widths allow. word: the
+    text feature of its word alone."""
+    token_features_from: Literal["frozen", "prompted"] = "frozen"
+    """Whether the prompts are there when token features are computed. Frozen ones are computed once."""
+    weights_image: Literal["prompted", "frozen"] = "prompted"
+    """Which image feature weighs the tokens. With frozen ones and frozen token features, weights are computed once."""
+    blank: Literal["white", "black", "mean", "noise"] = "white"
+    """The picture without content."""
+    similarity: Literal["cos", "exp"] = "cos"
+    """S in eq. 11: the cosine, or its exponential (eq. 1)."""
+    rescale: Literal["mean_one", "literal"] = "mean_one"
+    """Weights of a caption average 1, or add up to 1 (eq. 14 as printed), which shrinks every word embedding."""
+    blend: float = 1.0
+    """beta: 0 is no weighting, 1 the weights as they are."""
+    smallest: float = 0.0
+    """Smallest weight."""
+    largest: float = float("inf")
+    """Largest weight."""
+    weight_dropout: float = 0.0
+    """Chance that a caption is trained without weights, as it will be tested."""
+    weight_control: Literal["none", "shuffled", "wrong_image"] = "none"
+    """Controls. shuffled: the weights of a caption in random order. wrong_image: weights from another picture of the batch."""
+    category_head: Literal["residual_zero", "plain_relu", "plain_linear"] = "residual_zero"
+    """F_CAA: T + a two-layer network that starts at zero, the network alone, or two linear layers."""
+    category_width: int = 512
+    """Hidden width of F_CAA."""
+    category_prompt: bool = True
+    """Whether captions and negatives carry the text context on the way to F_CAA."""
+    category_reduction: Reduction = "mean"
+    """mean over the batch, or the sum (eq. 18 as printed)."""
+    alpha: float = 0.5
+    """Eq. 17: how much more the caption and negatives of its own category weigh than negatives of another."""
+    lambda1: float = 0.8
+    """Weight of L_con in eq. 19."""
+    lambda2: float = 0.2
+    """Weight of L_cate in eq. 19."""
+    negatives: int = 4
+    """Q, the most negatives of a caption."""
+    temperature: Literal["pretrained", "literal"] = "pretrained"
+    """literal: none, because in the paper's S = exp(cos) it cancels."""
+    eta: float = 0.5
+    """Share of the weighted score in `pairwise` inference."""
+
+
+class Dcar(DualPrompt):
+    """Dual prompts whose words are weighed by what the picture adds, trained against edited captions."""
+
+    name = "dcar"
+    summary = "Dual prompts + words weighed by the picture + category-aware negatives. Needs a category column for ca."
+    paper = "arXiv 2508.04028"
+    config_class = DcarConfig
+    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa", "pairwise", "oracle")
+    config: DcarConfig
+
+    def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
+        super().__init__(backbone, config)
+        if not config.dp:
+            self.prompts.requires_grad_(False)
+        self.category = (
+            CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
+        )
+        self.token_features = TokenFeatures(self) if config.tw else None
+        self.image_prior = torch.zeros(backbone.embed_dim)  # (D,) mean I' of the training pictures
+        self.images_seen = torch.zeros(())
+        self.to(backbone.device)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """L_con and L_cate, already times lambda1 and lambda2 (DCAR eq. 19)."""
+        config, scale = self.config, self.scale
+        images = self.encode_image(batch.images)  # I' (B, D)
+        negatives = [list(row)[: config.negatives] for row in batch.negatives] if self.category is not None else []
+        edited = [negative.text for row in negatives for negative in row]
+        texts = encode_bucketed([*batch.captions, *edited], self._plain)  # T' and T'_neg (B + E, D)
+        captions = texts[: len(batch)]
+        weighted = self.weighted(batch.captions, self._weighing(images, batch)) if self.config.tw else captions  # T'_w
+        same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
+        contrast = contrastive(images, weighted, scale, directions=config.directions, not_negative=same)
+        losses = {"contrastive_loss": config.lambda1 * contrast}
+        if self.category is not None:
+            require_negatives(batch)
+            width = max(map(len, negatives))
+            place = torch.zeros(len(batch), width, dtype=torch.int64)  # row of `texts`
+            weights = torch.zeros(len(batch), width)  # w of eq. 17; 0: no such negative
+            following = len(batch)
+            for row, members in enumerate(negatives):
+                place[row, : len(members)] = torch.arange(following, following + len(members))
+                weights[row, : len(members)] = torch.tensor([self.weight(negative.type) for negative in members])
+                following += len(members)
+            adapted = normalize(self.category(texts), dim=-1)  # F_CAA(T') (B + E, D)
+            cate = category_aware(
+                images,
+                adapted[: len(batch)],
+                adapted[place.to(images.device)],
+                weights.to(images.device),
+                1 + config.alpha,
+                scale,
+                reduction=config.category_reduction,
+            )
+            losses["category_loss"] = config.lambda2 * cate
+        return losses
+
+    def weight(self, kind: str) -> float:
+        """Returns w of a negative (DCAR eq. 17): 1 where another category was put in, else 1 + alpha."""
+        return 1.0 if kind == "category" else 1 + self.config.alpha
+
+    @property
+    def scale(self) -> Tensor:
+        """() 1 / tau."""
+        return (
+            self.backbone.logit_scale if self.config.temperature == "pretrained" else self.backbone.logit_scale * 0 + 1
+        )
+
+    def _plain(self, texts: Sequence[str]) -> Tensor:
+        return normalize(self.read(self.tokenize(texts)).float(), dim=-1)
+
+    def _weighing(self, images: Tensor, batch: Batch) -> Tensor:
+        """Returns the (B, D) image features that weigh the captions of a batch, and takes them into the prior."""
+        images = images.detach()
+        if self.training:
+            self.images_seen += len(images)
+            self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
+        if self.config.weights_image == "frozen":
+            with torch.no_grad():
+                images = normalize(self.backbone.encode_image(batch.images).pooled, dim=-1)
+        return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
+
+    # --- token re-weighting ---------------------------------------------------------------------------------------------
+
+    def weighted(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """T'_w of DCAR eq. 14-15: sentences, each weighed by its picture (B, D) -> (B, D) unit vectors."""
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
+        blank, parts = self.blank_feature(), []
+        for start, stop in slices(len(order), 4):
+            rows = order[start:stop]
+            tokens = self.tokenize([texts[row] for row in rows])
+            rho = self.token_weights([texts[row] for row in rows], tokens, images[rows], blank)
+            parts.append(self.read(tokens, rho))
+        back = torch.tensor(order).argsort().to(images.device)
+        return normalize(torch.cat(parts)[back].float(), dim=-1)
+
+    @torch.no_grad()
+    def token_weights(self, texts: Sequence[str], tokens: TokenBatch, images: Tensor, blank: Tensor) -> Tensor:
+        """Returns rho of DCAR eq. 11-14: B sentences and pictures (B, D), the blank picture (D,) -> (B, N); 1 at special tokens."""
+        if self.token_features is None:
+            raise MethodError("this run was trained with tw off: its captions have no token weights.")
+        config, content = self.config, tokens.content
+        features = self.token_features(texts, tokens)  # u (B, N, D)
+        near, empty = (torch.einsum("bnd,bd->bn", features, of) for of in (images, blank.expand_as(images)))  # (B, N)
+        if config.similarity == "exp":
+            near, empty = near.exp(), empty.exp()
+        difference = empty - near  # eq. 11
+        kinds = {"abs": difference.abs(), "relu": (-difference).clamp(min=0), "flipped": difference.clamp(min=0)}
+        weights = kinds[config.weights] * content  # eq. 13
+        if config.weight_control == "shuffled":
+            weights = shuffled(weights, content)
+        count, total = content.sum(1, keepdim=True), weights.sum(1, keepdim=True)
+        share = torch.where(total < 1e-8, content / count, weights / total.clamp(min=1e-8))  # eq. 14
+        rho = share
+        if config.rescale == "mean_one":
+            rho = (1 + config.blend * (count * share - 1)).clamp(config.smallest, config.largest) * content
+            rho = rho * count / rho.sum(1, keepdim=True).clamp(min=1e-8)
+        if self.training and config.weight_dropout:
+            dropped = torch.rand(len(rho), 1, device=rho.device) < config.weight_dropout
+            rho = torch.where(dropped, torch.ones_like(rho), rho)
+        return torch.where(content, rho, torch.ones_like(rho))
+
+    @torch.no_grad()
+    def blank_feature(self) -> Tensor:
+        """I'_blank: (D,) unit vector."""
+        side, kind = self.backbone.pixels.size, self.config.blank
+        pixels = torch.full((1, 3, side, side), 255 if kind == "white" else 0, dtype=torch.uint8)
+        if kind == "noise":
+            generator = torch.Generator().manual_seed(0)
+            pixels = torch.randint(0, 256, pixels.shape, generator=generator, dtype=torch.uint8)
+        given = torch.zeros(pixels.shape) if kind == "mean" else pixels  # float pixels are taken as normalised
+        if not hasattr(self, "_blank_state"):
+            self._blank_state = self.backbone.image_state(given.to(self.backbone.device), self.frozen_image_layers)
+        prompts = None if self.config.weights_image == "frozen" else self.image_prompts()
+        return normalize(self.backbone.encode_image(self._blank_state, prompts).pooled[0], dim=-1)
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """T' (`plain`), T' weighed by the mean training picture (`prior`), or F_CAA(T') (`caa`): B sentences -> (B, D)."""
+        if self.inference == "prior":
+            prior = normalize(self.image_prior, dim=-1)
+            return self.weighted(texts, prior.expand(len(texts), -1))
+        features = super().text_features(texts)
+        if self.inference == "caa":
+            if self.category is None:
+                raise MethodError("this run was trained with ca off: it has no category head. Use --inference plain.")
+            return self.category(features)
+        return features
+
+    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """T'_w: B sentences, each weighed by the embedding of one picture (B, D) -> (B, D) unit vectors."""
+        return self.weighted(texts, images)
+
+    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
+        """Scores of B candidate pairs (`pairwise`): a blend of the plain cosine and that of the weighted caption."""
+        weighted = (images * self.text_given_image(texts, images)).sum(-1)
+        return (1 - self.config.eta) * plain + self.config.eta * weighted
+
+    # --- what is learned and saved --------------------------------------------------------------------------------------
+
+    def text_prompts(self) -> Prompts | None:
+        """Returns v, or nothing with dp off."""
+        return super().text_prompts() if self.config.dp else None
+
+    def image_prompts(self) -> Prompts | None:
+        """Returns F(v), or nothing with dp off."""
+        return super().image_prompts() if self.config.dp else None
+
+    def trainable(self, name: str) -> bool:
+        """Says yes to v and F (with dp) and F_CAA (with ca)."""
+        return super().trainable(name) and (self.config.dp or not name.startswith("prompts."))
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The trainable tensors and the mean training picture."""
+        return super().learned_state() | {"image_prior": self.image_prior, "images_seen": self.images_seen}
+
+
+class CategoryHead(nn.Module):
+    """F_CAA (DCAR eq. 16): (..., D) -> (..., D)."""
+
+    def __init__(self, embed_dim: int, width: int, kind: str) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(embed_dim, width), nn.Linear(width, embed_dim)
+        self.kind = kind
+        if kind == "residual_zero":
+            nn.init.zeros_(self.second.weight)
+            nn.init.zeros_(self.second.bias)
+
+    def forward(self, texts: Tensor) -> Tensor:
+        """Adapts text features for the category path."""
+        hidden = self.first(texts)
+        out: Tensor = self.second(hidden if self.kind == "plain_linear" else hidden.relu())
+        return texts + out if self.kind == "residual_zero" else out
+
+
+class TokenFeatures:
+    """u_j: what stands for each token of a caption when it is compared with pictures."""
+
+    def __init__(self, method: Dcar) -> None:
+        self.method, self.known = method, dict[str, Tensor]()
+        backbone, config = method.backbone, method.config
+        if config.token_feature == "input" and backbone.text_width != backbone.embed_dim:
+            raise MethodError(
+                f"token_feature=input compares word embeddings of width {backbone.text_width} with image features of width "
+                f"{backbone.embed_dim}. Use token_feature=projected or word with this backbone."
+            )
+        self.constant = config.token_features_from == "frozen" or config.token_feature == "input"
+
+    def __call__(self, texts: Sequence[str], tokens: TokenBatch) -> Tensor:
+        """B sentences -> (B, N, D) unit vectors at content tokens, zeros elsewhere."""
+        if not self.constant:
+            return self._compute(texts, tokens) * tokens.content.unsqueeze(-1)
+        if any(text not in self.known for text in texts):
+            if len(self.known) > REMEMBERED:
+                self.known.clear()
+            computed = self._compute(texts, tokens)
+            for row, text in enumerate(texts):
+                self.known[text] = computed[row, tokens.content[row]]  # (n, D)
+        features = torch.zeros(*tokens.content.shape, self.method.backbone.embed_dim, device=tokens.ids.device)
+        features[tokens.content] = torch.cat([self.known[text] for text in texts])
+        return features
+
+    def _compute(self, texts: Sequence[str], tokens: TokenBatch) -> Tensor:
+        backbone, config = self.method.backbone, self.method.config
+        prompts = self.method.text_prompts() if config.token_features_from == "prompted" else None
+        if config.token_feature == "input":
+            return normalize(backbone.word_embedding(tokens.ids).float(), dim=-1)
+        if config.token_feature == "projected":
+            return normalize(backbone.encode_text(tokens, prompts).tokens, dim=-1)
+        features = torch.zeros(*tokens.content.shape, backbone.embed_dim, device=tokens.ids.device)
+        words = encode_bucketed(
+            [word for text in texts for word in text.split()],
+            lambda part: backbone.encode_text(self.method.tokenize(part), prompts).pooled,
+        )
+        start = 0
+        for row, text in enumerate(texts):
+            pieces = [backbone.token_count(word) for word in text.split()]
+            if sum(pieces) != backbone.token_count(text):
+                raise MethodError(
+                    f"token_feature=word needs a tokenizer that splits at spaces; {text[:60]!r} has {backbone.token_count(text)} "
+                    f"tokens and its words alone have {sum(pieces)}. Use token_feature=projected."
+                )
+            own = words[start : start + len(pieces)].repeat_interleave(torch.tensor(pieces, device=words.device), dim=0)
+            features[row, tokens.content[row]] = own[: int(tokens.content[row].sum())]
+            start += len(pieces)
+        return normalize(features, dim=-1)
+
+
+def shuffled(weights: Tensor, content: Tensor) -> Tensor:
+    """(B, N) -> the weights of every row in random order among its content tokens."""
+    mixed = weights.clone()
+    for row, places in enumerate(content):
+        own = places.nonzero().squeeze(1)
+        mixed[row, own] = weights[row, own[torch.randperm(len(own), device=own.device)]]
+    return mixed
+
+
+def require_negatives(batch: Batch) -> None:
+    """Raises `MethodError` where no caption of the batch has a negative."""
+    if not any(batch.negatives):
+        raise MethodError(
+            "category-aware augmentation needs negatives, and these pairs have none. Write them with `crosscue data negatives "
+            "SOURCE` (the source needs a category column), or train with --options.ca false."
+        )

@@ -1,0 +1,328 @@
+"""DCAR's own equations: token weights, the category-aware loss, and what inference may see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from crosscue.data.pairs import Negative
+from crosscue.errors import MethodError
+from crosscue.losses.category import category_aware
+from crosscue.methods.contract import Batch
+from crosscue.methods.dcar import CategoryHead, Dcar, DcarConfig
+from crosscue.methods.registry import build
+from tests import tiny
+from tests.tiny import tiny_backbones
+
+TEXTS = ["a red thing", "two dogs on a black cat in the white photo", "pink", "the blue dog is on the grey cat"]
+
+
+def dcar(**options: Any) -> Dcar:
+    torch.manual_seed(0)
+    method = build("dcar", tiny_backbones["clip"](), {"context_tokens": 2, "category_width": 16, **options})
+    assert isinstance(method, Dcar)
+    return method
+
+
+def unit(rows: int, width: int, seed: int = 0) -> Tensor:
+    return normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def batch(negatives: list[list[Negative]] | None = None, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (4, 3, tiny.SIZE, tiny.SIZE), dtype=torch.uint8, generator=generator)
+    if negatives is None:
+        negatives = [[Negative(f"{text} cat", "category"), Negative(f"green {text}", "attribute")] for text in TEXTS]
+    return Batch(pixels, TEXTS, [str(row) for row in range(4)], list("abcd"), negatives)
+
+
+def rho(method: Dcar, images: Tensor, blank: Tensor) -> Tensor:
+    return method.token_weights(TEXTS, method.tokenize(TEXTS), images, blank)
+
+
+# --- token weights (spec 13 to 16, 22) --------------------------------------------------------------------------------
+
+
+def test_weights_of_one_change_nothing() -> None:
+    method = dcar()
+    tokens = method.tokenize(TEXTS)
+    with torch.no_grad():
+        assert torch.equal(method.read(tokens, torch.ones(tokens.ids.shape)), method.read(tokens))
+
+
+def test_a_picture_like_the_blank_one_gives_uniform_weights() -> None:
+    method, width = dcar(), tiny_backbones["clip"]().embed_dim
+    blank = unit(1, width)[0]
+    weights = rho(method, blank.expand(4, -1), blank)
+    assert torch.equal(weights, torch.ones_like(weights))
+
+
+def test_abs_does_not_see_the_sign_and_is_the_sum_of_its_halves() -> None:
+    width = tiny_backbones["clip"]().embed_dim
+    images, blank = unit(4, width, 1), unit(1, width, 2)[0]
+    tokens = dcar().tokenize(TEXTS)
+    content, count = tokens.content, tokens.content.sum(1, keepdim=True)
+    features = dcar().token_features(TEXTS, tokens)
+    difference = features @ blank - torch.einsum("bnd,bd->bn", features, images)
+    kinds = {"abs": difference.abs(), "relu": (-difference).clamp(min=0), "flipped": difference.clamp(min=0)}
+    raw = {}
+    for kind, values in kinds.items():
+        total = (values * content).sum(1, keepdim=True)
+        expected = torch.where(total > 0, values * content * count / total.clamp(min=1e-12), content)
+        raw[kind] = rho(dcar(weights=kind), images, blank) * content
+        torch.testing.assert_close(raw[kind], expected)
+        raw[kind] = raw[kind] * total
+    torch.testing.assert_close(raw["relu"] + raw["flipped"], raw["abs"])
+
+
+def test_exchanging_picture_and_blank_exchanges_the_halves() -> None:
+    image, blank = unit(1, 32, 1), unit(1, 32, 2)
+
+    def weights(kind: str, one: Tensor, other: Tensor) -> Tensor:
+        return rho(dcar(weights=kind), one.expand(4, -1), other[0])
+
+    torch.testing.assert_close(weights("abs", image, blank), weights("abs", blank, image))
+    torch.testing.assert_close(weights("relu", image, blank), weights("flipped", blank, image))
+    assert not torch.allclose(weights("relu", image, blank), weights("relu", blank, image))
+
+
+@pytest.mark.parametrize("kind", ["abs", "relu", "flipped"])
+@pytest.mark.parametrize("similarity", ["cos", "exp"])
+def test_weights_average_one_over_the_words_only(kind: str, similarity: str) -> None:
+    method = dcar(weights=kind, similarity=similarity)
+    tokens, width = method.tokenize(TEXTS), method.backbone.embed_dim
+    weights = rho(method, unit(4, width, 1), unit(1, width, 2)[0])
+    mean = (weights * tokens.content).sum(1) / tokens.content.sum(1)
+    torch.testing.assert_close(mean, torch.ones(4))
+    assert (weights[~tokens.content] == 1).all()
+    assert (weights[tokens.content] != 1).any()
+
+
+def test_the_literal_rescale_is_mean_one_divided_by_the_number_of_words() -> None:
+    images, blank = unit(4, 32, 1), unit(1, 32, 2)[0]
+    one, literal = (rho(dcar(rescale=kind), images, blank) for kind in ("mean_one", "literal"))
+    content = dcar().tokenize(TEXTS).content
+    count = content.sum(1, keepdim=True)
+    torch.testing.assert_close((literal * count)[content], one[content])
+
+
+def test_blending_and_limits() -> None:
+    images, blank = unit(4, 32, 1), unit(1, 32, 2)[0]
+    content = dcar().tokenize(TEXTS).content
+    assert torch.allclose(rho(dcar(blend=0.0), images, blank), torch.ones(1))
+    limited = rho(dcar(largest=1.5), images, blank)
+    assert limited[content].max() < rho(dcar(), images, blank)[content].max()
+
+
+def test_controls_move_the_weights() -> None:
+    images, blank = unit(4, 32, 1), unit(1, 32, 2)[0]
+    content = dcar().tokenize(TEXTS).content
+    own, mixed = rho(dcar(), images, blank), rho(dcar(weight_control="shuffled"), images, blank)
+    assert not torch.equal(own, mixed)
+    for row in range(4):
+        torch.testing.assert_close(own[row, content[row]].sort().values, mixed[row, content[row]].sort().values)
+    one, other = dcar(), dcar(weight_control="wrong_image")
+    assert one.losses(batch())["contrastive_loss"] != other.losses(batch())["contrastive_loss"]
+    assert one.losses(batch())["category_loss"] == other.losses(batch())["category_loss"]
+
+
+def test_no_gradient_flows_through_the_weights() -> None:
+    method = dcar(token_features_from="prompted")
+    images = method.encode_image(batch().images)
+    assert images.requires_grad
+    assert not rho(method, images, method.blank_feature()).requires_grad
+
+
+@pytest.mark.parametrize("feature", ["projected", "word"])
+def test_remembered_token_features_equal_fresh_ones(feature: str) -> None:
+    method = dcar(token_feature=feature)
+    tokens = method.tokenize(TEXTS)
+    first = method.token_features(TEXTS, tokens)
+    again = method.token_features(TEXTS[::-1], method.tokenize(TEXTS[::-1])).flip(0)
+    torch.testing.assert_close(first, again)
+    norms = first.norm(dim=-1)
+    torch.testing.assert_close(norms[tokens.content], torch.ones(int(tokens.content.sum())))
+    assert (norms[~tokens.content] == 0).all()
+
+
+def test_the_pieces_of_a_word_share_its_feature() -> None:
+    method = dcar(token_feature="word")
+    tokens = method.tokenize(["a zebra"])  # the tiny tokenizer spells words it does not know
+    features = method.token_features(["a zebra"], tokens)[0, tokens.content[0]]
+    assert len(features) == 6
+    assert all(torch.equal(features[1], piece) for piece in features[2:])
+    assert not torch.equal(features[0], features[1])
+
+
+def test_word_embeddings_are_refused_where_widths_differ() -> None:
+    with pytest.raises(MethodError, match=r"width 96 with image features of width 32. Use token_feature=projected"):
+        dcar(token_feature="input")
+
+
+@pytest.mark.parametrize("blank", ["white", "black", "mean", "noise"])
+def test_blank_pictures_differ_and_are_stable(blank: str) -> None:
+    feature = dcar(blank=blank).blank_feature()
+    assert torch.equal(feature, dcar(blank=blank).blank_feature())
+    others = [dcar(blank=other).blank_feature() for other in ("white", "black", "mean", "noise") if other != blank]
+    assert all(not torch.allclose(feature, other, atol=1e-4) for other in others)
+
+
+# --- the losses (spec 17 to 21) ---------------------------------------------------------------------------------------
+
+
+def test_everything_off_is_the_plain_dual_prompt() -> None:
+    plain = build("dual_prompt", tiny_backbones["clip"](), {"context_tokens": 2})
+    method = dcar(tw=False, ca=False, lambda1=1.0)
+    plain.load_learned_state(
+        {name: tensor for name, tensor in method.learned_state().items() if name.startswith("prompts.")}
+    )
+    losses = [one.losses(batch())["contrastive_loss"] for one in (plain, method)]
+    assert torch.equal(*losses)
+    for loss in losses:
+        loss.backward()
+    for (name, ours), (_, theirs) in zip(
+        method.prompts.named_parameters(), plain.prompts.named_parameters(), strict=True
+    ):
+        assert torch.equal(ours.grad, theirs.grad), name
+
+
+def cate(alpha: float, kinds: list[str], scale: float = 10.0) -> float:
+    images, positives, negatives = unit(3, 8, 1), unit(3, 8, 2), unit(12, 8, 3).view(3, 4, 8)
+    weights = torch.tensor([[1.0 if kind == "category" else 1 + alpha for kind in kinds]] * 3)
+    return float(category_aware(images, positives, negatives, weights, 1 + alpha, torch.tensor(scale)))
+
+
+def test_alpha_zero_is_the_unweighted_loss() -> None:
+    images, positives, negatives = unit(3, 8, 1), unit(3, 8, 2), unit(12, 8, 3).view(3, 4, 8)
+    logits = 10 * torch.cat(
+        [(images * positives).sum(-1, keepdim=True), torch.einsum("bd,bqd->bq", images, negatives)], 1
+    )
+    expected = -logits.log_softmax(1)[:, 0].mean()
+    for kinds in (["category"] * 4, ["attribute"] * 4, ["category", "attribute"] * 2):
+        assert cate(0.0, kinds) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_alpha_only_counts_category_negatives_less() -> None:
+    alpha, kinds = 1.5, ["category", "category", "attribute", "attribute"]
+    images, positives, negatives = unit(3, 8, 1), unit(3, 8, 2), unit(12, 8, 3).view(3, 4, 8)
+    gap = 10 * (torch.einsum("bd,bqd->bq", images, negatives) - (images * positives).sum(-1, keepdim=True))
+    closed = (1 + gap[:, 2:].exp().sum(1) + gap[:, :2].exp().sum(1) / (1 + alpha)).log().mean()
+    assert cate(alpha, kinds) == pytest.approx(float(closed), rel=1e-5)
+    assert cate(1e9, ["category"] * 4) == pytest.approx(0, abs=1e-6)
+    assert cate(1e9, ["attribute"] * 4) == pytest.approx(cate(0.0, ["attribute"] * 4), rel=1e-5)
+
+
+def test_a_caption_without_negatives_costs_nothing() -> None:
+    method = dcar(category_reduction="sum")
+    some = batch([[Negative("a red dog", "category")], [], [], []])
+    one = method.losses(some)["category_loss"]
+    alone = Batch(some.images[:1], TEXTS[:1], ["0"], ["a"], [[Negative("a red dog", "category")]])
+    torch.testing.assert_close(one, method.losses(alone)["category_loss"])
+    with pytest.raises(MethodError, match=r"needs negatives.*crosscue data negatives"):
+        method.losses(batch([[], [], [], []]))
+
+
+def test_mean_and_sum_differ_by_the_batch() -> None:
+    mean, total = (dcar(category_reduction=kind).losses(batch())["category_loss"] for kind in ("mean", "sum"))
+    torch.testing.assert_close(4 * mean, total)
+
+
+def test_the_lambdas_weigh_the_losses() -> None:
+    one = dcar(lambda1=1.0, lambda2=1.0).losses(batch())
+    other = dcar(lambda1=0.8, lambda2=0.2).losses(batch())
+    torch.testing.assert_close(0.8 * one["contrastive_loss"], other["contrastive_loss"])
+    torch.testing.assert_close(0.2 * one["category_loss"], other["category_loss"])
+
+
+def test_the_residual_head_starts_as_the_identity() -> None:
+    texts = unit(5, 32)
+    assert torch.equal(CategoryHead(32, 16, "residual_zero")(texts), texts)
+    assert not torch.allclose(CategoryHead(32, 16, "plain_relu")(texts), texts)
+    linear = CategoryHead(32, 16, "plain_linear")
+    zero = linear(torch.zeros(1, 32))
+    torch.testing.assert_close(linear(texts[:1] + texts[1:2]) - zero, linear(texts[:1]) + linear(texts[1:2]) - 2 * zero)
+
+
+def test_the_literal_temperature_is_none() -> None:
+    assert dcar(temperature="literal").scale == 1
+    assert dcar().scale == pytest.approx(float(tiny_backbones["clip"]().logit_scale))
+
+
+def test_switches_choose_what_is_learned() -> None:
+    def names(**options: bool) -> set[str]:
+        return {name.split(".")[0] for name in dcar(**options).learned_state()} - {"image_prior", "images_seen"}
+
+    assert names() == {"prompts", "category"}
+    assert names(ca=False) == {"prompts"}
+    assert names(dp=False) == {"category"}
+
+
+def test_weight_dropout_trains_some_captions_as_they_are_tested() -> None:
+    method = dcar(weight_dropout=1.0, ca=False, lambda1=1.0).train()
+    plain = dcar(tw=False, ca=False, lambda1=1.0).train()
+    torch.testing.assert_close(method.losses(batch())["contrastive_loss"], plain.losses(batch())["contrastive_loss"])
+    assert not torch.allclose(
+        dcar(ca=False, lambda1=1.0).losses(batch())["contrastive_loss"], plain.losses(batch())["contrastive_loss"]
+    )
+
+
+# --- inference (spec 23) ----------------------------------------------------------------------------------------------
+
+
+def test_a_pair_score_depends_on_its_pair_alone() -> None:
+    method = dcar()
+    images, plain = unit(4, 32, 1), torch.linspace(-1, 1, 4)
+    with torch.no_grad():
+        together = method.pair_scores(images, plain, TEXTS)
+        alone = torch.cat([method.pair_scores(images[i : i + 1], plain[i : i + 1], TEXTS[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_prior_and_head_need_no_picture() -> None:
+    method = dcar().train()
+    method.losses(batch())
+    method.eval()
+    assert method.image_prior.norm() > 0.1
+    embedded = {}
+    for mode in ("plain", "prior", "caa"):
+        method.inference = mode
+        with torch.no_grad():
+            embedded[mode] = method.encode_text(TEXTS)
+    assert not torch.allclose(embedded["plain"], embedded["prior"], atol=1e-4)
+    assert torch.equal(embedded["plain"], embedded["caa"]), "the residual head starts as the identity"
+    method.inference = "caa"
+    with pytest.raises(MethodError, match="trained with ca off"):
+        other = dcar(ca=False)
+        other.inference = "caa"
+        other.encode_text(TEXTS)
+
+
+def test_the_mean_training_picture_is_saved_and_is_the_mean() -> None:
+    method = dcar(dp=False).train()
+    for seed in (0, 1):
+        method.losses(batch(seed=seed))
+    with torch.no_grad():
+        pictures = torch.cat([method.encode_image(batch(seed=seed).images) for seed in (0, 1)])
+    torch.testing.assert_close(method.image_prior, pictures.mean(0))
+    other = dcar(dp=False)
+    other.load_learned_state(method.learned_state())
+    assert torch.equal(other.image_prior, method.image_prior)
+
+
+def test_the_paper_counts_its_parameters() -> None:
+    """k = 4 and h = 512 on ViT-B/32 widths: 2,048 + 393,984 + 525,312."""
+    config = DcarConfig()
+    widths = {"text": 512, "image": 768, "embed": 512}
+    head = CategoryHead(widths["embed"], config.category_width, config.category_head)
+    coupling = torch.nn.Linear(widths["text"], widths["image"])
+    count = config.context_tokens * widths["text"] + sum(
+        math.prod(p.shape) for module in (head, coupling) for p in module.parameters()
+    )
+    assert count == 921_344
+    assert replace(config, category_width=128).category_width == 128
