@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from crosscue.cli import dispatch
+from crosscue.knowledge.ownership import sole_run
 from tests.knowledge.conftest import Serve, draw
 from tests.knowledge.server import COLOURS, Scripted, describe_like_a_model, error
 
@@ -282,4 +283,12 @@ def test_mistakes_are_one_line(source: Path, serve: Serve, more: list[str], mess
     done = describe(source, source.parent / "mistaken", script, *more)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert script.log == []
+
+
+def test_two_runs_do_not_share_a_folder(source: Path, serve: Serve) -> None:
+    script = serve("never asked")
+    with sole_run(source.parent / "busy"):
+        done = describe(source, source.parent / "busy", script)
+    assert done.returncode == 2 and "another run is writing here" in done.stderr
     assert script.log == []

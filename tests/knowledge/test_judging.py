@@ -146,6 +146,24 @@ def test_a_refusing_writer_and_judge(serve: Serve, tmp_path: Path) -> None:
     assert silent.flags == ("judge_refused",) and silent.caption.startswith("A brown Basset Hound")
 
 
+def test_a_damaged_picture_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: Path) -> None:
+    script = serve(model(verdict(5)))
+    path = draw(tmp_path / "a.jpg", "red", 50)
+    path.write_bytes(path.read_bytes()[:200])
+    recipe = Recipe(Models(Endpoint(base_url=script.url, model="writer")), judging=Judging(0))
+    found = [
+        ("a.jpg", ImageFile(path), "beagle", None),
+        ("b.jpg", ImageFile(draw(tmp_path / "b.jpg", "red", 51)), "beagle", None),
+    ]
+    records, pictures = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
+    done = asyncio.run(
+        describe(records, pictures, tmp_path / "out", recipe, token_count=lambda text: len(text.split()))
+    )
+    assert done.records[0].flags == ("unreadable",) and done.records[0].caption == ""
+    assert done.records[1].caption == "A beagle with a long tail stands there quite alone."
+    assert len(script.log) == 1
+
+
 def test_duplicates_that_stay_keep_a_group(serve: Serve, tmp_path: Path) -> None:
     script = serve(lambda asked, number: "A dog with a long tail stands there quite alone.")
     found = [(f"{n}.jpg", ImageFile(draw(tmp_path / f"{n}.jpg", "red", 50 + n)), "beagle", None) for n in range(3)]

@@ -67,6 +67,7 @@ def _captions(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
+    from crosscue.knowledge.ownership import sole_run
     from crosscue.storage import write_text
     from crosscue.training.interruption import interruption
 
@@ -99,7 +100,7 @@ def _captions(arguments: list[str]) -> int:
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     out: Path = given.out
     dataset = given.dataset or Path(given.source).resolve().name
-    with interruption() as stopping:
+    with sole_run(out):
         records, pictures = begin_records(
             find_pictures(given.source, out, reading),
             out,
@@ -109,19 +110,21 @@ def _captions(arguments: list[str]) -> int:
             provenance=recipe.provenance(),
         )
         decisions = read_decisions(out / "review.csv", set(pictures))
-        done = asyncio.run(
-            describe(
-                records,
-                pictures,
-                out,
-                recipe,
-                token_count=_token_count(given.tokens_of),
-                limits=given.limits,
-                cache=given.cache,
-                decisions=decisions,
-                stopping=stopping,
+        token_count = _token_count(given.tokens_of)
+        with interruption() as stopping:
+            done = asyncio.run(
+                describe(
+                    records,
+                    pictures,
+                    out,
+                    recipe,
+                    token_count=token_count,
+                    limits=given.limits,
+                    cache=given.cache,
+                    decisions=decisions,
+                    stopping=stopping,
+                )
             )
-        )
     count = write_pairs(out / "captions.jsonl", done.records)
     queue = write_queue(out / "review.csv", done.records, decisions, given.review_share)
     report = acceptance(

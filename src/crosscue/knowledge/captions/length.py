@@ -15,10 +15,9 @@ from crosscue.knowledge.failures import ReplyError
 
 
 def shortened(record: CaptionRecord, max_tokens: int, token_count: TokenCount) -> CaptionRecord:
-    """Returns the record without as many last sentences as it takes; the class stays, and so does the first sentence
-    (and the one after ``A photo of a <class>.``).
+    """Returns the record without as many last sentences as it takes.
 
-    Where that is not enough the whole caption is kept. `n_tokens` is counted.
+    The class stays, and so does the first sentence (after ``A photo of a <class>.`` the one behind it too). Where that is not enough the whole caption is kept. `n_tokens` is counted.
     """
     kept, fewest = sentences(record.caption), 2 if "prefixed" in record.flags else 1
     while token_count(" ".join(kept)) > max_tokens and len(kept) > fewest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,16 +33,21 @@ class ClassNames:
             if record.class_name is not None:
                 for form in (record.class_name, *record.class_aliases):
                     self.forms.setdefault(_key(form), _key(record.class_name))
+        self.known: dict[tuple[frozenset[str], str], frozenset[str]] = {}
 
-    def others(self, record: CaptionRecord) -> set[str]:
+    def others(self, record: CaptionRecord) -> frozenset[str]:
         """Returns the names of other classes, without those that are part of this class's name or a general noun."""
         own = _own(record)
-        general = {_key(noun) for noun in domain_of(record.meta_category).general()}
-        return {
-            form
-            for form in self.forms
-            if form not in own and form not in general and not any(_within(form, name) for name in own)
-        }
+        found = self.known.get((own, record.meta_category))
+        if found is None:
+            general = {_key(noun) for noun in domain_of(record.meta_category).general()}
+            found = frozenset(
+                form
+                for form in self.forms
+                if form not in own and form not in general and not any(_within(form, name) for name in own)
+            )
+            self.known[own, record.meta_category] = found
+        return found
 
 
 def named(record: CaptionRecord, names: ClassNames) -> CaptionRecord:
@@ -57,7 +63,7 @@ def named(record: CaptionRecord, names: ClassNames) -> CaptionRecord:
         return record
     record = record.unflagged("renamed", "prefixed", "other_class")
     domain, own, others = domain_of(record.meta_category), _own(record), names.others(record)
-    parts = {_key(noun) for noun in domain.general()} | {
+    parts = frozenset(_key(noun) for noun in domain.general()) | {
         form for form in names.forms if form not in own and any(_within(form, name) for name in own)
     }
     found = mentions(record.caption, own | others | parts)
@@ -92,11 +98,9 @@ def mentions(text: str, forms: Iterable[str]) -> list[Mention]:
 
     A hyphen is part of a word: ``rose`` is not in ``desert-rose``. Spaces, hyphens and underscores within a name are alike.
     """
-    ordered = sorted({_key(form) for form in forms if _key(form)}, key=lambda form: (-len(form), form))
-    if not ordered:
+    pattern = _pattern(frozenset(forms))
+    if pattern is None:
         return []
-    alternatives = "|".join("[\\s_-]+".join(map(re.escape, form.split())) for form in ordered)
-    pattern = re.compile(rf"(?<![\w-])({alternatives})(s|es)?(?![\w-])", re.IGNORECASE)
     return [
         Mention(match.start(), match.end(), _key(match.group(1)), match.group(2) or "")
         for match in pattern.finditer(text)
@@ -144,10 +148,20 @@ def _without_overlap(before: str, after: str, name: str) -> tuple[str, str]:
     return before, after
 
 
-def _own(record: CaptionRecord) -> set[str]:
-    return {_key(form) for form in (record.class_name or "", *record.class_aliases) if form}
+def _own(record: CaptionRecord) -> frozenset[str]:
+    return frozenset(_key(form) for form in (record.class_name or "", *record.class_aliases) if form)
 
 
+@functools.lru_cache(maxsize=4096)
+def _pattern(forms: frozenset[str]) -> re.Pattern[str] | None:
+    ordered = sorted({_key(form) for form in forms if _key(form)}, key=lambda form: (-len(form), form))
+    if not ordered:
+        return None
+    alternatives = "|".join(r"[\s_-]+".join(map(re.escape, form.split())) for form in ordered)
+    return re.compile(rf"(?<![\w-])({alternatives})(s|es)?(?![\w-])", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=100_000)
 def _key(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", name.lower())).strip()
 
