@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from crosscue.data.pairs import EmbeddedImage, ImageFile
+from crosscue.data.pairs import EmbeddedImage, ImageFile, Negative
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
 from crosscue.knowledge.captions.pipeline import write_pairs
+from crosscue.knowledge.captions.record import CaptionRecord
 from tests.knowledge.conftest import draw
 
 
@@ -61,8 +62,11 @@ def test_embedded_pictures_are_written_beside_the_captions(tmp_path: Path) -> No
     (record,), _ = begin([("7", EmbeddedImage("table row 7", lambda: encoded), "beagle", None)], tmp_path / "out")
     assert record.image_path.startswith("pictures/") and record.image_path.endswith(".jpg")
     assert (tmp_path / "out" / record.image_path).read_bytes() == encoded
-    write_pairs(tmp_path / "out" / "captions.jsonl", [record.with_caption("A beagle.")])
+    negatives = (Negative("A rug.", "category", "beagle", "rug"), Negative("A red beagle.", "attribute", "", "red"))
+    finished = record.with_caption("A beagle.").model_copy(update={"negatives": negatives})
+    write_pairs(tmp_path / "out" / "captions.jsonl", [CaptionRecord.model_validate(finished.model_dump())])
     (pair,) = read_pairs(tmp_path / "out")
+    assert pair.negatives == negatives
     assert pair.captions == ("A beagle.",) and pair.category == "beagle" and pair.image.read() == encoded
 
 

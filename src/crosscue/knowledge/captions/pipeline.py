@@ -206,7 +206,7 @@ def write_pairs(path: Path, records: Sequence[CaptionRecord]) -> int:
         if record.class_name is not None:
             row["category"] = record.class_name
         if record.negatives:
-            row["negatives"] = [negative.text for negative in record.negatives]
+            row["negatives"] = [negative.to_dict() for negative in record.negatives]
         if record.split is not None:
             row["split"] = record.split
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")

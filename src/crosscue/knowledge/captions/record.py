@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crosscue.data.pairs import Negative
+
 
 class Draft(BaseModel):
     """A first caption."""
@@ -40,20 +42,6 @@ class Round(BaseModel):
         return min(self.faithfulness, self.coverage, self.fluency)
 
 
-class CaptionNegative(BaseModel):
-    """A sentence like the caption that is wrong for the picture."""
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str
-    type: str
-    """`category` or `attribute`."""
-    before: str
-    """What the caption says."""
-    after: str
-    """What stands in its place."""
-
-
 class CaptionRecord(BaseModel):
     """One picture and its caption, as a stage left it."""
 
@@ -75,7 +63,7 @@ class CaptionRecord(BaseModel):
     rounds: tuple[Round, ...] = ()
     caption: str = ""
     n_tokens: int = 0
-    negatives: tuple[CaptionNegative, ...] = ()
+    negatives: tuple[Negative, ...] = ()
     flags: tuple[str, ...] = ()
     """What a person should look at, sorted."""
     dup_group: str | None = None
