@@ -45,11 +45,15 @@ class DescribeOptions:
 
 def run(arguments: list[str]) -> int:
     """Runs `describe captions`; 1 when the acceptance report finds something that has to be put right."""
-    if not arguments or arguments[0] not in KINDS:
-        asked = arguments[0] if arguments else ""
-        if asked in ("-h", "--help"):
-            sys.stdout.write("usage: crosscue describe captions SOURCE --out FOLDER ...   (--help lists the options)\n")
-            return 0
+    asked = arguments[0] if arguments else ""
+    if asked in ("", "-h", "--help"):
+        kinds = "\n".join(f"  {kind}  {what}" for kind, what in KINDS.items())
+        sys.stdout.write(
+            f"usage: crosscue describe KIND SOURCE --out FOLDER [options]\n\n{kinds}\n\n"
+            "`crosscue describe KIND --help` lists the options.\n"
+        )
+        return 0
+    if asked not in KINDS:
         raise CrosscueError(
             f"there is no 'describe {asked}'.{suggestion(asked, KINDS)} Usage: crosscue describe captions SOURCE --out FOLDER"
         )
