@@ -233,6 +233,31 @@ def test_mean_and_sum_differ_by_the_batch() -> None:
     torch.testing.assert_close(4 * mean, total)
 
 
+def test_the_category_path_may_go_without_the_context() -> None:
+    method, bare = dcar(tw=False), dcar(tw=False, category_prompt=False)
+    with_context, without = method.losses(batch()), bare.losses(batch())
+    assert torch.allclose(with_context["contrastive_loss"], without["contrastive_loss"])
+    assert not torch.allclose(with_context["category_loss"], without["category_loss"], atol=1e-4)
+    bare.prompts.context[0].data += 1.0
+    images = normalize(torch.ones(4, 32), dim=-1)
+    before, after = (one.category_loss(images, batch())[1] for one in (dcar(category_prompt=False), bare))
+    assert torch.equal(before, after), "the context does not reach the category path"
+
+
+def test_frozen_weighing_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = dcar(weights_image="frozen", ca=False)
+    first = method.losses(batch())["contrastive_loss"]
+    seen = len(method.frozen_images)
+    monkeypatch.setattr(
+        method.backbone,
+        "encode_image",
+        lambda images, prompts=None: 1 / 0 if prompts is None else real(images, prompts),
+    )
+    real = type(method.backbone).encode_image.__get__(method.backbone)
+    assert torch.equal(method.losses(batch())["contrastive_loss"], first)
+    assert seen == 4
+
+
 def test_the_lambdas_weigh_the_losses() -> None:
     one = dcar(lambda1=1.0, lambda2=1.0).losses(batch())
     other = dcar(lambda1=0.8, lambda2=0.2).losses(batch())

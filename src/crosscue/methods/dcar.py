@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import Reduction, category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
@@ -111,44 +111,54 @@ class Dcar(DualPrompt):
         self.token_features = TokenFeatures(self) if config.tw else None
         self.image_prior = torch.zeros(backbone.embed_dim)  # (D,) mean I' of the training pictures
         self.images_seen = torch.zeros(())
+        self.frozen_images: dict[str, Tensor] = {}
+        self.blank_state: ImageState | None = None
+        self.blank_frozen: Tensor | None = None
         self.to(backbone.device)
 
     # --- training -----------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """L_con and L_cate, already times lambda1 and lambda2 (DCAR eq. 19)."""
-        config, scale = self.config, self.scale
+        """Returns L_con and L_cate, already times lambda1 and lambda2 (DCAR eq. 19)."""
         images = self.encode_image(batch.images)  # I' (B, D)
-        negatives = [list(row)[: config.negatives] for row in batch.negatives] if self.category is not None else []
-        edited = [negative.text for row in negatives for negative in row]
-        texts = encode_bucketed([*batch.captions, *edited], self._plain)  # T' and T'_neg (B + E, D)
-        captions = texts[: len(batch)]
-        weighted = self.weighted(batch.captions, self._weighing(images, batch)) if self.config.tw else captions  # T'_w
-        same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
-        contrast = contrastive(images, weighted, scale, directions=config.directions, not_negative=same)
-        losses = {"contrastive_loss": config.lambda1 * contrast}
+        losses = {}
         if self.category is not None:
-            require_negatives(batch)
-            width = max(map(len, negatives))
-            place = torch.zeros(len(batch), width, dtype=torch.int64)  # row of `texts`
-            weights = torch.zeros(len(batch), width)  # w of eq. 17; 0: no such negative
-            following = len(batch)
-            for row, members in enumerate(negatives):
-                place[row, : len(members)] = torch.arange(following, following + len(members))
-                weights[row, : len(members)] = torch.tensor([self.weight(negative.type) for negative in members])
-                following += len(members)
-            adapted = normalize(self.category(texts), dim=-1)  # F_CAA(T') (B + E, D)
-            cate = category_aware(
-                images,
-                adapted[: len(batch)],
-                adapted[place.to(images.device)],
-                weights.to(images.device),
-                1 + config.alpha,
-                scale,
-                reduction=config.category_reduction,
-            )
-            losses["category_loss"] = config.lambda2 * cate
-        return losses
+            texts, losses["category_loss"] = self.category_loss(images, batch)
+        if self.config.tw:
+            texts = self.weighted(batch.captions, self._weighing(images, batch))  # T'_w (B, D)
+        elif self.category is None or not self.config.category_prompt:
+            texts = encode_bucketed(batch.captions, self.encode_text)  # T' (B, D)
+        same = same_meaning(batch.captions, batch.image_ids, images.device) if self.config.mask_duplicates else None
+        contrast = contrastive(images, texts, self.scale, directions=self.config.directions, not_negative=same)
+        return losses | {"contrastive_loss": self.config.lambda1 * contrast}
+
+    def category_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the captions' text features before F_CAA (B, D), and lambda2 * L_cate (DCAR eq. 16-18)."""
+        require_negatives(batch)
+        assert self.category is not None
+        negatives = [list(row)[: self.config.negatives] for row in batch.negatives]
+        edited = [negative.text for row in negatives for negative in row]
+        encode = self.encode_text if self.config.category_prompt else self._unprompted
+        texts = encode_bucketed([*batch.captions, *edited], encode)  # T' and T'_neg (B + E, D)
+        width = max(map(len, negatives))
+        place = torch.zeros(len(batch), width, dtype=torch.int64)  # row of `texts`
+        weights = torch.zeros(len(batch), width)  # w of eq. 17; 0: no such negative
+        following = len(batch)
+        for row, members in enumerate(negatives):
+            place[row, : len(members)] = torch.arange(following, following + len(members))
+            weights[row, : len(members)] = torch.tensor([self.weight(negative.type) for negative in members])
+            following += len(members)
+        adapted = normalize(self.category(texts), dim=-1)  # F_CAA(T') (B + E, D)
+        loss = category_aware(
+            images,
+            adapted[: len(batch)],
+            adapted[place.to(images.device)],  # (B, Q, D)
+            weights.to(images.device),
+            1 + self.config.alpha,
+            self.scale,
+            reduction=self.config.category_reduction,
+        )
+        return texts[: len(batch)], self.config.lambda2 * loss
 
     def weight(self, kind: str) -> float:
         """Returns w of a negative (DCAR eq. 17): 1 where another category was put in, else 1 + alpha."""
@@ -161,8 +171,8 @@ class Dcar(DualPrompt):
             self.backbone.logit_scale if self.config.temperature == "pretrained" else self.backbone.logit_scale * 0 + 1
         )
 
-    def _plain(self, texts: Sequence[str]) -> Tensor:
-        return normalize(self.read(self.tokenize(texts)).float(), dim=-1)
+    def _unprompted(self, texts: Sequence[str]) -> Tensor:
+        return normalize(self.backbone.encode_text(self.tokenize(texts)).pooled, dim=-1)
 
     def _weighing(self, images: Tensor, batch: Batch) -> Tensor:
         """Returns the (B, D) image features that weigh the captions of a batch, and takes them into the prior."""
@@ -171,9 +181,16 @@ class Dcar(DualPrompt):
             self.images_seen += len(images)
             self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
-            with torch.no_grad():
-                images = normalize(self.backbone.encode_image(batch.images).pooled, dim=-1)
+            images = self._frozen_images(batch)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
+
+    @torch.no_grad()
+    def _frozen_images(self, batch: Batch) -> Tensor:
+        """Returns the (B, D) features of the untouched image tower; each picture is encoded once."""
+        if any(name not in self.frozen_images for name in batch.image_ids):
+            features = normalize(self.backbone.encode_image(batch.images).pooled, dim=-1)
+            self.frozen_images.update(zip(batch.image_ids, features, strict=True))
+        return torch.stack([self.frozen_images[name] for name in batch.image_ids])
 
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 
@@ -218,16 +235,22 @@ class Dcar(DualPrompt):
     @torch.no_grad()
     def blank_feature(self) -> Tensor:
         """I'_blank: (D,) unit vector."""
+        if self.blank_state is None:
+            self.blank_state = self.backbone.image_state(self._blank_pixels(), self.frozen_image_layers)
+        if self.config.weights_image == "prompted":
+            return self.encode_image(self.blank_state)[0]
+        if self.blank_frozen is None:
+            self.blank_frozen = normalize(self.backbone.encode_image(self.blank_state).pooled[0], dim=-1)
+        return self.blank_frozen
+
+    def _blank_pixels(self) -> Tensor:
         side, kind = self.backbone.pixels.size, self.config.blank
         pixels = torch.full((1, 3, side, side), 255 if kind == "white" else 0, dtype=torch.uint8)
         if kind == "noise":
             generator = torch.Generator().manual_seed(0)
             pixels = torch.randint(0, 256, pixels.shape, generator=generator, dtype=torch.uint8)
         given = torch.zeros(pixels.shape) if kind == "mean" else pixels  # float pixels are taken as normalised
-        if not hasattr(self, "_blank_state"):
-            self._blank_state = self.backbone.image_state(given.to(self.backbone.device), self.frozen_image_layers)
-        prompts = None if self.config.weights_image == "frozen" else self.image_prompts()
-        return normalize(self.backbone.encode_image(self._blank_state, prompts).pooled[0], dim=-1)
+        return given.to(self.backbone.device)
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
