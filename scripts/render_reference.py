@@ -1,6 +1,6 @@
 """Writes docs/reference.md: every verb with its help, every method with its options, as the program itself tells them.
 
-    make docs
+make docs
 """
 
 from __future__ import annotations

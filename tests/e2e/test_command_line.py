@@ -159,6 +159,36 @@ def test_data_check(place: Path) -> None:
     assert "1.jpg: not a picture" in done.stdout
 
 
+def test_negatives_are_written_and_learned_from(place: Path) -> None:
+    """The whole way of DCAR: pairs with a category, negatives, training, and every comparable way to ask the run."""
+    done = crosscue("data", "negatives", "pairs.jsonl", "--out", "sub/with.jsonl", "--attribute", 1, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "30 attribute" in done.stdout
+    rows = [json.loads(line) for line in (place / "sub" / "with.jsonl").read_text().splitlines()]
+    assert rows[0]["image"] == "../0.jpg"
+    assert rows[0]["negatives"][-1]["type"] == "attribute"
+    again = crosscue("data", "negatives", "pairs.jsonl", "--out", "sub/again.jsonl", "--attribute", 1, cwd=place)
+    assert again.returncode == 0
+    assert (place / "sub" / "again.jsonl").read_bytes() == (place / "sub" / "with.jsonl").read_bytes()
+    options = ["--method", "dcar", "--options.context_tokens", 2, "--training.epochs", 1]
+    given = ["--data", "sub/with.jsonl", "--backbone", tiny.clip_folder()]
+    done = crosscue("adapt", *given, *options, "--out", "dcar", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for mode in ("plain", "prior", "caa", "pairwise"):
+        done = crosscue("evaluate", "dcar", "--data", "sub/with.jsonl", "--inference", mode, cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert "NOT COMPARABLE" not in done.stdout
+    oracle = ["evaluate", "dcar", "--data", "sub/with.jsonl", "--inference", "oracle"]
+    assert "add --allow_oracle true" in refused(*oracle, cwd=place)
+    done = crosscue(*oracle, "--allow_oracle", "true", "--json", "oracle.json", cwd=place)
+    assert "NOT COMPARABLE" in done.stdout
+    assert json.loads((place / "oracle.json").read_text())["protocol"]["comparable"] is False
+    assert "NOT COMPARABLE" in (place / "dcar" / "report" / "report.html").read_text()
+    bare = refused("adapt", "--data", "pairs.jsonl", *given[2:], *options, "--out", "bare", cwd=place)
+    assert "needs negatives" in bare
+    assert "crosscue data negatives SOURCE" in bare
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

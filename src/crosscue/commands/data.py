@@ -1,109 +1,32 @@
-"""crosscue data check SOURCE: what is wrong with a source of pairs."""
+"""crosscue data ACTION SOURCE: look at a source of pairs, or write what is missing in it."""
 
 from __future__ import annotations
 
-import json
+import importlib
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from crosscue.commands.parser import options_parser
-from crosscue.data.sources import Reading
 from crosscue.errors import CrosscueError, suggestion
 
-if TYPE_CHECKING:
-    from crosscue.data.audit import Audit
-
-SHOWN = 10
-"""Most lines of one kind of problem on the terminal; --json has all."""
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """What to look at."""
-
-    tokens_of: str | None = None
-    """A backbone whose length limit captions are held against, e.g. starter."""
-    pictures: bool = True
-    """Open every picture."""
-    json: Path | None = None
-    """Write everything found here as JSON."""
+ACTIONS = {
+    "check": ("report what is wrong with a source of pairs", "crosscue.commands.data_check"),
+    "negatives": ("write edited captions that are wrong for their picture", "crosscue.commands.data_negatives"),
+}
+"""Action -> what it does, and the module whose `run(arguments)` does it."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs `data check`; the exit code is 1 when training or evaluation would fail or be wrong."""
-    if not arguments or arguments[0] != "check":
-        asked = arguments[0] if arguments else ""
+    """Runs one action."""
+    asked = arguments[0] if arguments else ""
+    if asked in ("-h", "--help"):
+        width = max(map(len, ACTIONS))
+        lines = "\n".join(f"  {action:<{width}}  {what}" for action, (what, _) in ACTIONS.items())
+        sys.stdout.write(f"usage: crosscue data ACTION SOURCE [options]\n\n{lines}\n")
+        return 0
+    if asked not in ACTIONS:
         raise CrosscueError(
-            f"there is no 'data {asked}'.{suggestion(asked, ['check'])} Usage: crosscue data check SOURCE"
+            f"there is no 'data {asked}'.{suggestion(asked, ACTIONS)} Usage: crosscue data {'|'.join(ACTIONS)} SOURCE"
         )
-    parser = options_parser(
-        "data check", "Reports what is wrong with a source of pairs.", (Reading, None), (CheckOptions, None)
-    )
-    parser.add_argument("data", help="Source of pairs.")
-    given = parser.instantiate(parser.parse_args(arguments[1:]))
-
-    from crosscue.data.audit import audit
-    from crosscue.data.sources import read_pairs
-
-    pairs = read_pairs(
-        given.data, reading=Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
-    )
-    count, limit = None, 0
-    if given.tokens_of is not None:
-        from crosscue.backbones.loading import load_backbone
-
-        backbone = load_backbone(given.tokens_of, device="cpu")
-        limit = backbone.room()
-        count = backbone.token_count
-    found = audit(pairs, token_count=count, max_tokens=limit, images=given.pictures)
-    show(found)
-    if given.json is not None:
-        from crosscue.storage import write_text
-
-        write_text(given.json, json.dumps(found.to_dict(), indent=1) + "\n")
-    return 1 if found.blocking else 0
-
-
-def show(found: Audit) -> None:
-    """Prints the counts as a table and every kind of problem with its first examples."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(soft_wrap=True)
-    table = Table(title=found.source)
-    columns = (
-        "split",
-        "pictures",
-        "captions",
-        "categories",
-        "shared captions",
-        "largest group",
-        "R@1 ceiling i2t / t2i",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for name, split in found.splits.items():
-        numbers = (split.images, split.captions, split.categories, split.duplicate_captions, split.largest_group)
-        table.add_row(name, *(f"{n:,}" for n in numbers), f"{split.i2t_ceiling:.2f} / {split.t2i_ceiling:.2f}")
-    console.print(table)
-    problems: list[tuple[str, list[str]]] = [
-        ("unreadable pictures", [f"{name}: {reason}" for name, reason in found.unreadable]),
-        ("empty captions", found.empty_captions),
-        ("common to two splits", found.leaks),
-        (
-            "captions longer than the text tower",
-            [f"{where}: {over} tokens are lost" for where, over in found.long_captions],
-        ),
-        ("identical pictures", [", ".join(names) for names in found.same_pictures]),
-        ("converted when opened", [f"{name}: {what}" for name, what in found.converted]),
-    ]
-    for title, lines in problems:
-        if lines:
-            console.print(f"[bold]{title}: {len(lines):,}[/]")
-            for line in lines[:SHOWN]:
-                console.print(f"  {line}", markup=False, highlight=False)
-            if len(lines) > SHOWN:
-                console.print(f"  ... and {len(lines) - SHOWN:,} more (--json FILE writes all)")
-    sys.stdout.write("not usable as it is\n" if found.blocking else "nothing stands in the way\n")
+    action: Any = importlib.import_module(ACTIONS[asked][1])
+    code: int = action.run(arguments[1:])
+    return code

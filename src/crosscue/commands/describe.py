@@ -62,10 +62,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _captions(arguments: list[str]) -> int:
+    from crosscue.data.negatives import NegativesConfig
     from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
     from crosscue.knowledge.captions.domains import domain_of
     from crosscue.knowledge.captions.drafting import Writing
     from crosscue.knowledge.captions.judging import Judging
+    from crosscue.knowledge.captions.negatives import negatives_audit
     from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
     from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
     from crosscue.knowledge.captions.review import read_decisions, write_queue
@@ -85,6 +87,7 @@ def _captions(arguments: list[str]) -> int:
         (Endpoint, "second_judge"),
         (Writing, "writing"),
         (Judging, "judging"),
+        (NegativesConfig, "negatives"),
         (Limits, "limits"),
     )
     parser.add_argument("source", help="A folder with one sub-folder a class, or any source of pairs.")
@@ -100,6 +103,7 @@ def _captions(arguments: list[str]) -> int:
         ),
         given.writing,
         given.judging,
+        given.negatives,
     )
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     out: Path = given.out
@@ -135,7 +139,7 @@ def _captions(arguments: list[str]) -> int:
         done.records,
         max_tokens=given.writing.max_tokens,
         tokens_of=given.tokens_of,
-        negatives={},
+        negatives=negatives_audit(done.records, token_count, given.writing.max_tokens),
         clip_scores=_clip_scores(given.clip_score, out, done.records) if given.clip_score is not None else None,
         clip_score_of=given.clip_score,
     )

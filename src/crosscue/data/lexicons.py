@@ -1,0 +1,79 @@
+"""Closed lists of words that describe a picture, for captions that are wrong in one respect.
+
+A kind holds groups; the words of one group mean nearly the same, words of two groups of one kind exclude each other. Words with
+a common second meaning (glass, left, light, orange) are left out, or stand inside a phrase.
+"""
+
+from __future__ import annotations
+
+LEXICONS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "colour": (
+        ("red", "scarlet", "crimson"),
+        ("blue", "navy"),
+        ("green",),
+        ("yellow", "golden"),
+        ("purple", "violet"),
+        ("pink",),
+        ("brown",),
+        ("black",),
+        ("white",),
+        ("grey", "gray", "silver"),
+    ),
+    "size": (("small", "tiny", "little", "miniature"), ("large", "big", "huge", "giant")),
+    "height": (("tall", "high"), ("short", "low")),
+    "count": (("two", "pair of"), ("three",), ("four",), ("five",), ("six",), ("seven",), ("eight",)),
+    "material": (
+        ("wooden",),
+        ("metal", "metallic"),
+        ("plastic",),
+        ("stone",),
+        ("brick",),
+        ("leather",),
+        ("concrete",),
+        ("marble",),
+    ),
+    "pose": (
+        ("sitting", "seated", "sits"),
+        ("standing", "stands"),
+        ("lying", "lies"),
+        ("running", "runs"),
+        ("walking", "walks"),
+        ("sleeping", "sleeps"),
+        ("jumping", "jumps"),
+        ("swimming", "swims"),
+    ),
+    "position": (
+        ("on the left", "to the left", "on the left side"),
+        ("on the right", "to the right", "on the right side"),
+    ),
+    "depth": (("in front of",), ("behind",)),
+    "level": (("above", "over"), ("below", "under", "beneath")),
+    "side": (("inside",), ("outside",)),
+    "place": (("indoors",), ("outdoors",)),
+    "background": (
+        ("garden",),
+        ("beach",),
+        ("forest", "woods"),
+        ("desert",),
+        ("street",),
+        ("kitchen",),
+        ("field", "meadow"),
+        ("parking lot",),
+    ),
+    "time": (("at night",), ("during the day", "in daylight")),
+    "texture": (("smooth",), ("rough", "coarse"), ("shiny", "glossy"), ("matte", "dull")),
+    "pattern": (("striped",), ("spotted", "dotted"), ("checkered",)),
+}
+
+
+def same_form(word: str, other: str) -> bool:
+    """Says whether two words fit the same place: sits and stands, sitting and standing, phrases with phrases."""
+    return _form(word) == _form(other)
+
+
+def _form(word: str) -> str:
+    if word.endswith("ing"):
+        return "ing"
+    if word in {"sits", "stands", "lies", "runs", "walks", "sleeps", "jumps", "swims"}:
+        return "s"
+    return "side" if word.endswith(" side") else "of" if word.endswith(" of") and word.startswith("pair") else ""

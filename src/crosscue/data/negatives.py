@@ -1,0 +1,194 @@
+"""Edited captions that are wrong for their picture: of another category, or wrong in one attribute.
+
+DCAR learns from them (eq. 16-18). A negative that equals a caption, keeps what it should change, or is bad English teaches a
+shortcut, so each is checked and a caption for which none can be made gets fewer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from crosscue.data.lexicons import LEXICONS, same_form
+from crosscue.data.pairs import Negative, Pair, Pairs
+from crosscue.data.wording import Mention, article, key, matched_case, mentions, replaced, within
+from crosscue.errors import DataError
+from crosscue.progress import progress
+
+Propose = Callable[[Pair], list[Negative]]
+"""Proposes attribute negatives for a pair, e.g. written by a language model; they pass the same checks."""
+
+
+@dataclass(frozen=True)
+class NegativesConfig:
+    """How many, and by which chance."""
+
+    category: int = 2
+    """Negatives with the name of another category."""
+    attribute: int = 2
+    """Negatives with the same category and one other colour, size, count, material, pose, position or background."""
+    seed: int = 1
+    """Together with a picture's id it decides what is drawn."""
+
+
+@dataclass
+class NegativesReport:
+    """What was made."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Negatives by type."""
+    fewer: list[str] = field(default_factory=list)
+    """Pictures whose caption got fewer than asked."""
+
+
+class NegativeWriter:
+    """Writes the negatives of the captions of one source."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        config: NegativesConfig | None = None,
+        *,
+        token_count: Callable[[str], int] | None = None,
+        max_tokens: int = 0,
+        propose: Propose | None = None,
+    ) -> None:
+        """Takes the source, whose categories and captions say what a negative may be.
+
+        Args:
+            pairs: all splits; categories are drawn from all of them.
+            config: how many.
+            token_count: counts the tokens of a sentence; None for no limit of length.
+            max_tokens: the limit.
+            propose: more attribute negatives, tried before those of the lexicons.
+
+        Raises:
+            DataError: the pairs have no category, or only one.
+        """
+        self.config, self.propose = config or NegativesConfig(), propose
+        self.token_count, self.max_tokens = token_count, max_tokens
+        self.categories = {key(name): name.replace("_", " ") for name in pairs.categories}
+        if not self.categories:
+            raise DataError(
+                f"{pairs.source}: no pair has a category, so none can be exchanged. Add a column 'category', or give each "
+                "category a folder of its own."
+            )
+        if len(self.categories) < 2 and self.config.category:
+            only = next(iter(self.categories.values()))
+            raise DataError(
+                f"{pairs.source}: '{only}' is the only category. Negatives need at least 2, or --category 0."
+            )
+        self.positives = {plain(caption) for caption in pairs.captions}
+
+    def write(self, pair: Pair) -> tuple[Negative, ...]:
+        """Returns the negatives of a pair's first caption, categories first; fewer where no more can be made."""
+        if not pair.captions:
+            return ()
+        caption = pair.captions[0]
+        material = f"{self.config.seed}\x1f{pair.image_id}\x1f{caption}".encode()
+        chance = random.Random(int.from_bytes(hashlib.sha256(material).digest()[:8], "big"))
+        found: list[Negative] = []
+        taken = {plain(caption)} | self.positives
+        for source, wanted in (
+            (self.of_another_category(pair, chance), self.config.category),
+            (self.of_another_attribute(pair, chance), self.config.attribute),
+        ):
+            target = len(found) + wanted
+            for negative in source:
+                if len(found) == target:
+                    break
+                if plain(negative.text) not in taken and self.fits(negative.text) and self.keeps(pair, negative):
+                    found.append(negative)
+                    taken.add(plain(negative.text))
+        return tuple(found)
+
+    def of_another_category(self, pair: Pair, chance: random.Random) -> Iterator[Negative]:
+        """Yields the caption with every mention of its category exchanged for another one, in random order."""
+        own = key(pair.category or "")
+        places = [m for m in mentions(pair.captions[0], self.categories) if m.name == own] if own else []
+        if not places:
+            return
+        others = [name for name in self.categories if name not in own and own not in name]
+        for other in chance.sample(others, len(others)):
+            name = self.categories[other]
+            yield Negative(replaced(pair.captions[0], places, name), "category", pair.category, name)
+
+    def of_another_attribute(self, pair: Pair, chance: random.Random) -> Iterator[Negative]:
+        """Yields the caption with one describing word exchanged; every word in turn before a word's second exchange."""
+        if self.propose is not None:
+            yield from (negative for negative in self.propose(pair) if negative.type == "attribute")
+        caption = pair.captions[0]
+        named = mentions(caption, self.categories)
+        options = []
+        for groups in LEXICONS.values():
+            words = {word: group for group in groups for word in group}
+            present = {found.name for found in mentions(caption, words)}
+            for place in mentions(caption, words):
+                if place.plural or any(place.start < other.end and other.start < place.end for other in named):
+                    continue
+                own = words[place.name]
+                fitting = [
+                    word
+                    for word, group in words.items()
+                    if group != own
+                    and word not in self.categories
+                    and same_form(word, place.name)
+                    and word not in present
+                ]
+                options.append((place, chance.sample(fitting, len(fitting))))
+        chance.shuffle(options)
+        for turn in range(max((len(fitting) for _, fitting in options), default=0)):
+            for place, fitting in options:
+                if turn < len(fitting):
+                    yield Negative(exchanged(caption, place, fitting[turn]), "attribute", place.name, fitting[turn])
+
+    def fits(self, text: str) -> bool:
+        """Says whether a sentence is within the limit of length."""
+        return self.token_count is None or self.token_count(text) <= self.max_tokens
+
+    def keeps(self, pair: Pair, negative: Negative) -> bool:
+        """Says whether the category is gone (type category) or still there as before (type attribute)."""
+        own = key(pair.category or "")
+        if negative.type == "category":
+            return not within(plain(own), plain(negative.text)) and not mentions(negative.text, [own])
+        if not own:
+            return True
+        before, after = (len(mentions(text, [own])) for text in (pair.captions[0], negative.text))
+        return before == after
+
+
+def with_negatives(pairs: Pairs, writer: NegativeWriter) -> tuple[Pairs, NegativesReport]:
+    """Returns the pairs with negatives, and what was made. The same pairs and seed give the same negatives, always."""
+    report, made = NegativesReport(), []
+    wanted = writer.config.category + writer.config.attribute
+    with progress("writing negatives", len(pairs), "captions") as advance:
+        for pair in pairs:
+            negatives = writer.write(pair)
+            report.counts.update(negative.type for negative in negatives)
+            if len(negatives) < wanted:
+                report.fewer.append(pair.image_id)
+            made.append(replace(pair, negatives=negatives))
+            advance(1)
+    return Pairs(made, pairs.source), report
+
+
+def exchanged(caption: str, place: Mention, word: str) -> str:
+    """Returns a caption with `word` at one place, the article before it fitting."""
+    before, old, after = caption[: place.start], caption[place.start : place.end], caption[place.end :]
+    before = re.sub(
+        r"(?<![\w-])(an?)(\s+)$",
+        lambda match: matched_case(article(word), match.group(1)) + match.group(2),
+        before,
+        flags=re.IGNORECASE,
+    )
+    return before + matched_case(word, old) + after
+
+
+def plain(text: str) -> str:
+    """Returns a sentence without what readers overlook: case, punctuation, spacing, underscores."""
+    return " ".join(re.findall(r"\w+", text.lower().replace("_", " ")))
+

@@ -1,0 +1,203 @@
+"""Negatives without the defects of released ones: ten thousand random captions, and the names that are hard."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crosscue.data.lexicons import LEXICONS
+from crosscue.data.negatives import NegativesConfig, NegativeWriter, plain, with_negatives
+from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
+from crosscue.data.wording import article, key, mentions, replaced
+from crosscue.errors import DataError
+
+CLASSES = [
+    "rose",
+    "desert-rose",
+    "mexican aster",
+    "mexican petunia",
+    "F-16A/B",
+    "F/A-18",
+    "plane",
+    "airplane",
+    "orange_dahlia",
+    "owl",
+    "egyptian mau",
+    "abyssinian",
+    "ice cream",
+    "umbrella",
+    "Yak-42",
+    "ball moss",
+    "Apply_Eye_Makeup",
+    "beach",
+    "brown bear",
+    "bear",
+]
+PATTERNS = [
+    "A {colour} {name} in a {size} {place}.",
+    "This is a photo of a {name}. The {name} is {pose} {where} the {colour} chair, {level} two {size} stones.",
+    "{name} with {count} petals on a {material} table; a {colour} wall stands {side} the house.",
+    "An airplane and a {name}: prose about {name}s {where} a wooden door.",
+    "The image shows {count} people {pose} {where} it.",
+    "a {name}",
+    "a {name}, a {name} and a {colour} {name}",
+]
+
+
+def pair(caption: str, category: str | None, number: int = 0) -> Pair:
+    return Pair(ImageFile(Path(f"{number}.jpg")), (caption,), str(number), category)
+
+
+def random_pairs(count: int) -> Pairs:
+    chance, made = random.Random(0), []
+    words = {kind: [word for group in groups for word in group] for kind, groups in LEXICONS.items()}
+    for number in range(count):
+        category = chance.choice(CLASSES)
+        caption = chance.choice(PATTERNS).format(
+            name=chance.choice([category.replace("_", " "), category, category.lower(), category.replace("-", " ")]),
+            colour=chance.choice(words["colour"]),
+            size=chance.choice(words["size"]),
+            place=chance.choice(words["background"]),
+            pose=chance.choice([w for w in words["pose"] if w.endswith("ing")]),
+            where=chance.choice(words["depth"]),
+            level=chance.choice(words["level"]),
+            count=chance.choice(["two", "three", "four"]),
+            material=chance.choice(words["material"]),
+            side=chance.choice(words["side"]),
+        )
+        made.append(pair(caption, category, number))
+    return Pairs(made, "random")
+
+
+def test_ten_thousand_random_captions_have_no_defect() -> None:
+    pairs = random_pairs(10_000)
+    done, report = with_negatives(pairs, NegativeWriter(pairs))
+    positives = {plain(caption) for caption in pairs.captions}
+    defects: Counter[str] = Counter()
+    for one in done:
+        own, texts = key(one.category or ""), [plain(negative.text) for negative in one.negatives]
+        defects["repeated"] += len(set(texts)) < len(texts)
+        for negative in one.negatives:
+            text = plain(negative.text)
+            defects["identical"] += text == plain(one.captions[0])
+            defects["equals a caption"] += text in positives
+            if negative.type == "category":
+                defects["true class left in"] += f" {plain(own)} " in f" {text} "
+                defects["class not put in"] += plain(negative.by or "") not in text
+                others = (word for word in one.captions[0].split() if "plane" in word.lower() and own != "plane")
+                defects["broken word"] += any(word not in negative.text.split() for word in others if own != "airplane")
+            else:
+                defects["class changed"] += len(mentions(negative.text, [own])) != len(mentions(one.captions[0], [own]))
+            for match in ("a", "an"):
+                words = negative.text.split()
+                defects["article"] += sum(
+                    first.lower() == match
+                    and article(second) != match
+                    and plain(second) in plain(negative.by or "").split()[:1]
+                    for first, second in itertools.pairwise(words)
+                )
+    assert not {name: count for name, count in defects.items() if count}
+    assert report.counts["category"] > 15_000
+    assert report.counts["attribute"] > 13_000
+    assert len(report.fewer) == sum(len(one.negatives) < 4 for one in done)
+
+
+@pytest.mark.parametrize(
+    ("caption", "category", "other", "expected"),
+    [
+        (
+            "A rose. The roses smell, unlike a desert-rose.",
+            "rose",
+            "owl",
+            "An owl. The owls smell, unlike a desert-rose.",
+        ),
+        ("This is a Mexican aster.", "mexican aster", "umbrella", "This is an umbrella."),
+        ("an F-16A/B on an airplane carrier", "F-16A/B", "Yak-42", "a Yak-42 on an airplane carrier"),
+        ("An airplane, not a plane.", "plane", "rose", "An airplane, not a rose."),
+        ("orange dahlia and orange_dahlia", "orange_dahlia", "egyptian mau", "Egyptian mau and egyptian mau"),
+        ("prose about a rose", "rose", "ice cream", "prose about an ice cream"),
+    ],
+)
+def test_every_mention_gives_way_as_a_whole(caption: str, category: str, other: str, expected: str) -> None:
+    names = {key(name) for name in CLASSES}
+    own = [mention for mention in mentions(caption, names) if mention.name == key(category)]
+    assert replaced(caption, own, other) == expected
+
+
+def test_names_that_hold_each_other_are_never_exchanged() -> None:
+    pairs = Pairs([pair("a rose", "rose"), pair("a desert-rose", "desert-rose", 1), pair("an owl", "owl", 2)])
+    done, report = with_negatives(pairs, NegativeWriter(pairs))
+    assert [negative.text for negative in done[0].negatives] == []
+    assert plain("an owl") in {plain(caption) for caption in pairs.captions}, (
+        "the only other class is a caption already"
+    )
+    assert report.fewer == ["0", "1", "2"]
+    longer = Pairs([pair("a rose in a red pot", "rose"), pair("x", "desert-rose", 1), pair("y", "owl", 2)])
+    done, _ = with_negatives(longer, NegativeWriter(longer, NegativesConfig(category=4)))
+    assert [n.text for n in done[0].negatives if n.type == "category"] == ["an owl in a red pot"]
+
+
+def test_attributes_change_one_thing_and_never_a_class_name() -> None:
+    pairs = Pairs([pair("A brown bear sitting behind a small red house.", "brown bear"), pair("z", "bear", 1)])
+    writer = NegativeWriter(pairs, NegativesConfig(category=0, attribute=50))
+    made = writer.write(pairs[0])
+    assert {negative.replaced for negative in made} == {"sitting", "behind", "small", "red"}
+    assert all(negative.text.startswith("A brown bear ") for negative in made)
+    assert "A brown bear sitting in front of a small red house." in {negative.text for negative in made}
+    assert not any("scarlet" in negative.text or "tiny" in negative.text for negative in made), "no synonyms"
+    assert all(negative.by not in ("sits", "bear") for negative in made)
+
+
+def test_a_colour_never_meets_itself() -> None:
+    pairs = Pairs([pair("a red and white owl", "owl"), pair("z", "rose", 1)])
+    made = NegativeWriter(pairs, NegativesConfig(category=0, attribute=50)).write(pairs[0])
+    assert len(made) > 10
+    assert not any(negative.by in ("red", "white") for negative in made)
+
+
+def test_the_limit_of_length_and_proposals() -> None:
+    pairs = Pairs([pair("an owl in a red tree", "owl"), pair("z", "egyptian mau", 1), pair("z", "bear", 2)])
+
+    def words(text: str) -> int:
+        return len(text.split())
+
+    short = NegativeWriter(pairs, NegativesConfig(attribute=0, category=5), token_count=words, max_tokens=6)
+    assert [negative.by for negative in short.write(pairs[0])] == ["bear"]
+    proposed = [
+        Negative("an owl in a dead tree", "attribute"),
+        Negative("a dog in a red tree", "attribute"),
+        Negative("An owl, in a red tree", "attribute"),
+    ]
+    writer = NegativeWriter(pairs, NegativesConfig(category=0, attribute=1), propose=lambda one: proposed[::-1])
+    assert [negative.text for negative in writer.write(pairs[0])] == ["an owl in a dead tree"], "the others are refused"
+
+
+def test_a_source_that_cannot_have_negatives_says_why() -> None:
+    with pytest.raises(DataError, match=r"no pair has a category.*Add a column 'category'"):
+        NegativeWriter(Pairs([pair("a", None)], "mine.csv"))
+    with pytest.raises(DataError, match="'owl' is the only category"):
+        NegativeWriter(Pairs([pair("a", "owl")], "mine.csv"))
+
+
+def test_the_same_negatives_in_every_process() -> None:
+    code = (
+        "from tests.data.test_negatives import random_pairs; from crosscue.data.negatives import *;"
+        "p = random_pairs(50); print(with_negatives(p, NegativeWriter(p))[0].fingerprint())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
