@@ -11,6 +11,7 @@ from crosscue.errors import CrosscueError, suggestion
 ACTIONS = {
     "check": ("report what is wrong with a source of pairs", "crosscue.commands.data_check"),
     "negatives": ("write edited captions that are wrong for their picture", "crosscue.commands.data_negatives"),
+    "fdrd": ("count what is wrong with files of the FDRD release", "crosscue.commands.data_fdrd"),
 }
 """Action -> what it does, and the module whose `run(arguments)` does it."""
 
@@ -24,9 +25,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.write(f"usage: crosscue data ACTION SOURCE [options]\n\n{lines}\n")
         return 0
     if asked not in ACTIONS:
-        raise CrosscueError(
-            f"there is no 'data {asked}'.{suggestion(asked, ACTIONS)} Usage: crosscue data {'|'.join(ACTIONS)} SOURCE"
-        )
+        raise CrosscueError(f"there is no 'data {asked}'.{suggestion(asked, ACTIONS)} See `crosscue data --help`.")
     action: Any = importlib.import_module(ACTIONS[asked][1])
     code: int = action.run(arguments[1:])
     return code

@@ -191,4 +191,3 @@ def exchanged(caption: str, place: Mention, word: str) -> str:
 def plain(text: str) -> str:
     """Returns a sentence without what readers overlook: case, punctuation, spacing, underscores."""
     return " ".join(re.findall(r"\w+", text.lower().replace("_", " ")))
-

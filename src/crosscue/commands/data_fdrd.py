@@ -1,0 +1,43 @@
+"""crosscue data fdrd FILE ...: counts what is wrong with files of the FDRD release."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosscue.commands.parser import options_parser
+from crosscue.errors import DataError
+
+
+@dataclass(frozen=True)
+class FdrdOptions:
+    """Where the counts go."""
+
+    json: Path | None = None
+    """Write the counts here as JSON."""
+
+
+def run(arguments: list[str]) -> int:
+    """Prints one column a file, as a Markdown table."""
+    parser = options_parser("data fdrd", "Counts what is wrong with files of the FDRD release.", (FdrdOptions, None))
+    parser.add_argument("files", nargs="*", type=Path, help="JSON files of the release.")
+    given = parser.instantiate(parser.parse_args(arguments))
+    if not given.files:
+        raise DataError("say which files: crosscue data fdrd pets_test.json flower_test.json")
+
+    from crosscue.data.fdrd_defects import fdrd_defects
+    from crosscue.storage import write_text
+
+    found = {path.stem: fdrd_defects(path).to_dict() for path in given.files}
+    lines = [f"| | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
+    for row in next(iter(found.values())):
+        cells = (
+            f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" for value in (c[row] for c in found.values())
+        )
+        lines.append(f"| {row.replace('_', ' ')} | {' | '.join(cells)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+    if given.json is not None:
+        write_text(given.json, json.dumps(found, indent=1) + "\n")
+    return 0
