@@ -35,11 +35,13 @@ class PlainLoop:
         self.model = CLIPModel.from_pretrained(folder, dtype=dtype).eval().requires_grad_(False)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder)
 
-    def text(self, captions: list[str], context: Tensor) -> Tensor:
+    def text(self, captions: list[str], context: Tensor, token_weights: Tensor | None = None) -> Tensor:
         model = self.model.text_model
         length = 77 - len(context)
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         words = model.embeddings.token_embedding(tokens.input_ids)
+        if token_weights is not None:
+            words = words * token_weights.unsqueeze(-1).to(words.dtype)
         prompts = context.expand(len(words), -1, -1).to(words.dtype)
         words = torch.cat([words[:, :1], prompts, words[:, 1:]], dim=1) + model.embeddings.position_embedding.weight
         real = torch.cat([tokens.attention_mask[:, :1].expand(-1, 1 + len(context)), tokens.attention_mask[:, 1:]], 1)

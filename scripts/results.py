@@ -18,6 +18,8 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
+from crosscue.storage import write_text
+
 DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = (1, 2, 3)
 KEYS = [(direction, k) for direction in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
@@ -96,8 +98,20 @@ def measure(row: Row, shared: Path, runs: Path) -> list[dict]:
                 resume = " --resume true" if (out / "config.yaml").exists() else ""
                 crosscue(f"adapt {row.adapt}{resume}", shared=shared, seed=seed, out=out)
             crosscue(f"evaluate {row.evaluate} --json {{file}}", shared=shared, out=out, file=file)
-        results.append(json.loads(file.read_text(encoding="utf-8")))
+        results.append(compact(file, out if row.adapt else None))
     return results
+
+
+def compact(file: Path, run: Path | None) -> dict:
+    """Returns a result without its lists of single queries, and for a run with its paired differences to the untouched backbone."""
+    result = json.loads(file.read_text(encoding="utf-8"))
+    if "queries" in result:
+        del result["queries"], result["categories"]
+        if run is not None:
+            report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
+            result["differences"] = report["differences"]
+        write_text(file, json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def line(row: Row, results: list[dict]) -> str:
@@ -108,6 +122,17 @@ def line(row: Row, results: list[dict]) -> str:
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         cells.append(f"{statistics.mean(values):.1f}{spread}")
     return f"| {row.label} | " + " | ".join(cells) + " |"
+
+
+def differences(row: Row, results: list[dict]) -> list[str]:
+    """Renders, a seed a line, the paired difference of R@1 to the untouched backbone with its 95 % interval."""
+    lines = []
+    for seed, result in zip(SEEDS, results, strict=False):
+        if "differences" in result:
+            changes = [result["differences"][direction]["r1"] for direction in ("i2t", "t2i")]
+            cells = (f"{c['mean']:+.1f} ({c['low']:+.1f} to {c['high']:+.1f}), p {c['p']:.4f}" for c in changes)
+            lines.append(f"- {row.label}, seed {seed}, R@1 against zero-shot: i2t {', t2i '.join(cells)}")
+    return lines
 
 
 def main(shared: Path, runs: Path = Path("runs/results"), only: str | None = None) -> None:
@@ -123,12 +148,15 @@ def main(shared: Path, runs: Path = Path("runs/results"), only: str | None = Non
     for table in dict.fromkeys(row.table for row in ROWS):
         if only not in (None, table):
             continue
-        lines = [line(row, measure(row, shared, runs)) for row in ROWS if row.table == table]
+        measured = [(row, measure(row, shared, runs)) for row in ROWS if row.table == table]
+        lines = [line(row, results) for row, results in measured]
+        changes = [change for row, results in measured for change in differences(row, results)]
         head = [
             "| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |",
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
-        block = "\n".join([f"<!-- {table} -->", *head, *lines, f"<!-- end {table} -->"])
+        below = ["", *changes] if changes else []
+        block = "\n".join([f"<!-- {table} -->", *head, *lines, *below, f"<!-- end {table} -->"])
         text = re.sub(f"<!-- {table} -->.*?<!-- end {table} -->", lambda _, block=block: block, text, flags=re.DOTALL)
         page.write_text(text, encoding="utf-8")
     print(f"{page} is up to date")

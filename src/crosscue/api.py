@@ -151,7 +151,7 @@ def adapt(
     feed = Feed(
         train,
         images_of(train, tower, layers),
-        Batches(train, training.batch_size, training.seed, training.batches),
+        Batches(train, training.batch_size, training.seed),
         augmentation=training.augmentation,
         device=tower.device,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,19 +13,15 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-Grouping = Literal["random", "category"]
-
-
 class Batches:
     """Draws every picture once an epoch, with the next of its captions, never one picture twice in a batch.
 
     Equal captions are kept out of one batch as far as the pairs allow. The last, smaller batch is kept when it has at
-    least two pictures. Grouped by category, the pictures of one category stand together, so that most negatives of a batch are
-    near ones; which categories meet changes every epoch.
+    least two pictures.
     """
 
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int, grouping: Grouping = "random") -> None:
-        self.pairs, self.seed, self.grouping = pairs, seed, grouping
+    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
+        self.pairs, self.seed = pairs, seed
         by_image: dict[str, list[int]] = defaultdict(list)
         for index, pair in enumerate(pairs):
             if pair.captions:
@@ -49,12 +45,6 @@ class Batches:
 
     def _batches(self, epoch: int) -> list[list[tuple[int, int]]]:
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        if self.grouping == "category":
-            categories = [self.pairs[self.images[int(image)][0]].category or "" for image in shuffled]
-            place = {
-                category: order for order, category in enumerate(dict.fromkeys(categories))
-            }  # at random, as shuffled
-            shuffled = shuffled[np.argsort([place[category] for category in categories], kind="stable")]
         drawn = [self._draw(self.images[int(image)], epoch) for image in shuffled]
         batches: list[list[tuple[int, int]]] = []
         waiting = drawn

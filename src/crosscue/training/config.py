@@ -16,8 +16,6 @@ class TrainingConfig:
     """Passes over the training pairs."""
     batch_size: int = 32
     """Pairs of one contrastive batch."""
-    batches: Literal["random", "category"] = "random"
-    """category: the pictures of one category stand together in a batch, so that its negatives are near ones."""
     gradient_accumulation: int = 1
     """Batches per optimiser step. Each batch keeps its own negatives."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
