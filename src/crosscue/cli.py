@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 VERBS = {
     "adapt": ("learn prompts from a few pictures and sentences", "crosscue.commands.adapt"),
     "evaluate": ("measure retrieval on held-out pairs, before and after", "crosscue.commands.evaluate"),
-    "data": ("check a source of pairs, or add hard negatives to it (data check SOURCE, data negatives SOURCE)", "crosscue.commands.data"),
+    "data": (
+        "check a source of pairs, or add hard negatives to it (data check SOURCE, data negatives SOURCE)",
+        "crosscue.commands.data",
+    ),
     "describe": (
         "write captions for pictures with a language model (describe captions SOURCE)",
         "crosscue.commands.describe",

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from crosscue.cli import dispatch
+from crosscue.data.sources import read_pairs
+from crosscue.knowledge.captions.negatives import DEFECTS
 from crosscue.knowledge.ownership import sole_run
 from tests.knowledge.conftest import Serve, draw
 from tests.knowledge.server import COLOURS, Scripted, describe_like_a_model, error
@@ -134,6 +136,19 @@ def test_what_models_did_wrong_is_flagged(whole: tuple[Path, Scripted]) -> None:
     revised = [record for record in records if len(record["rounds"]) == 2]
     assert revised and all("wooden floor" in record["caption"] for record in revised)
     assert "not accepted" in (whole[0] / "report.md").read_text()
+
+
+def test_negatives_are_wrong_and_clean(whole: tuple[Path, Scripted]) -> None:
+    pairs = read_pairs(whole[0])
+    audit = json.loads((whole[0] / "report.json").read_text())["negatives"]
+    assert audit["counts"]["category"] == 2 * len(pairs) and audit["counts"]["attribute"] > 0
+    assert set(audit["defects"]) == set(DEFECTS) and not any(audit["defects"].values())
+    for pair in pairs:
+        assert {n.by for n in pair.negatives if n.type == "category"} == {
+            c for c in pairs.categories if c != pair.category
+        }
+        assert all(str(pair.category) in n.text for n in pair.negatives if n.type == "attribute")
+        assert not any(str(pair.category) in n.text for n in pair.negatives if n.type == "category")
 
 
 def test_the_label_reaches_no_model_without_the_hint(whole: tuple[Path, Scripted]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from crosscue.data.pairs import ImageFile
+from crosscue.data.pairs import ImageFile, Negative
 from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import Judging
+from crosscue.knowledge.captions.negatives import DEFECTS, negatives_audit
 from crosscue.knowledge.captions.pictures import begin_records
 from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
@@ -177,6 +178,25 @@ def test_duplicates_that_stay_keep_a_group(serve: Serve, tmp_path: Path) -> None
     report = acceptance(done.records, max_tokens=71, tokens_of="words", negatives={})
     assert (report.duplicate_rows, report.duplicate_groups, report.largest_group) == (3, 1, 3)
     assert not report.failures
+
+
+def test_the_audit_finds_every_defect() -> None:
+    fields = {"dataset": "d", "image_path": "a.jpg", "image_sha256": "0", "class_name": "beagle"}
+    negatives = (
+        Negative("a BEAGLE sits", "attribute"),  # equal to the caption
+        Negative("A beagle lies there for hours and hours on end.", "category"),  # true class still there, too long
+        Negative("A pug sits.", "attribute"),  # true class gone
+        Negative("A pug, sits.", "category"),  # repeated
+        Negative("A cat sits.", "category"),  # another caption
+    )
+    records = [
+        CaptionRecord(id="1", caption="A beagle sits.", negatives=negatives, **fields),
+        CaptionRecord(id="2", caption="A cat sits.", **fields),
+    ]
+    found = negatives_audit(records, lambda text: len(text.split()), 6)
+    assert found["defects"] == dict.fromkeys(DEFECTS, 1)
+    assert found["counts"] == {"attribute": 2, "category": 3, "captions without any": 1}
+    assert negatives_audit([records[1]], len, 6) == {}
 
 
 def test_the_report_says_what_is_wrong(tmp_path: Path) -> None:

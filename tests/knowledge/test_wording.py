@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosscue.data.wording import mentions
 from crosscue.errors import CrosscueError
 from crosscue.knowledge.captions.domains import DOMAINS, domain_of
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.duplicates import duplicate_counts, duplicate_groups, with_groups
 from crosscue.knowledge.captions.judging import common_spans, objection, sampled
 from crosscue.knowledge.captions.length import shortened, within_length
-from crosscue.knowledge.captions.naming import ClassNames, mentions, named, names_class
+from crosscue.knowledge.captions.naming import ClassNames, named, names_class
 from crosscue.knowledge.captions.noise import cleaned, english, without_noise
 from crosscue.knowledge.captions.prose import sentences, spaced
 from crosscue.knowledge.captions.record import CaptionRecord

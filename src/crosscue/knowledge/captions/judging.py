@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
+from crosscue.data.wording import mentions
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.drafting import Writing
-from crosscue.knowledge.captions.naming import ClassNames, mentions
+from crosscue.knowledge.captions.naming import ClassNames
 from crosscue.knowledge.captions.prompts import JUDGE, JUDGE_SYSTEM, SYSTEM, WITHOUT, words_for
 from crosscue.knowledge.captions.prose import normalised
 from crosscue.knowledge.captions.record import CaptionRecord, Round

@@ -10,12 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from crosscue.data.negatives import NegativesConfig
 from crosscue.knowledge.cache import ReplyCache, Spending
 from crosscue.knowledge.captions.drafting import Writing, drafted
 from crosscue.knowledge.captions.duplicates import TRIES, duplicate_counts, more_specific, with_groups
 from crosscue.knowledge.captions.judging import Judging, TokenCount, judged, judged_again, sampled
 from crosscue.knowledge.captions.length import within_length
 from crosscue.knowledge.captions.naming import ClassNames, named
+from crosscue.knowledge.captions.negatives import negated, negative_writer
 from crosscue.knowledge.captions.noise import cleaned
 from crosscue.knowledge.captions.prompts import TEMPLATES
 from crosscue.knowledge.captions.record import CaptionRecord
@@ -53,6 +55,7 @@ class Recipe:
     models: Models
     writing: Writing = field(default_factory=Writing)
     judging: Judging = field(default_factory=Judging)
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
 
     def provenance(self) -> dict[str, Any]:
         """Returns what every record says about how it was made; no addresses, no keys."""
@@ -95,7 +98,7 @@ async def describe(
     decisions: Mapping[str, Decision] | None = None,
     stopping: Stopping | None = None,
 ) -> Described:
-    """Runs the stages from the draft to the review; each leaves `folder`/stages/<number>-<name>.jsonl.
+    """Runs the stages from the draft to the negatives; each leaves `folder`/stages/<number>-<name>.jsonl.
 
     Every reply is kept in `cache` (default `folder`/replies.sqlite) before it is used. Running again with the same folder
     skips finished records and answers repeated questions from the cache.
@@ -186,6 +189,13 @@ async def describe(
             "taking over decisions",
             _pure(lambda r: reviewed(r, decided, writing, token_count)),
             {identity: asdict(decision) for identity, decision in decided.items()},
+        )
+        negatives = negative_writer(current, recipe.negatives, token_count, writing.max_tokens)
+        await through(
+            "9-negatives",
+            "writing negatives",
+            _pure(lambda r: negated(r, negatives)),
+            [asdict(recipe.negatives), digest([record.caption for record in current])],
         )
     return Described(
         records=current,
