@@ -155,11 +155,14 @@ def check_size(image_size: int, patch_size: int) -> None:
 
 
 def resize_positions(embeddings: Any, side: int) -> None:
-    """Interpolates the position embeddings of a CLIP image tower to a grid of `side` x `side` patches, in place."""
+    """Interpolates the position embeddings of a CLIP image tower to a grid of `side` x `side` patches, in place.
+
+    A larger grid is what `transformers` makes (bicubic); a smaller one is also antialiased, which keeps more recall.
+    """
     weight = embeddings.position_embedding.weight.detach()
     old = int((len(weight) - 1) ** 0.5)
     grid = weight[1:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, W, h, w)
-    grid = interpolate(grid, size=(side, side), mode="bicubic", align_corners=False, antialias=True)
+    grid = interpolate(grid, size=(side, side), mode="bicubic", align_corners=False, antialias=side < old)
     positions = torch.cat([weight[:1], grid.flatten(2)[0].T.to(weight.dtype)])
     embeddings.position_embedding = nn.Embedding.from_pretrained(positions)
     embeddings.num_patches, embeddings.num_positions = side**2, side**2 + 1
