@@ -26,10 +26,14 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Real captions set the lengths that speed depends on: `make bench CAPTIONS=SOURCE` takes any source of pairs.
+CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101
+
 bench: .venv/ready
-	$(BIN)/python benchmarks/text_encoding.py
+	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
-	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/training_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
 
 docs: .venv/ready
 	$(BIN)/python scripts/render_reference.py
