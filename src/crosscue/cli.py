@@ -23,6 +23,7 @@ VERBS = {
         "write captions for pictures with a language model (describe captions SOURCE)",
         "crosscue.commands.describe",
     ),
+    "bench": ("measure grids of methods, domains, shots and seeds as tables and curves", "crosscue.commands.bench"),
     "methods": ("list the methods and their options", "crosscue.commands.methods"),
     "demo": ("adapt a real model to real pictures in a few minutes, and see what changed", "crosscue.commands.demo"),
 }

@@ -21,7 +21,7 @@ def curves(history: list[dict[str, Any]]) -> str | None:
     validation = [(line["step"], line["rsum"]) for line in history if line["kind"] == "validation" and "rsum" in line]
     if not train:
         return None
-    figure, axis = _figure(7, 2.6)
+    figure, (axis,) = blank_figure(7, 2.6)
     axis.plot(*zip(*train, strict=True), color=BEFORE, linewidth=1)
     axis.set(xlabel="optimiser step", ylabel="training loss")
     if validation:
@@ -30,7 +30,7 @@ def curves(history: list[dict[str, Any]]) -> str | None:
         right.set_ylabel("validation Rsum", color=AFTER)
         _plain(right)
         right.spines["right"].set_visible(True)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def category_bars(before: Retrieval, after: Retrieval) -> str | None:
@@ -48,7 +48,7 @@ def category_bars(before: Retrieval, after: Retrieval) -> str | None:
     names = sorted(change, key=lambda name: (change[name][1] - change[name][0], name))
     if len(names) > MOST_CATEGORIES:
         names = names[: MOST_CATEGORIES // 2] + names[-MOST_CATEGORIES // 2 :]
-    figure, axis = _figure(7, 0.8 + 0.24 * len(names))
+    figure, (axis,) = blank_figure(7, 0.8 + 0.24 * len(names))
     rows = range(len(names))
     for row, name in zip(rows, names, strict=True):
         axis.plot(change[name], [row, row], color=BEFORE, linewidth=1, zorder=1)
@@ -57,21 +57,23 @@ def category_bars(before: Retrieval, after: Retrieval) -> str | None:
     axis.set_yticks(list(rows), [f"{name} ({int(after.categories[name]['images'])})" for name in names], fontsize=7)
     axis.set(xlabel="R@1 in %, mean of both directions", xlim=(-2, 102), ylim=(-0.8, len(names) - 0.2))
     axis.legend(loc="lower right", frameon=False, fontsize=8)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _mean(values: dict[str, float]) -> float:
     return (values["i2t_r1"] + values["t2i_r1"]) / 2
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def blank_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Returns a figure in inches, without ground, and the axes of its panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
-    axis = figure.add_subplot()
-    _plain(axis)
-    return figure, axis
+    axes = [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
+    for axis in axes:
+        _plain(axis)
+    return figure, axes
 
 
 def _plain(axis: Axes) -> None:
@@ -83,9 +85,11 @@ def _plain(axis: Axes) -> None:
     axis.tick_params(colors=INK, labelsize=8)
     axis.xaxis.label.set_color(INK)
     axis.yaxis.label.set_color(INK)
+    axis.title.set_color(INK)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Returns a figure as SVG; equal figures give equal text."""
     from matplotlib import rc_context
 
     text = io.StringIO()

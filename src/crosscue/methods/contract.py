@@ -45,6 +45,8 @@ class Method(nn.Module, Generic[Config]):
     summary: ClassVar[str]
     """One sentence for `crosscue methods`."""
     paper: ClassVar[str] = ""
+    trains: ClassVar[bool] = True
+    """Whether there is anything to learn: without, one measurement serves for all shots and seeds."""
     inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
     """What `evaluate --inference` may ask for. `pairwise` re-ranks candidates by `pair_scores`; `oracle` encodes every caption with
     its own picture, sees the pairing, and is a diagnostic; all others are states of `text_features`."""

@@ -23,6 +23,7 @@ class ZeroShot(Method[ZeroShotConfig]):
     name = "zero_shot"
     summary = "The pre-trained backbone, unchanged: the reference for every other method."
     config_class = ZeroShotConfig
+    trains = False
 
     def image_features(self, images: Tensor | ImageState) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""

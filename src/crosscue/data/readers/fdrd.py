@@ -28,6 +28,8 @@ class Domain:
     folder: str
     split_file: str | None
     """CoOp's split file inside `folder`; None where the official lists are used."""
+    pictures: str
+    """Folder of the pictures inside `folder`."""
     path: Callable[[str, dict[str, Any]], str]
     """Key and record -> path of the picture inside the dataset's picture folder, as the split file writes it."""
 
@@ -42,23 +44,34 @@ def _jpg(name: str) -> str:
 
 
 DOMAINS: dict[str, Domain] = {
-    "pets": Domain("oxford_pets", "split_zhou_OxfordPets.json", lambda key, r: _jpg(r["file_name"])),
+    "pets": Domain("oxford_pets", "split_zhou_OxfordPets.json", "images", lambda key, r: _jpg(r["file_name"])),
     "flower": Domain(
-        "oxford_flowers", "split_zhou_OxfordFlowers.json", lambda key, r: f"image_{int(r['number']):05d}.jpg"
+        "oxford_flowers", "split_zhou_OxfordFlowers.json", "jpg", lambda key, r: f"image_{int(r['number']):05d}.jpg"
     ),
-    "plane": Domain("fgvc_aircraft", None, lambda key, r: f"images/{_jpg(r['file_name'])}"),
-    "caltech-101": Domain("caltech-101", "split_zhou_Caltech101.json", _caltech),
+    "plane": Domain("fgvc_aircraft", None, "", lambda key, r: f"images/{_jpg(r['file_name'])}"),
+    "caltech-101": Domain("caltech-101", "split_zhou_Caltech101.json", "101_ObjectCategories", _caltech),
     "car": Domain(
         "stanford_cars",
         "split_zhou_StanfordCars.json",
+        "",
         lambda key, r: re.sub(r"^(cars_train|cars_test)_", r"\1/", _jpg(r["file_name"])),
     ),
     "dtd": Domain(
-        "dtd", "split_zhou_DescribableTextures.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"
+        "dtd",
+        "split_zhou_DescribableTextures.json",
+        "images",
+        lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}",
     ),
-    "food": Domain("food-101", "split_zhou_Food101.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"),
-    "sun397": Domain("sun397", "split_zhou_SUN397.json", lambda key, r: _jpg(r["file_name"])),
-    "ucf101": Domain("ucf101", "split_zhou_UCF101.json", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"),
+    "food": Domain(
+        "food-101", "split_zhou_Food101.json", "images", lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}"
+    ),
+    "sun397": Domain("sun397", "split_zhou_SUN397.json", "SUN397", lambda key, r: _jpg(r["file_name"])),
+    "ucf101": Domain(
+        "ucf101",
+        "split_zhou_UCF101.json",
+        "UCF-101-midframes",
+        lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}",
+    ),
 }
 """FDRD's name of a dataset -> where CoOp keeps it."""
 
@@ -84,7 +97,7 @@ def read_fdrd(
         path: the file; its name says the domain and, where no split file is given, the split.
         content: its parsed JSON, id -> {file_name, positive, negative, ...}.
         images: folder the split file's paths start from.
-        split_file: CoOp's `split_zhou_*.json`; gives class and split.
+        split_file: CoOp's `split_zhou_*.json`, or for aircraft the folder of the official lists; gives class and split.
         clean: none as released; spaces repairs spacing; full also repairs underscores and doubled class names.
 
     Raises:
@@ -122,10 +135,18 @@ def read_fdrd(
 def read_split(path: Path) -> dict[str, tuple[str, str]]:
     """Reads CoOp's {train, val, test: [[path, label, class name]]} as path -> (split, class name).
 
+    A folder is read through FGVC-Aircraft's own lists in it, images_variant_{train,val,test}.txt.
+
     Raises:
         DataError: the file is not of that form.
     """
     try:
+        if path.is_dir():
+            return {
+                f"images/{_jpg(line.split(maxsplit=1)[0])}": (split, line.split(maxsplit=1)[1])
+                for split in ("train", "val", "test")
+                for line in (path / f"images_variant_{split}.txt").read_text(encoding="utf-8").splitlines()
+            }
         content = json.loads(path.read_text(encoding="utf-8"))
         return {row[0]: (split, str(row[2])) for split, rows in content.items() for row in rows}
     except (OSError, json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:

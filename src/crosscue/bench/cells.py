@@ -1,0 +1,126 @@
+"""One cell of a table: a row on a domain with a number of shots, over all seeds."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from crosscue.bench.domains import Domain
+from crosscue.bench.grid import Candidate, Row, Shots
+from crosscue.bench.jobs import Timing, Training
+from crosscue.evaluation.recall import KS, hits
+from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose."""
+
+    candidate: Candidate
+    validation: list[float | None]
+    """Validation Rsum of each candidate, of the first seed; None where its run failed."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds and its standard deviation."""
+
+    mean: float
+    deviation: float | None
+    """None for a single measurement."""
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Summarises one value a seed."""
+        return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + (f" ± {self.deviation:.1f}" if self.deviation is not None else "")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The measurements of one row on one domain; one a seed, or a single one where nothing is learned."""
+
+    row: Row
+    domain: Domain
+    shots: Shots
+    results: dict[int, Retrieval]
+    """Seed -> result."""
+    trainings: dict[int, Training]
+    """Seed -> how training went; empty where nothing is learned."""
+    timings: dict[int, Timing]
+    choice: Choice | None
+
+    @property
+    def first(self) -> Retrieval:
+        """The result of the first seed: its protocol is that of all."""
+        return next(iter(self.results.values()))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of every run; 0 where nothing is learned."""
+        return next((training.steps for training in self.trainings.values()), 0)
+
+    @property
+    def learned(self) -> int:
+        """Numbers the method learns."""
+        return next((training.learned for training in self.trainings.values()), 0)
+
+    @property
+    def seconds(self) -> float:
+        """Mean time of training."""
+        return statistics.mean(timing.training_seconds for timing in self.timings.values())
+
+    @property
+    def memory(self) -> float | None:
+        """Largest memory of all runs in MB."""
+        return max((t.peak_memory_mb for t in self.timings.values() if t.peak_memory_mb is not None), default=None)
+
+    def values(self, direction: str, k: int) -> list[float]:
+        """Returns R@k in percent, one value a seed."""
+        return [getattr(getattr(result, direction), f"r{k}") for result in self.results.values()]
+
+    def recall(self, direction: str, k: int) -> Spread:
+        """Returns R@k over the seeds."""
+        return Spread.of(self.values(direction, k))
+
+    @cached_property
+    def rsum(self) -> Spread:
+        """The sum of the six recalls over the seeds."""
+        return Spread.of([result.rsum for result in self.results.values()])
+
+    def hits(self, direction: str, k: int) -> np.ndarray:
+        """(Q,) how often each query finds its partner among the first k: the mean over the seeds."""
+        return np.mean([hits(result.ranks[direction], k) for result in self.results.values()], axis=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON, without anything that differs from machine to machine."""
+        recalls = {
+            direction: {
+                f"r{k}": {"mean": (spread := self.recall(direction, k)).mean, "deviation": spread.deviation} for k in KS
+            }
+            for direction in DIRECTIONS
+        }
+        return {
+            "row": self.row.label,
+            "method": self.row.method,
+            "domain": self.domain.name,
+            "shots": self.shots,
+            **recalls,
+            "rsum": {"mean": self.rsum.mean, "deviation": self.rsum.deviation},
+            "seeds": {str(seed): result.metrics() for seed, result in self.results.items()},
+            "steps": self.steps,
+            "learned_parameters": self.learned,
+            "chosen": None
+            if self.choice is None
+            else {
+                "training": self.choice.candidate.training,
+                "options": self.choice.candidate.options,
+                "validation_rsum": self.choice.validation,
+            },
+        }

@@ -1,0 +1,85 @@
+"""The domains of a grid: what may be learned from, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
+from crosscue.data.pairs import Pairs
+from crosscue.data.readers.fdrd_folder import read_fdrd_folder
+from crosscue.data.sources import Reading, read_pairs
+from crosscue.errors import DataError
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One source, its test split apart from all that training and selection may see."""
+
+    name: str
+    learn: Pairs
+    """The pairs of every other split."""
+    test: Pairs
+
+    @cached_property
+    def learned_from(self) -> str:
+        """Fingerprint of `learn`."""
+        return self.learn.fingerprint()
+
+    @cached_property
+    def measured_on(self) -> str:
+        """Fingerprint of `test`, as results carry it."""
+        return self.test.fingerprint()
+
+
+def read_domains(
+    data: Sequence[str], names: Sequence[str], reading: Reading, negatives: NegativesConfig | None
+) -> list[Domain]:
+    """Reads the domains of a grid.
+
+    Args:
+        data: sources, or NAME=SOURCE; with `names` and without `=` the one folder of FDRD and its datasets.
+        names: FDRD's names of the domains; of sources with names, the ones to take.
+        reading: how sources are read.
+        negatives: how many to write for training pairs that have categories and no negatives.
+
+    Raises:
+        DataError: no source, two of one name, or one without a test split.
+    """
+    if not data:
+        raise DataError("say what to learn from: --data SOURCE [SOURCE ...]; for an FDRD grid --data FOLDER.")
+    if names and not any("=" in source for source in data):
+        if len(data) > 1:
+            raise DataError("this grid reads FDRD domains: give one folder to --data, or NAME=SOURCE for each domain.")
+        read = {name: read_fdrd_folder(Path(data[0]), name, reading.clean) for name in names}
+    else:
+        sources = [_named(source) for source in data]
+        for name, _ in sources:
+            if sum(name == other for other, _ in sources) > 1:
+                raise DataError(f"two sources are called '{name}': write --data NAME=SOURCE to tell them apart.")
+        absent = [name for name in names if name not in dict(sources)]
+        if absent:
+            raise DataError(
+                f"--data names no source for: {', '.join(absent)}. Add NAME=SOURCE, or choose other --domains."
+            )
+        read = {name: read_pairs(source, reading=reading) for name, source in sources if not names or name in names}
+    return [_domain(name, pairs, negatives) for name, pairs in read.items()]
+
+
+def _named(source: str) -> tuple[str, str]:
+    name, equals, path = source.partition("=")
+    return (name, path) if equals and not Path(source).exists() else (Path(source).stem, source)
+
+
+def _domain(name: str, pairs: Pairs, negatives: NegativesConfig | None) -> Domain:
+    if "test" not in pairs.splits or pairs.splits == ["test"]:
+        found = ", ".join(pairs.splits) or "none"
+        raise DataError(
+            f"{pairs.source}: a domain needs pairs to learn from and a split 'test' (splits: {found}). Add a column 'split'."
+        )
+    learn = Pairs((pair for pair in pairs if pair.split != "test"), name)
+    if negatives is not None and learn.categories and not any(pair.negatives for pair in learn):
+        learn, _ = with_negatives(learn, NegativeWriter(learn, negatives))
+    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name).split("test"))

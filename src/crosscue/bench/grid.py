@@ -1,0 +1,153 @@
+"""What a grid declares: the rows of a table, and everything they are measured with."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from crosscue.data.negatives import NegativesConfig
+from crosscue.errors import MethodError, RunError, suggestion
+from crosscue.methods.registry import config_of, method_class
+from crosscue.training.config import TrainingConfig
+
+Shots = int | Literal["all"]
+SAME_FOR_ALL = ("epochs", "batch_size", "gradient_accumulation", "patience", "seed", "trackers")
+"""Training values that no row may have of its own: with them the methods would take different numbers of steps."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the settings that validation chooses from."""
+
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training values, e.g. lr."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the method."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a method with its options."""
+
+    method: str
+    """A name from `crosscue methods`."""
+    label: str = ""
+    """What the table calls it; default the method's name."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the method."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training values that differ from the grid's. What sets the number of optimiser steps cannot differ."""
+    inference: str = "plain"
+    """How captions are encoded at test time; see `crosscue evaluate --help`."""
+    vary: dict[str, list[Any]] = field(default_factory=dict)
+    """Option -> values: the row becomes one row for each combination."""
+
+    def expanded(self) -> list[Row]:
+        """Returns the row itself, or a row for each combination of `vary`."""
+        label = self.label or self.method
+        rows = []
+        for values in itertools.product(*self.vary.values()):
+            named = dict(zip(self.vary, values, strict=True))
+            words = [label, *(f"{option}={value}" for option, value in named.items())]
+            rows.append(replace(self, label=" ".join(words), options=self.options | named, vary={}))
+        return rows
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows x domains x shots x seeds, and what all of them share."""
+
+    title: str = "Retrieval after adaptation"
+    """Heading of the table."""
+    protocol: Literal["reduced", "full"] = "reduced"
+    """full: as published. reduced: smaller in any way; such numbers are never set beside published ones."""
+    methods: list[str] = field(default_factory=list)
+    """One row for each of these methods. With `rows`: only the rows of these methods."""
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Method -> its options, for the rows that `methods` makes."""
+    rows: list[Row] = field(default_factory=list)
+    """The lines of the table."""
+    domains: list[str] = field(default_factory=list)
+    """FDRD's names of the domains to read from the one folder that --data names. Empty: every source is a domain."""
+    shots: list[Shots] = field(default_factory=lambda: [16])
+    """Training pairs of each category; "all" takes the whole training split."""
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    """One run each: few-shot draw, initial values and order of the pairs."""
+    validation: float | bool | None = None
+    """Share of the training pairs to hold out, or false for none; default the source's val split."""
+    candidates: dict[str, list[Candidate]] = field(default_factory=dict)
+    """Method (or `default`) -> the settings that validation chooses from, as many for every method. Empty: nothing is tuned."""
+    negatives: NegativesConfig | None = None
+    """Write this many negatives for training pairs that have categories and no negatives yet."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """The loop, for all rows."""
+
+    def lines(self) -> list[Row]:
+        """Returns the rows, combinations expanded.
+
+        Raises:
+            RunError: there is none, two have one label, or a row changes the number of steps.
+            MethodError: there is no such method or option.
+        """
+        for method in self.methods:
+            method_class(method)
+        declared = self.rows or [Row(method, options=self.options.get(method, {})) for method in self.methods]
+        chosen = [row for row in declared if not self.methods or row.method in self.methods]
+        rows = [row for declared_row in chosen for row in declared_row.expanded()]
+        if not rows:
+            raise RunError(
+                "no row to measure: name methods, e.g. --methods zero_shot dual_prompt, or give a grid with rows."
+            )
+        for row in rows:
+            self._check(row)
+        labels = [row.label for row in rows]
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise RunError(f"two rows are called '{twice}'. Give each a label of its own.")
+        return rows
+
+    def _check(self, row: Row) -> None:
+        method = method_class(row.method)
+        if row.inference not in method.inference_modes or row.inference == "oracle":
+            allowed = [mode for mode in method.inference_modes if mode != "oracle"]
+            raise MethodError(
+                f"row '{row.label}': inference '{row.inference}' cannot stand in a table.{suggestion(row.inference, allowed)}"
+            )
+        for candidate in self.candidates_of(row.method):
+            config_of(method, {**row.options, **candidate.options})
+            self.training_of(row, candidate, self.training.seed)
+
+    def candidates_of(self, method: str) -> list[Candidate]:
+        """Returns what validation chooses from for a method: one empty candidate where nothing is tuned.
+
+        Raises:
+            RunError: the methods would be tuned with different budgets.
+        """
+        budgets = {name: len(settings) for name, settings in self.candidates.items()}
+        if len(set(budgets.values())) > 1:
+            raise RunError(f"candidates: every method gets the same number of settings to choose from, not {budgets}.")
+        if not method_class(method).trains:
+            return [Candidate()]
+        return self.candidates.get(method) or self.candidates.get("default") or [Candidate()]
+
+    def training_of(self, row: Row, candidate: Candidate, seed: int) -> TrainingConfig:
+        """Returns the loop of one run.
+
+        Raises:
+            RunError: an unknown training value, or one that changes the number of steps.
+        """
+        values = row.training | candidate.training
+        known = [entry.name for entry in fields(TrainingConfig) if entry.name not in SAME_FOR_ALL]
+        for name in values:
+            if name in SAME_FOR_ALL:
+                raise RunError(
+                    f"row '{row.label}': training.{name} is the same for all rows. Set it for the whole grid."
+                )
+            if name not in known:
+                raise RunError(f"row '{row.label}': there is no training.{name}.{suggestion(name, known)}")
+        if self.training.patience is not None:
+            raise RunError(
+                "training.patience stops some runs earlier than others. Leave it out: all rows take equal steps."
+            )
+        return replace(self.training, **values, seed=seed)

@@ -1,0 +1,204 @@
+"""One job: a run folder named by what it was asked for, with its measurement. A job that is there is not run again.
+
+config.yaml, adapter.safetensors, metrics.jsonl ...   as `crosscue adapt` writes them
+training.json      optimiser steps, validation, learned parameters
+result-plain.json  retrieval on the test split with the ranks of every query, one file for each inference mode
+timing.json        seconds and memory: what differs from machine to machine
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from crosscue.api import Run, adapt, as_run, load
+from crosscue.backbones.protocol import Backbone
+from crosscue.bench.domains import Domain
+from crosscue.bench.grid import Shots
+from crosscue.bench.memory import Gauge
+from crosscue.errors import RunError
+from crosscue.evaluation.inference import Inference
+from crosscue.evaluation.retrieval import Retrieval
+from crosscue.methods.registry import config_of, method_class
+from crosscue.storage import write_text
+from crosscue.training.config import TrainingConfig
+from crosscue.training.optimisers import select_trainable
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Which backbone the grid is measured with, as it was asked for."""
+
+    backbone: str
+    image_size: int | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a run went, as far as it is the same on every machine."""
+
+    steps: int
+    """Optimiser steps."""
+    epochs: int
+    learned: int
+    """Numbers the method learns."""
+    validation: float | None
+    """Best validation Rsum; None without validation."""
+    best_epoch: int | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a job cost."""
+
+    training_seconds: float = 0.0
+    measuring_seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    """Largest memory of the device, or of the process where it computes on the CPU; None where the system does not tell."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on a domain with a number of shots and a seed."""
+
+    method: str
+    options: dict[str, Any]
+    training: TrainingConfig
+    domain: Domain
+    shots: Shots
+    validation: float | bool | None
+    towers: Towers
+    root: Path
+    """Folder of all jobs."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to learn."""
+        return method_class(self.method).trains
+
+    @property
+    def title(self) -> str:
+        """How progress and failures name the job."""
+        if not self.trains:
+            return f"{self.method} on {self.domain.name}"
+        return f"{self.method} on {self.domain.name}, {self.shots} shots, seed {self.training.seed}"
+
+    @cached_property
+    def folder(self) -> Path:
+        """The job's place: its settings, resolved, are its name."""
+        settings: dict[str, Any] = {
+            "method": self.method,
+            "options": asdict(config_of(method_class(self.method), self.options)),
+            "towers": asdict(self.towers),
+        }
+        words = [self.domain.name, self.method]
+        if self.trains:
+            settings |= {
+                "training": asdict(self.training),
+                "shots": self.shots,
+                "validation": self.validation,
+                "learned_from": self.domain.learned_from,
+            }
+            words += [f"{self.shots}shots", f"seed{self.training.seed}"]
+        else:
+            settings |= {"measured_on": self.domain.measured_on}
+        name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+        return self.root / "-".join([*words, name])
+
+    def trained(self) -> Training | None:
+        """Returns how training went, or None where it has not ended."""
+        content = _read(self.folder / "training.json")
+        return Training(**content) if content is not None else None
+
+    def timing(self) -> Timing:
+        """Returns what the job cost so far."""
+        return Timing(**(_read(self.folder / "timing.json") or {}))
+
+    def result(self, inference: str) -> Retrieval | None:
+        """Returns the measurement, or None where there is none of these test pairs."""
+        content = _read(self.folder / f"result-{inference}.json")
+        if content is None or content["protocol"]["data_fingerprint"] != self.domain.measured_on:
+            return None
+        return Retrieval.from_dict(content)
+
+    def train(self, backbone: Backbone) -> Training:
+        """Trains, or goes on with interrupted training; returns at once where it has ended. Sees no test pair.
+
+        Raises:
+            CrosscueError: the run cannot be made; the message says why.
+            KeyboardInterrupt: the user stopped it; it can be continued.
+        """
+        done = self.trained()
+        if done is not None:
+            return done
+        with Gauge(backbone.device) as gauge:
+            run = adapt(
+                self.domain.learn,
+                self.method,
+                backbone,
+                out=self.folder,
+                options=self.options,
+                training=self.training,
+                shots=None if self.shots == "all" else self.shots,
+                validation=self.validation,
+                precision=self.towers.precision,
+                resume=True,
+            )
+        outcome = run.outcome
+        assert outcome is not None
+        if outcome.ended == "interrupted":
+            raise KeyboardInterrupt
+        learned = sum(parameter.numel() for _, parameter in select_trainable(run.method))
+        done = Training(outcome.steps, outcome.epochs, learned, outcome.best_rsum, outcome.best_epoch)
+        self._note(Timing(outcome.seconds, 0.0, gauge.peak_mb))
+        write_text(self.folder / "training.json", json.dumps(asdict(done), indent=1) + "\n")
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only needed to go on with training
+        return done
+
+    def measure(self, backbone: Backbone, inference: str) -> Retrieval:
+        """Measures the run on the test split, unless that was done; trains first where it must.
+
+        Raises:
+            CrosscueError: it cannot be trained or measured; the message says why.
+        """
+        if self.trains:
+            self.train(backbone)
+        found = self.result(inference)
+        if found is not None:
+            if found.protocol["backbone_checkpoint"] != backbone.checkpoint:
+                raise RunError(
+                    f"{self.folder}: measured with other weights of '{self.towers.backbone}'. Use the old weights, or a new --out."
+                )
+            return found
+        with Gauge(backbone.device) as gauge:
+            run: Run = load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
+            result = run.evaluate(self.domain.test, Inference(inference))
+        before = self.timing()
+        self._note(
+            Timing(
+                before.training_seconds,
+                before.measuring_seconds + gauge.seconds,
+                max(filter(None, (before.peak_memory_mb, gauge.peak_mb)), default=None),
+            )
+        )
+        result.save(self.folder / f"result-{inference}.json")
+        return result
+
+    def _note(self, timing: Timing) -> None:
+        write_text(self.folder / "timing.json", json.dumps(asdict(timing), indent=1) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}: damaged ({error}). Remove the folder; the job is run again.") from error
+    return content

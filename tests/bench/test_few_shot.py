@@ -1,0 +1,86 @@
+"""crosscue bench as a user meets it: a process, its files, its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.bench.pictures import write_source
+from tests.e2e.test_command_line import crosscue, refused
+
+OPTIONS = ["--options.dual_prompt", "{context_tokens: 2}", "--options.dcar", "{context_tokens: 2}"]
+SMALL = ["--shots", 1, 2, "--seeds", 1, 2, "--training.epochs", 2, "--precision", "fp32", *OPTIONS]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    write_source(folder / "a")
+    write_source(folder / "b", offset=100)
+    return folder
+
+
+def bench(place: Path, *arguments: object) -> str:
+    done = crosscue(
+        "bench", *arguments, "--backbone", tiny.clip_folder(), cwd=place, CROSSCUE_CACHE=str(place / "cache")
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_few_shot_writes_results_tables_and_curves(place: Path) -> None:
+    asked = ["few-shot", "--methods", "zero_shot", "dual_prompt", "dcar", "--data", "a", "b", *SMALL, "--out", "few"]
+    assert "18 jobs, 0 done" in bench(place, *asked, "--dry_run", "true")
+    assert "| dcar |" in bench(place, *asked)
+    results = json.loads((place / "few" / "results.json").read_text())
+    assert len(results["cells"]) == 2 * 2 * 3
+    cell = next(c for c in results["cells"] if (c["row"], c["domain"], c["shots"]) == ("dcar", "b", 2))
+    seeds = [cell["seeds"][seed]["i2t_r5"] for seed in ("1", "2")]
+    assert cell["i2t"]["r5"]["mean"] == pytest.approx(sum(seeds) / 2)
+    assert results["galleries"]["a"]["gallery"] == 8
+    assert (place / "few" / "shots-a.svg").read_text().startswith("<svg")
+    jobs = {path: path.stat().st_mtime_ns for path in (place / "few" / "jobs").rglob("*") if path.is_file()}
+    written = (place / "few" / "results.json").read_bytes()
+    assert "18 done, 0 steps to do" in bench(place, *asked, "--dry_run", "true")
+    bench(place, *asked)
+    assert (place / "few" / "results.json").read_bytes() == written
+    assert {path: path.stat().st_mtime_ns for path in jobs} == jobs, "a job that is there is not run again"
+
+
+def test_zero_shot_is_one_job_a_domain(place: Path) -> None:
+    listed = bench(place, "few-shot", "--methods", "zero_shot", "--data", "a", "b", "--dry_run", "true")
+    assert "2 jobs" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "say which grid"),
+        (["few-shots"], "there is no grid 'few-shots'. Did you mean 'few-shot'?"),
+        (["mine.yaml"], "mine.yaml: there is no such file"),
+        (["few-shot", "--data", "a"], "no row to measure"),
+        (["few-shot", "--methods", "dcra", "--data", "a"], "no method 'dcra'. Did you mean 'dcar'?"),
+        (["few-shot", "--methods", "dcar"], "say what to learn from"),
+        (["few-shot", "--methods", "dcar", "--data", "a", "b/../a"], "two sources are called 'a'"),
+        (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "unknown kind of file"),
+        (["few-shot", "--methods", "dcar", "--data", "a", "--training.patience", 2], "rows take equal steps"),
+        (
+            ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "training": {"epochs": 2}}]'],
+            "training.epochs is the same for all rows",
+        ),
+        (
+            ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "options": {"dpeth": 2}}]'],
+            "Did you mean 'depth'?",
+        ),
+        (
+            ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "inference": "oracle"}]'],
+            "cannot stand in a table",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_any_job(place: Path, arguments: list[object], words: str) -> None:
+    assert words in refused("bench", *arguments, cwd=place)
+    assert not (place / "runs").exists()
