@@ -10,19 +10,11 @@ from typing import Any
 import numpy as np
 
 from crosscue.bench.domains import Domain
-from crosscue.bench.grid import Candidate, Row, Shots
+from crosscue.bench.grid import Row, Shots
 from crosscue.bench.jobs import Timing, Training
+from crosscue.bench.plan import Choice
 from crosscue.evaluation.recall import KS, hits
 from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What validation chose."""
-
-    candidate: Candidate
-    validation: list[float | None]
-    """Validation Rsum of each candidate, of the first seed; None where its run failed."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Grid:
             RunError: there is none, two have one label, or a row changes the number of steps.
             MethodError: there is no such method or option.
         """
-        for method in self.methods:
+        for method in (*self.methods, *(name for name in self.candidates if name != "default")):
             method_class(method)
         declared = self.rows or [Row(method, options=self.options.get(method, {})) for method in self.methods]
         chosen = [row for row in declared if not self.methods or row.method in self.methods]
@@ -127,9 +127,12 @@ class Grid:
         budgets = {name: len(settings) for name, settings in self.candidates.items()}
         if len(set(budgets.values())) > 1:
             raise RunError(f"candidates: every method gets the same number of settings to choose from, not {budgets}.")
-        if not method_class(method).trains:
+        if not self.candidates or not method_class(method).trains:
             return [Candidate()]
-        return self.candidates.get(method) or self.candidates.get("default") or [Candidate()]
+        found = self.candidates.get(method, self.candidates.get("default"))
+        if not found:
+            raise RunError(f"candidates: none for '{method}', and there is no default. Add one of them.")
+        return found
 
     def training_of(self, row: Row, candidate: Candidate, seed: int) -> TrainingConfig:
         """Returns the loop of one run.

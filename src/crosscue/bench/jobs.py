@@ -82,13 +82,6 @@ class Job:
         """Whether there is anything to learn."""
         return method_class(self.method).trains
 
-    @property
-    def title(self) -> str:
-        """How progress and failures name the job."""
-        if not self.trains:
-            return f"{self.method} on {self.domain.name}"
-        return f"{self.method} on {self.domain.name}, {self.shots} shots, seed {self.training.seed}"
-
     @cached_property
     def folder(self) -> Path:
         """The job's place: its settings, resolved, are its name."""

@@ -1,22 +1,58 @@
-"""The pages of a grid: Markdown, HTML, and the curves over shots."""
+"""The pages of a grid: a leaderboard as Markdown and as HTML, and the curves over shots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from crosscue.bench.curve import shots_curve
 from crosscue.bench.results import Results
-from crosscue.bench.tables import markdown
+from crosscue.bench.tables import MARKS, Table, protocol, tables
 from crosscue.storage import write_text
 
 
 def write_pages(folder: Path, results: Results) -> Path:
-    """Writes leaderboard.md, and where several numbers of shots were measured shots-DOMAIN.svg; returns the first."""
-    curves = {}
-    for domain in results.domains:
-        drawn = shots_curve(results, domain.name)
-        if drawn is not None:
-            curves[domain.name] = f"shots-{domain.name}.svg"
-            write_text(folder / curves[domain.name], drawn)
-    write_text(folder / "leaderboard.md", markdown(results, curves))
+    """Writes leaderboard.md and .html, and shots-DOMAIN.svg where several numbers of shots were measured; returns the first."""
+    shown = list(tables(results))
+    for table in shown:
+        if table.curve is not None:
+            write_text(folder / _picture(table), table.curve)
+    write_text(folder / "leaderboard.html", html(results, shown))
+    write_text(folder / "leaderboard.md", markdown(results, shown))
     return folder / "leaderboard.md"
+
+
+def markdown(results: Results, shown: list[Table]) -> str:
+    """Returns the page as Markdown."""
+    lines = [f"# {results.grid.title}", "", protocol(results), ""]
+    if results.failures:
+        lines += ["**Not all jobs could be run:**", ""]
+        lines += [*(f"- {failure.job}: {failure.reason}" for failure in results.failures), ""]
+    for table in shown:
+        lines += [f"## {table.title}", "", table.about, ""]
+        if table.curve is not None:
+            lines += [f"![R@1 over shots]({_picture(table)})", ""]
+        lines += [f"| | {' | '.join(table.heads)} |", f"|---|{'---:|' * len(table.heads)}"]
+        for line in table.lines:
+            label = f"{line.label} ({line.note})" if line.note else line.label
+            texts = (f"**{number.text}**" if number.best else number.text for number in line.numbers)
+            lines.append(f"| {label} | {' | '.join(texts)} |")
+        lines.append("")
+    return "\n".join([*lines, MARKS.replace("*", r"\*"), ""])
+
+
+def html(results: Results, shown: list[Table]) -> str:
+    """Returns the page as one HTML file that needs nothing else."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    places = ChoiceLoader([PackageLoader("crosscue.bench", "."), PackageLoader("crosscue.evaluation", ".")])
+    environment = Environment(loader=places, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("leaderboard.html.j2").render(
+        title=results.grid.title,
+        protocol=protocol(results),
+        failures=results.failures,
+        tables=shown,
+        marks=MARKS,
+    )
+
+
+def _picture(table: Table) -> str:
+    return f"shots-{table.domain}.svg"

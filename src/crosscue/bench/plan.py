@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,21 @@ from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Candidate, Grid, Row, Shots
 from crosscue.bench.jobs import Job, Towers
 from crosscue.data.batches import Batches
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose among candidates."""
+
+    candidate: Candidate
+    validation: list[float | None]
+    """Validation Rsum of each candidate with the first seed; None where its run failed."""
+
+    @classmethod
+    def best(cls, candidates: list[Candidate], validation: list[float | None]) -> Choice | None:
+        """Returns the candidate of the highest Rsum, the earlier one of equals; None where every run failed."""
+        known = [value for value in validation if value is not None]
+        return cls(candidates[validation.index(max(known))], validation) if known else None
 
 
 @dataclass(frozen=True)
@@ -49,17 +64,30 @@ class Plan:
             self.root,
         )
 
-    def tuning(self) -> list[Job]:
-        """Returns the jobs validation chooses from."""
-        return [self.job(candidate, self.seeds[0]) for candidate in self.candidates]
+    def title(self, candidate: Candidate, seed: int) -> str:
+        """Returns how progress and failures name a job."""
+        if len(self.seeds) == 1 and not self.steps:
+            return f"{self.row.label} on {self.domain.name}"
+        values = candidate.training | candidate.options if len(self.candidates) > 1 else {}
+        words = [f"{self.shots} shots", f"seed {seed}", *(f"{name} {value}" for name, value in values.items())]
+        return f"{self.row.label} on {self.domain.name}, {', '.join(words)}"
 
-    def final(self, candidate: Candidate) -> dict[int, Job]:
-        """Returns seed -> job of the chosen candidate; the first one was trained while tuning."""
-        return {seed: self.job(candidate, seed) for seed in self.seeds}
+    def chosen(self) -> Choice | None:
+        """Returns what validation chose, or None where not all candidates are trained; the only one where nothing is tuned."""
+        if len(self.candidates) == 1:
+            return Choice(self.candidates[0], [])
+        done = [self.job(candidate, self.seeds[0]).trained() for candidate in self.candidates]
+        values = [training.validation for training in done if training is not None]
+        return Choice.best(self.candidates, values) if len(values) == len(done) else None
 
-    def all(self) -> list[Job]:
-        """Returns all jobs; where validation has not chosen yet, the first candidate stands for the chosen one."""
-        return list({job.folder: job for job in (*self.tuning(), *self.final(self.candidates[0]).values())}.values())
+    def jobs(self, choice: Choice | None = None) -> dict[Path, tuple[Candidate, int]]:
+        """Returns folder -> (candidate, seed): every candidate with the first seed, then the chosen one with the others.
+
+        Before validation has chosen, the first candidate stands for the chosen one.
+        """
+        final = choice.candidate if choice is not None else self.candidates[0]
+        pairs = [*((c, self.seeds[0]) for c in self.candidates), *((final, seed) for seed in self.seeds)]
+        return {self.job(candidate, seed).folder: (candidate, seed) for candidate, seed in pairs}
 
     @cached_property
     def steps(self) -> int:
@@ -68,7 +96,7 @@ class Plan:
         Raises:
             DataError: the domain has no validation split and nothing was said about it, or no categories to draw shots of.
         """
-        job = self.tuning()[0]
+        job = self.job(self.candidates[0], self.grid.seeds[0])
         if not job.trains:
             return 0
         train, _ = training_pairs(
@@ -79,7 +107,7 @@ class Plan:
 
 
 def plans(grid: Grid, domains: list[Domain], towers: Towers, root: Path) -> list[Plan]:
-    """Returns the cells of a grid in the order they are measured: domain by domain, the rows of each side by side."""
+    """Returns the cells of a grid in the order they are measured: by domain, then shots, then rows."""
     return [
         Plan(grid, row, domain, shots, towers, root)
         for domain in domains
@@ -92,23 +120,21 @@ class Pace:
     """How long jobs take, from those that are done: seconds per optimiser step of each method."""
 
     def __init__(self, cells: Iterable[Plan]) -> None:
-        self.steps = {job.folder: plan.steps for plan in cells for job in plan.all()}
         self._seconds: dict[str, float] = {}
         self._done: dict[str, int] = {}
         for plan in cells:
-            for job in plan.all():
-                if job.trained() is not None:
-                    self.note(job)
+            for candidate, seed in plan.jobs(plan.chosen()).values():
+                self.note(plan.job(candidate, seed))
 
     def note(self, job: Job) -> None:
-        """Takes a finished job into account."""
+        """Takes a job into account, if it is done and took steps."""
         training, timing = job.trained(), job.timing()
         if training is not None:
             seconds = timing.training_seconds + timing.measuring_seconds
             self._seconds[job.method] = self._seconds.get(job.method, 0.0) + seconds
             self._done[job.method] = self._done.get(job.method, 0) + training.steps
 
-    def estimate(self, left: Iterator[tuple[str, int]]) -> str:
+    def estimate(self, left: Iterable[tuple[str, int]]) -> str:
         """Returns in words how long (method, steps) will take; no guess before the first job is done."""
         done, seconds = sum(self._done.values()), sum(self._seconds.values())
         if not done:

@@ -13,6 +13,7 @@ from crosscue.bench.cells import Cell
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Grid, Row, Shots
 from crosscue.bench.jobs import Towers
+from crosscue.bench.running import Failure
 from crosscue.bench.significance import Verdict, verdicts
 from crosscue.storage import write_text
 
@@ -25,7 +26,7 @@ class Results:
     domains: list[Domain]
     towers: Towers
     cells: list[Cell]
-    failures: dict[str, str]
+    failures: list[Failure]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -87,7 +88,7 @@ class Results:
                 for (domain, shots), found in self.verdicts.items()
                 for (label, direction, k), verdict in found.items()
             ],
-            "failures": self.failures,
+            "failures": [asdict(failure) for failure in self.failures],
         }
 
     def timings(self) -> list[dict[str, Any]]:

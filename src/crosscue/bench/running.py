@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from crosscue.backbones.protocol import Backbone
-from crosscue.bench.cells import Cell, Choice
+from crosscue.bench.cells import Cell
+from crosscue.bench.grid import Candidate
 from crosscue.bench.jobs import Job
-from crosscue.bench.plan import Pace, Plan
+from crosscue.bench.plan import Choice, Pace, Plan
 from crosscue.errors import CrosscueError, RunError
 from crosscue.evaluation.retrieval import Retrieval
 
@@ -17,13 +18,20 @@ Say = Callable[[str], None]
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A job that could not be run."""
+
+    job: str
+    reason: str
+
+
 @dataclass
 class Measured:
     """What came of a grid."""
 
     cells: list[Cell] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-    """Job -> why it failed."""
+    failures: list[Failure] = field(default_factory=list)
 
 
 class Bench:
@@ -33,7 +41,7 @@ class Bench:
         self.plans, self.backbone, self.say = plans, backbone, say
         self.pace = Pace(plans)
         self.measured = Measured()
-        self.left = {job.folder: (job.method, plan.steps) for plan in plans for job in plan.all()}
+        self.left = {folder: (plan.row.method, plan.steps) for plan in plans for folder in plan.jobs()}
         self.total = len(self.left)
 
     def run(self) -> Measured:
@@ -54,10 +62,11 @@ class Bench:
         choice = self._choose(plan)
         if choice is None:
             return None
-        results: dict[int, Retrieval] = {}
-        jobs = plan.final(choice.candidate)
-        for seed, job in jobs.items():
-            result = self._guarded(job, lambda job: job.measure(self.backbone, plan.row.inference))
+        jobs, results = {seed: plan.job(choice.candidate, seed) for seed in plan.seeds}, dict[int, Retrieval]()
+        for seed in plan.seeds:
+            result = self._guarded(
+                plan, choice.candidate, seed, lambda job: job.measure(self.backbone, plan.row.inference)
+            )
             if result is not None:
                 results[seed] = result
         if not results:
@@ -68,31 +77,38 @@ class Bench:
         return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned)
 
     def _choose(self, plan: Plan) -> Choice | None:
-        """Returns the candidate with the best validation Rsum of the first seed, the earlier one of equals; no test pair is read."""
+        """Trains the candidates with the first seed and lets validation choose; no test pair is read."""
         if len(plan.candidates) == 1:
-            return Choice(plan.candidates[0], [])
+            return plan.chosen()
         found: list[float | None] = []
-        for job in plan.tuning():
-            training = self._guarded(job, lambda job: job.train(self.backbone))
+        for candidate in plan.candidates:
+            training = self._guarded(plan, candidate, plan.seeds[0], lambda job: job.train(self.backbone))
             if training is not None and training.validation is None:
                 raise RunError(
-                    f"{job.title}: nothing validates, so nothing can be chosen. Leave out --validation false."
+                    f"{plan.row.label} on {plan.domain.name}: nothing validates, so nothing can be chosen. Give the source a "
+                    "split 'val', or a share of the training pairs: --validation 0.1."
                 )
             found.append(None if training is None else training.validation)
-        known = [value for value in found if value is not None]
-        return Choice(plan.candidates[found.index(max(known))], found) if known else None
+        choice = Choice.best(plan.candidates, found)
+        for folder in plan.jobs().keys() - plan.jobs(choice).keys():  # places kept for the chosen candidate
+            self.left.pop(folder, None)
+        if choice is not None:
+            new = plan.jobs(choice).keys() - plan.jobs().keys()
+            self.left |= dict.fromkeys(new, (plan.row.method, plan.steps))
+        return choice
 
-    def _guarded(self, job: Job, work: Callable[[Job], Result]) -> Result | None:
+    def _guarded(self, plan: Plan, candidate: Candidate, seed: int, work: Callable[[Job], Result]) -> Result | None:
         """Says what is done next, does it, and notes a failure instead of ending the grid."""
+        job, title = plan.job(candidate, seed), plan.title(candidate, seed)
         if job.folder in self.left:
             number = self.total - len(self.left) + 1
-            self.say(f"[{number}/{self.total}] {job.title} ({self.pace.estimate(iter(self.left.values()))})")
+            self.say(f"[{number}/{self.total}] {title} ({self.pace.estimate(self.left.values())})")
             del self.left[job.folder]
         fresh = job.trained() is None
         try:
             result = work(job)
         except CrosscueError as error:
-            self.measured.failures[job.title] = str(error)
+            self.measured.failures.append(Failure(title, str(error)))
             return None
         if fresh:
             self.pace.note(job)

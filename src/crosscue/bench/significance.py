@@ -45,12 +45,11 @@ def verdicts(cells: list[Cell]) -> dict[tuple[str, str, int], Verdict]:
     for direction in DIRECTIONS:
         clusters = cells[0].first.clusters(direction)
         for k in KS:
-            ranked = sorted(cells, key=lambda cell: -cell.recall(direction, k).mean)
-            hits = {cell.row.label: cell.hits(direction, k) for cell in ranked}
-            best, second = ranked[0].row.label, ranked[1].row.label
-            for label in hits:
+            means = {cell.row.label: cell.recall(direction, k).mean for cell in cells}
+            hits = {cell.row.label: cell.hits(direction, k) for cell in cells}
+            best, second, *_ = sorted(means, key=lambda label: -means[label])
+            for label in means:
                 other = second if label == best else best
-                found[label, direction, k] = Verdict(
-                    other, difference(hits[other], hits[label], clusters), label == best
-                )
+                change = difference(hits[other], hits[label], clusters)
+                found[label, direction, k] = Verdict(other, change, means[label] == means[best])
     return found

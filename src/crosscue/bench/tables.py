@@ -1,104 +1,153 @@
-"""Results as Markdown: an overview where there are several domains, then one table for each domain and number of shots."""
+"""Results as tables: an overview where there are several domains, then one table for each domain and number of shots."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from crosscue.bench.cells import Cell
+from crosscue.bench.curve import shots_curve
+from crosscue.bench.grid import Shots
 from crosscue.bench.results import Results
+from crosscue.bench.significance import Verdict
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.retrieval import DIRECTIONS
 
 MARKS = (
-    "Mean ± standard deviation over the seeds, in percent. \\* better than the best other row, ° not told apart from the best "
-    "row (from the best other one, where it is the best): paired bootstrap over pictures on hits averaged over the seeds, p < 0.05."
+    "R@k in percent: mean ± standard deviation over the seeds. * better than every other row; ° not told apart from the best "
+    "row (beside the best row itself: from the second). Paired bootstrap over pictures of hits averaged over the seeds, p < 0.05. "
+    "Rows marked with neither are worse than the best one."
 )
+RECALLS = [f"{direction} R@{k}" for direction in DIRECTIONS for k in KS]
+COSTS = ["learned", "steps", "training", "memory"]
 
 
-def markdown(results: Results, curves: Mapping[str, str]) -> str:
-    """Returns the page; `curves` names the picture of the curve over shots of each domain that has one."""
-    lines = [f"# {results.grid.title}", "", protocol_line(results), ""]
-    if results.failures:
-        lines += ["**Not all jobs could be run:**", ""]
-        lines += [*(f"- {title}: {reason}" for title, reason in results.failures.items()), ""]
-    for domain_name, picture in curves.items():
-        lines += [f"![R@1 over shots, {domain_name}]({picture})", ""]
+@dataclass(frozen=True)
+class Number:
+    """One entry of a table."""
+
+    text: str
+    best: bool = False
+    note: str = ""
+    """The difference to the best other row."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table."""
+
+    label: str
+    numbers: list[Number]
+    note: str = ""
+    """What validation chose."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what a reader needs beside it."""
+
+    title: str
+    about: str
+    heads: list[str]
+    lines: list[Line]
+    domain: str | None = None
+    curve: str | None = None
+    """R@1 over shots as SVG, with the first table of a domain."""
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """Yields all tables of a page."""
     if len(results.domains) > 1:
         for shots in results.grid.shots:
-            lines += [*overview(results, shots), ""]
+            yield overview(results, shots)
+    drawn = set[str]()
     for domain, shots, cells in results.tables():
-        lines += [f"## {domain.name}, {shots_in_words(shots)}", "", gallery_line(results, domain.name), ""]
-        lines += [*table(results, cells), ""]
-    return "\n".join([*lines, MARKS, ""])
+        curve = shots_curve(results, domain.name) if domain.name not in drawn else None
+        drawn.add(domain.name)
+        marks = results.verdicts[domain.name, shots]
+        lines = [Line(cell.row.label, [*recalls(cell, marks), *costs(cell)], chosen(cell)) for cell in cells]
+        title = f"{domain.name}, {in_words(shots)}"
+        yield Table(title, gallery(results, domain.name), [*RECALLS, "Rsum", *COSTS], lines, domain.name, curve)
 
 
-def protocol_line(results: Results) -> str:
-    """Returns what all tables of the page share, in one line."""
-    protocol, training = results.protocol, results.protocol["training"]
-    checkpoint = (protocol["backbone_checkpoint"] or "none")[:12]
-    return (
-        f"Protocol: **{protocol['scale']}**; backbone {protocol['backbone']} ({checkpoint}), {protocol['image_size']} px, "
-        f"{protocol['precision']}; seeds {', '.join(map(str, protocol['seeds']))}; {training['epochs']} epochs, batch "
-        f"{training['batch_size']}, {training['optimizer']}, lr {training['lr']:g}, {training['schedule']} schedule, equal steps "
-        f"for all rows; validation: {_validation(protocol['validation'])}; ties: {protocol['ties']}."
-    )
-
-
-def gallery_line(results: Results, domain: str) -> str:
-    """Returns what one table was measured on, in one line."""
-    gallery = results.galleries()[domain]
-    fewest, most = gallery["captions_per_image"]
-    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    return (
-        f"Gallery {gallery['gallery']:,} pictures, {gallery['captions']:,} captions ({each} each), data "
-        f"`{gallery['data_fingerprint'][:12]}`."
-    )
-
-
-def overview(results: Results, shots: int | str) -> list[str]:
+def overview(results: Results, shots: Shots) -> Table:
     """Returns R@1 of both directions for every row and domain, and their mean where no domain is missing."""
     names = [domain.name for domain in results.domains]
-    lines = [f"R@1, image to text / text to image, {shots_in_words(shots)}:", ""]
-    lines += [f"| | {' | '.join(names)} | mean |", f"|---|{'---:|' * (len(names) + 1)}"]
+    lines = []
     for row in results.rows:
-        cells = [results.cell(row.label, name, shots) for name in names]  # type: ignore[arg-type]
-        pairs = [" / ".join(f"{c.recall(d, 1).mean:.1f}" for d in DIRECTIONS) if c else "failed" for c in cells]
-        known = [cell for cell in cells if cell is not None]
-        mean = (
-            " / ".join(f"{statistics.mean(c.recall(d, 1).mean for c in known):.1f}" for d in DIRECTIONS)
-            if len(known) == len(names)
-            else ""
-        )
-        lines.append(f"| {row.label} | {' | '.join(pairs)} | {mean} |")
-    return lines
+        cells = [results.cell(row.label, name, shots) for name in names]
+        measured = [cell for cell in cells if cell is not None]
+        numbers = [Number(_both([cell]) if cell else "failed") for cell in cells]
+        lines.append(Line(row.label, [*numbers, Number(_both(measured) if len(measured) == len(names) else "")]))
+    about = "R@1 in percent, image to text / text to image, mean over the seeds."
+    return Table(f"All domains, {in_words(shots)}", about, [*names, "mean"], lines)
 
 
-def table(results: Results, cells: list[Cell]) -> list[str]:
-    """Returns the rows of one domain and number of shots."""
-    names = [f"{direction} R@{k}" for direction in DIRECTIONS for k in KS]
-    head = ["", *names, "Rsum", "learned", "steps", "training", "memory"]
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    return lines + [f"| {cell.row.label} | {' | '.join(columns(results, cell))} |" for cell in cells]
-
-
-def columns(results: Results, cell: Cell) -> list[str]:
-    """Returns the numbers of one row as text."""
-    marks = results.verdicts[cell.domain.name, cell.shots]
-    recalls = []
+def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Number]:
+    """Returns the recalls of a row with their marks, and Rsum."""
+    numbers = []
     for direction in DIRECTIONS:
         for k in KS:
-            verdict = marks.get((cell.row.label, direction, k))
-            recalls.append(f"{cell.recall(direction, k)}{verdict.mark if verdict else ''}")
-    memory = f"{cell.memory:,.0f} MB" if cell.memory is not None else ""
-    learned = f"{cell.learned:,}" if cell.learned else "0"
+            verdict, text = marks.get((cell.row.label, direction, k)), str(cell.recall(direction, k))
+            if verdict is None:
+                numbers.append(Number(text))
+                continue
+            change = verdict.difference
+            note = f"{change.mean:+.1f} to {verdict.against}, p {change.p:.4f}"
+            numbers.append(Number(text + verdict.mark, verdict.best, note))
+    return [*numbers, Number(str(cell.rsum))]
+
+
+def costs(cell: Cell) -> list[Number]:
+    """Returns learned parameters, optimiser steps, time and memory of a row."""
     time = f"{cell.seconds:,.0f} s" if cell.steps else ""
-    return [*recalls, str(cell.rsum), learned, f"{cell.steps:,}", time, memory]
+    memory = f"{cell.memory:,.0f} MB" if cell.memory is not None else ""
+    return [Number(text) for text in (f"{cell.learned:,}", f"{cell.steps:,}", time, memory)]
 
 
-def shots_in_words(shots: int | str) -> str:
+def chosen(cell: Cell) -> str:
+    """Returns what validation chose for a row, in words; nothing where nothing was tuned."""
+    if cell.choice is None:
+        return ""
+    values = cell.choice.candidate.training | cell.choice.candidate.options
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def protocol(results: Results) -> str:
+    """Returns what all tables of a page share, in one line."""
+    shared, training = results.protocol, results.protocol["training"]
+    checkpoint = (shared["backbone_checkpoint"] or "none")[:12]
+    return (
+        f"Protocol: {shared['scale']}; backbone {shared['backbone']} ({checkpoint}), {shared['image_size']} px, "
+        f"{shared['precision']}; seeds {', '.join(map(str, shared['seeds']))}; {training['epochs']} epochs, batch "
+        f"{training['batch_size']}, {training['optimizer']}, lr {_rates(results)}, {training['schedule']} schedule, equal steps "
+        f"for all rows; validation: {_validation(shared['validation'])}; ties: {shared['ties']}."
+    )
+
+
+def gallery(results: Results, domain: str) -> str:
+    """Returns what one table was measured on, in one line."""
+    found = results.galleries()[domain]
+    fewest, most = found["captions_per_image"]
+    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return (
+        f"Gallery {found['gallery']:,} pictures, {found['captions']:,} captions ({each} each), data "
+        f"{found['data_fingerprint'][:12]}."
+    )
+
+
+def in_words(shots: Shots) -> str:
     """Returns 16 shots, or all training pairs."""
     return "all training pairs" if shots == "all" else f"{shots} shot{'s' if shots != 1 else ''}"
+
+
+def _both(cells: list[Cell]) -> str:
+    return " / ".join(f"{statistics.mean(cell.recall(d, 1).mean for cell in cells):.1f}" for d in DIRECTIONS)
+
+
+def _rates(results: Results) -> str:
+    return "chosen on validation" if results.grid.candidates else f"{results.grid.training.lr:g}"
 
 
 def _validation(value: float | bool | None) -> str:

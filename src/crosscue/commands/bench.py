@@ -75,12 +75,16 @@ def run(arguments: list[str]) -> int:
     backbone = load_backbone(
         given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )
-    measured = Bench(planned, backbone, say=lambda line: print(line, file=sys.stderr, flush=True)).run()  # noqa: T201
+    try:
+        measured = Bench(planned, backbone, say=lambda line: print(line, file=sys.stderr, flush=True)).run()  # noqa: T201
+    except KeyboardInterrupt:
+        sys.stderr.write("crosscue bench: interrupted; the same command goes on from here\n")
+        return 130
     results = Results(grid, domains, towers, measured.cells, measured.failures)
     results.save(out)
     page = write_pages(out, results)
-    for title, reason in measured.failures.items():
-        sys.stderr.write(f"failed: {title}: {reason}\n")
+    for failure in measured.failures:
+        sys.stderr.write(f"failed: {failure.job}: {failure.reason}\n")
     sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{out}\n")
     return 1 if measured.failures else 0
 
@@ -110,15 +114,16 @@ def listing(planned: list[Plan]) -> list[str]:
 
     lines, left, seen = [], [], set()
     for plan in planned:
-        for job in plan.all():
-            if job.folder in seen:
+        for folder, (candidate, seed) in plan.jobs(plan.chosen()).items():
+            if folder in seen:
                 continue
-            seen.add(job.folder)
+            seen.add(folder)
+            job = plan.job(candidate, seed)
             done = job.trained() is not None if job.trains else job.result(plan.row.inference) is not None
             if not done:
                 left.append((job.method, plan.steps))
-            lines.append(f"{'done ' if done else 'to do'}  {plan.steps:>7,} steps  {plan.row.label}: {job.title}")
-    estimate = Pace(planned).estimate(iter(left))
+            lines.append(f"{'done ' if done else 'to do'}  {plan.steps:>7,} steps  {plan.title(candidate, seed)}")
+    estimate = Pace(planned).estimate(left)
     lines.append(
         f"{len(seen):,} jobs, {len(seen) - len(left):,} done, {sum(s for _, s in left):,} steps to do, {estimate}"
     )

@@ -1,0 +1,76 @@
+"""A grid that was killed goes on where it stopped, and ends with the same results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests import tiny
+from tests.bench.pictures import write_source
+from tests.e2e.test_command_line import crosscue
+
+SLOW = """
+import sys, time
+from crosscue.cli import main
+from crosscue.training import loop
+write = loop.Journal.write
+def slow(self, *arguments):
+    write(self, *arguments)
+    time.sleep(0.2)
+loop.Journal.write = slow
+main(sys.argv[1:])
+"""
+
+
+def asked(out: str) -> list[str]:
+    rows = (
+        '[{"method": "zero_shot"}, {"method": "dual_prompt", "options": {"context_tokens": 2}}, '
+        '{"method": "dcar", "options": {"context_tokens": 2}}]'
+    )
+    loop = ["--training.epochs", "6", "--training.checkpoint_every", "1", "--training.batch_size", "4"]
+    given = ["--data", "a", "--backbone", str(tiny.clip_folder()), "--precision", "fp32", "--shots", "2"]
+    return ["bench", "few-shot", "--rows", rows, *given, "--seeds", "1", "2", *loop, "--out", out]
+
+
+def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int, str]:
+    """Starts the grid, sends a signal while a job is in the middle of training after another one ended."""
+    command = [sys.executable, "-c", SLOW, *asked("cut")]
+    process = subprocess.Popen(command, cwd=place, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    jobs = place / "cut" / "jobs"
+    before = len(list(jobs.glob("*/training.json")))
+    for _ in range(1200):
+        done = [path.parent for path in jobs.glob("*/training.json")]
+        under_way = [path for path in jobs.glob("*/metrics.jsonl") if path.parent not in done]
+        if len(done) > before and any(len(path.read_text().splitlines()) >= 5 for path in under_way):
+            break
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert not (place / "cut" / "results.json").exists()
+    return process.returncode, stderr
+
+
+def test_interrupted_and_killed_and_continued(tmp_path: Path) -> None:
+    """Ctrl-C in the second of five jobs, kill -9 in the third; results.json is the same, byte by byte, as without."""
+    write_source(tmp_path / "a")
+    environment = {"CROSSCUE_CACHE": str(tmp_path / "cache")}
+    code, stderr = stopped(tmp_path, signal.SIGINT, environment)
+    assert code == 130
+    assert "the same command goes on" in stderr
+    code, _ = stopped(tmp_path, signal.SIGKILL, environment)
+    assert code == -signal.SIGKILL
+    jobs = tmp_path / "cut" / "jobs"
+    finished = {path: path.stat().st_mtime_ns for path in jobs.glob("*/training.json")}
+    assert len(finished) == 2
+    continued = crosscue(*asked("cut"), cwd=tmp_path, **environment)
+    assert continued.returncode == 0, continued.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "finished jobs are not run again"
+    whole = crosscue(*asked("whole"), cwd=tmp_path, **environment)
+    assert whole.returncode == 0, whole.stderr
+    for name in ("results.json", *(f"jobs/{job.name}/result-plain.json" for job in jobs.iterdir())):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
