@@ -14,6 +14,7 @@ from crosscue.data.readers.fdrd_folder import read_fdrd_folder
 from crosscue.methods.registry import METHODS
 from tests import tiny
 from tests.bench.fdrd import LAYOUT, write_fdrd
+from tests.bench.pictures import write_source
 from tests.e2e.test_command_line import crosscue
 
 JOBS = {
@@ -95,3 +96,16 @@ def test_a_missing_release_names_the_file(fdrd: Path, tmp_path: Path, capsys: py
     assert "no pets_train.json, here or in train/" in capsys.readouterr().err
     assert dispatch(["bench", "dcar-table2", "--data", str(fdrd), "--domains", "birds"]) == 2
     assert "FDRD has no domain 'birds'" in capsys.readouterr().err
+
+
+def test_the_grid_in_the_documentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    (tmp_path / "mine.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    source = write_source(tmp_path / "a", train=40, val=0)
+    given = ["--data", str(source), "--out", str(tmp_path / "out"), "--dry_run", "true"]
+    assert dispatch(["bench", str(tmp_path / "mine.yaml"), *given]) == 0
+    listed = capsys.readouterr().out
+    assert "prompts depth=2 on a, 4 shots, seed 1, lr 0.003" in listed
+    assert f"{1 + 2 * 3 * 5} jobs, 0 done" in listed
+    assert dispatch(["bench", str(tmp_path / "mine.yaml"), *given, "--validation", "false"]) == 2
+    assert "candidates are chosen on validation pairs, and there are none" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crosscue.bench.results import Results
-from crosscue.evaluation.figures import as_svg, blank_figure
+from crosscue.evaluation.figures import INK, as_svg, blank_figure
 from crosscue.evaluation.report import ARROWS
 
 COLOURS = ("#2563eb", "#d97706", "#0f7b4f", "#b42318", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#525252")
@@ -15,7 +15,7 @@ def shots_curve(results: Results, domain: str) -> str | None:
 
     Points are means over seeds, bars one standard deviation. A row that learns nothing is a horizontal line.
     """
-    shots = [count for count in results.grid.shots if count != "all"]
+    shots = sorted(count for count in results.grid.shots if count != "all")
     if len(shots) < 2:
         return None
     figure, axes = blank_figure(8, 3.2, panels=2)
@@ -42,5 +42,5 @@ def shots_curve(results: Results, domain: str) -> str | None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(shots, [str(count) for count in shots])
         axis.set(title=name, xlabel="training pairs of each category", ylabel="R@1 in %")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
     return as_svg(figure)

@@ -13,6 +13,7 @@ from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Candidate, Grid, Row, Shots
 from crosscue.bench.jobs import Job, Towers
 from crosscue.data.batches import Batches
+from crosscue.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,19 @@ class Plan:
 
         Raises:
             DataError: the domain has no validation split and nothing was said about it, or no categories to draw shots of.
+            RunError: there is something to choose and nothing to choose by.
         """
         job = self.job(self.candidates[0], self.grid.seeds[0])
         if not job.trains:
             return 0
-        train, _ = training_pairs(
+        train, val = training_pairs(
             self.domain.learn, None if self.shots == "all" else self.shots, self.grid.validation, self.seeds[0]
         )
+        if len(self.candidates) > 1 and val is None:
+            raise RunError(
+                f"{self.row.label} on {self.domain.name}: candidates are chosen on validation pairs, and there are none. Give "
+                "the source a split 'val', hold out a share of the training pairs (--validation 0.1), or leave out candidates."
+            )
         batches = len(Batches(train, job.training.batch_size, self.seeds[0]))
         return math.ceil(batches / job.training.gradient_accumulation) * job.training.epochs
 

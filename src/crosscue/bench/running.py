@@ -83,11 +83,6 @@ class Bench:
         found: list[float | None] = []
         for candidate in plan.candidates:
             training = self._guarded(plan, candidate, plan.seeds[0], lambda job: job.train(self.backbone))
-            if training is not None and training.validation is None:
-                raise RunError(
-                    f"{plan.row.label} on {plan.domain.name}: nothing validates, so nothing can be chosen. Give the source a "
-                    "split 'val', or a share of the training pairs: --validation 0.1."
-                )
             found.append(None if training is None else training.validation)
         choice = Choice.best(plan.candidates, found)
         for folder in plan.jobs().keys() - plan.jobs(choice).keys():  # places kept for the chosen candidate
