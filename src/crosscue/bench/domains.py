@@ -82,4 +82,4 @@ def _domain(name: str, pairs: Pairs, negatives: NegativesConfig | None) -> Domai
     learn = Pairs((pair for pair in pairs if pair.split != "test"), name)
     if negatives is not None and learn.categories and not any(pair.negatives for pair in learn):
         learn, _ = with_negatives(learn, NegativeWriter(learn, negatives))
-    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name).split("test"))
+    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from crosscue.backbones.protocol import Backbone
@@ -63,10 +64,10 @@ class Bench:
         if choice is None:
             return None
         jobs, results = {seed: plan.job(choice.candidate, seed) for seed in plan.seeds}, dict[int, Retrieval]()
-        for seed in plan.seeds:
-            result = self._guarded(
-                plan, choice.candidate, seed, lambda job: job.measure(self.backbone, plan.row.inference)
-            )
+        inference = plan.row.inference
+        for seed, job in jobs.items():
+            self._announce(plan, choice.candidate, seed, done=job.result(inference) is not None)
+            result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, inference))
             if result is not None:
                 results[seed] = result
         if not results:
@@ -80,30 +81,35 @@ class Bench:
         """Trains the candidates with the first seed and lets validation choose; no test pair is read."""
         if len(plan.candidates) == 1:
             return plan.chosen()
-        found: list[float | None] = []
+        found, first = list[float | None](), plan.seeds[0]
         for candidate in plan.candidates:
-            training = self._guarded(plan, candidate, plan.seeds[0], lambda job: job.train(self.backbone))
+            self._announce(plan, candidate, first, done=plan.job(candidate, first).trained() is not None)
+            training = self._guarded(plan, candidate, first, lambda job: job.train(self.backbone))
             found.append(None if training is None else training.validation)
         choice = Choice.best(plan.candidates, found)
-        for folder in plan.jobs().keys() - plan.jobs(choice).keys():  # places kept for the chosen candidate
+        expected, real = plan.jobs().keys(), plan.jobs(choice).keys() if choice is not None else set[Path]()
+        for folder in expected - real:  # the first candidate kept the places of the chosen one
             self.left.pop(folder, None)
-        if choice is not None:
-            new = plan.jobs(choice).keys() - plan.jobs().keys()
-            self.left |= dict.fromkeys(new, (plan.row.method, plan.steps))
+        self.left |= dict.fromkeys(real - expected, (plan.row.method, plan.steps))
         return choice
 
+    def _announce(self, plan: Plan, candidate: Candidate, seed: int, *, done: bool) -> None:
+        """Says what comes next, unless it is there already or was said."""
+        folder = plan.job(candidate, seed).folder
+        if folder in self.left:
+            number, estimate = self.total - len(self.left) + 1, self.pace.estimate(self.left.values())
+            del self.left[folder]
+            if not done:
+                self.say(f"[{number}/{self.total}] {plan.title(candidate, seed)} ({estimate})")
+
     def _guarded(self, plan: Plan, candidate: Candidate, seed: int, work: Callable[[Job], Result]) -> Result | None:
-        """Says what is done next, does it, and notes a failure instead of ending the grid."""
-        job, title = plan.job(candidate, seed), plan.title(candidate, seed)
-        if job.folder in self.left:
-            number = self.total - len(self.left) + 1
-            self.say(f"[{number}/{self.total}] {title} ({self.pace.estimate(self.left.values())})")
-            del self.left[job.folder]
+        """Does a piece of a job, and notes a failure instead of ending the grid."""
+        job = plan.job(candidate, seed)
         fresh = job.trained() is None
         try:
             result = work(job)
         except CrosscueError as error:
-            self.measured.failures.append(Failure(title, str(error)))
+            self.measured.failures.append(Failure(plan.title(candidate, seed), str(error)))
             return None
         if fresh:
             self.pace.note(job)
