@@ -72,5 +72,5 @@ def test_interrupted_and_killed_and_continued(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "finished jobs are not run again"
     whole = crosscue(*asked("whole"), cwd=tmp_path, **environment)
     assert whole.returncode == 0, whole.stderr
-    for name in ("results.json", *(f"jobs/{job.name}/result-plain.json" for job in jobs.iterdir())):
+    for name in ("results.json", *(f"jobs/{job.name}/result.json" for job in jobs.iterdir())):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

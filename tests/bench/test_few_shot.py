@@ -67,6 +67,7 @@ def test_zero_shot_is_one_job_a_domain(place: Path) -> None:
         (["few-shot", "--methods", "dcar", "--data", "a", "b/../a"], "two sources are called 'a'"),
         (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "unknown kind of file"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.patience", 2], "rows take equal steps"),
+        (["few-shot", "--methods", "dcar", "--data", "a", "--training.seed", 2], "Use --seeds"),
         (
             ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "training": {"epochs": 2}}]'],
             "training.epochs is the same for all rows",

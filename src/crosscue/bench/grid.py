@@ -38,8 +38,8 @@ class Row:
     """Options of the method."""
     training: dict[str, Any] = field(default_factory=dict)
     """Training values that differ from the grid's. What sets the number of optimiser steps cannot differ."""
-    inference: str = "plain"
-    """How captions are encoded at test time; see `crosscue evaluate --help`."""
+    inference: str | None = None
+    """How captions are encoded at test time, default the method's own way; see `crosscue evaluate --help`."""
     vary: dict[str, list[Any]] = field(default_factory=dict)
     """Option -> values: the row becomes one row for each combination."""
 
@@ -109,7 +109,7 @@ class Grid:
 
     def _check(self, row: Row) -> None:
         method = method_class(row.method)
-        if row.inference not in method.inference_modes or row.inference == "oracle":
+        if row.inference is not None and row.inference not in {*method.inference_modes} - {"oracle"}:
             allowed = [mode for mode in method.inference_modes if mode != "oracle"]
             raise MethodError(
                 f"row '{row.label}': inference '{row.inference}' cannot stand in a table.{suggestion(row.inference, allowed)}"
@@ -149,6 +149,8 @@ class Grid:
                 )
             if name not in known:
                 raise RunError(f"row '{row.label}': there is no training.{name}.{suggestion(name, known)}")
+        if self.training.seed != TrainingConfig.seed:
+            raise RunError("training.seed says nothing in a grid: every run has one of the seeds. Use --seeds.")
         if self.training.patience is not None:
             raise RunError(
                 "training.patience stops some runs earlier than others. Leave it out: all rows take equal steps."

@@ -26,7 +26,8 @@ class BenchOptions:
     """What to measure on, and where the results go."""
 
     data: list[str] = field(default_factory=list)
-    """Sources of pairs with a split test, one a domain; NAME=SOURCE names it. For an FDRD grid the folder that holds FDRD."""
+    """Sources of pairs with a split test, one a domain: --data a.jsonl cars=b.jsonl (NAME=SOURCE gives the domain its name). For
+    an FDRD grid the folder that holds FDRD."""
     out: Path | None = None
     """Folder of the results and of the jobs; default runs/bench-GRID. The same command goes on where it stopped."""
     dry_run: bool = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crosscue.evaluation.retrieval import Retrieval
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEFORE, AFTER, INK = "#9aa5b1", "#2563eb", "#52606d"
+COLOURS = ("#2563eb", "#d97706", "#0f7b4f", "#b42318", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#525252")
+"""Of lines in one figure."""
 MOST_CATEGORIES = 40
 
 
@@ -21,7 +25,7 @@ def curves(history: list[dict[str, Any]]) -> str | None:
     validation = [(line["step"], line["rsum"]) for line in history if line["kind"] == "validation" and "rsum" in line]
     if not train:
         return None
-    figure, (axis,) = blank_figure(7, 2.6)
+    figure, axis = _figure(7, 2.6)
     axis.plot(*zip(*train, strict=True), color=BEFORE, linewidth=1)
     axis.set(xlabel="optimiser step", ylabel="training loss")
     if validation:
@@ -30,7 +34,7 @@ def curves(history: list[dict[str, Any]]) -> str | None:
         right.set_ylabel("validation Rsum", color=AFTER)
         _plain(right)
         right.spines["right"].set_visible(True)
-    return as_svg(figure)
+    return _svg(figure)
 
 
 def category_bars(before: Retrieval, after: Retrieval) -> str | None:
@@ -48,7 +52,7 @@ def category_bars(before: Retrieval, after: Retrieval) -> str | None:
     names = sorted(change, key=lambda name: (change[name][1] - change[name][0], name))
     if len(names) > MOST_CATEGORIES:
         names = names[: MOST_CATEGORIES // 2] + names[-MOST_CATEGORIES // 2 :]
-    figure, (axis,) = blank_figure(7, 0.8 + 0.24 * len(names))
+    figure, axis = _figure(7, 0.8 + 0.24 * len(names))
     rows = range(len(names))
     for row, name in zip(rows, names, strict=True):
         axis.plot(change[name], [row, row], color=BEFORE, linewidth=1, zorder=1)
@@ -57,23 +61,60 @@ def category_bars(before: Retrieval, after: Retrieval) -> str | None:
     axis.set_yticks(list(rows), [f"{name} ({int(after.categories[name]['images'])})" for name in names], fontsize=7)
     axis.set(xlabel="R@1 in %, mean of both directions", xlim=(-2, 102), ylim=(-0.8, len(names) - 0.2))
     axis.legend(loc="lower right", frameon=False, fontsize=8)
-    return as_svg(figure)
+    return _svg(figure)
+
+
+@dataclass(frozen=True)
+class ShotsLine:
+    """One line of a curve over shots, for one direction."""
+
+    label: str
+    means: dict[int, float]
+    """Number of shots -> R@1 in percent."""
+    deviations: dict[int, float] | None
+    """Their standard deviations; None for what learns nothing, which becomes a horizontal line."""
+
+
+def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
+    """Draws R@1 over shots, one panel a direction (DCAR fig. 7)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure.patch.set_alpha(0)
+    for number, (title, lines) in enumerate(panels.items(), start=1):
+        axis, colours = figure.add_subplot(1, len(panels), number), itertools.cycle(COLOURS)
+        shots = sorted({count for line in lines for count in line.means})
+        for line in lines:
+            if line.deviations is None:
+                level = next(iter(line.means.values()))
+                axis.axhline(level, color=BEFORE, linestyle="--", linewidth=1, label=line.label)
+                continue
+            measured = sorted(line.means)
+            means, bars = [line.means[n] for n in measured], [line.deviations[n] for n in measured]
+            colour = next(colours)
+            axis.errorbar(measured, means, bars, color=colour, marker="o", markersize=3, capsize=2, label=line.label)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(shots, [str(count) for count in shots])
+        axis.set(xlabel="training pairs of each category", ylabel="R@1 in %")
+        axis.set_title(title, color=INK, fontsize=10)
+        _plain(axis)
+        if number == 1:
+            axis.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return _svg(figure)
 
 
 def _mean(values: dict[str, float]) -> float:
     return (values["i2t_r1"] + values["t2i_r1"]) / 2
 
 
-def blank_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Returns a figure in inches, without ground, and the axes of its panels side by side."""
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
-    for axis in axes:
-        _plain(axis)
-    return figure, axes
+    axis = figure.add_subplot()
+    _plain(axis)
+    return figure, axis
 
 
 def _plain(axis: Axes) -> None:
@@ -85,11 +126,9 @@ def _plain(axis: Axes) -> None:
     axis.tick_params(colors=INK, labelsize=8)
     axis.xaxis.label.set_color(INK)
     axis.yaxis.label.set_color(INK)
-    axis.title.set_color(INK)
 
 
-def as_svg(figure: Figure) -> str:
-    """Returns a figure as SVG; equal figures give equal text."""
+def _svg(figure: Figure) -> str:
     from matplotlib import rc_context
 
     text = io.StringIO()
