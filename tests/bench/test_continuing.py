@@ -42,12 +42,14 @@ def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int,
     process = subprocess.Popen(command, cwd=place, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
     jobs = place / "cut" / "jobs"
     before = len(list(jobs.glob("*/training.json")))
-    for _ in range(1200):
+    deadline = time.monotonic() + 240
+    while True:
         done = [path.parent for path in jobs.glob("*/training.json")]
         under_way = [path for path in jobs.glob("*/metrics.jsonl") if path.parent not in done]
         if len(done) > before and any(len(path.read_text().splitlines()) >= 5 for path in under_way):
             break
         assert process.poll() is None, "it ended before it could be stopped"
+        assert time.monotonic() < deadline, "it did not come to the middle of a job"
         time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate()
