@@ -77,6 +77,8 @@ def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> No
         (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "unknown kind of file"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.patience", 2], "rows take equal steps"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.seed", 2], "Use --seeds"),
+        (["few-shot", "--methods", "dcar", "--data", "a", "--seeds", 1, 1], "give at least one, and none twice"),
+        (["few-shot", "--methods", "dcar", "--data", "a", "--shots"], "shots is []: give at least one"),
         (
             ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "training": {"epochs": 2}}]'],
             "training.epochs is the same for all rows",

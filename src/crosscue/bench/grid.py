@@ -87,11 +87,14 @@ class Grid:
         """Returns the rows, combinations expanded.
 
         Raises:
-            RunError: there is none, two have one label, or a row changes the number of steps.
+            RunError: there is none, two have one label, a row changes the number of steps, or shots or seeds make no sense.
             MethodError: there is no such method or option.
         """
         for method in (*self.methods, *(name for name in self.candidates if name != "default")):
             method_class(method)
+        for name, values in (("shots", self.shots), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                raise RunError(f"{name} is {values}: give at least one, and none twice, e.g. --{name} 1 2.")
         declared = self.rows or [Row(method, options=self.options.get(method, {})) for method in self.methods]
         chosen = [row for row in declared if not self.methods or row.method in self.methods]
         rows = [row for declared_row in chosen for row in declared_row.expanded()]
