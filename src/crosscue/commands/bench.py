@@ -29,7 +29,9 @@ class BenchOptions:
     """Sources of pairs with a split test, one a domain: --data a.jsonl cars=b.jsonl (NAME=SOURCE gives the domain its name). For
     an FDRD grid the folder that holds FDRD."""
     out: Path | None = None
-    """Folder of the results and of the jobs; default runs/bench-GRID. The same command goes on where it stopped."""
+    """Folder of the results; default runs/bench-GRID. The same command goes on where it stopped."""
+    jobs: Path | None = None
+    """Folder of the jobs; default OUT/jobs. Grids that name the same folder share what they have in common."""
     dry_run: bool = False
     """List the jobs, their number and an estimate, and stop."""
 
@@ -63,7 +65,7 @@ def run(arguments: list[str]) -> int:
     out = given.out or Path("runs") / f"bench-{Path(name).stem}"
     towers = Towers(given.backbone, given.image_size, given.precision)
     domains = read_domains(given.data, grid.domains, reading, grid.negatives)
-    planned = plans(grid, domains, towers, out / "jobs")
+    planned = plans(grid, domains, towers, given.jobs or out / "jobs")
     if given.dry_run:
         sys.stdout.write("\n".join(listing(planned)) + "\n")
         return 0
