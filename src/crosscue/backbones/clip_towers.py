@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -170,8 +171,8 @@ def resize_positions(embeddings: Any, side: int) -> None:
 
 
 def _bidirectional(layer: Any) -> Any:
-    return lambda tokens: layer(tokens, None, is_causal=False)
+    return partial(layer, attention_mask=None, is_causal=False)  # a copy of the tower has the copied layer in it
 
 
 def _causal(layer: Any) -> Any:
-    return lambda tokens: layer(tokens, None, is_causal=True)
+    return partial(layer, attention_mask=None, is_causal=True)
