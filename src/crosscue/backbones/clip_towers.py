@@ -68,7 +68,10 @@ class ClipImageTower(nn.Module):
         def patches() -> Tensor:
             return self.projection(norm(self.layers[last](tokens)[:, 1:end].float()))
 
-        return ImageFeatures(self.projection(hidden), hidden, patches)
+        def dense() -> Tensor:
+            return self.projection(norm(without_mixing(self.last, tokens[:, 1:end]).float()))
+
+        return ImageFeatures(self.projection(hidden), hidden, patches, dense)
 
 
 class ClipTextTower(nn.Module):
@@ -125,6 +128,13 @@ def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = 
     read = scaled_dot_product_attention(query, key, value, mask, scale=attention.scale)  # (B, H, 1, W / H)
     token = tokens[rows, position] + attention.out_proj(read[:, :, 0].flatten(1))
     return token + layer.mlp(layer.layer_norm2(token))  # (B, W)
+
+
+def without_mixing(layer: Any, tokens: Tensor) -> Tensor:
+    """The output of a layer in which every position attends to itself alone (FineCLIP's dense map). (B, S, W) -> (B, S, W)."""
+    attention = layer.self_attn
+    tokens = tokens + attention.out_proj(attention.v_proj(layer.layer_norm1(tokens)))
+    return tokens + layer.mlp(layer.layer_norm2(tokens))
 
 
 def fold_quick_gelu(tower: nn.Module) -> None:
