@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.embedding import by_length
 from crosscue.evaluation.scores import require_finite
@@ -22,48 +23,50 @@ if TYPE_CHECKING:
 
     from crosscue.training.feed import Images
 
-TILE = 8_000_000
-"""Most token similarities computed at once: 32 MB."""
+TILE = 2_000_000
+"""Most token similarities computed at once: 8 MB."""
 TILE_PICTURES = 16
-PAIRS_AT_ONCE = 256
+"""Pictures of a tile."""
 
 
 class TokenStore:
-    """The tokens of many items, float32 on the CPU, one after the other: padding is not stored."""
+    """The tokens of many items, float32 on the CPU, without padding."""
 
-    def __init__(self, what: str, batches: list[Tokens]) -> None:
-        """Takes batches, and empties the list while it copies, so that memory is needed once.
+    def __init__(self, what: str) -> None:
+        """Starts empty; `what` names the items in messages."""
+        self.what = what
+        self.items: list[Tensor] = []  # (n, D) each
+        self.wholes: list[Tensor] = []  # (D,) each
+        self.lengths = torch.zeros(0, dtype=torch.int64)  # (N,) tokens of each item
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def add(self, tokens: Tokens) -> None:
+        """Appends a batch of items.
 
         Raises:
             CrosscueError: a vector is not finite.
         """
-        lengths = torch.cat([batch.valid.sum(1) for batch in batches]).cpu()
-        self.start = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])  # (N + 1,)
-        self.whole = torch.cat([batch.whole for batch in batches]).float().cpu()  # (N, D)
-        self.vectors = torch.empty(int(self.start[-1]), self.whole.shape[1])  # (T, D)
-        filled, first = 0, 0
-        batches.reverse()
-        while batches:
-            batch = batches.pop()
-            rows = batch.vectors[batch.valid]
-            self.vectors[filled : filled + len(rows)] = rows
-            require_finite(f"{what} {first} or one of the {len(batch) - 1} after it, token", rows)
-            filled, first = filled + len(rows), first + len(batch)
+        lengths, rows = tokens.valid.sum(1).cpu(), tokens.vectors[tokens.valid].float().cpu()  # (B,), (T, D)
+        require_finite(f"{self.what} {len(self)} or one of the {len(tokens) - 1} after it, token", rows)
+        self.items += rows.split(lengths.tolist())
+        self.wholes += tokens.whole.float().cpu().clone().unbind()  # a view would keep all it was cut from
+        self.lengths = torch.cat([self.lengths, lengths])
 
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    def take(self, items: Tensor, device: Device) -> Tokens:
-        """Returns (b,) items as (b, S, D), padded to the longest of them."""
-        first, length = self.start[items], self.start[items + 1] - self.start[items]
-        place = torch.arange(int(length.max()))
-        valid = place < length[:, None]  # (b, S)
-        index = torch.where(valid, first[:, None] + place, first[:, None])
-        return Tokens(self.vectors[index].to(device), valid.to(device), self.whole[items].to(device))
+    def take(self, numbers: Tensor, device: Device) -> Tokens:
+        """Returns (b,) items as (b, S, D), padded with zeros to the longest of them."""
+        chosen = numbers.tolist()
+        vectors = pad_sequence([self.items[number] for number in chosen], batch_first=True)
+        valid = torch.arange(vectors.shape[1]) < self.lengths[numbers][:, None]  # (b, S)
+        whole = torch.stack([self.wholes[number] for number in chosen])
+        return Tokens(vectors.to(device), valid.to(device), whole.to(device))
 
 
 class LateScores:
     """`Scores` by a method's `token_scores`; each distinct caption is encoded and compared once."""
+
+    kind = "token by token, one score a direction"
 
     def __init__(
         self, method: LateInteraction, images: TokenStore, texts: TokenStore, row: Tensor, device: Device
@@ -75,26 +78,30 @@ class LateScores:
     def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
         scores, row = torch.empty(2, len(picture)), self.row[caption]
-        for start in range(0, len(picture), TILE_PICTURES):
-            pairs = slice(start, start + TILE_PICTURES)
-            tile = self._tile(picture[pairs], row[pairs])
-            for direction in range(2):
-                scores[direction, pairs] = tile[direction].diagonal()
+        largest = int(self.images.lengths[picture].max()) * int(self.texts.lengths[row].max())
+        side = max(min(int((TILE / largest) ** 0.5), TILE_PICTURES), 1)
+        for start in range(0, len(picture), side):
+            pairs = slice(start, start + side)
+            for direction, tile in enumerate(self._tile(picture[pairs], self.texts.take(row[pairs], self.device))):
+                scores[direction, pairs] = tile.diagonal()
         return scores[0], scores[1]
 
     def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """See `Scores.block`."""
-        rows, back = self.row[captions].unique(return_inverse=True)  # in the order of the store: shortest first
         images = torch.arange(self.pictures)[pictures]
+        rows, back = self.row[captions].unique(return_inverse=True)
+        lengths, order = self.texts.lengths[rows].sort()  # captions of similar length share a tile
         scores = torch.empty(2, len(images), len(rows))
-        patches = int((self.images.start[images + 1] - self.images.start[images]).max())
-        words = self.texts.start[rows + 1] - self.texts.start[rows]
+        of_pictures = min(TILE_PICTURES, len(images)) * int(self.images.lengths[images].max())
         stop = len(rows)
         while stop:  # the longest captions first; a tile takes as many as it has room for
-            start = max(stop - max(TILE // (TILE_PICTURES * patches * int(words[stop - 1])), 1), 0)
+            start = max(stop - max(TILE // (of_pictures * int(lengths[stop - 1])), 1), 0)
+            some = order[start:stop]
+            texts = self.texts.take(rows[some], self.device)
             for first in range(0, len(images), TILE_PICTURES):
-                some = slice(first, first + TILE_PICTURES)
-                scores[:, some, start:stop] = torch.stack(self._tile(images[some], rows[start:stop]))
+                part = slice(first, first + TILE_PICTURES)
+                for direction, tile in enumerate(self._tile(images[part], texts)):
+                    scores[direction, part, some] = tile
             stop = start
         return scores[0][:, back], scores[1][:, back]
 
@@ -103,8 +110,8 @@ class LateScores:
         return LateScores(self.method, self.images, self.texts, self.row[captions], self.device)
 
     @torch.no_grad()
-    def _tile(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        i2t, t2i = self.method.token_scores(self.images.take(pictures, self.device), self.texts.take(rows, self.device))
+    def _tile(self, pictures: Tensor, texts: Tokens) -> tuple[Tensor, Tensor]:
+        i2t, t2i = self.method.token_scores(self.images.take(pictures, self.device), texts)
         return i2t.float().cpu(), t2i.float().cpu()
 
 
@@ -113,23 +120,16 @@ def late_scores(
     method: LateInteraction, images: Images, count: int, captions: Sequence[str], device: Device, batch_size: int = 32
 ) -> LateScores:
     """Encodes `count` pictures and the distinct captions, each side alone, and returns their scores."""
-    parts = []
+    pictures, texts = TokenStore("picture"), TokenStore("distinct caption")
     with progress("encoding pictures", count, "pictures") as advance:
         for start in range(0, count, batch_size):
             batch = images[range(start, min(start + batch_size, count))]
-            parts.append(_on_cpu(method.image_tokens(batch.to(device))))
+            pictures.add(method.image_tokens(batch.to(device)))
             advance(len(batch))
-    pictures = TokenStore("picture", parts)
     ordered = by_length(captions)
     place = {text: number for number, text in enumerate(ordered)}
     with progress("encoding captions", len(ordered), "captions") as advance:
         for start in range(0, len(ordered), batch_size):
-            texts = ordered[start : start + batch_size]
-            parts.append(_on_cpu(method.text_tokens(texts)))
-            advance(len(texts))
-    row = torch.tensor([place[text] for text in captions])
-    return LateScores(method, pictures, TokenStore("distinct caption", parts), row, device)
-
-
-def _on_cpu(tokens: Tokens) -> Tokens:
-    return Tokens(tokens.vectors.cpu(), tokens.valid.cpu(), tokens.whole.cpu())
+            texts.add(method.text_tokens(ordered[start : start + batch_size]))
+            advance(len(ordered[start : start + batch_size]))
+    return LateScores(method, pictures, texts, torch.tensor([place[text] for text in captions]), device)

@@ -219,6 +219,7 @@ def result_of(
         "gallery": len(pairs),
         "captions": scores.captions,
         "captions_per_image": [min(per_image), max(per_image)],
+        "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "inference": f"pairwise, first {inference.top}" if reranked else inference.inference,
         "centred": inference.centre,

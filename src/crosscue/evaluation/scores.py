@@ -13,6 +13,8 @@ from crosscue.errors import CrosscueError
 class Scores(Protocol):
     """N pictures against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
 
+    kind: str
+    """What a score is, for the protocol."""
     pictures: int
     captions: int
 
@@ -38,6 +40,8 @@ class Cosines:
     Raises:
         CrosscueError: an embedding is not finite.
     """
+
+    kind = "cosine"
 
     def __init__(self, images: Tensor, texts: Tensor) -> None:
         require_finite("picture", images)

@@ -85,15 +85,10 @@ class FineClip(Carrier[FineClipConfig]):
         config, scale = self.config, self.backbone.logit_scale
         features = self.read_images(batch.images)
         images = normalize(self.image_head(features.pooled).float(), dim=-1)  # (B, D)
-        captions = list(batch.captions)
-        named = (
-            [f"a photo of {article(name)} {name}" for name in class_names(batch, self.name)]
-            if config.region_weight
-            else []
-        )
-        texts = encode_bucketed([*captions, *named], self.encode_text)  # (B or 2 B, D)
+        named = self.region_texts(batch) if config.region_weight else []
+        texts = encode_bucketed([*batch.captions, *named], self.encode_text)  # (B or 2 B, D)
         logits = scale * images @ texts[: len(batch)].T
-        same = self.same(captions, batch)
+        same = self.same(batch.captions, batch)
         losses = {"global_loss": pair_losses(logits, logits, directions=config.directions, not_negative=same).mean()}
         boxes = self.boxes(batch)  # (B, K, 4)
         regions = normalize(roi_align(self.dense_map(features.dense), boxes), dim=-1)  # (B, K, D)
@@ -102,6 +97,10 @@ class FineClip(Carrier[FineClipConfig]):
         if config.distil_weight:
             losses["distil_loss"] = config.distil_weight * self.distil_loss(regions, batch.images, boxes)
         return losses
+
+    def region_texts(self, batch: Batch) -> list[str]:
+        """Returns what stands for the object of every picture; raises `MethodError` where a picture has no category."""
+        return [f"a photo of {article(name)} {name}" for name in class_names(batch, self.name)]
 
     def boxes(self, batch: Batch) -> Tensor:
         """(B, 1 + boxes, 4): the box in the middle first."""
@@ -117,7 +116,7 @@ class FineClip(Carrier[FineClipConfig]):
 
     def dense_map(self, dense: Tensor) -> Tensor:
         """(B, P, D) -> (B, H, W, D) through the head."""
-        side = int(dense.shape[1] ** 0.5)
+        side = round(dense.shape[1] ** 0.5)
         return self.image_head(dense).float().unflatten(1, (side, side))
 
     @property
