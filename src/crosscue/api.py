@@ -293,6 +293,7 @@ def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None)
     """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
     images = images_of(pairs, run.method.backbone, run.method.frozen_image_layers)
     inference = inference or Inference()
+    inference.check(run.method)
     before = measure(build("zero_shot", run.method.backbone), pairs, images, Inference(centre=inference.centre))
     return compare(before, measure(run.method, pairs, images, inference))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import crosscue
-from crosscue.api import Run, before_and_after
+from crosscue.api import Run, before_and_after, pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
 from crosscue.evaluation import late_scores as module
@@ -23,6 +23,7 @@ from crosscue.evaluation.late_scores import LateScores, TokenStore, late_scores
 from crosscue.evaluation.ranks import Ranks, rank_scores
 from crosscue.evaluation.report import write_report
 from crosscue.evaluation.retrieval import evaluate
+from crosscue.methods.contract import Batch
 from crosscue.methods.filip import token_wise
 from crosscue.methods.late_interaction import LateInteraction, Tokens
 from crosscue.methods.registry import build
@@ -172,6 +173,9 @@ def test_a_run_is_trained_validated_compared_and_reported(pairs: Pairs, tmp_path
     )
     assert run.outcome is not None
     assert run.outcome.best_rsum is not None
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "run.evaluate(" in card
+    assert "encode_text" not in card
     val = pairs.split("val")
     comparison = before_and_after(crosscue.load(tmp_path / "run", precision="fp32"), val)
     assert comparison.before.protocol["score"] == "cosine"
@@ -187,12 +191,8 @@ def test_shown_pictures_and_group_recall_follow_the_methods_own_score(pairs: Pai
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
     method = build("filip", backbone).eval()
-    from crosscue.api import pixel_store
-
     pixels = pixel_store(pairs, backbone, cache=False)
     result = evaluate(method, pairs, pixels)
-    from crosscue.methods.contract import Batch
-
     _, t2i = similarity(method, Batch(pixels[range(16)], pairs.captions, [p.image_id for p in pairs]))
     for caption in (0, 5, 31):
         assert top_pictures(result, caption, 3) == t2i[:, caption].topk(3).indices.tolist()

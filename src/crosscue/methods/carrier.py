@@ -73,8 +73,8 @@ class Carrier(Method[Config]):
             self.tuned = tuned_copy(backbone)
         elif config.carrier != "heads_only":
             raise MethodError(f"there is no carrier '{config.carrier}'. Choose from: dual_prompt, full_ft, heads_only.")
-        heads = self.needs_heads or config.carrier == "heads_only"
-        self.image_head, self.text_head = (identity_head(backbone.embed_dim) if heads else nn.Identity() for _ in "it")
+        width = backbone.embed_dim if self.needs_heads or config.carrier == "heads_only" else None
+        self.image_head, self.text_head = identity_head(width), identity_head(width)
         self.to(backbone.device)
 
     @property
@@ -135,8 +135,10 @@ class Carrier(Method[Config]):
         return self.config.image_start_layer if self.prompts else 0
 
 
-def identity_head(width: int) -> nn.Linear:
-    """Returns a linear map that is the identity until it is trained."""
+def identity_head(width: int | None) -> nn.Module:
+    """Returns a linear map that is the identity until it is trained; without a width, the identity for good."""
+    if width is None:
+        return nn.Identity()
     head = nn.Linear(width, width, bias=False)
     nn.init.eye_(head.weight)
     return head
