@@ -94,8 +94,8 @@ def test_distillation_vanishes_where_region_and_crop_are_the_same_feature() -> N
     everywhere = pooled[:, None, None].expand(-1, 4, 4, -1)  # a dense map that says the same everywhere
     boxes = method.boxes(batch)
     regions = normalize(roi_align(everywhere, boxes), dim=-1)
-    assert float(method.distil_loss(regions, batch.images, boxes)) == pytest.approx(0, abs=1e-6)
-    assert float(method.losses(batch)["distil_loss"]) > 0.01
+    assert method.distil_loss(regions, batch.images, boxes).item() == pytest.approx(0, abs=1e-6)
+    assert method.losses(batch)["distil_loss"].item() > 0.01
 
 
 def test_region_loss_sees_texts_only_and_padding_dilutes_it() -> None:
