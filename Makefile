@@ -32,6 +32,7 @@ CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101
 bench: .venv/ready
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/late_interaction.py
 	$(BIN)/python benchmarks/training_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
 

@@ -18,12 +18,13 @@ from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
-from crosscue.errors import DataError, RunError
+from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.retrieval import Retrieval
 from crosscue.evaluation.retrieval import evaluate as measure
 from crosscue.methods.contract import Method
+from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import METHODS, build, config_of, method_class
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
@@ -49,7 +50,12 @@ class Run:
         return f"Run(method={self.method.name!r}, backbone={self.method.backbone.source!r}, folder={self.folder})"
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (N, D) unit vectors."""
+        """Sentences -> (N, D) unit vectors.
+
+        Raises:
+            MethodError: the method has no one vector a sentence.
+        """
+        self._require_vectors()
         from crosscue.backbones.embedding import embed_texts
 
         return embed_texts(texts, self.method.encode_text)
@@ -59,7 +65,9 @@ class Run:
 
         Raises:
             DataError: a picture cannot be read.
+            MethodError: the method has no one vector a picture.
         """
+        self._require_vectors()
         pairs = Pairs(Pair(_as_image(image, index), (), str(index)) for index, image in enumerate(images))
         pixels = pixel_store(pairs, self.method.backbone, cache=False)
         with torch.no_grad():
@@ -70,6 +78,13 @@ class Run:
                 for start in range(0, len(pairs), 32)
             ]
         return torch.cat(parts).cpu()
+
+    def _require_vectors(self) -> None:
+        if isinstance(self.method, LateInteraction):
+            raise MethodError(
+                f"method '{self.method.name}' compares pictures and sentences token by token, so one vector each would rank "
+                "otherwise than it does. Rank with evaluate, or adapt with another method, such as dual_prompt."
+            )
 
     def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
@@ -278,6 +293,7 @@ def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None)
     """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
     images = images_of(pairs, run.method.backbone, run.method.frozen_image_layers)
     inference = inference or Inference()
+    inference.check(run.method)
     before = measure(build("zero_shot", run.method.backbone), pairs, images, Inference(centre=inference.centre))
     return compare(before, measure(run.method, pairs, images, inference))
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
+from crosscue.backbones import clip_towers
+from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import BackboneError, MethodError
 from tests import tiny
 from tests.tiny import tiny_backbones
@@ -155,6 +156,27 @@ def test_feature_shapes(backbone: Backbone) -> None:
     assert text.tokens.shape == (*tokens.ids.shape, backbone.embed_dim)
     assert image.hidden.shape == (3, backbone.image_width)
     assert image.patches.shape == (3, backbone.patch_count, backbone.embed_dim)
+
+
+def test_a_dense_map_is_local_and_otherwise_refused(backbone: Backbone) -> None:
+    last, state = backbone.image_layers - 1, backbone.image_state(pixels(), backbone.image_layers - 1)
+    if not backbone.has_dense_map:
+        with pytest.raises(BackboneError, match="families clip and dual"):
+            _ = backbone.encode_image(state).dense
+        return
+    dense = backbone.encode_image(state).dense  # (B, P, D)
+    changed = state.tokens.clone()
+    changed[:, 1] = changed[:, 1].flip(-1)  # the first patch
+    elsewhere = backbone.encode_image(ImageState(changed, last))
+    assert not torch.allclose(elsewhere.dense[:, 0], dense[:, 0], atol=1e-3)
+    torch.testing.assert_close(elsewhere.dense[:, 1:], dense[:, 1:])
+    assert not torch.allclose(elsewhere.patches[:, 1:], backbone.encode_image(state).patches[:, 1:], atol=1e-4)
+    alone = changed[:, 1:2]  # a sequence of one attends to itself
+    torch.testing.assert_close(
+        clip_towers.without_mixing(backbone.image.last, alone), backbone.image.layers[last](alone)
+    )
+    with pytest.raises(BackboneError, match="before the last layer"):
+        _ = backbone.encode_image(backbone.image_state(pixels(), backbone.image_layers)).dense
 
 
 def test_token_weights_of_one_change_nothing_and_others_do(backbone: Backbone) -> None:

@@ -53,6 +53,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"image": f"{number}.jpg", "caption": f"a red thing {number}", "category": "ab"[number % 2], "split": split}
         )
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    unnamed = [{key: value for key, value in row.items() if key != "category"} for row in rows]
+    (folder / "uncategorised.jsonl").write_text("\n".join(map(json.dumps, unnamed)))
     os.environ["CROSSCUE_CACHE"] = str(folder / "cache")
     return folder
 
@@ -211,6 +213,10 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
         (
             ["adapt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.context_tokens", "60"],
             "at most 21 context tokens",
+        ),
+        (
+            ["adapt", "--data", "uncategorised.jsonl", "--backbone", "TINY", "--method", "alip"],
+            "needs the category of every picture",
         ),
         (["evaluate", "nothing", "--data", "pairs.jsonl"], "'nothing' is neither a run folder nor a method"),
         (["evaluate", "dual_prompt", "--data", "pairs.jsonl", "--backbone", "TINY"], "has to be trained first"),

@@ -78,8 +78,8 @@ def test_pairing_never_reaches_the_encoders(pairs: Pairs) -> None:
         "swapped",
     )
     other = measured(swapped, seed=1)
-    assert torch.equal(result.embeddings[0], other.embeddings[0])
-    assert torch.equal(result.embeddings[1].reshape(12, 2, -1).flip(0).reshape(24, -1), other.embeddings[1])
+    assert torch.equal(result.scores.images, other.scores.images)
+    assert torch.equal(result.scores.texts.reshape(12, 2, -1).flip(0).reshape(24, -1), other.scores.texts)
 
 
 @pytest.mark.parametrize("history", [True, False])

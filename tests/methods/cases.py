@@ -14,6 +14,8 @@ class Case:
     """The untrained method is exactly the backbone."""
     memorise: dict[str, Any] | None = None
     """Options with which 8 pairs are learned by heart; None where the method has nothing to train."""
+    families: tuple[str, ...] = ()
+    """The only families it works with; none for all."""
 
     @property
     def id(self) -> str:
@@ -56,6 +58,24 @@ CASES = [
             "ca": False,
             "weight_dropout": 0.5,  # without it only weighted captions are learned, and plain ones are what is measured
         },
+    ),
+    Case("filip", {"context_tokens": 2}, memorise={"context_tokens": 4, "depth": 2}),
+    Case("filip", {"carrier": "full_ft", "global_weight": 0.5}, memorise={"carrier": "heads_only"}),
+    Case(
+        "alip", {"context_tokens": 2, "image_start_layer": 1}, memorise={"carrier": "full_ft", "tower_lr_scale": 0.05}
+    ),
+    Case("alip", {"carrier": "heads_only", "synthetic": "class"}, memorise={"carrier": "heads_only"}),
+    Case(
+        "fineclip",
+        {"context_tokens": 2},
+        memorise={"carrier": "full_ft", "tower_lr_scale": 0.05, "boxes": 1},
+        families=("clip", "dual"),
+    ),
+    Case(
+        "fineclip",
+        {"carrier": "full_ft", "boxes": 1, "teacher_grad": True},
+        memorise={"carrier": "heads_only", "boxes": 1},
+        families=("clip", "dual"),
     ),
 ]
 TRAINED = [case for case in CASES if case.trains]

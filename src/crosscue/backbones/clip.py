@@ -17,6 +17,7 @@ class ClipBackbone(TwoTowers):
     """ViT with a class token, causal text tower, softmax-trained."""
 
     family = "clip"
+    has_dense_map = True
 
     def __init__(
         self, model: Any, tokenizer: Any, pixels: PixelSpec, precision: Precision, image_size: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,7 +68,10 @@ class ClipImageTower(nn.Module):
         def patches() -> Tensor:
             return self.projection(norm(self.layers[last](tokens)[:, 1:end].float()))
 
-        return ImageFeatures(self.projection(hidden), hidden, patches)
+        def dense() -> Tensor:
+            return self.projection(norm(without_mixing(self.last, tokens[:, 1:end]).float()))
+
+        return ImageFeatures(self.projection(hidden), hidden, patches, dense)
 
 
 class ClipTextTower(nn.Module):
@@ -126,6 +130,13 @@ def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = 
     return token + layer.mlp(layer.layer_norm2(token))  # (B, W)
 
 
+def without_mixing(layer: Any, tokens: Tensor) -> Tensor:
+    """The output of a layer in which every position attends to itself alone (FineCLIP's dense map). (B, S, W) -> (B, S, W)."""
+    attention = layer.self_attn
+    tokens = tokens + attention.out_proj(attention.v_proj(layer.layer_norm1(tokens)))
+    return tokens + layer.mlp(layer.layer_norm2(tokens))
+
+
 def fold_quick_gelu(tower: nn.Module) -> None:
     """Turns x * sigmoid(1.702 x) into SiLU, which is one fused operation, by folding 1.702 into the frozen weights around it.
 
@@ -170,8 +181,8 @@ def resize_positions(embeddings: Any, side: int) -> None:
 
 
 def _bidirectional(layer: Any) -> Any:
-    return lambda tokens: layer(tokens, None, is_causal=False)
+    return partial(layer, attention_mask=None, is_causal=False)  # a copy of the tower has the copied layer in it
 
 
 def _causal(layer: Any) -> Any:
-    return lambda tokens: layer(tokens, None, is_causal=True)
+    return partial(layer, attention_mask=None, is_causal=True)

@@ -29,10 +29,13 @@ class BridgedImageTower(ClipImageTower):
         self.exact: tuple[Any, ...] = (*self.exact, bridge)
 
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
-        """Runs the layers from `state.layer` on; pooled and patch features are bridged."""
+        """Runs the layers from `state.layer` on; pooled, patch and dense features are bridged."""
         features = super().forward(state, prompts)
         return ImageFeatures(
-            self.bridge.image(features.pooled), features.hidden, lambda: self.bridge.image(features.patches)
+            self.bridge.image(features.pooled),
+            features.hidden,
+            lambda: self.bridge.image(features.patches),
+            lambda: self.bridge.image(features.dense),
         )
 
 
@@ -81,6 +84,7 @@ class DualBackbone(TwoTowers):
     """The family of the starter: any sentence encoder can be bridged to any CLIP image tower."""
 
     family = "dual"
+    has_dense_map = True
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from crosscue.backbones.precision import Precision
+from crosscue.errors import BackboneError
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,27 @@ class ImageFeatures:
     hidden: Tensor
     """(B, W) pooled feature before the projection."""
     patch_features: Callable[[], Tensor] = field(repr=False)
+    dense_features: Callable[[], Tensor] | None = field(default=None, repr=False)
 
     @cached_property
     def patches(self) -> Tensor:
         """(B, P, D) patch tokens of the last layer, normed and projected like the pooled one; computed on first use."""
         return self.patch_features()
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """(B, P, D) like `patches`, but the last layer does not mix positions, so each one speaks for its own place.
+
+        Raises:
+            BackboneError: the tower has no class token that its patches could do without, or the cached state is past its
+                last layer.
+        """
+        if self.dense_features is None:
+            raise BackboneError(
+                "no dense map here: it needs an image tower shaped like CLIP's (families clip and dual) and pixels, or a "
+                "cached state before the last layer."
+            )
+        return self.dense_features()
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,8 @@ class Backbone(nn.Module, ABC):
     """
 
     family: str
+    has_dense_map: bool = False
+    """Whether `ImageFeatures.dense` can be computed."""
     source: str
     """The name the user gave: `starter`, a Hub id, a local folder."""
     revision: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,4 +118,4 @@ class SiglipBackbone(TwoTowers):
 
 
 def _unmasked(layer: Any) -> Any:
-    return lambda tokens: layer(tokens, None)
+    return partial(layer, attention_mask=None)  # a copy of the tower has the copied layer in it

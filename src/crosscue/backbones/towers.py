@@ -108,13 +108,14 @@ class TwoTowers(Backbone):
         return features
 
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
-        """See `Backbone.image_state`."""
-        with torch.no_grad():
+        """See `Backbone.image_state`; with gradients only where the image tower itself learns."""
+        learns = any(parameter.requires_grad for parameter in self.image.parameters())
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             state: ImageState = self.image.state(self.normalise(pixels), until_layer)
         return state
 
     def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
-        """See `Backbone.encode_image`; the layers before the first prompt run without gradients."""
+        """See `Backbone.encode_image`; the frozen layers before the first prompt run without gradients."""
         first = self.image_layers - 1 if prompts is None else prompts.first
         state = images if isinstance(images, ImageState) else self.image_state(images, first)
         if prompts is not None and state.layer > first:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from crosscue.data.pairs import Pairs
 from crosscue.errors import CrosscueError
@@ -91,17 +90,12 @@ def examples(
 
 def top_pictures(result: Retrieval, caption: int, top: int = 5) -> list[int]:
     """Returns the pictures nearest to a caption, best first."""
-    pictures, captions = _embeddings(result)
-    scores = pictures @ captions[caption]
+    if result.scores is None:
+        raise CrosscueError("a result read from JSON has no scores to show examples with. Measure again.")
+    scores = result.scores.block(slice(None), slice(caption, caption + 1))[1][:, 0]  # (N,)
     return torch.topk(scores, min(top, len(scores))).indices.tolist()
 
 
 def _rank(result: Retrieval) -> np.ndarray:
     ranks = result.ranks["t2i"]
     return ranks.better + (ranks.tied - 1) / 2 + 1
-
-
-def _embeddings(result: Retrieval) -> tuple[Tensor, Tensor]:
-    if result.embeddings is None:
-        raise CrosscueError("a result read from JSON has no embeddings to show examples with. Measure again.")
-    return result.embeddings

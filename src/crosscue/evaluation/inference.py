@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import MethodError, suggestion
+from crosscue.methods.late_interaction import LateInteraction
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -25,10 +26,14 @@ class Inference:
     """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
 
     def check(self, method: Method[Any]) -> None:
-        """Raises `MethodError` where the method has no such mode, or where an oracle was not asked for twice."""
+        """Raises `MethodError` where the method has no such mode or nothing to centre, or an oracle was not asked for twice."""
         if self.inference not in method.inference_modes:
             raise MethodError(
                 f"method '{method.name}' has no inference mode '{self.inference}'.{suggestion(self.inference, method.inference_modes)}"
+            )
+        if self.centre and isinstance(method, LateInteraction):
+            raise MethodError(
+                f"method '{method.name}' compares token by token, so there is no one vector a picture to centre. Leave --centre out."
             )
         if self.inference == "oracle" and not self.allow_oracle:
             raise MethodError(

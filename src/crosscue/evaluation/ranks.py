@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import CrosscueError
+from crosscue.evaluation.scores import Cosines, Scores
 
 TIE = 1e-6
 """Scores closer than this count as tied: it is above the rounding of a float32 dot product of unit vectors, so that equal
@@ -31,11 +32,15 @@ class Ranks:
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
-    """Ranks both directions in one pass over the similarity matrix, `block` rows at a time.
+    """Ranks both directions by cosine: (N, D) and (M, D) unit vectors; see `rank_scores`."""
+    return rank_scores(Cosines(images, texts), owner, block=block)
+
+
+def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
+    """Ranks both directions in one pass over the scores, `block` pictures at a time.
 
     Args:
-        images: (N, D) unit vectors.
-        texts: (M, D) unit vectors.
+        scores: of N pictures and M captions.
         owner: (M,) the image each caption belongs to; every image has at least one caption. A caption that stands for
             several images is given once for each.
         block: images per block; memory is `block` x M scores.
@@ -44,32 +49,31 @@ def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -
         image to text (any of the image's captions counts) and text to image.
 
     Raises:
-        CrosscueError: an embedding is not finite, or an image has no caption.
+        CrosscueError: an image has no caption.
     """
-    _check(images, texts, owner)
-    images, texts = images.float(), texts.float()
-    count, total = len(images), len(texts)
+    count, total = scores.pictures, scores.captions
+    _require_captions(count, owner)
     order = torch.argsort(owner, stable=True)  # captions grouped by image: the positives of a block are one slice
-    texts, owner = texts[order], owner[order]
+    scores, owner = scores.chosen(order), owner[order]
     first = torch.searchsorted(owner, torch.arange(count + 1))
-    own = (images[owner] * texts).sum(1)  # (M,) score of each caption with its own image
-    best = torch.full((count,), -torch.inf).scatter_reduce(0, owner, own, "amax")  # (N,)
+    own_i2t, own_t2i = scores.own(owner, torch.arange(total))  # (M,) score of each caption with its own image
+    best = torch.full((count,), -torch.inf).scatter_reduce(0, owner, own_i2t, "amax")  # (N,)
     i2t = torch.zeros(3, count, dtype=torch.int64)  # better, tied, tied positives
     t2i = torch.zeros(2, total, dtype=torch.int64)  # better, tied
-    i2t[2] = torch.zeros(count, dtype=torch.int64).scatter_add(0, owner, (own > best[owner] - TIE).long())
+    i2t[2] = torch.zeros(count, dtype=torch.int64).scatter_add(0, owner, (own_i2t > best[owner] - TIE).long())
     counter = Counter(min(block, count), total)
     for start in range(0, count, block):
         stop = min(start + block, count)
-        scores = counter.scores[: stop - start]  # (b, M)
-        torch.mm(images[start:stop], texts.T, out=scores)
+        by_image, by_text = scores.block(slice(start, stop), slice(0, total))  # (b, M), (b, M)
         rows, columns = owner[first[start] : first[stop]] - start, torch.arange(int(first[start]), int(first[stop]))
-        scores[rows, columns] = own[columns]  # a positive is compared with itself exactly
+        by_image[rows, columns] = own_i2t[columns]  # a positive is compared with itself exactly
+        by_text[rows, columns] = own_t2i[columns]
         high, low = best[start:stop, None] + TIE, best[start:stop, None] - TIE
-        i2t[0, start:stop] = counter.above(scores, high, axis=1)
-        i2t[1, start:stop] = counter.above(scores, low, axis=1) - i2t[0, start:stop]
-        above = counter.above(scores, own + TIE, axis=0)
+        i2t[0, start:stop] = counter.above(by_image, high, axis=1)
+        i2t[1, start:stop] = counter.above(by_image, low, axis=1) - i2t[0, start:stop]
+        above = counter.above(by_text, own_t2i + TIE, axis=0)
         t2i[0] += above
-        t2i[1] += counter.above(scores, own - TIE, axis=0) - above
+        t2i[1] += counter.above(by_text, own_t2i - TIE, axis=0) - above
     back = torch.empty_like(t2i)
     back[:, order] = t2i
     return (
@@ -79,10 +83,9 @@ def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -
 
 
 class Counter:
-    """Counts comparisons of a block of scores in buffers that are made once: fresh memory would cost more than counting."""
+    """Counts comparisons of a block of scores in a buffer that is made once: fresh memory would cost more than counting."""
 
     def __init__(self, rows: int, columns: int) -> None:
-        self.scores = torch.empty(rows, columns)
         self.flags = torch.empty(rows, columns, dtype=torch.bool)
 
     def above(self, scores: Tensor, threshold: Tensor, *, axis: int) -> Tensor:
@@ -97,15 +100,8 @@ class Counter:
         return torch.from_numpy(np.sum(parts, axis=0, dtype=np.int64))  # (M,)
 
 
-def _check(images: Tensor, texts: Tensor, owner: Tensor) -> None:
-    for what, vectors in (("picture", images), ("caption", texts)):
-        bad = (~torch.isfinite(vectors).all(1)).nonzero()
-        if len(bad):
-            raise CrosscueError(
-                f"the embedding of {what} {int(bad[0])} is not finite ({len(bad)} such). The learned tensors are damaged, or bf16 "
-                "overflowed: adapt again with a lower training.lr, or evaluate with --precision fp32."
-            )
-    without = len(images) - len(torch.unique(owner))
+def _require_captions(count: int, owner: Tensor) -> None:
+    without = count - len(torch.unique(owner))
     if without:
         raise CrosscueError(
             f"{without} pictures of the gallery have no caption, so they cannot be evaluated. Remove them."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,12 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.errors import DataError, RunError
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import Interval, interval
-from crosscue.evaluation.ranks import TIE, Ranks, ranks
+from crosscue.evaluation.late_scores import late_scores
+from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
 from crosscue.evaluation.reranking import rerank
+from crosscue.evaluation.scores import Cosines, Scores
+from crosscue.methods.late_interaction import LateInteraction
 from crosscue.progress import progress
 from crosscue.storage import write_text
 
@@ -48,8 +51,8 @@ class Retrieval:
     """Recall when any picture that shares the caption string counts as right; empty after re-ranking."""
     protocol: dict[str, Any]
     """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
-    embeddings: tuple[Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
-    """(N, D) pictures and (M, D) captions; not written to disk."""
+    scores: Scores | None = field(default=None, repr=False, compare=False)
+    """Of every picture with every caption, before re-ranking; not written to disk."""
 
     @property
     def rsum(self) -> float:
@@ -144,6 +147,9 @@ def evaluate(
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
+    if isinstance(method, LateInteraction):
+        scores = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
+        return result_of(method, pairs, scores, rank_scores(scores, torch.tensor(pairs.caption_owner)), inference)
     pictures = embed_pictures(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
     if inference.inference == "oracle":
@@ -187,10 +193,18 @@ def score(
     if inference.centre:
         pictures = normalize(pictures - pictures.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
-    i2t, t2i = ranks(pictures, captions, owner)
-    reranked = inference.inference == "pairwise"
-    if reranked:
-        i2t, t2i = rerank(method, pictures, captions, pairs.captions, owner, (i2t, t2i), top=inference.top)
+    scores = Cosines(pictures, captions)
+    ranked = rank_scores(scores, owner)
+    if inference.inference == "pairwise":
+        ranked = rerank(method, pictures, captions, pairs.captions, owner, ranked, top=inference.top)
+    return result_of(method, pairs, scores, ranked, inference)
+
+
+def result_of(
+    method: Method[Any], pairs: Pairs, scores: Scores, ranked: tuple[Ranks, Ranks], inference: Inference
+) -> Retrieval:
+    """Returns the recalls of both directions, with everything a number needs beside it."""
+    (i2t, t2i), reranked = ranked, inference.inference == "pairwise"
     per_image = [len(pair.captions) for pair in pairs]
     backbone = method.backbone
     protocol = {
@@ -203,8 +217,9 @@ def score(
         "source": pairs.source,
         "data_fingerprint": pairs.fingerprint(),
         "gallery": len(pairs),
-        "captions": len(captions),
+        "captions": scores.captions,
         "captions_per_image": [min(per_image), max(per_image)],
+        "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "inference": f"pairwise, first {inference.top}" if reranked else inference.inference,
         "centred": inference.centre,
@@ -214,11 +229,11 @@ def score(
         recall(i2t),
         recall(t2i),
         {"i2t": i2t, "t2i": t2i},
-        owner.numpy(),
+        np.array(pairs.caption_owner),
         _by_category(pairs, i2t, t2i),
-        {} if reranked else _group_aware(pairs, pictures, captions),
+        {} if reranked else _group_aware(pairs, scores, i2t, t2i),
         protocol,
-        (pictures, captions),
+        scores,
     )
 
 
@@ -236,38 +251,35 @@ def _by_category(pairs: Pairs, i2t: Ranks, t2i: Ranks) -> dict[str, dict[str, fl
     }
 
 
-def _group_aware(pairs: Pairs, pictures: Tensor, captions: Tensor) -> dict[str, Recall]:
+def _group_aware(pairs: Pairs, scores: Scores, i2t: Ranks, t2i: Ranks) -> dict[str, Recall]:
     """Recall with every (picture, caption) pair right whose caption string one of the picture's own captions equals."""
     strings = pairs.captions
     owners: dict[str, list[int]] = defaultdict(list)
-    for index, text in zip(pairs.caption_owner, strings, strict=True):
+    first: list[int] = []
+    for caption, (index, text) in enumerate(zip(pairs.caption_owner, strings, strict=True)):
+        if text not in owners:
+            first.append(caption)
         if index not in owners[text]:
             owners[text].append(index)
     unique = list(owners)
     place = {text: number for number, text in enumerate(unique)}
-    first = (
-        torch.tensor([strings.index(text) for text in unique])
-        if len(unique) < len(strings)
-        else torch.arange(len(strings))
-    )
     if len(unique) == len(strings):
-        i2t, t2i = ranks(pictures, captions, torch.tensor(pairs.caption_owner))
         return {"i2t": recall(i2t), "t2i": recall(t2i)}
     links = torch.tensor([(place[text], image) for text in unique for image in owners[text]])  # (L, 2)
-    distinct = captions[first]
-    i2t = _best_of(pictures, distinct, links[:, 1], links[:, 0])
-    by_text = _best_of(distinct, pictures, links[:, 0], links[:, 1])
+    distinct, everything = scores.chosen(torch.tensor(first)), slice(None)
+    by_image = _best_of(lambda rows: distinct.block(rows, everything)[0], scores.pictures, links[:, 1], links[:, 0])
+    by_text = _best_of(lambda rows: distinct.block(everything, rows)[1].T, len(unique), links[:, 0], links[:, 1])
     query = torch.tensor([place[text] for text in strings]).numpy()
-    t2i = Ranks(by_text.better[query], by_text.tied[query], by_text.tied_positives[query])
-    return {"i2t": recall(i2t), "t2i": recall(t2i)}
+    of_caption = Ranks(by_text.better[query], by_text.tied[query], by_text.tied_positives[query])
+    return {"i2t": recall(by_image), "t2i": recall(of_caption)}
 
 
-def _best_of(queries: Tensor, gallery: Tensor, query: Tensor, positive: Tensor) -> Ranks:
-    """Ranks of queries that may share positives: `query[l]` and `positive[l]` name one right pair each."""
-    columns: Sequence[np.ndarray] = [np.zeros(len(queries), dtype=np.int64) for _ in range(3)]
-    for start in range(0, len(queries), 256):
-        stop = min(start + 256, len(queries))
-        scores = queries[start:stop] @ gallery.T
+def _best_of(score: Callable[[slice], Tensor], count: int, query: Tensor, positive: Tensor) -> Ranks:
+    """Ranks of `count` queries that may share positives: `query[l]` and `positive[l]` name one right pair each."""
+    columns: Sequence[np.ndarray] = [np.zeros(count, dtype=np.int64) for _ in range(3)]
+    for start in range(0, count, 256):
+        stop = min(start + 256, count)
+        scores = score(slice(start, stop))
         inside = (query >= start) & (query < stop)
         right = torch.zeros(scores.shape, dtype=torch.bool)
         right[query[inside] - start, positive[inside]] = True

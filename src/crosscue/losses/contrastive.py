@@ -45,6 +45,28 @@ def contrastive(
     return loss
 
 
+def pair_losses(
+    i2t: Tensor, t2i: Tensor, *, directions: Directions = "both", not_negative: Tensor | None = None
+) -> Tensor:
+    """Returns (B,) the InfoNCE loss of every pair, averaged over the chosen directions.
+
+    Args:
+        i2t: (B, B) logits of row's picture and column's caption, as image to text sees them.
+        t2i: (B, B) the same places, as text to image sees them; columns are its queries.
+        directions: image to text, text to image, or both.
+        not_negative: see `contrastive`.
+    """
+    if not_negative is not None:
+        i2t, t2i = (logits.masked_fill(not_negative, float("-inf")) for logits in (i2t, t2i))
+    target = torch.arange(len(i2t), device=i2t.device)
+    losses = []
+    if directions in ("both", "i2t"):
+        losses.append(cross_entropy(i2t, target, reduction="none"))
+    if directions in ("both", "t2i"):
+        losses.append(cross_entropy(t2i.T, target, reduction="none"))
+    return torch.stack(losses).mean(0)
+
+
 def same_meaning(
     captions: Sequence[str], image_ids: Sequence[str], device: torch.device | str = "cpu"
 ) -> Tensor | None:

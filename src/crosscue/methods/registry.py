@@ -18,6 +18,9 @@ METHODS = {
     "zero_shot": "crosscue.methods.zero_shot:ZeroShot",
     "dual_prompt": "crosscue.methods.dual_prompt:DualPrompt",
     "dcar": "crosscue.methods.dcar:Dcar",
+    "filip": "crosscue.methods.filip:Filip",
+    "alip": "crosscue.methods.alip:Alip",
+    "fineclip": "crosscue.methods.fineclip:FineClip",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

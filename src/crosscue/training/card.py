@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from crosscue.methods.late_interaction import LateInteraction
+
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
     from crosscue.training.loop import Outcome
@@ -18,6 +20,11 @@ def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any]
         f"The learned tensors are those of epoch {outcome.best_epoch}, the best on validation (Rsum {outcome.best_rsum:.2f})."
         if outcome.best_rsum is not None
         else "There was no validation split: the learned tensors are those of the last step."
+    )
+    usage = (
+        'run.evaluate("a source of pairs")  # it compares token by token: there is no one vector a picture'
+        if isinstance(method, LateInteraction)
+        else 'run.encode_text(["a sentence"])\nrun.encode_image(["picture.jpg"])'
     )
     val = data["val"]
     return f"""---
@@ -39,8 +46,7 @@ base_model: {config["backbone"]}
 import crosscue
 
 run = crosscue.load("this folder")
-run.encode_text(["a sentence"])
-run.encode_image(["picture.jpg"])
+{usage}
 ```
 
 `crosscue evaluate THIS_FOLDER --data SOURCE` measures it on held-out pairs and writes `report/`.

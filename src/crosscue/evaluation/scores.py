@@ -1,0 +1,80 @@
+"""The scores of a gallery, a block at a time: what ranking needs to know, however a method compares."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from crosscue.errors import CrosscueError
+
+
+class Scores(Protocol):
+    """N pictures against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
+
+    kind: str
+    """What a score is, for the protocol."""
+    pictures: int
+    captions: int
+
+    def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores pairs given by number: (P,) and (P,) -> (P,) and (P,)."""
+        ...
+
+    def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
+        """Scores b consecutive pictures with m consecutive captions: (b, m) and (b, m).
+
+        The caller may write into both before it asks again; they may be one tensor.
+        """
+        ...
+
+    def chosen(self, captions: Tensor) -> Scores:
+        """Returns the scores of the captions with these numbers, in this order; one may come more than once."""
+        ...
+
+
+class Cosines:
+    """Scores of (N, D) and (M, D) unit vectors; both directions are the same.
+
+    Raises:
+        CrosscueError: an embedding is not finite.
+    """
+
+    kind = "cosine"
+
+    def __init__(self, images: Tensor, texts: Tensor) -> None:
+        require_finite("picture", images)
+        require_finite("caption", texts)
+        self.images, self.texts = images.float(), texts.float()
+        self.pictures, self.captions = len(images), len(texts)
+        self._buffer = torch.empty(0)
+
+    def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Scores.own`."""
+        scores = (self.images[picture] * self.texts[caption]).sum(1)
+        return scores, scores
+
+    def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
+        """See `Scores.block`."""
+        images, texts = self.images[pictures], self.texts[captions]
+        count = len(images) * len(texts)
+        if len(self._buffer) < count:
+            self._buffer = torch.empty(count)  # made once: fresh memory would cost more than the product
+        scores = self._buffer[:count].view(len(images), len(texts))
+        torch.mm(images, texts.T, out=scores)
+        return scores, scores
+
+    def chosen(self, captions: Tensor) -> Cosines:
+        """See `Scores.chosen`."""
+        return Cosines(self.images, self.texts[captions])
+
+
+def require_finite(what: str, vectors: Tensor) -> None:
+    """Raises `CrosscueError` where a row of (N, D) is not finite, naming the first."""
+    bad = (~torch.isfinite(vectors).all(1)).nonzero()
+    if len(bad):
+        raise CrosscueError(
+            f"the embedding of {what} {int(bad[0])} is not finite ({len(bad)} such). The learned tensors are damaged, or bf16 "
+            "overflowed: adapt again with a lower training.lr, or evaluate with --precision fp32."
+        )

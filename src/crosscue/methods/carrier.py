@@ -1,0 +1,160 @@
+"""What carries a pre-training objective into retrieval with few pairs.
+
+FILIP, ALIP and FineCLIP were made to train whole models. DCAR compares with them "with the encoders frozen" and does not say what was
+trained instead. Here that is a choice, the same for the three: dual prompts, heads on frozen towers, or a tuned copy of the towers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+
+from torch import Tensor, nn
+
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageState, TextFeatures, TokenBatch
+from crosscue.errors import MethodError
+from crosscue.losses.contrastive import Directions, same_meaning
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.dual_prompt import DualPromptConfig, DualPromptLearner
+from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+
+
+@dataclass(frozen=True)
+class CarrierConfig:
+    """What is learned, besides what the method itself adds."""
+
+    carrier: Literal["dual_prompt", "heads_only", "full_ft"] = "dual_prompt"
+    """dual_prompt: learned context coupled into the image tower. heads_only: one linear map a modality after frozen towers.
+    full_ft: every weight of a copy of both towers, which is then part of the run folder."""
+    context_tokens: int = 4
+    """dual_prompt: the number of learned vectors in each tower."""
+    depth: int = 1
+    """dual_prompt: how many consecutive layers get vectors of their own."""
+    text_start_layer: int = 0
+    """dual_prompt: the first text layer with prompts; 0 puts them beside the word embeddings."""
+    image_start_layer: int = 0
+    """dual_prompt: the first image layer with prompts; the layers before it may be cached."""
+    context_words: str | None = None
+    """dual_prompt: words whose embeddings start the context; None draws it from N(0, 0.02^2)."""
+    tower_lr_scale: float = 0.01
+    """full_ft: learning rate of the towers, as a multiple of the heads' rate."""
+    directions: Directions = "both"
+    """Which cross-entropies are trained: both, i2t or t2i."""
+    mask_duplicates: bool = True
+    """Leave equal captions in one batch out of each other's negatives."""
+
+    def prompts(self) -> DualPromptConfig:
+        """Returns the options of the prompts."""
+        return DualPromptConfig(
+            self.context_tokens, self.depth, self.text_start_layer, self.image_start_layer, self.context_words
+        )
+
+
+Config = TypeVar("Config", bound=CarrierConfig)
+
+
+class Carrier(Method[Config]):
+    """Towers with prompts, with heads, or tuned; a method built on it adds its losses.
+
+    `needs_heads` asks for heads with every carrier; otherwise only heads_only has them. They start as the identity, so that the
+    untrained features are those of the towers.
+    """
+
+    needs_heads = False
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        super().__init__(backbone, config)
+        self.prompts: DualPromptLearner | None = None
+        self.tuned: Backbone | None = None
+        if config.carrier == "dual_prompt":
+            self.prompts = DualPromptLearner(backbone, config.prompts())
+        elif config.carrier == "full_ft":
+            self.tuned = tuned_copy(backbone)
+        elif config.carrier != "heads_only":
+            raise MethodError(f"there is no carrier '{config.carrier}'. Choose from: dual_prompt, full_ft, heads_only.")
+        width = backbone.embed_dim if self.needs_heads or config.carrier == "heads_only" else None
+        self.image_head, self.text_head = identity_head(width), identity_head(width)
+        self.to(backbone.device)
+
+    @property
+    def towers(self) -> Backbone:
+        """What encodes: the shared frozen backbone, or the tuned copy."""
+        return self.backbone if self.tuned is None else self.tuned
+
+    def read_images(self, images: Tensor | ImageState) -> ImageFeatures:
+        """Pictures -> what the image tower says of them, before the head."""
+        return self.towers.encode_image(images, self.prompts.image_prompts() if self.prompts else None)
+
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises sentences, leaving room for the context."""
+        return self.backbone.tokenize(texts, self.config.context_tokens if self.prompts else 0)
+
+    def read_texts(self, tokens: TokenBatch) -> TextFeatures:
+        """Tokens -> what the text tower says of them, before the head."""
+        return self.towers.encode_text(tokens, self.prompts.text_prompts() if self.prompts else None)
+
+    def image_features(self, images: Tensor | ImageState) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D)."""
+        features: Tensor = self.image_head(self.read_images(images).pooled)
+        return features
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """B sentences -> (B, D)."""
+        features: Tensor = self.text_head(self.read_texts(self.tokenize(texts)).pooled)
+        return features
+
+    def same(self, captions: Sequence[str], batch: Batch) -> Tensor | None:
+        """(B, B) bool where two rows of a batch, described by `captions`, are no negatives of each other; None if nowhere."""
+        if not self.config.mask_duplicates:
+            return None
+        return same_meaning(captions, batch.image_ids, self.backbone.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode for the learned modules; towers, tuned ones too, stay without dropout."""
+        super().train(mode)
+        if self.tuned is not None:
+            self.tuned.eval()
+        return self
+
+    def trainable(self, name: str) -> bool:
+        """Says yes to prompts, heads and tuned towers."""
+        if name.startswith("tuned."):
+            return is_tuned(name.removeprefix("tuned."))
+        return super().trainable(name)
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Towers learn more slowly than what is new."""
+        return self.config.tower_lr_scale if name.startswith("tuned.") else 1.0
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The layers before the first prompt; all of them under heads, none in tuned towers."""
+        if self.config.carrier == "heads_only":
+            return self.backbone.image_layers
+        return self.config.image_start_layer if self.prompts else 0
+
+
+def identity_head(width: int | None) -> nn.Module:
+    """Returns a linear map that is the identity until it is trained; without a width, the identity for good."""
+    if width is None:
+        return nn.Identity()
+    head = nn.Linear(width, width, bias=False)
+    nn.init.eye_(head.weight)
+    return head
+
+
+def class_names(batch: Batch, method: str) -> list[str]:
+    """Returns the category of every picture, as words.
+
+    Raises:
+        MethodError: a picture has none.
+    """
+    names = [(category or "").replace("_", " ") for category in batch.categories]
+    if len(names) < len(batch) or not all(names):
+        missing = next((i for i, name in enumerate(names) if not name), len(names))
+        raise MethodError(
+            f"method '{method}' needs the category of every picture, and '{batch.image_ids[missing]}' has none. Add a column "
+            "'category' to the source, or give each category a folder of its own."
+        )
+    return names

@@ -1,0 +1,120 @@
+"""ALIP's weights by hand, its running means, and its synthetic captions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from crosscue.errors import MethodError
+from crosscue.methods.alip import Alip, AlipConfig, without_class
+from crosscue.methods.contract import Batch
+from tests.methods.test_contract import eight_pairs
+from tests.tiny import tiny_backbones
+
+
+def alip(**options: object) -> Alip:
+    torch.manual_seed(0)
+    return Alip(tiny_backbones["clip"](), AlipConfig(context_tokens=2, **options))
+
+
+def test_pairs_at_the_mean_weigh_one_and_others_at_most_one() -> None:
+    method = alip().eval()
+    method.means.copy_(torch.tensor([0.6, 0.3, 0.2]))
+    assert torch.equal(method.weights(method.means[:, None].expand(3, 4)), torch.ones(3, 4))
+    similar = method.means[:, None] + torch.tensor([[-0.1, 0.1], [0.2, -0.3], [-0.05, 0.4]])
+    wanted = torch.tensor([[-0.2, 0.0], [0.0, -0.6], [-0.1, 0.0]]).exp()  # exp(2 (S - H)) below the mean, 1 above
+    torch.testing.assert_close(method.weights(similar), wanted)
+
+
+def test_the_gate_of_the_code_asks_the_captions_only() -> None:
+    method = alip(alip_gate="code").eval()
+    method.means.copy_(torch.tensor([0.6, 0.3, 0.2]))
+    similar = method.means[:, None] + torch.tensor([[-0.1, 0.1], [0.2, -0.3], [-0.05, -0.4]])
+    wanted = torch.tensor([[-0.2, 0.0], [0.4, 0.0], [-0.1, 0.0]]).exp()
+    torch.testing.assert_close(method.weights(similar), wanted)
+    assert method.weights(similar)[1, 0] > 1
+    assert method.weights(similar)[0].max() <= 1
+
+
+def test_running_means_start_where_asked_and_move_in_training_only() -> None:
+    first, second = torch.full((3, 4), 0.5), torch.full((3, 4), 0.1)
+    method = alip().train()
+    method.weights(first)
+    torch.testing.assert_close(method.means, torch.full((3,), 0.5))
+    method.weights(second)
+    torch.testing.assert_close(method.means, torch.full((3,), 0.99 * 0.5 + 0.01 * 0.1))
+    before = method.means.clone()
+    method.eval().weights(first)
+    assert torch.equal(method.means, before)
+    published = alip(ema_init="one").train()
+    published.weights(first)
+    torch.testing.assert_close(published.means, torch.full((3,), 0.99 + 0.01 * 0.5))
+    assert float(published.weights(first)[1].max()) == pytest.approx(0.37, abs=0.01)  # e^(2 (0.5 - 0.99)): far below 1
+
+
+def test_running_means_are_saved_with_the_run() -> None:
+    method = alip().train()
+    method.losses(eight_pairs(method.backbone))
+    again = alip()
+    again.load_learned_state({name: tensor.clone() for name, tensor in method.learned_state().items()})
+    assert torch.equal(again.means, method.means)
+    assert float(again.seen) == 1
+
+
+def test_no_gradient_through_weights() -> None:
+    """The gradient is that of the losses with the weights as constants."""
+    method = alip().eval()
+    batch = eight_pairs(method.backbone)
+    learned = list(method.prompts.parameters())
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(method.losses(batch)["text_loss"], learned))
+
+    method.means.fill_(0.5)
+    weights = []
+    compute = method.weights
+    method.weights = lambda similar: weights.append(compute(similar)) or weights[-1]
+    computed = gradients()
+    constant = weights[0].clone()
+    method.weights = lambda similar: constant
+    for found, wanted in zip(computed, gradients(), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert constant.min() < 0.9, "weights that are all 1 would prove nothing"
+
+
+def test_weights_scale_the_loss() -> None:
+    method = alip().eval()
+    batch = eight_pairs(method.backbone)
+    method.means.fill_(-1)  # every pair is above the mean
+    with torch.no_grad():
+        whole = method.losses(batch)
+        method.means.fill_(1)  # every pair is below
+        less = method.losses(batch)
+    assert float(whole["sample_weight"]) == float(whole["text_weight"]) == 1
+    assert float(less["text_loss"]) < float(whole["text_loss"])
+
+
+def test_synthetic_captions() -> None:
+    batch = Batch(
+        torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
+        ["An abyssinian with grey eyes, an Abyssinian indeed", "two things"],
+        ["1", "2"],
+        ["Abyssinian", "desert-rose"],
+    )
+    assert alip(meta_category="animal").synthetic_captions(batch) == [
+        "An animal with grey eyes, an animal indeed",
+        "two things",
+    ]
+    assert alip(synthetic="class").synthetic_captions(batch) == ["a photo of an Abyssinian", "a photo of a desert-rose"]
+    assert without_class("a Desert Rose beside a rose", "desert-rose", "flower") == "a flower beside a rose"
+
+
+def test_a_picture_without_category_is_named() -> None:
+    method = alip()
+    batch = dataclasses.replace(eight_pairs(method.backbone), categories=["red", None] + ["blue"] * 6)
+    with pytest.raises(MethodError, match=r"'1' has none\. Add a column 'category'"):
+        method.losses(batch)
+    with pytest.raises(MethodError, match="'0' has none"):
+        method.losses(dataclasses.replace(batch, categories=()))

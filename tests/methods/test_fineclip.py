@@ -1,0 +1,142 @@
+"""FineCLIP: RoIAlign against a loop, regions that are the picture, and the two defects that can be switched on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from crosscue.errors import MethodError
+from crosscue.methods.fineclip import FineClip, FineClipConfig
+from crosscue.methods.regions import axis_weights, crops, region_boxes, roi_align
+from tests.methods.test_contract import eight_pairs
+from tests.tiny import tiny_backbones
+
+
+def fineclip(**options: object) -> FineClip:
+    torch.manual_seed(0)
+    return FineClip(tiny_backbones["clip"](), FineClipConfig(context_tokens=2, **options))
+
+
+def by_hand(features: Tensor, box: Tensor) -> Tensor:
+    """(H, W, D) and one box -> (D,): sample points one by one, each bilinear."""
+    height, width, _ = features.shape
+    x0, y0, x1, y1 = (box * torch.tensor([width, height, width, height])).tolist()
+    across, down = max(math.ceil(x1 - x0), 1), max(math.ceil(y1 - y0), 1)
+    total = torch.zeros(features.shape[2], dtype=features.dtype)
+    for i in range(down):
+        for j in range(across):
+            y = min(max(y0 + (i + 0.5) / down * (y1 - y0) - 0.5, 0), height - 1)
+            x = min(max(x0 + (j + 0.5) / across * (x1 - x0) - 0.5, 0), width - 1)
+            top, left = math.floor(y), math.floor(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            dy, dx = y - top, x - left
+            upper = (1 - dx) * features[top, left] + dx * features[top, right]
+            lower = (1 - dx) * features[bottom, left] + dx * features[bottom, right]
+            total += (1 - dy) * upper + dy * lower
+    return total / (across * down)
+
+
+def test_roi_align_equals_the_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 7, 5, 4, generator=generator, dtype=torch.float64)
+    low = torch.rand(3, 6, 2, generator=generator, dtype=torch.float64) * 0.6
+    boxes = torch.cat([low, low + 0.05 + 0.35 * torch.rand(3, 6, 2, generator=generator, dtype=torch.float64)], dim=2)
+    found = roi_align(features, boxes)
+    for image in range(3):
+        for place in range(6):
+            torch.testing.assert_close(found[image, place], by_hand(features[image], boxes[image, place]))
+
+
+def test_the_whole_picture_is_the_mean_and_weights_add_up_to_one() -> None:
+    features = torch.randn(1, 4, 4, 3)
+    whole = roi_align(features, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]))
+    torch.testing.assert_close(whole[0, 0], features[0].mean((0, 1)))
+    low = torch.rand(50) * 0.5
+    torch.testing.assert_close(axis_weights(low, low + 0.4, 7).sum(-1), torch.ones(50))
+
+
+def test_boxes_are_inside_and_a_function_of_seed_and_picture() -> None:
+    def drawn(ids: list[str], seed: int = 1) -> Tensor:
+        return region_boxes(ids, centre=0.8, count=4, smallest=0.3, largest=0.8, seed=seed)
+
+    boxes = drawn(["a", "b", "c"])
+    assert boxes.shape == (3, 5, 4)
+    torch.testing.assert_close(boxes[:, 0], torch.tensor([0.1, 0.1, 0.9, 0.9]).expand(3, 4))
+    assert boxes.min() >= 0
+    assert boxes.max() <= 1
+    sides = boxes[:, 1:, 2] - boxes[:, 1:, 0]
+    assert sides.min() >= 0.3 - 1e-6
+    assert sides.max() <= 0.8 + 1e-6
+    assert torch.equal(drawn(["c", "a"]), boxes[[2, 0]])
+    assert not torch.equal(drawn(["a"], seed=2), boxes[:1])
+
+
+def test_a_crop_of_everything_is_the_picture_and_others_are_inside() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    everything = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(2, 1, 4)
+    assert torch.equal(crops(pixels, everything), pixels)
+    halves = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    halves[..., 8:] = 200
+    left, right = crops(halves, torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]]))
+    assert left.max() == 0
+    assert right.min() == 200
+
+
+def test_distillation_vanishes_where_region_and_crop_are_the_same_feature() -> None:
+    method = fineclip(boxes=0, centre_side=1.0)
+    batch = eight_pairs(method.backbone)
+    pooled = normalize(method.image_features(batch.images), dim=-1)  # (B, D)
+    everywhere = pooled[:, None, None].expand(-1, 4, 4, -1)  # a dense map that says the same everywhere
+    boxes = method.boxes(batch)
+    regions = normalize(roi_align(everywhere, boxes), dim=-1)
+    assert method.distil_loss(regions, batch.images, boxes).item() == pytest.approx(0, abs=1e-6)
+    assert method.losses(batch)["distil_loss"].item() > 0.01
+
+
+def test_region_loss_sees_texts_only_and_padding_dilutes_it() -> None:
+    method = fineclip(boxes=3)
+    batch, scale = eight_pairs(method.backbone), method.backbone.logit_scale
+    generator = torch.Generator().manual_seed(0)
+    regions = normalize(torch.randn(8, 4, 32, generator=generator), dim=-1)
+    texts = normalize(torch.randn(8, 32, generator=generator), dim=-1)
+    named = [f"a photo of a {name}" for name in batch.categories if name]
+    logits, target = scale * regions[:, 0] @ texts.T, torch.arange(8)
+    right = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    torch.testing.assert_close(method.region_loss(regions, texts, named, batch), right)
+    torch.testing.assert_close(method.region_loss(regions[:, :1], texts, named, batch), right)  # boxes without text
+    method.config = dataclasses.replace(method.config, pad_bug=True)
+    diluted = method.region_loss(regions, texts, named, batch)
+    padded = torch.zeros(32, 32)
+    padded[:8, :8] = logits
+    rows = [cross_entropy(way, torch.arange(32), reduction="none") for way in (padded, padded.T)]
+    torch.testing.assert_close(diluted, torch.stack(rows).mean())
+    assert torch.allclose(rows[0][8:], torch.tensor(32.0).log()), "a row of zeros is a tie whatever is learned"
+
+
+def test_the_teacher_has_gradients_only_when_asked() -> None:
+    for teacher_grad in (False, True):
+        method = fineclip(boxes=1, teacher_grad=teacher_grad)
+        batch = eight_pairs(method.backbone)
+        boxes = method.boxes(batch)
+        regions = normalize(torch.randn(8, 2, 32), dim=-1)
+        assert method.distil_loss(regions, batch.images, boxes).requires_grad == teacher_grad
+
+
+def test_what_it_needs_is_said() -> None:
+    method = fineclip()
+    batch = dataclasses.replace(eight_pairs(method.backbone), categories=[None] * 8)
+    with pytest.raises(MethodError, match="'fineclip' needs the category of every picture"):
+        method.losses(batch)
+    assert "region_loss" not in fineclip(region_weight=0.0).losses(batch)
+    state = method.backbone.image_state(batch.images, 1)
+    with pytest.raises(MethodError, match="cuts regions out of pixels"):
+        method.losses(dataclasses.replace(batch, images=state))
+    with pytest.raises(MethodError, match="needs a dense map"):
+        FineClip(tiny_backbones["siglip"](), FineClipConfig())
+    with pytest.raises(MethodError, match="impossible boxes"):
+        FineClipConfig(smallest_side=0.9, largest_side=0.8)
