@@ -109,8 +109,10 @@ class Dcar(DualPrompt):
             CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
         )
         self.token_features = TokenFeatures(self) if config.tw else None
-        self.image_prior = torch.zeros(backbone.embed_dim)  # (D,) mean I' of the training pictures
-        self.images_seen = torch.zeros(())
+        self.image_prior: Tensor  # (D,) mean I' of the training pictures
+        self.images_seen: Tensor
+        self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
+        self.register_buffer("images_seen", torch.zeros(()))
         self.frozen_images: dict[str, Tensor] = {}
         self.blank_state: ImageState | None = None
         self.blank_frozen: Tensor | None = None
