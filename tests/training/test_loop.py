@@ -152,15 +152,15 @@ def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> Non
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crosscue.methods import dual_prompt
+    from crosscue.methods import contrastive as method
 
-    whole, calls = dual_prompt.contrastive, []
+    whole, calls = method.contrastive, []
 
     def poisoned(*arguments, **options):
         calls.append(1)
         return whole(*arguments, **options) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setattr(dual_prompt, "contrastive", poisoned)
+    monkeypatch.setattr(method, "contrastive", poisoned)
     with pytest.raises(
         TrainingError, match=r"step 6: the loss is nan.*last good checkpoint is kept.*Lower training.lr"
     ):

@@ -18,6 +18,12 @@ METHODS = {
     "zero_shot": "crosscue.methods.zero_shot:ZeroShot",
     "dual_prompt": "crosscue.methods.dual_prompt:DualPrompt",
     "dcar": "crosscue.methods.dcar:Dcar",
+    "coop": "crosscue.methods.coop:Coop",
+    "clip_adapter": "crosscue.methods.clip_adapter:ClipAdapter",
+    "maple": "crosscue.methods.maple:Maple",
+    "lora": "crosscue.methods.lora:Lora",
+    "full_ft": "crosscue.methods.full_ft:FullFt",
+    "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 
