@@ -76,8 +76,8 @@ CASES = [
         {"depth": 3, "maple_keep_of_a": True},
         memorise={"context_tokens": 4, "depth": 3, "tune_projection": True, "projection_lr_scale": 1.0},
     ),
-    Case("lora", identity=True, memorise={"rank": 16, "alpha": 32.0}),
-    Case("lora", {"text_start_layer": 1, "image_start_layer": 2}, identity=True, memorise={"rank": 16, "alpha": 32.0}),
+    Case("lora", identity=True, memorise={"rank": 16, "alpha": 32}),
+    Case("lora", {"text_start_layer": 1, "image_start_layer": 2}, identity=True, memorise={"rank": 16, "alpha": 32}),
     Case("full_ft", {"alpha": 0.5}, identity=True, memorise={}, lr=0.001),
     Case("linear_probe", identity=True, memorise={}),
 ]

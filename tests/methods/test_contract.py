@@ -143,6 +143,22 @@ def test_cached_image_state_gives_the_same_embedding(case: Case, backbone: Backb
     with torch.no_grad():
         state = backbone.image_state(batch.images, method.frozen_image_layers)
         torch.testing.assert_close(method.encode_image(state), method.encode_image(batch.images), rtol=0, atol=1e-5)
+        if method.frozen_image_layers < backbone.image_layers:
+            with pytest.raises(ValueError, match="cached states or features bypass"):
+                method.encode_image(backbone.image_state(batch.images, method.frozen_image_layers + 1))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_cached_features_give_the_same_embedding(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    if not method.image_tower_frozen:
+        with pytest.raises(ValueError, match="cached states or features bypass"):
+            method.encode_image(backbone.encode_image(batch.images))
+        return
+    assert method.frozen_image_layers == backbone.image_layers
+    with torch.no_grad():
+        features = backbone.encode_image(batch.images)
+        torch.testing.assert_close(method.encode_image(features), method.encode_image(batch.images), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)

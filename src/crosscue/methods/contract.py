@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.errors import MethodError, RunError
 
 if TYPE_CHECKING:
@@ -80,7 +81,14 @@ class Method(nn.Module, Generic[Config]):
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
     def encode_image(self, images: Pictures) -> Tensor:
-        """Pictures -> (B, D) unit vectors, float32."""
+        """Pictures -> (B, D) unit vectors, float32.
+
+        Raises:
+            ValueError: cached pictures have passed through layers that the method changes.
+        """
+        passed = images.layer if isinstance(images, ImageState) else 0
+        if passed > self.frozen_image_layers or (isinstance(images, ImageFeatures) and not self.image_tower_frozen):
+            raise ValueError(f"cached states or features bypass image layers that method '{self.name}' changes")
         return normalize(self.image_features(images).float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

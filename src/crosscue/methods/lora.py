@@ -28,7 +28,7 @@ class LoraConfig(ContrastiveConfig):
 
     rank: int = 4
     """r, the rank of every change."""
-    alpha: float = 4.0
+    alpha: int = 4
     """The change counts alpha / r times."""
     text_start_layer: int = 0
     """First text layer that is changed."""
@@ -65,7 +65,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
             settings = peft.LoraConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,
-                target_modules=attention_targets(module, start),  # type: ignore[arg-type]
+                target_modules=attention_targets(module, start),
             )
             peft.inject_adapter_in_model(settings, module)
         for name, parameter in self.named_parameters():
