@@ -34,6 +34,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/training_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/maple_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 
 docs: .venv/ready
 	$(BIN)/python scripts/render_reference.py
