@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +75,12 @@ def test_untrained_coop_with_words_reads_them_where_they_are_put(position: str, 
         else:
             expected = backbone.encode_text(backbone.tokenize(sentences)).pooled
             torch.testing.assert_close(coop.text_features(TEXTS), expected, rtol=0, atol=1e-5)
+
+
+def test_prompts_around_the_words_are_shallow() -> None:
+    vectors = torch.zeros(2, 8)
+    with pytest.raises(ValueError, match="at layer 0 only"):
+        Prompts({0: vectors, 1: vectors}, leading=1)
 
 
 def test_coop_names_the_longest_context(backbone: Backbone) -> None:
@@ -185,6 +192,12 @@ def test_changed_towers_leave_the_backbone_alone_and_share_its_tensors(name: str
         assert torch.equal(now, then)
     assert not torch.allclose(embeddings(method, batch)[0], before[0])
     assert not torch.allclose(embeddings(method, batch)[1], before[1])
+
+
+def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MethodError, match=r"pip install 'crosscue\[lora\]'"):
+        build("lora", tiny_backbones["clip"]())
 
 
 def test_lora_refuses_impossible_options() -> None:

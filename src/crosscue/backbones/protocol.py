@@ -38,6 +38,10 @@ class Prompts:
     """How many of the n prompts stand before the words, the others after the last word; None is all. For prompts of
     layer 0 of a text tower only."""
 
+    def __post_init__(self) -> None:
+        if self.leading is not None and set(self.layers) != {0}:
+            raise ValueError(f"prompts around the words stand at layer 0 only, not at layers {sorted(self.layers)}")
+
     @classmethod
     def of(cls, tensors: Sequence[Tensor], start_layer: int = 0) -> Prompts:
         """Returns prompts for consecutive layers from `start_layer` on: one tensor is shallow, several are deep."""
