@@ -78,36 +78,40 @@ def main(source: str) -> None:
     captions = list(dict.fromkeys(pair.captions[0] for pair in read_pairs(source)))
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(captions), generator=generator)[: BATCH * (STEPS + 1)].view(-1, BATCH).tolist()
+    batches = [[captions[row] for row in rows] for rows in order]
     pixels = torch.randint(0, 256, (BATCH, 3, 224, 224), generator=generator, dtype=torch.uint8)
-    names = [str(index) for index in range(BATCH)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_checkpoint(Path(scratch))
         for precision in ("fp32", "bf16"):
-            backbone = load_backbone(str(folder), precision=precision)
-            method = build("maple", backbone)
-            padded = PaddedMaple(folder, backbone.precision.dtype)
-            seconds: dict[str, float] = dict.fromkeys(("crosscue", "padded"), 0.0)
-            losses, gradients = {}, {}
-            for number, rows in enumerate(order):
-                texts = [captions[row] for row in rows]
-                for name in seconds:
-                    method.zero_grad()
-                    start = time.perf_counter()
-                    if name == "crosscue":
-                        loss = method.losses(Batch(pixels, texts, names))["contrastive_loss"]
-                    else:
-                        loss = padded.step(method, backbone.normalise(pixels), texts)
-                    loss.backward()
-                    if number:  # the first is warm-up
-                        seconds[name] += time.perf_counter() - start
-                    losses[name] = loss.item()
-                    gradients[name] = torch.cat([vectors.grad.flatten() for vectors in method.prompts.context])
-            own, other = (BATCH * STEPS / seconds[name] for name in ("crosscue", "padded"))
-            alike = cosine_similarity(gradients["crosscue"], gradients["padded"], dim=0)
-            print(
-                f"{precision}  crosscue {own:.1f} pairs/s, padded {other:.1f} pairs/s: {own / other:.2f}x   "
-                f"loss {losses['crosscue']:.5f} and {losses['padded']:.5f}, cosine of the gradients {alike:.5f}"
-            )
+            compare(folder, precision, pixels, batches)
+
+
+def compare(folder: Path, precision: str, pixels: Tensor, batches: list[list[str]]) -> None:
+    backbone = load_backbone(str(folder), precision=precision)
+    method = build("maple", backbone)
+    padded = PaddedMaple(folder, backbone.precision.dtype)
+    names = [str(index) for index in range(BATCH)]
+    seconds: dict[str, float] = dict.fromkeys(("crosscue", "padded"), 0.0)
+    losses, gradients = {}, {}
+    for number, texts in enumerate(batches):
+        for name in seconds:
+            method.zero_grad()
+            start = time.perf_counter()
+            if name == "crosscue":
+                loss = method.losses(Batch(pixels, texts, names))["contrastive_loss"]
+            else:
+                loss = padded.step(method, backbone.normalise(pixels), texts)
+            loss.backward()
+            if number:  # the first is warm-up
+                seconds[name] += time.perf_counter() - start
+            losses[name] = loss.item()
+            gradients[name] = torch.cat([vectors.grad.flatten() for vectors in method.prompts.context])
+    own, other = (BATCH * (len(batches) - 1) / seconds[name] for name in ("crosscue", "padded"))
+    alike = cosine_similarity(gradients["crosscue"], gradients["padded"], dim=0)
+    print(
+        f"{precision}  crosscue {own:.1f} pairs/s, padded {other:.1f} pairs/s: {own / other:.2f}x   "
+        f"loss {losses['crosscue']:.5f} and {losses['padded']:.5f}, cosine of the gradients {alike:.5f}"
+    )
 
 
 if __name__ == "__main__":
