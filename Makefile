@@ -35,6 +35,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/late_interaction.py
 	$(BIN)/python benchmarks/training_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/maple_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 
 docs: .venv/ready
 	$(BIN)/python scripts/render_reference.py

@@ -31,7 +31,7 @@ from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import Feed, Images
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.runs import BackboneIdentity, finish_run, load_method, read_backbone, read_config, start_run
-from crosscue.training.states import FrozenStates
+from crosscue.training.states import FrozenFeatures, FrozenStates
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -89,7 +89,7 @@ class Run:
     def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
         chosen = held_out(as_pairs(pairs))
-        return measure(self.method, chosen, images_of(chosen, self.method.backbone, 0), inference)
+        return measure(self.method, chosen, pixel_store(chosen, self.method.backbone), inference)
 
 
 def adapt(
@@ -162,19 +162,20 @@ def adapt(
 
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
-    layers = adapted.frozen_image_layers if training.augmentation == "none" else 0
+    adapted.remember([*train.captions, *(val.captions if val else ())])
     feed = Feed(
         train,
-        images_of(train, tower, layers),
+        cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower),
         Batches(train, training.batch_size, training.seed),
         augmentation=training.augmentation,
         device=tower.device,
     )
     validate = None
     if val:
-        val_images = images_of(val, tower, adapted.frozen_image_layers)
+        val_images = cached_images(val, adapted)
         validate = lambda: measure(adapted, val, val_images).metrics()  # noqa: E731
     outcome = fit(adapted, feed, training, folder, validate, resume=resume)
+    adapted.remember([])
     run = Run(adapted, folder, outcome)
     if outcome.ended != "interrupted":
         finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
@@ -277,10 +278,13 @@ def training_pairs(
     return train, val
 
 
-def images_of(pairs: Pairs, backbone: Backbone, frozen_layers: int) -> Images:
-    """Returns the pictures of `pairs`: pixels, or the cached output of the first `frozen_layers` image layers."""
+def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
+    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen: cached features, cached states, or pixels."""
+    backbone, layers = method.backbone, method.frozen_image_layers
     pixels = pixel_store(pairs, backbone)
-    return FrozenStates(backbone, pixels, frozen_layers) if frozen_layers else pixels
+    if method.image_tower_frozen:
+        return FrozenFeatures(backbone, pixels)
+    return FrozenStates(backbone, pixels, layers) if layers else pixels
 
 
 def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> PixelStore:
@@ -291,7 +295,7 @@ def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> Pixe
 
 def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None) -> Comparison:
     """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
-    images = images_of(pairs, run.method.backbone, run.method.frozen_image_layers)
+    images = cached_images(pairs, run.method)
     inference = inference or Inference()
     inference.check(run.method)
     before = measure(build("zero_shot", run.method.backbone), pairs, images, Inference(centre=inference.centre))

@@ -16,6 +16,11 @@ class Case:
     """Options with which 8 pairs are learned by heart; None where the method has nothing to train."""
     families: tuple[str, ...] = ()
     """The only families it works with; none for all."""
+    lr: float = 0.02
+    """The learning rate at which they are."""
+    memorised_by: tuple[str, ...] = ("clip", "siglip", "siglip2", "dual")
+    """The families whose tiny random towers let the method do so; on the others it must only get better. A context alone cannot
+    tell captions apart where untrained attention hardly mixes it with the words."""
 
     @property
     def id(self) -> str:
@@ -77,5 +82,23 @@ CASES = [
         memorise={"carrier": "heads_only", "boxes": 1},
         families=("clip", "dual"),
     ),
+    Case("coop", {"context_tokens": 4}, memorise={"context_tokens": 8}, memorised_by=("siglip", "siglip2")),
+    Case(
+        "coop",
+        {"context_tokens": 4, "class_token_position": "middle", "context_words": "a photo of a"},
+        memorise={"context_tokens": 8, "class_token_position": "front"},
+        memorised_by=("clip", "siglip", "siglip2"),
+    ),
+    Case("clip_adapter", memorise={"adapters": "both", "output_relu": False, "image_ratio": 0.8, "text_ratio": 0.8}),
+    Case("clip_adapter", {"adapters": "both", "output_relu": False}, memorise={"adapters": "both", "text_ratio": 0.8}),
+    Case(
+        "maple",
+        {"depth": 3, "maple_keep_of_a": True},
+        memorise={"context_tokens": 4, "depth": 3, "tune_projection": True, "projection_lr_scale": 1.0},
+    ),
+    Case("lora", identity=True, memorise={"rank": 16, "alpha": 32}),
+    Case("lora", {"text_start_layer": 1, "image_start_layer": 2}, identity=True, memorise={"rank": 16, "alpha": 32}),
+    Case("full_ft", {"alpha": 0.5}, identity=True, memorise={}, lr=0.001),
+    Case("linear_probe", identity=True, memorise={}),
 ]
 TRAINED = [case for case in CASES if case.trains]

@@ -130,14 +130,17 @@ def test_saved_and_loaded_embeddings_are_equal(case: Case, backbone: Backbone, t
 @pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)
 def test_eight_pairs_are_memorised(case: Case, backbone: Backbone) -> None:
     method, batch = built(case, backbone, case.memorise), eight_pairs(backbone)
-    optimiser = optimizer(method, TrainingConfig(optimizer="adamw", lr=0.02, weight_decay=0))
+    optimiser = optimizer(method, TrainingConfig(optimizer="adamw", lr=case.lr, weight_decay=0))
     losses, found = [], []
     while len(losses) < 400 and found != list(range(8)):
         losses += [step(method, batch, optimiser) for _ in range(40)]
         i2t, t2i = similarity(method, batch)
         found = i2t.argmax(1).tolist() if t2i.argmax(0).tolist() == list(range(8)) else []
-    assert found == list(range(8)), f"after {len(losses)} steps"
-    assert losses[-1] < 0.5 * losses[0]
+    if backbone.family in case.memorised_by:
+        assert found == list(range(8)), f"after {len(losses)} steps"
+        assert losses[-1] < 0.5 * losses[0]
+    else:
+        assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -156,6 +159,22 @@ def test_cached_image_state_gives_the_same_embedding(case: Case, backbone: Backb
     with torch.no_grad():
         state = backbone.image_state(batch.images, method.frozen_image_layers)
         torch.testing.assert_close(method.encode_image(state), method.encode_image(batch.images), rtol=0, atol=1e-5)
+        if method.frozen_image_layers < backbone.image_layers:
+            with pytest.raises(ValueError, match="cached states or features bypass"):
+                method.encode_image(backbone.image_state(batch.images, method.frozen_image_layers + 1))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_cached_features_give_the_same_embedding(case: Case, backbone: Backbone) -> None:
+    method, batch = built(case, backbone), eight_pairs(backbone)
+    if not method.image_tower_frozen:
+        with pytest.raises(ValueError, match="cached states or features bypass"):
+            method.encode_image(backbone.encode_image(batch.images))
+        return
+    assert method.frozen_image_layers == backbone.image_layers
+    with torch.no_grad():
+        features = backbone.encode_image(batch.images)
+        torch.testing.assert_close(method.encode_image(features), method.encode_image(batch.images), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", TRAINED, ids=lambda case: case.id)

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,29 +21,6 @@ from crosscue.errors import DataError, MethodError, RunError, TrainingError
 from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 from tests import tiny
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """32 training, 8 validation and 8 test pictures with a JSONL listing."""
-    rows = []
-    for number in range(48):
-        colour, rgb = list(COLOURS.items())[number % 4]
-        noise = np.random.default_rng(number).integers(0, 60, (36, 40, 3))
-        Image.fromarray((np.array(rgb) * 0.75 + noise).astype(np.uint8)).save(tmp_path / f"{number}.jpg")
-        split = "train" if number < 32 else "val" if number < 40 else "test"
-        rows.append(
-            {"image": f"{number}.jpg", "caption": f"a {colour} thing {number}", "category": colour, "split": split}
-        )
-    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return tmp_path
 
 
 def config(**changes: object) -> TrainingConfig:
@@ -152,15 +128,15 @@ def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> Non
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crosscue.methods import dual_prompt
+    from crosscue.methods import contrastive as method
 
-    whole, calls = dual_prompt.contrastive, []
+    whole, calls = method.contrastive, []
 
     def poisoned(*arguments, **options):
         calls.append(1)
         return whole(*arguments, **options) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setattr(dual_prompt, "contrastive", poisoned)
+    monkeypatch.setattr(method, "contrastive", poisoned)
     with pytest.raises(
         TrainingError, match=r"step 6: the loss is nan.*last good checkpoint is kept.*Lower training.lr"
     ):

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, scaled_dot_product_attention
 from transformers.activations import QuickGELUActivation
 from transformers.models.clip.modeling_clip import CLIPMLP
 
-from crosscue.backbones.prompting import enter, insert, remove, run
+from crosscue.backbones.prompting import arrange, enter, insert, remove, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, Prompts, TextFeatures, TokenBatch
 from crosscue.errors import BackboneError
 
@@ -90,13 +90,16 @@ class ClipTextTower(nn.Module):
         words = weighted_words(self.text_model.embeddings.token_embedding(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 1)
-        hidden = words + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
+        order = word_order(prompts, tokens.content.sum(1), words.shape[1], 1)
+        hidden = arrange(words, order) + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
         norm, last, count = self.text_model.final_layer_norm, len(self.layers) - 1, prompts.count if prompts else 0
         hidden = enter(run(hidden, self.layers, prompts, 1, stop=last), prompts, last, 1)  # the input of the last layer
         pooled = norm(at_position(self.last, hidden, tokens.lengths - 1 + count, causal=True).float())  # (B, W)
 
         def words_read() -> Tensor:
-            return self.projection(norm(remove(self.layers[last](hidden), count, 1).float()))
+            read = self.layers[last](hidden)
+            read = arrange(read, None if order is None else order.argsort(1))
+            return self.projection(norm(remove(read, count, 1).float()))
 
         return TextFeatures(self.projection(pooled), pooled, words_read)
 

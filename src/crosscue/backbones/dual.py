@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.clip_towers import ClipImageTower, weighted_words
 from crosscue.backbones.precision import Precision
-from crosscue.backbones.prompting import insert, run
+from crosscue.backbones.prompting import arrange, insert, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
@@ -59,7 +59,8 @@ class SentenceTower(nn.Module):
         words = weighted_words(embeddings.word_embeddings(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 1)
-        words = words + embeddings.token_type_embeddings.weight[0]
+        order = word_order(prompts, tokens.content.sum(1), words.shape[1], 1)
+        words = arrange(words, order) + embeddings.token_type_embeddings.weight[0]
         hidden = embeddings.LayerNorm(words + embeddings.position_embeddings.weight[: words.shape[1]])
         real = torch.arange(tokens.ids.shape[1], device=hidden.device) < tokens.lengths[:, None]  # (B, N)
         padded = bool((~real).any())
@@ -74,6 +75,7 @@ class SentenceTower(nn.Module):
             return call
 
         hidden = run(hidden, [layer(index) for index in range(len(self.layers))], prompts, 1)
+        hidden = arrange(hidden, None if order is None else order.argsort(1))
         hidden = torch.cat([hidden[:, :1], hidden[:, 1 + count :]], dim=1)  # (B, N, W) without prompts
         share = real / tokens.lengths[:, None]  # (B, N)
         pooled = (hidden.float() * share.unsqueeze(-1)).sum(1)  # (B, W)

@@ -53,6 +53,25 @@ def encode_bucketed(texts: Sequence[str], encode: Encode, *, buckets: int = 4) -
     return embedded[torch.tensor([row[text] for text in texts], device=embedded.device)]
 
 
+class RememberedTexts:
+    """`remembered(texts)` -> (B, D) features of an encoder that never changes; what it was told beforehand is not encoded again."""
+
+    def __init__(self, encode: Encode) -> None:
+        self.encode = encode
+        self.known: dict[str, Tensor] = {}
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Encodes each distinct sentence once, and forgets what was known before: the features depend on the set alone."""
+        distinct = by_length(texts)
+        self.known = dict(zip(distinct, embed_texts(distinct, self.encode), strict=True)) if distinct else {}
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """B sentences -> (B, D)."""
+        if any(text not in self.known for text in texts):
+            return self.encode(texts)
+        return torch.stack([self.known[text] for text in texts])
+
+
 def slices(count: int, parts: int) -> list[tuple[int, int]]:
     """Cuts `count` items into at most `parts` slices of equal size; the last may be shorter."""
     size = max(-(-count // parts), 1)

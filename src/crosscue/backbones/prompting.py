@@ -24,6 +24,29 @@ def replace(tokens: Tensor, prompts: Tensor, at: int) -> Tensor:
     return torch.cat([tokens[:, :at], rows, tokens[:, at + rows.shape[1] :]], dim=1)
 
 
+def word_order(prompts: Prompts | None, lengths: Tensor, positions: int, at: int) -> Tensor | None:
+    """Returns (B, S + n) positions that put the trailing prompts behind each sentence's last word; None where all lead.
+
+    Args:
+        prompts: inserted at position `at`.
+        lengths: (B,) number of words.
+        positions: S + n.
+        at: tokens before the prompts.
+    """
+    if prompts is None or prompts.leading is None:
+        return None
+    before, count, words = at + prompts.leading, prompts.count, lengths[:, None]
+    place = torch.arange(positions, device=lengths.device).expand(len(lengths), -1)
+    moved_up = (place >= before) & (place < before + words)  # words close up to the leading prompts
+    moved_down = (place >= before + words) & (place < at + count + words)  # trailing prompts
+    return place + (count - prompts.leading) * moved_up - words * moved_down
+
+
+def arrange(tokens: Tensor, order: Tensor | None) -> Tensor:
+    """(B, S, W) -> (B, S, W) with row s taken from position `order[s]`; as it is without an order."""
+    return tokens if order is None else tokens.gather(1, order[..., None].expand_as(tokens))
+
+
 def remove(tokens: Tensor, count: int, at: int) -> Tensor:
     """(B, S + n, W) -> (B, S, W) without the `count` prompt positions."""
     return torch.cat([tokens[:, :at], tokens[:, at + count :]], dim=1) if count else tokens

@@ -6,11 +6,13 @@ D embedding width.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,13 @@ class Prompts:
     """
 
     layers: Mapping[int, Tensor]
+    leading: int | None = None
+    """How many of the n prompts stand before the words, the others after the last word; None is all. For prompts of
+    layer 0 of a text tower only."""
+
+    def __post_init__(self) -> None:
+        if self.leading is not None and set(self.layers) != {0}:
+            raise ValueError(f"prompts around the words stand at layer 0 only, not at layers {sorted(self.layers)}")
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], start_layer: int = 0) -> Prompts:
@@ -99,6 +108,13 @@ class ImageFeatures:
     patch_features: Callable[[], Tensor] = field(repr=False)
     dense_features: Callable[[], Tensor] | None = field(default=None, repr=False)
 
+    def __len__(self) -> int:
+        return self.pooled.shape[0]
+
+    def to(self, device: torch.device | str) -> ImageFeatures:
+        """Returns the features on another device."""
+        return ImageFeatures(self.pooled.to(device), self.hidden.to(device), lambda: self.patch_features().to(device))
+
     @cached_property
     def patches(self) -> Tensor:
         """(B, P, D) patch tokens of the last layer, normed and projected like the pooled one; computed on first use."""
@@ -118,6 +134,10 @@ class ImageFeatures:
                 "cached state before the last layer."
             )
         return self.dense_features()
+
+
+Pictures = Tensor | ImageState | ImageFeatures
+"""Pictures in any form an image tower takes: (B, 3, S, S) pixels, the cached output of its first layers, or of all of them."""
 
 
 @dataclass(frozen=True)
@@ -218,12 +238,19 @@ class Backbone(nn.Module, ABC):
         """Runs the image tower without prompts up to the input of `until_layer`. (B, 3, H, W), see `encode_image`."""
 
     @abstractmethod
-    def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
+    def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:
         """Encodes pictures: uint8 pixels (normalised here), float pixels (taken as normalised), or a cached state.
 
+        Cached features are returned as they are.
+
         Raises:
-            ValueError: prompts enter before the layer of the given state.
+            ValueError: prompts enter before the layer of the given state, or cached features are given with prompts.
         """
+
+    def shared_copy(self) -> Self:
+        """Returns a backbone of new modules around the very same tensors: what is attached to it leaves this one alone."""
+        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        return copy.deepcopy(self, shared)
 
     @property
     def device(self) -> torch.device:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from crosscue.backbones.clip_towers import check_size, weighted_words
 from crosscue.backbones.precision import Precision
-from crosscue.backbones.prompting import insert, remove, run
+from crosscue.backbones.prompting import arrange, insert, remove, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
@@ -73,8 +73,10 @@ class SiglipTextTower(nn.Module):
         words = weighted_words(self.text_model.embeddings.token_embedding(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 0)
-        hidden = words + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
+        order = word_order(prompts, tokens.content.sum(1), words.shape[1], 0)
+        hidden = arrange(words, order) + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
         hidden = self.text_model.final_layer_norm(run(hidden, self.layers, prompts, 0).float())
+        hidden = arrange(hidden, None if order is None else order.argsort(1))
         hidden = remove(hidden, prompts.count if prompts is not None else 0, 0)  # (B, N, W)
         pooled = hidden[:, -1]  # (B, W)
         head = self.text_model.head

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from crosscue.backbones.clip_towers import fold_quick_gelu
@@ -14,6 +13,7 @@ from crosscue.backbones.protocol import (
     Backbone,
     ImageFeatures,
     ImageState,
+    Pictures,
     PixelSpec,
     Prompts,
     TextFeatures,
@@ -108,15 +108,19 @@ class TwoTowers(Backbone):
         return features
 
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
-        """See `Backbone.image_state`; with gradients only where the image tower itself learns."""
-        learns = any(parameter.requires_grad for parameter in self.image.parameters())
-        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            state: ImageState = self.image.state(self.normalise(pixels), until_layer)
+        """See `Backbone.image_state`; layers in which nothing is learned record no gradients."""
+        state: ImageState = self.image.state(self.normalise(pixels), until_layer)
         return state
 
-    def encode_image(self, images: Tensor | ImageState, prompts: Prompts | None = None) -> ImageFeatures:
-        """See `Backbone.encode_image`; the frozen layers before the first prompt run without gradients."""
+    def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:
+        """See `Backbone.encode_image`."""
         first = self.image_layers - 1 if prompts is None else prompts.first
+        if isinstance(images, ImageFeatures):
+            if prompts is not None:
+                raise ValueError(
+                    f"prompts enter at layer {first}, the cached features are the output of the whole tower"
+                )
+            return images
         state = images if isinstance(images, ImageState) else self.image_state(images, first)
         if prompts is not None and state.layer > first:
             raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {state.layer}")

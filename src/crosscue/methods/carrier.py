@@ -12,16 +12,17 @@ from typing import Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageState, TextFeatures, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, TextFeatures, TokenBatch
 from crosscue.errors import MethodError
-from crosscue.losses.contrastive import Directions, same_meaning
+from crosscue.losses.contrastive import same_meaning
 from crosscue.methods.contract import Batch, Method
+from crosscue.methods.contrastive import ContrastiveConfig
 from crosscue.methods.dual_prompt import DualPromptConfig, DualPromptLearner
 from crosscue.methods.tuned_towers import is_tuned, tuned_copy
 
 
 @dataclass(frozen=True)
-class CarrierConfig:
+class CarrierConfig(ContrastiveConfig):
     """What is learned, besides what the method itself adds."""
 
     carrier: Literal["dual_prompt", "heads_only", "full_ft"] = "dual_prompt"
@@ -39,15 +40,15 @@ class CarrierConfig:
     """dual_prompt: words whose embeddings start the context; None draws it from N(0, 0.02^2)."""
     tower_lr_scale: float = 0.01
     """full_ft: learning rate of the towers, as a multiple of the heads' rate."""
-    directions: Directions = "both"
-    """Which cross-entropies are trained: both, i2t or t2i."""
-    mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives."""
 
     def prompts(self) -> DualPromptConfig:
         """Returns the options of the prompts."""
         return DualPromptConfig(
-            self.context_tokens, self.depth, self.text_start_layer, self.image_start_layer, self.context_words
+            context_tokens=self.context_tokens,
+            depth=self.depth,
+            text_start_layer=self.text_start_layer,
+            image_start_layer=self.image_start_layer,
+            context_words=self.context_words,
         )
 
 
@@ -82,7 +83,7 @@ class Carrier(Method[Config]):
         """What encodes: the shared frozen backbone, or the tuned copy."""
         return self.backbone if self.tuned is None else self.tuned
 
-    def read_images(self, images: Tensor | ImageState) -> ImageFeatures:
+    def read_images(self, images: Pictures) -> ImageFeatures:
         """Pictures -> what the image tower says of them, before the head."""
         return self.towers.encode_image(images, self.prompts.image_prompts() if self.prompts else None)
 
@@ -94,7 +95,7 @@ class Carrier(Method[Config]):
         """Tokens -> what the text tower says of them, before the head."""
         return self.towers.encode_text(tokens, self.prompts.text_prompts() if self.prompts else None)
 
-    def image_features(self, images: Tensor | ImageState) -> Tensor:
+    def image_features(self, images: Pictures) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""
         features: Tensor = self.image_head(self.read_images(images).pooled)
         return features

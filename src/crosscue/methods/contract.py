@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.errors import MethodError, RunError
 
 if TYPE_CHECKING:
-    from crosscue.backbones.protocol import Backbone, ImageState
+    from crosscue.backbones.protocol import Backbone, Pictures
     from crosscue.data.pairs import Negative
 
 Config = TypeVar("Config")
@@ -23,8 +24,8 @@ Config = TypeVar("Config")
 class Batch:
     """What one training step sees: B different pictures with one caption each."""
 
-    images: Tensor | ImageState
-    """(B, 3, S, S) uint8 pixels, or the cached state of the layers the method leaves frozen."""
+    images: Pictures
+    """(B, 3, S, S) uint8 pixels, or the cached state or features of the layers the method leaves frozen."""
     captions: Sequence[str]
     image_ids: Sequence[str]
     categories: Sequence[str | None] = ()
@@ -68,8 +69,8 @@ class Method(nn.Module, Generic[Config]):
         return self
 
     @abstractmethod
-    def image_features(self, images: Tensor | ImageState) -> Tensor:
-        """(B, 3, S, S) or a cached state -> (B, D), not normalised."""
+    def image_features(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S), a cached state or cached features -> (B, D), not normalised."""
 
     @abstractmethod
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -79,8 +80,15 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
-    def encode_image(self, images: Tensor | ImageState) -> Tensor:
-        """Pictures -> (B, D) unit vectors, float32."""
+    def encode_image(self, images: Pictures) -> Tensor:
+        """Pictures -> (B, D) unit vectors, float32.
+
+        Raises:
+            ValueError: cached pictures have passed through layers that the method changes.
+        """
+        passed = images.layer if isinstance(images, ImageState) else 0
+        if passed > self.frozen_image_layers or (isinstance(images, ImageFeatures) and not self.image_tower_frozen):
+            raise ValueError(f"cached states or features bypass image layers that method '{self.name}' changes")
         return normalize(self.image_features(images).float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -138,3 +146,14 @@ class Method(nn.Module, Generic[Config]):
     def frozen_image_layers(self) -> int:
         """How many image layers no learned tensor touches: their output may be cached. 0 where none."""
         return 0
+
+    @property
+    def image_tower_frozen(self) -> bool:
+        """Whether pictures are read through the pooled feature of the untouched tower alone: then that is what is cached."""
+        return False
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Told all captions before training, and none after it.
+
+        A method that leaves the text tower untouched encodes them here, once, so that no step has to.
+        """

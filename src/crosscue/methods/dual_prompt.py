@@ -14,18 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from crosscue.backbones.embedding import encode_bucketed
-from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, Pictures, Prompts, TokenBatch
 from crosscue.errors import MethodError
-from crosscue.losses.contrastive import Directions, contrastive, same_meaning
-from crosscue.methods.contract import Batch, Method
+from crosscue.methods.context import initial_context
+from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
 
 
 @dataclass(frozen=True)
-class DualPromptConfig:
+class DualPromptConfig(ContrastiveConfig):
     """What is learned, and where it enters."""
 
     context_tokens: int = 4
@@ -38,10 +36,6 @@ class DualPromptConfig:
     """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
     context_words: str | None = None
     """Words whose embeddings start the context, e.g. "a photo of a"; None draws it from N(0, 0.02^2)."""
-    directions: Directions = "both"
-    """Which cross-entropies are trained: both, i2t or t2i."""
-    mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives; the paper does not."""
     tune_projection: bool = False
     """Also learn a change of both towers' last projection, starting from zero."""
     projection_lr_scale: float = 0.1
@@ -55,9 +49,8 @@ class DualPromptLearner(nn.Module):
         super().__init__()
         check_placement(backbone, config)
         self.text_start, self.image_start = config.text_start_layer, config.image_start_layer
-        context = [0.02 * torch.randn(config.context_tokens, backbone.text_width) for _ in range(config.depth)]
-        if config.context_words is not None:
-            context[0] = first_word_embeddings(backbone, config.context_words, config.context_tokens)
+        words = [config.context_words, *[None] * (config.depth - 1)]
+        context = [initial_context(backbone, config.context_tokens, start) for start in words]
         self.context = nn.ParameterList(context)  # depth x (k, W_text)
         self.coupling = nn.ModuleList(
             nn.Linear(backbone.text_width, backbone.image_width) for _ in range(config.depth)
@@ -73,7 +66,7 @@ class DualPromptLearner(nn.Module):
         return Prompts.of(projected, self.image_start)
 
 
-class DualPrompt(Method[DualPromptConfig]):
+class DualPrompt(ContrastiveMethod[DualPromptConfig]):
     """Learned text context and the visual prompts projected from it, trained with symmetric InfoNCE."""
 
     name = "dual_prompt"
@@ -91,7 +84,7 @@ class DualPrompt(Method[DualPromptConfig]):
             self.text_change = zero_linear(backbone.text_width, backbone.embed_dim)
         self.to(backbone.device)
 
-    def image_features(self, images: Tensor | ImageState) -> Tensor:
+    def image_features(self, images: Pictures) -> Tensor:
         """I' of DCAR eq. 8: (B, 3, S, S) or a cached state -> (B, D)."""
         features = self.backbone.encode_image(images, self.image_prompts())
         if self.image_change is None:
@@ -121,15 +114,6 @@ class DualPrompt(Method[DualPromptConfig]):
         """Returns e = F(v) of DCAR eq. 7."""
         return self.prompts.image_prompts()
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Symmetric InfoNCE of the batch (DCAR eq. 15 with all token weights 1)."""
-        images = self.encode_image(batch.images)  # (B, D)
-        texts = encode_bucketed(batch.captions, self.encode_text)  # (B, D)
-        same = same_meaning(batch.captions, batch.image_ids, images.device) if self.config.mask_duplicates else None
-        scale = self.backbone.logit_scale
-        loss = contrastive(images, texts, scale, directions=self.config.directions, not_negative=same)
-        return {"contrastive_loss": loss}
-
     def learning_rate_scale(self, name: str) -> float:
         """The projections' change learns more slowly than the prompts."""
         return self.config.projection_lr_scale if "_change." in name else 1.0
@@ -155,22 +139,6 @@ def check_placement(backbone: Backbone, config: DualPromptConfig) -> None:
                 f"depth is {config.depth}; from layer {start} the {tower} tower of '{backbone.source}' has room "
                 f"for 1 to {layers - start}."
             )
-
-
-def first_word_embeddings(backbone: Backbone, words: str, count: int) -> Tensor:
-    """Returns (count, W) input embeddings of the first `count` tokens of `words`.
-
-    Raises:
-        MethodError: `words` has fewer tokens.
-    """
-    tokens = backbone.tokenize([words])
-    ids = tokens.ids[0][tokens.content[0]]
-    if len(ids) < count:
-        raise MethodError(
-            f"context_words {words!r} has {len(ids)} tokens and context_tokens is {count}: "
-            f"use context_tokens={len(ids)} or longer words."
-        )
-    return backbone.word_embedding(ids[:count]).detach().float().clone()
 
 
 def zero_linear(width: int, embed_dim: int) -> nn.Linear:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from crosscue.backbones.protocol import ImageState
+    from crosscue.backbones.protocol import Pictures
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LateInteraction(ABC):
     """
 
     @abstractmethod
-    def image_tokens(self, images: Tensor | ImageState) -> Tokens:
+    def image_tokens(self, images: Pictures) -> Tokens:
         """Encodes B pictures."""
 
     @abstractmethod

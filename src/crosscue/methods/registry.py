@@ -21,6 +21,12 @@ METHODS = {
     "filip": "crosscue.methods.filip:Filip",
     "alip": "crosscue.methods.alip:Alip",
     "fineclip": "crosscue.methods.fineclip:FineClip",
+    "coop": "crosscue.methods.coop:Coop",
+    "clip_adapter": "crosscue.methods.clip_adapter:ClipAdapter",
+    "maple": "crosscue.methods.maple:Maple",
+    "lora": "crosscue.methods.lora:Lora",
+    "full_ft": "crosscue.methods.full_ft:FullFt",
+    "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

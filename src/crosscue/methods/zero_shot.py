@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from crosscue.backbones.protocol import ImageState
+from crosscue.backbones.protocol import Pictures
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch, Method
 
@@ -25,7 +25,7 @@ class ZeroShot(Method[ZeroShotConfig]):
     config_class = ZeroShotConfig
     trains = False
 
-    def image_features(self, images: Tensor | ImageState) -> Tensor:
+    def image_features(self, images: Pictures) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(images).pooled
 
@@ -41,3 +41,8 @@ class ZeroShot(Method[ZeroShotConfig]):
     def frozen_image_layers(self) -> int:
         """The whole image tower."""
         return self.backbone.image_layers
+
+    @property
+    def image_tower_frozen(self) -> bool:
+        """Pictures are their pooled features."""
+        return True

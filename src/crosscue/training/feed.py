@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosscue.backbones.protocol import ImageState
+from crosscue.backbones.protocol import Pictures
 from crosscue.data.augmentation import augment
 from crosscue.methods.contract import Batch
 
@@ -24,10 +24,10 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
 
 
 class Images(Protocol):
-    """Pictures by index: decoded pixels, or cached states of the frozen layers."""
+    """Pictures by index: decoded pixels, or what is cached of the frozen layers."""
 
-    def __getitem__(self, indices: Sequence[int], /) -> Tensor | ImageState:
-        """B indices -> (B, 3, S, S) uint8, or the state of B pictures."""
+    def __getitem__(self, indices: Sequence[int], /) -> Pictures:
+        """B indices -> (B, 3, S, S) uint8, or the state or features of B pictures."""
         ...
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from crosscue.backbones.protocol import ImageState
+from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.data.rows import RowCache, blocks_of
+from crosscue.errors import MethodError
 from crosscue.storage import cache_dir
 
 if TYPE_CHECKING:
@@ -20,41 +23,99 @@ if TYPE_CHECKING:
 BLOCK = 32
 
 
-class FrozenStates:
-    """`states[indices]` -> the `ImageState` of B pictures at the input of `layer`, in the backbone's own number format.
+class FrozenRows(ABC):
+    """One tensor a picture, in the backbone's own number format.
 
-    Kept under a name made of the pictures, the backbone's weights, the layer and the format, so it is never stale.
+    Kept under a name made of the pictures, the weights, what is computed and the format, so it is never stale.
     """
 
-    def __init__(self, backbone: Backbone, pixels: PixelStore, layer: int) -> None:
-        self.backbone, self.pixels, self.layer = backbone, pixels, layer
+    what: str
+    """For the progress bar."""
+
+    def __init__(self, backbone: Backbone, pixels: PixelStore) -> None:
+        self.backbone, self.pixels = backbone, pixels
         self._rows: RowCache | None = None
         self._dtype = torch.float32
 
-    def __getitem__(self, indices: Sequence[int], /) -> ImageState:
-        """B positions -> state of (B, S, W)."""
+    @abstractmethod
+    def compute(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, ...)."""
+
+    @abstractmethod
+    def key(self) -> str:
+        """Returns what the rows depend on beside the pictures and the number format."""
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """B positions -> (B, ...) on the backbone's device."""
         rows = self._filled()
         values = torch.from_numpy(rows.read(list(indices)))
-        return ImageState(values.view(self._dtype).to(self.backbone.device), self.layer)
+        return values.view(self._dtype).to(self.backbone.device)
 
     def _filled(self) -> RowCache:
         if self._rows is None:
-            sample = self._compute_tokens([0])
+            sample = self._on_cpu([0])
             self._dtype = sample.dtype
-            name = f"{self.pixels.key} {self.backbone.image_checkpoint} {self.layer} {sample.dtype}"
+            name = f"{self.pixels.key} {self.key()}"
             folder = cache_dir() / "states" / hashlib.sha256(name.encode()).hexdigest()[:24]
             stored = "uint16" if sample.dtype == torch.bfloat16 else "float32"
             rows = RowCache(folder, len(self.pixels), tuple(sample.shape[1:]), stored)
             missing = rows.missing()
             if missing:
-                blocks = blocks_of(missing, BLOCK, self._compute)
-                rows.fill(blocks, len(missing), f"running {self.layer} frozen image layers", "pictures")
+                rows.fill(blocks_of(missing, BLOCK, self._values), len(missing), self.what, "pictures")
             self._rows = rows
         return self._rows
 
-    def _compute_tokens(self, indices: Sequence[int]) -> torch.Tensor:
-        return self.backbone.image_state(self.pixels[indices].to(self.backbone.device), self.layer).tokens.cpu()
+    def _on_cpu(self, indices: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            return self.compute(self.pixels[indices].to(self.backbone.device)).cpu()
 
-    def _compute(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
-        tokens = self._compute_tokens(indices)
-        return (tokens.view(torch.uint16) if tokens.dtype == torch.bfloat16 else tokens).numpy()
+    def _values(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
+        rows = self._on_cpu(indices)
+        return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
+
+
+class FrozenStates(FrozenRows):
+    """`states[indices]` -> the `ImageState` of B pictures at the input of `layer`."""
+
+    def __init__(self, backbone: Backbone, pixels: PixelStore, layer: int) -> None:
+        super().__init__(backbone, pixels)
+        self.layer, self.what = layer, f"running {layer} frozen image layers"
+
+    def __getitem__(self, indices: Sequence[int], /) -> ImageState:
+        """B positions -> state of (B, S, W)."""
+        return ImageState(self.read(indices), self.layer)
+
+    def compute(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, S, W)."""
+        return self.backbone.image_state(pixels, self.layer).tokens
+
+    def key(self) -> str:
+        """The image tower's own weights: a state does not depend on a bridge behind it."""
+        return f"{self.backbone.image_checkpoint} {self.layer} {self.backbone.precision.dtype}"
+
+
+class FrozenFeatures(FrozenRows):
+    """`features[indices]` -> the `ImageFeatures` of B pictures: the pooled feature alone, a few kilobytes a picture."""
+
+    what = "running the frozen image tower"
+
+    def __getitem__(self, indices: Sequence[int], /) -> ImageFeatures:
+        """B positions -> features with (B, D) and (B, W), without patches."""
+        rows = self.read(indices)
+        width = self.backbone.embed_dim
+        return ImageFeatures(rows[:, :width], rows[:, width:], _no_patches)
+
+    def compute(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, D + W)."""
+        features = self.backbone.encode_image(pixels)
+        return torch.cat([features.pooled, features.hidden], dim=1)
+
+    def key(self) -> str:
+        """All weights, the bridge's among them."""
+        return f"{self.backbone.checkpoint} features {self.backbone.precision.dtype}"
+
+
+def _no_patches() -> Tensor:
+    raise MethodError(
+        "only pooled features of these pictures are cached, and the method reads patches: its image_tower_frozen must be False."
+    )

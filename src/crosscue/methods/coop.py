@@ -1,0 +1,81 @@
+"""CoOp (arXiv 2109.01134, section 3.2): the words before a caption are learned, nothing else.
+
+    caption  [start] v_1 .. v_M  w_1 .. w_n [end]  -> text tower  -> g(t)
+    picture  [class] patches                       -> image tower -> f
+
+The image tower sees no prompt, so pictures are encoded once and their features cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from crosscue.backbones.protocol import Backbone, Pictures, Prompts
+from crosscue.errors import MethodError
+from crosscue.methods.context import initial_context
+from crosscue.methods.contract import Batch
+from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+
+
+@dataclass(frozen=True)
+class CoopConfig(ContrastiveConfig):
+    """The learned context. One context serves all captions: CoOp's class-specific contexts need classes."""
+
+    context_tokens: int = 16
+    """M, the number of learned vectors. They take the room of as many word pieces."""
+    context_words: str | None = None
+    """Words whose embeddings start the context, e.g. "a photo of a" with 4 tokens; None draws it from N(0, 0.02^2)."""
+    class_token_position: Literal["end", "middle", "front"] = "end"
+    """Where the caption stands: after the context (end), between its halves (middle), or before it (front)."""
+
+
+class Coop(ContrastiveMethod[CoopConfig]):
+    """A learned text context, trained with InfoNCE."""
+
+    name = "coop"
+    summary = "Learned text context only; pictures are encoded once. The fewest parameters."
+    paper = "arXiv 2109.01134"
+    config_class = CoopConfig
+
+    def __init__(self, backbone: Backbone, config: CoopConfig) -> None:
+        super().__init__(backbone, config)
+        if config.context_tokens < 0:
+            raise MethodError(f"context_tokens is {config.context_tokens}; it must be at least 1.")
+        backbone.room(config.context_tokens)  # refuses a context that leaves no room for words
+        self.context = nn.Parameter(initial_context(backbone, config.context_tokens, config.context_words))  # (M, W)
+        self.to(backbone.device)
+
+    def image_features(self, images: Pictures) -> Tensor:
+        """f: pictures -> (B, D), the tower as it is."""
+        return self.backbone.encode_image(images).pooled
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """g(t) of CoOp: B sentences -> (B, D)."""
+        count = self.config.context_tokens
+        leading = {"end": None, "middle": count // 2, "front": 0}[self.config.class_token_position]
+        prompts = Prompts({0: self.context}, leading) if count else None
+        return self.backbone.encode_text(self.backbone.tokenize(texts, count), prompts).pooled
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """InfoNCE of the batch.
+
+        Raises:
+            MethodError: there is no context to train.
+        """
+        if not self.config.context_tokens:
+            raise MethodError("context_tokens is 0, the backbone as it is: there is nothing to train. Use at least 1.")
+        return super().losses(batch)
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The whole image tower."""
+        return self.backbone.image_layers
+
+    @property
+    def image_tower_frozen(self) -> bool:
+        """Pictures are their pooled features."""
+        return True

@@ -1,0 +1,44 @@
+"""What methods share that learn behind both towers: each picture and each sentence is encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from torch import Tensor
+
+from crosscue.backbones.embedding import RememberedTexts
+from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+
+HeadOptions = TypeVar("HeadOptions", bound=ContrastiveConfig)
+
+
+class FrozenTowersMethod(ContrastiveMethod[HeadOptions]):
+    """A method that changes the two towers' features f and g, never the towers."""
+
+    def __init__(self, backbone: Backbone, config: HeadOptions) -> None:
+        super().__init__(backbone, config)
+        self.texts = RememberedTexts(lambda texts: backbone.encode_text(backbone.tokenize(texts)).pooled)
+
+    def plain_images(self, images: Pictures) -> Tensor:
+        """f: pictures -> (B, D), not normalised."""
+        return self.backbone.encode_image(images).pooled
+
+    def plain_texts(self, texts: Sequence[str]) -> Tensor:
+        """g: B sentences -> (B, D), not normalised."""
+        return self.texts(texts).to(self.backbone.device)
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Encodes these captions, once, and no others."""
+        self.texts.remember(texts)
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The whole image tower."""
+        return self.backbone.image_layers
+
+    @property
+    def image_tower_frozen(self) -> bool:
+        """Pictures are read through their pooled features."""
+        return True

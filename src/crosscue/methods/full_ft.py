@@ -1,0 +1,87 @@
+"""Full fine-tuning with weight-space ensembling (WiSE-FT, arXiv 2109.01903).
+
+    trained with   theta_0 + delta             (delta = 0 before training)
+    tested with    theta_0 + alpha * delta     (= (1 - alpha) theta_0 + alpha theta_1, WiSE-FT eq. 1)
+
+theta_0 are the backbone's own tensors, which are never written to; delta is a tensor for each of them. Weight decay pulls delta to
+zero, that is to the pre-trained weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.errors import MethodError
+from crosscue.methods.contract import Batch
+from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+
+
+@dataclass(frozen=True)
+class FullFtConfig(ContrastiveConfig):
+    """How much of what was learned is used."""
+
+    alpha: float = 1.0
+    """Share of the learned change that is tested with: 1 is plain fine-tuning, 0 the backbone; WiSE-FT recommends 0.5."""
+
+
+class Change(nn.Module):
+    """theta_0 -> theta_0 + delta, or theta_0 + alpha * delta in evaluation mode, in the number format of theta_0."""
+
+    def __init__(self, pretrained: Tensor, alpha: float) -> None:
+        super().__init__()
+        self.delta = nn.Parameter(torch.zeros_like(pretrained, dtype=torch.float32))
+        self.alpha = alpha
+
+    def forward(self, pretrained: Tensor) -> Tensor:
+        """(...) -> (...)."""
+        share = 1.0 if self.training else self.alpha
+        return (pretrained.float() + share * self.delta).to(pretrained.dtype)
+
+
+class FullFt(ContrastiveMethod[FullFtConfig]):
+    """Every weight of both towers, trained with InfoNCE; the temperature stays."""
+
+    name = "full_ft"
+    summary = "Every weight of both towers, blended with the pre-trained ones. As large as the backbone; wants many pairs and a GPU."
+    paper = "arXiv 2109.01903"
+    config_class = FullFtConfig
+
+    def __init__(self, backbone: Backbone, config: FullFtConfig) -> None:
+        super().__init__(backbone, config)
+        if not 0 <= config.alpha <= 1:
+            raise MethodError(
+                f"alpha is {config.alpha}; it is a share, from 0 (the backbone) to 1 (plain fine-tuning)."
+            )
+        self.tuned = backbone.shared_copy()
+        for module in list(self.tuned.modules()):
+            for name, tensor in list(module.named_parameters(recurse=False)):
+                if tensor.numel() > 1:  # the only scalars are the temperature's
+                    parametrize.register_parametrization(module, name, Change(tensor, config.alpha))
+        self.to(backbone.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode of the changes; the towers' own dropout stays off."""
+        super().train(mode)
+        for module in self.tuned.modules():
+            module.training = mode and isinstance(module, Change)
+        return self
+
+    def image_features(self, images: Pictures) -> Tensor:
+        """Pictures -> (B, D)."""
+        return self.tuned.encode_image(images).pooled
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """B sentences -> (B, D)."""
+        return self.tuned.encode_text(self.backbone.tokenize(texts)).pooled
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """InfoNCE of the batch; every changed weight is computed once."""
+        with parametrize.cached():
+            return super().losses(batch)

@@ -1,0 +1,69 @@
+"""MaPLe (arXiv 2210.03117): deep dual prompts, text prompts projected into the image tower at every prompted layer.
+
+    layer i <= J   [start] P_i  words     -> text layer i       (section 3.2.1; P_1 from "a photo of a", the others random)
+                            |
+                            F_i                                 (section 3.2.3; one linear map a layer)
+                            |
+                   [class] patches  P~_i  -> image layer i      (section 3.2.2)
+
+With J = 1 this is `dual_prompt`, whose code it is; what is MaPLe's own is how it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crosscue.backbones.protocol import Backbone, TokenBatch
+from crosscue.errors import MethodError
+from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
+
+
+@dataclass(frozen=True)
+class MapleConfig(DualPromptConfig):
+    """The authors' settings."""
+
+    context_tokens: int = 2
+    """b, the number of learned vectors in each tower."""
+    depth: int = 9
+    """J, how many layers get prompts of their own; at most as many as the shallower tower has."""
+    context_words: str | None = "a photo of a"
+    """Words whose first embeddings start the prompts of the first layer; None draws them from N(0, 0.02^2)."""
+    maple_keep_of_a: bool = False
+    """Leave the words of `context_words` beyond the learned vectors ("of a") as frozen words before every caption, as the
+    authors' code does for class names."""
+
+
+class Maple(DualPrompt):
+    """Deep coupled prompts, trained with InfoNCE."""
+
+    name = "maple"
+    summary = "Deep dual prompts, coupled at every layer; stronger than shallow ones and slower."
+    paper = "arXiv 2210.03117"
+    config_class = MapleConfig
+    config: MapleConfig
+
+    def __init__(self, backbone: Backbone, config: MapleConfig) -> None:
+        super().__init__(backbone, config)
+        if config.maple_keep_of_a and config.context_words is None:
+            raise MethodError(
+                "maple_keep_of_a keeps the rest of context_words, and there are none: give both or neither."
+            )
+
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises sentences, leaving room for the context.
+
+        With `maple_keep_of_a` the context replaces the first tokens of `context_words`, and the others stay.
+        """
+        if not self.config.maple_keep_of_a:
+            return super().tokenize(texts)
+        tokens = self.backbone.tokenize([f"{self.config.context_words} {text}" for text in texts])
+        start, count = int(tokens.content[0].int().argmax()), self.config.context_tokens
+
+        def without(columns: Tensor) -> Tensor:
+            return torch.cat([columns[:, :start], columns[:, start + count :]], dim=1)
+
+        return TokenBatch(without(tokens.ids), tokens.lengths - count, without(tokens.content), tokens.truncated)
