@@ -1,0 +1,40 @@
+"""Whether the English rules and parser may read a caption at all."""
+
+from __future__ import annotations
+
+import re
+
+from crosscue.knowledge.actions import english
+from crosscue.knowledge.captions.noise import FUNCTION_WORDS
+from crosscue.knowledge.captions.noise import english as looks_english
+
+FOREIGN = frozenset(
+    re.findall(
+        r"\w+",
+        "der das ein eine einen einem einer und mit auf im ist sind neben vor hinter dem den des von zum "
+        "le la les un une et avec dans est sont sur du au aux en pour qui que el los las una uno con y del está están sobre "
+        "por para il lo gli di che nel nella sul sulla um uma os com em na da dos das seu sua een het op van met de og på med "
+        "er och ett av som til",
+    )
+)
+"""Frequent words of other languages that are no English words."""
+KNOWN = (
+    FUNCTION_WORDS | english.DETERMINERS | english.ADJECTIVES | english.ANIMATE | english.NUMBERS | english.PREPOSITIONS
+)
+SHARED = frozenset(["a", "as", "in", "on", "at", "an", "no", "is", "do", "so", "six", "blond", "orange", "normal"])
+"""Words other languages write alike: no evidence."""
+
+
+def is_english(caption: str) -> bool:
+    """Says whether a caption is English: enough ASCII letters and function words, and more English words than foreign ones.
+
+    A caption of a few words needs at least one word that only English has.
+    """
+    if not looks_english(caption):
+        return False
+    words = re.findall(r"[^\W\d_]+", caption.lower())
+    if not words:
+        return False
+    foreign = sum(word in FOREIGN for word in words)
+    known = sum((word in KNOWN and word not in SHARED) or english.base_of(word) is not None for word in words)
+    return known > foreign
