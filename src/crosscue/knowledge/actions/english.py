@@ -44,12 +44,12 @@ PREPOSITIONS = LOCATIVE | _words(
 PARTICLES = _words("up down off out away over around back along together forward apart by through past")
 ADVERBS = _words(
     "up_and_down back_and_forth around away together outside inside outdoors indoors there here very just also too still "
-    "now ahead forward backward backwards forwards upside-down upside_down upwards downwards nearby overhead alone apart "
+    "now ahead forward backward backwards forwards upside-down upside_down headlong midway upwards downwards nearby overhead alone apart "
     "almost about halfway midair mid-air back down up off out along each_other one_another only even well fast hard high "
     "low close underwater downhill uphill upstairs downstairs sideways half quite as_well aside home away airborne somewhere"
 )
 OF_GROUP = _words(
-    "group couple pair bunch lot lots herd flock pack team crowd line row number variety set pile series gathering bunches "
+    "group couple pair bunch lot lots herd flock pack team crowd line row number variety set pile series gathering body piece slice kind type bunches "
     "groups pairs rows collection stack"
 )
 """`a group of people` is about the people."""
@@ -81,7 +81,7 @@ ADJECTIVES = LY_ADJECTIVES | _words(
     "brightly-colored well-dressed barren lush dense overgrown paved unpaved dimly lit lit vacant abandoned fenced "
     "brindle tabby calico hairless long-haired short-haired floppy pointy bushy stuffed inflatable portable wild tame "
     "athletic muscular pregnant blind disabled intense hardwood gravel-covered snow-covered tree-lined grass-covered "
-    "sparkly glittery neon fluorescent pastel transparent translucent reflective sleeveless plush fuzzy gray-haired white-haired"
+    "dead swampy circular digital murky sparkly glittery neon fluorescent pastel transparent translucent reflective sleeveless plush fuzzy gray-haired white-haired"
 )
 PEOPLE = _words(
     "man men woman women boy boys girl girls child children kid kids baby babies toddler toddlers infant person people lady "
@@ -104,11 +104,17 @@ ANIMALS = _words(
     "shepherd bulldog dalmatian dachshund beagle boxer husky hound pony calf kangaroo panda rooster hen mule ox flamingo heron pug"
 )
 ANIMATE = PEOPLE | ANIMALS
+CLOTHING = _words(
+    "shirt shirts t-shirt tee-shirt dress dresses hat hats cap coat jacket jackets vest vests shoes boots shorts pants jeans suit suits "
+    "helmet helmets glasses sunglasses collar collars uniform uniforms gloves scarf skirt goggles hood jersey jerseys outfit outfits "
+    "costume costumes swimsuit swimsuits bikini trunks leash harness backpack clothes clothing gear sweater sweatshirt hoodie robe "
+    "wetsuit bathing_suit bathing_suits swimming_trunks muzzle mask tie socks sandals apron bandana headband tuxedo gown overalls top"
+)
 ING_NOUNS = _words(
     "building buildings ring rings morning evening clothing ceiling wing wings string strings spring king railing railings awning "
     "wedding clearing siding stocking stockings earring earrings lightning something nothing anything everything pudding icing "
     "frosting topping toppings stuffing seasoning lettering bling thing things painting paintings drawing drawings ping viking "
-    "fencing-mask landing lining during parking piping duckling sling sibling siblings bedding boxing-ring grating scaffolding"
+    "setting landing lining parking piping duckling sling sibling siblings bedding grating scaffolding"
 )
 ING_COMPOUNDS = _words(
     "swimming_pool swimming_pools swimming_trunks swimming_suit parking_lot parking_garage parking_meter shopping_cart shopping_mall "
@@ -125,7 +131,7 @@ VERBS: dict[str, frozenset[str]] = {
     "locomotion": _words(
         "run walk jump leap climb swim crawl dance skip hop march jog sprint hike stroll wander chase follow approach enter leave "
         "cross pass dash gallop trot slide fall roll spin turn flip bounce dive splash wade fly float glide hover land move go come "
-        "head travel rush step tumble swing emerge exit descend ascend race parade trek lunge soar charge somersault scale return"
+        "head travel rush step tumble swing emerge exit descend ascend race parade trek lunge frolic soar charge somersault scale return"
     ),
     "posture": _words(
         "sit stand lie lay lean kneel crouch squat bend rest sleep pose wait perch relax lounge recline nap stretch huddle gather "
@@ -135,7 +141,7 @@ VERBS: dict[str, frozenset[str]] = {
         "hold carry throw toss catch pull push lift raise drop pick put place give hand take grab grasp reach open close cut chop slice "
         "mix stir pour wash clean wipe dry brush comb fold tie wrap fix repair build make draw paint write type dig plant cook bake "
         "grill prepare fill load stack use operate knit sew feed squeeze shake wave point clap drag sweep shovel rake blow spray bury "
-        "hammer saw weld adjust attach fetch retrieve deliver collect show display present sell buy try attempt work rip tear shear "
+        "hammer saw weld adjust measure attach fetch retrieve deliver collect show display present sell buy try attempt work rip tear shear "
         "play fly perform juggle pluck strum drum"
     ),
     "ingestion": _words("eat drink bite chew lick sip taste swallow nibble graze smoke devour munch suck feast"),

@@ -182,6 +182,9 @@ class _Reading:
         before = at - 1
         while self.tag(before) in ("be", "aux", "adv", "not") or self.text(before) == "being":
             before -= 1
+        helped = self.ends.get(before) if self.tag(before) == "to" else None
+        if helped is not None and helped.start in self.objects and helped.head in english.ANIMATE:
+            return [helped]
         if self.tag(before) in ("conj", "stop", "to") and self.acting and self.text(before) not in ("while", "as"):
             return self.acting
         if self.text(before) in ("while", "as") and self.acting:
@@ -251,7 +254,8 @@ class _Reading:
         """Returns the objects a verb takes: a chunk, and those joined to it that are no subject of their own."""
         found = [chunk]
         while (joint := self.joint(found[-1])) is not None:
-            if self.tag(joint.end) in ("be", "aux", "verb", "ing", "part", "rel"):
+            acts = self.tag(joint.end) in ("be", "aux", "verb", "ing", "part", "rel")
+            if acts and (joint.head in english.ANIMATE or self.tag(joint.end) == "be"):
                 break
             found.append(joint)
         return [chunk for chunk in found if not chunk.negated]
@@ -266,7 +270,7 @@ class _Reading:
 
     def copula(self, at: int) -> None:
         """Adds `the dog is brown` and `the dog is on the grass`."""
-        chunk = self.ends.get(at)
+        chunk = self.ends.get(at - 1 if self.tag(at - 1) == "rel" else at)
         after = at + 1
         if chunk is None or self.tag(after) == "not":
             return
@@ -286,11 +290,16 @@ class _Reading:
         bearer: Chunk | None = None
         for chunk in self.chunks:
             before = self.ends.get(chunk.start - 1)
+            if self.text(chunk.start - 1) in english.JOINING:
+                before = bearer  # in a hat and shoes
             if not chunk.governed or before is None:
                 bearer = None if not chunk.governed else bearer
                 continue
             if before.governed in WORN and bearer is not None and before.head not in english.ANIMATE:
                 before = bearer
+            dressed = chunk.governed in WORN and chunk.head in english.CLOTHING and before.head not in english.ANIMATE
+            if dressed and self.main is not None and self.main.head in english.ANIMATE:
+                before = self.main
             bearer = before
             if chunk.governed in NO_RELATION or chunk.negated or before.negated or before.noun in WRAPPERS:
                 continue
@@ -328,24 +337,34 @@ def _chunks(words: list[Word]) -> list[Chunk]:
                 chunk = inner[0]
                 end += 1 + chunk.end
                 nouns, adjectives = chunk.noun.split(), chunk.adjectives
-                found.append(_chunk(words, start, end, nouns, adjectives))
+                found.append(_chunk(words, start, end, nouns, adjectives, found[-1] if found else None))
                 index = end
                 continue
         if nouns:
             adjectives = tuple(word.text for word in words[index:end] if word.tag == "adj")
-            found.append(_chunk(words, start, end, nouns, adjectives))
+            found.append(_chunk(words, start, end, nouns, adjectives, found[-1] if found else None))
         index = end
     return found
 
 
-def _chunk(words: list[Word], start: int, end: int, nouns: list[str], adjectives: tuple[str, ...]) -> Chunk:
+def _chunk(
+    words: list[Word], start: int, end: int, nouns: list[str], adjectives: tuple[str, ...], joined: Chunk | None
+) -> Chunk:
     before = words[start - 1] if start else Word("", "stop")
+    governed = before.text if before.tag in ("prep", "to") else ""
+    if (
+        joined is not None
+        and before.text in english.JOINING
+        and joined.end == start - 1
+        and nouns[-1] not in english.ANIMATE
+    ):
+        governed = joined.governed
     return Chunk(
         start,
         end,
         " ".join(nouns[-3:]),
         nouns[-1],
         adjectives,
-        governed=before.text if before.tag in ("prep", "to") else "",
+        governed=governed,
         negated=words[start].text in ("no", "neither", "nor") or before.tag == "not",
     )

@@ -51,7 +51,9 @@ class Word:
 
 def tagged(sentence: str) -> list[Word]:
     """Returns the words of one sentence, lower case, each with its class."""
-    text = PLACES.sub(lambda found: found.group().replace(" ", "_"), sentence.lower().replace("_", " "))
+    text = PLACES.sub(
+        lambda found: found.group().replace(" ", "_"), re.sub(r"\s+(?=['’]s\b)", "", sentence.lower().replace("_", " "))
+    )
     text = JOINED.sub(lambda found: found.group().replace(" ", "_"), text)
     words = [
         Word(found.replace("_", " ")) for found in re.findall(rf"[a-z]+(?:[_-][a-z]+)*_[a-z_-]+|{TOKEN.pattern}", text)
@@ -106,6 +108,8 @@ def _in_place(words: list[Word], index: int) -> Tag:
         return "rel" if before.tag == "noun" and after.tag not in ("noun", "adj") else "det"
     if word.text == "her" and after.tag not in ("noun", "adj", "num", "ing"):
         return "pron"
+    if word.tag == "adj" and word.text in english.PARTICLES and before.tag in ("verb", "ing", "part"):
+        return "adv"
     if word.tag == "aux" and word.text in ("has", "have", "had") and after.tag in ("det", "adj", "num", "noun"):
         return "verb" if english.base_of(after.text) is None or not after.text.endswith("ed") else "aux"
     if word.tag == "adj":
@@ -175,6 +179,8 @@ def _verb_or_noun(words: list[Word], index: int, before: Word, after: Word) -> T
     if before.tag in ("conj", "adv") and _verb_before(words, index) and after.tag != "be":
         agrees = finite if _finite_before(words, index) else False
         return "verb" if agrees and after.tag in ("det", "prep", "adv", "stop", "num", "adj", "to", "pron") else "noun"
+    if before.text == "," and finite and not _verb_before(words, index) and after.tag in ("det", "prep", "adv"):
+        return "verb"
     if before.tag not in ("noun", "rel", "pron") and not (before.tag == "adv" and not finite):
         return "noun"
     if _finite_in_clause(words, index) and before.tag != "rel":
@@ -182,6 +188,8 @@ def _verb_or_noun(words: list[Word], index: int, before: Word, after: Word) -> T
     several = english.plural(before.text) or before.tag in ("rel", "pron") or _joined_subject(words, index)
     if not (finite if not several else (not finite or before.tag in ("rel", "pron") or text not in english.AMBIGUOUS)):
         return "noun"
+    if several and not finite and after.tag == "noun" and before.tag == "noun":
+        return "verb"
     follows = after.tag in ("det", "prep", "adv", "num", "adj", "to", "pron", "stop", "conj") or after.text.endswith(
         "ing"
     )
