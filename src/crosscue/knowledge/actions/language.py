@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from crosscue.knowledge.actions import english
-from crosscue.knowledge.captions.noise import FUNCTION_WORDS
-from crosscue.knowledge.captions.noise import english as looks_english
+from crosscue.knowledge.language import FUNCTION_WORDS
+from crosscue.knowledge.language import english as looks_english
 
 FOREIGN = frozenset(
     re.findall(

@@ -92,4 +92,5 @@ def _from_row(where: str, row: Mapping[str, Any]) -> tuple[str, Views]:
         raise DataError(f"{where}: the view '{empty[0]}' is empty. Write it, or remove the line and make it again.")
     if "image_id" not in row or "source" not in row:
         raise DataError(f"{where}: needs image_id, views and source. Make the file again with crosscue describe views.")
-    return str(row["image_id"]), Views(*(texts[key] for key in KEYS), source=str(row["source"]))
+    overall, background, entity = (texts[key] for key in KEYS)
+    return str(row["image_id"]), Views(overall, background, entity, str(row["source"]))
