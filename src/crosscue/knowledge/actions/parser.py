@@ -110,16 +110,19 @@ def doc_triplets(doc: Doc) -> tuple[Triplet, ...]:
 
 def _actions(verb: Token) -> Iterator[Triplet]:
     passive = _passive(verb)
-    particles = [_text(child) for child in _children(verb, "prt")]
+    particles = [_text(child) for child in _children(verb, "prt", "advmod") if _text(child) in english.PARTICLES]
     agents = [noun for by in _children(verb, "agent") for noun in _nouns_of(_children(by, "pobj"))]
     subjects = _subjects(verb, frozenset())
-    if passive and agents:
+    if passive and any(_text(agent) in english.ANIMATE for agent in agents):
         yield from _pairs(agents, " ".join((_gerund(verb), *particles)), subjects)
         return
     if verb.dep_ == "xcomp" and verb.head.lemma_ in english.CATENATIVE and verb in _infinitives(verb.head):
         action = " ".join((_gerund(verb.head), "to", _text(verb), *particles))  # trying to catch
     else:
         action = " ".join((_text(verb) if passive else _gerund(verb), *particles))
+    if agents:  # surrounded by water: not a deed of the water
+        yield from _pairs(subjects, f"{action} by", agents)
+        return
     direct = _nouns_of(_children(verb, "dobj", "dative", "oprd", "attr"))
     if direct:
         yield from _pairs(subjects, action, direct)
@@ -146,6 +149,13 @@ def _subjects(verb: Token, seen: frozenset[int]) -> list[Token]:
     named = _children(verb, "nsubj", "nsubjpass")
     if named and not all(_text(noun) in english.RELATIVES for noun in named):
         return _nouns_of(named)
+    helped = (
+        [noun for noun in _children(verb.head, "dobj") if _text(noun) in english.ANIMATE]
+        if verb.dep_ == "xcomp"
+        else []
+    )
+    if helped:
+        return helped
     if verb.dep_ in ("acl", "relcl") or (verb.head.pos_ in ("NOUN", "PROPN") and verb.dep_ != "ROOT"):
         return _nouns_of(_modified(verb.head))
     if verb.dep_ in ("conj", "xcomp", "advcl", "ccomp", "pcomp", "dep") and verb.head.pos_ in (

@@ -132,10 +132,10 @@ class _Reading:
         preposition = self.text(after) if self.tag(after) in ("prep", "to") else ""
         found = self.starts.get(after + 1 if preposition else after)
         if preposition == "by" and passive and found is not None and found.head in english.ANIMATE:
-            base = english.base_of(self.text(at))
-            agent_action = english.gerund(base) if base else action
             if not negated:
-                self.act([found], agent_action, subjects)
+                verb, *rest = action.split()
+                base = english.base_of(verb)
+                self.act(self.joined(found), " ".join((english.gerund(base) if base else verb, *rest)), subjects)
             return found.end
         if found is None:
             if not negated:

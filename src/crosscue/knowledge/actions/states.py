@@ -10,44 +10,44 @@ from crosscue.knowledge.actions.record import Triplet
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "locomotion": (
-        "the {s} is {a} {o}, the whole body moving, caught in the middle of the motion",
-        "the {s} is {a} {o}, with limbs apart and weight shifted forward as the body moves",
+        "the {s} {a} {o}, the whole body moving, caught in the middle of the motion",
+        "the {s} {a} {o}, with limbs apart and weight shifted forward as the body moves",
     ),
     "posture": (
-        "the {s} is {a} {o}, the body keeping still and its weight resting in place",
-        "the {s} is {a} {o}, holding one position with the body at rest",
+        "the {s} {a} {o}, the body keeping still and its weight resting in place",
+        "the {s} {a} {o}, holding one position with the body at rest",
     ),
     "manipulation": (
-        "the {s} is {a} {o}, reaching out and in direct contact with what is handled",
-        "the {s} is {a} {o}, attention and limbs turned to the thing that is handled",
+        "the {s} {a} {o}, reaching out and in direct contact with what is handled",
+        "the {s} {a} {o}, attention and limbs turned to the thing that is handled",
     ),
-    "ingestion": ("the {s} is {a} {o}, head lowered and mouth close to what is taken in",),
+    "ingestion": ("the {s} {a} {o}, head lowered and mouth close to what is taken in",),
     "looking": (
-        "the {s} is {a} {o}, head turned and eyes fixed in one direction",
-        "the {s} is {a} {o}, the face directed at what is being seen",
+        "the {s} {a} {o}, head turned and eyes fixed in one direction",
+        "the {s} {a} {o}, the face directed at what is being seen",
     ),
-    "expression": ("the {s} is {a} {o}, which shows in the open mouth and the lively face",),
+    "expression": ("the {s} {a} {o}, which shows in the open mouth and the lively face",),
     "sport": (
-        "the {s} is {a} {o}, the body tense and balanced in the middle of a quick move",
-        "the {s} is {a} {o}, arms and legs spread in the effort of the move",
+        "the {s} {a} {o}, the body tense and balanced in the middle of a quick move",
+        "the {s} {a} {o}, arms and legs spread in the effort of the move",
     ),
-    "vehicle": ("the {s} is {a} {o}, seated or standing in control while it moves along",),
-    "contact": ("the {s} is {a} {o}, so close that the bodies visibly touch",),
-    "wearing": ("the {s} is {a} {o}, which covers part of the body and is plainly visible",),
+    "vehicle": ("the {s} {a} {o}, seated or standing in control while it moves along",),
+    "contact": ("the {s} {a} {o}, so close that the bodies visibly touch",),
+    "wearing": ("the {s} {a} {o}, which covers part of the body and is plainly visible",),
     "other": (
-        "the {s} is visibly {a} {o}, as can be seen at this very moment",
-        "the {s} is plainly seen {a} {o}, in the middle of what happens",
+        "the {s} visibly {a} {o}, as can be seen at this very moment",
+        "the {s} plainly seen {a} {o}, in the middle of what happens",
     ),
     "relation": (
-        "the {s} is visibly {a} the {o}, both of them seen together in one place",
-        "the {s} can be seen {a} the {o}, the two in view side by side",
+        "the {s} visibly {a} {o}, both of them seen together in one place",
+        "the {s} seen {a} {o}, the two in view side by side",
     ),
     "attribute": (
-        "the {s} is visibly {o}, which sets it apart from all that is around it",
-        "the {s} looks {o} at first sight, over all of it that can be seen",
+        "the {s} visibly {o}, which sets it apart from all that is around it",
+        "the {s} looking {o} at first sight, over all of it that can be seen",
     ),
 }
-"""Class of verbs -> sentences of 8 words or more around any triplet of at most 6 words a slot."""
+"""Class of verbs -> sentences of 8 to 30 words around any triplet of at most 6 words a slot."""
 
 
 def template_states(triplets: Sequence[Triplet]) -> tuple[str, ...]:
@@ -60,7 +60,10 @@ def template_state(triplet: Triplet) -> str:
     sentences = TEMPLATES[state_class(triplet)]
     material = "\x1f".join((triplet.subject, triplet.action, triplet.object)).encode()
     chosen = sentences[hashlib.sha256(material).digest()[0] % len(sentences)]
-    filled = chosen.format(s=triplet.subject, a=triplet.action, o=triplet.object)
+    verb, *rest = triplet.action.split()
+    verb = english.gerund(verb) if english.base_of(verb) == verb else verb
+    thing = triplet.object if triplet.kind == "attribute" or not triplet.object else f"the {triplet.object}"
+    filled = chosen.format(s=triplet.subject, a=" ".join((verb, *rest)), o=thing)
     return " ".join(filled.split()).replace(" ,", ",")
 
 

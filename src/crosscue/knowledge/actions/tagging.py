@@ -113,7 +113,9 @@ def _in_place(words: list[Word], index: int) -> Tag:
     if word.tag == "aux" and word.text in ("has", "have", "had") and after.tag in ("det", "adj", "num", "noun"):
         return "verb" if english.base_of(after.text) is None or not after.text.endswith("ed") else "aux"
     if word.tag == "adj":
-        return _adjective(word, before, after)
+        return "noun" if _colour_alone(words, index) else _adjective(word, before, after)
+    if word.text == "building" and before.tag == "be" and after.tag in ("det", "adj", "num", "noun"):
+        return "ing"
     if word.tag != "noun" or word.text in english.ING_NOUNS or " " in word.text:
         return word.tag
     if word.text.endswith("ing") and len(word.text) > 4:
@@ -127,6 +129,17 @@ def _adjective(word: Word, before: Word, after: Word) -> Tag:
         return "ing"
     describes = after.tag in ("noun", "adj", "num") or after.text in ("and", "or", ",") or before.tag in ("be", "adv")
     return "adj" if describes else "noun"
+
+
+def _colour_alone(words: list[Word], index: int) -> bool:
+    """Says whether an adjective stands for clothes, the verb coming next: `a woman dressed in black waits at ...`."""
+    if index == 0 or words[index - 1].text not in ("in", "and") or index + 2 >= len(words):
+        return False
+    after = words[index + 1].text
+    known = (
+        after.endswith("s") and english.base_of(after) is not None and english.base_of(after) not in english.AMBIGUOUS
+    )
+    return known and words[index + 2].tag in ("prep", "det", "adv", "to")
 
 
 def _ing(words: list[Word], index: int, before: Word, after: Word) -> Tag:
@@ -178,10 +191,12 @@ def _verb_or_noun(words: list[Word], index: int, before: Word, after: Word) -> T
     finite = text.endswith("s") and text != base
     if before.tag in ("conj", "adv") and _verb_before(words, index) and after.tag != "be":
         agrees = finite if _finite_before(words, index) else False
+        agrees = agrees or (text == base and any(word.tag == "to" for word in words[:index]))
         return "verb" if agrees and after.tag in ("det", "prep", "adv", "stop", "num", "adj", "to", "pron") else "noun"
     if before.text == "," and finite and not _verb_before(words, index) and after.tag in ("det", "prep", "adv"):
         return "verb"
-    if before.tag not in ("noun", "rel", "pron") and not (before.tag == "adv" and not finite):
+    muddy = finite and before.tag == "adj" and index > 1 and words[index - 2].tag == "be"  # that is muddy walks
+    if not muddy and before.tag not in ("noun", "rel", "pron") and not (before.tag == "adv" and not finite):
         return "noun"
     if _finite_in_clause(words, index) and before.tag != "rel":
         return "noun"
@@ -212,12 +227,14 @@ def _finite_before(words: list[Word], index: int) -> bool:
 
 def _finite_in_clause(words: list[Word], index: int) -> bool:
     """Says whether the clause has its finite verb already; `and`, a comma, `while` begin another one."""
+    found = False
     for word in reversed(words[:index]):
-        if word.tag in ("conj", "stop", "rel"):
-            return False
-        if word.tag in ("verb", "be"):
-            return True
-    return False
+        if word.tag == "rel":
+            return False  # the verb that was found is that of the relative clause
+        if word.tag in ("conj", "stop"):
+            return found
+        found = found or word.tag in ("verb", "be")
+    return found
 
 
 def _joined_subject(words: list[Word], index: int) -> bool:
