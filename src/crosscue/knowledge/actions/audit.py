@@ -86,7 +86,7 @@ def audited(knowledge: Mapping[str, CaptionKnowledge]) -> ActionsAudit:
         null=sum(not each.triplets for each in known),
         actions=sum(len(each.actions) for each in known),
         attributes=sum(len(each.triplets) - len(each.actions) for each in known),
-        sources=Counter(each.source for each in known),
+        sources=dict(Counter(each.source for each in known)),
     )
 
 

@@ -270,7 +270,7 @@ def _stems(word: str) -> list[str]:
         ("ying", ("ie", "y")),
         ("ing", ("", "e")),
     ):
-        if word.endswith(ending) and len(word) > len(ending) + 1:
+        if word.endswith(ending) and len(word) > len(ending) + (ending != "ying"):
             stem = word[: -len(ending)]
             found += [stem + letter for letter in instead]
             if ending in ("ed", "ing") and len(stem) > 2 and stem[-1] == stem[-2]:

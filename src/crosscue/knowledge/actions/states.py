@@ -10,41 +10,41 @@ from crosscue.knowledge.actions.record import Triplet
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "locomotion": (
-        "the {s} {a} {o}, the whole body moving, caught in the middle of the motion",
-        "the {s} {a} {o}, with limbs apart and weight shifted forward as the body moves",
+        "the {s} {a} {o}, the whole body caught in the middle of the motion",
+        "the {s} {a} {o}, limbs apart and weight shifted forward while moving",
     ),
     "posture": (
-        "the {s} {a} {o}, the body keeping still and its weight resting in place",
+        "the {s} {a} {o}, the body keeping still, its weight resting in place",
         "the {s} {a} {o}, holding one position with the body at rest",
     ),
     "manipulation": (
-        "the {s} {a} {o}, reaching out and in direct contact with what is handled",
-        "the {s} {a} {o}, attention and limbs turned to the thing that is handled",
+        "the {s} {a} {o}, reaching out, in contact with what is handled",
+        "the {s} {a} {o}, attention and limbs turned to what is handled",
     ),
-    "ingestion": ("the {s} {a} {o}, head lowered and mouth close to what is taken in",),
+    "ingestion": ("the {s} {a} {o}, head lowered, mouth close to what is taken in",),
     "looking": (
         "the {s} {a} {o}, head turned and eyes fixed in one direction",
         "the {s} {a} {o}, the face directed at what is being seen",
     ),
-    "expression": ("the {s} {a} {o}, which shows in the open mouth and the lively face",),
+    "expression": ("the {s} {a} {o}, which shows in the lively face",),
     "sport": (
-        "the {s} {a} {o}, the body tense and balanced in the middle of a quick move",
-        "the {s} {a} {o}, arms and legs spread in the effort of the move",
+        "the {s} {a} {o}, the body tense and balanced in a quick move",
+        "the {s} {a} {o}, limbs spread in the effort of the move",
     ),
-    "vehicle": ("the {s} {a} {o}, seated or standing in control while it moves along",),
+    "vehicle": ("the {s} {a} {o}, seated or standing in control while moving along",),
     "contact": ("the {s} {a} {o}, so close that the bodies visibly touch",),
-    "wearing": ("the {s} {a} {o}, which covers part of the body and is plainly visible",),
+    "wearing": ("the {s} {a} {o}, which covers part of the body in plain view",),
     "other": (
-        "the {s} visibly {a} {o}, as can be seen at this very moment",
+        "the {s} visibly {a} {o}, as can be seen at this moment",
         "the {s} plainly seen {a} {o}, in the middle of what happens",
     ),
     "relation": (
-        "the {s} visibly {a} {o}, both of them seen together in one place",
+        "the {s} visibly {a} {o}, both seen together in one place",
         "the {s} seen {a} {o}, the two in view side by side",
     ),
     "attribute": (
-        "the {s} visibly {o}, which sets it apart from all that is around it",
-        "the {s} looking {o} at first sight, over all of it that can be seen",
+        "the {s} visibly {o}, which sets it apart from what is around",
+        "the {s} looking {o} at first sight, all over what can be seen",
     ),
 }
 """Class of verbs -> sentences of 8 to 30 words around any triplet of at most 6 words a slot."""
