@@ -82,7 +82,7 @@ def doc_triplets(doc: Doc) -> tuple[Triplet, ...]:
             and token.dep_ not in ("amod", "aux", "compound", "prep", "case")
             and not _negated(token)
         ):
-            if not (token.lemma_ in english.CATENATIVE and _infinitives(token)):
+            if not (_catenative(token) and _infinitives(token)):
                 actions += _actions(token)
             relations += _object_relations(token)
         elif token.lemma_ == "be" and token.dep_ not in ("aux", "auxpass") and not _negated(token):
@@ -116,7 +116,7 @@ def _actions(verb: Token) -> Iterator[Triplet]:
     if passive and any(_text(agent) in english.ANIMATE for agent in agents):
         yield from _pairs(agents, " ".join((_gerund(verb), *particles)), subjects)
         return
-    if verb.dep_ == "xcomp" and verb.head.lemma_ in english.CATENATIVE and verb in _infinitives(verb.head):
+    if verb.dep_ == "xcomp" and _catenative(verb.head) and verb in _infinitives(verb.head):
         action = " ".join((_gerund(verb.head), "to", _text(verb), *particles))  # trying to catch
     else:
         action = " ".join((_text(verb) if passive else _gerund(verb), *particles))
@@ -177,6 +177,11 @@ def _modified(noun: Token) -> list[Token]:
     if noun.dep_ == "conj" and noun.head.pos_ in ("NOUN", "PROPN") and _text(noun) in english.ANIMATE:
         return [*_modified(noun.head), noun]
     return [noun]
+
+
+def _catenative(token: Token) -> bool:
+    """Says whether a verb leads to another one: `tries to catch`."""
+    return token.pos_ == "VERB" and token.lemma_ in english.CATENATIVE
 
 
 def _infinitives(verb: Token) -> list[Token]:
