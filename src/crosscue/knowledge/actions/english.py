@@ -41,6 +41,10 @@ LOCATIVE = _words(
 PREPOSITIONS = LOCATIVE | _words(
     "of to for from into onto through toward towards off out out_of away_from during at_night about via per till until"
 )
+NO_RELATION = _words("of to for from about as during into per till until via at_night")
+"""Prepositions that say nothing of where two things are."""
+WRAPPERS = _words("photo picture image view shot photograph")
+"""Nouns that speak of the picture, not of what is in it."""
 PARTICLES = _words("up down off out away over around back along together forward apart by through past")
 ADVERBS = _words(
     "up_and_down back_and_forth around away together outside inside outdoors indoors there here very just also too still "

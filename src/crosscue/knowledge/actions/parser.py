@@ -10,7 +10,6 @@ from crosscue.errors import CrosscueError
 from crosscue.knowledge.actions import english
 from crosscue.knowledge.actions.language import is_english
 from crosscue.knowledge.actions.record import CaptionKnowledge, Triplet
-from crosscue.knowledge.actions.rules import NO_RELATION, WRAPPERS
 from crosscue.knowledge.actions.states import template_states
 from crosscue.knowledge.actions.validation import MOST, deduplicated
 
@@ -92,15 +91,15 @@ def doc_triplets(doc: Doc) -> tuple[Triplet, ...]:
                     Triplet(_phrase(subject), "is", _text(a), "attribute") for a in described if a.pos_ == "ADJ"
                 ]
                 relations += [
-                    Triplet(_phrase(subject), p, _phrase(o)) for p, o in _places(token) if p not in NO_RELATION
+                    Triplet(_phrase(subject), p, _phrase(o)) for p, o in _places(token) if p not in english.NO_RELATION
                 ]
         elif token.pos_ in ("NOUN", "PROPN") and token.dep_ != "compound":
-            if _text(token) not in WRAPPERS and token.lemma_ not in english.OF_GROUP:
+            if _text(token) not in english.WRAPPERS and token.lemma_ not in english.OF_GROUP:
                 relations += [
                     Triplet(_phrase(token), p, _phrase(o))
                     for p, o in _places(token)
                     if p in english.LOCATIVE or p.endswith(" of")
-                    if p not in NO_RELATION
+                    if p not in english.NO_RELATION
                 ]
             attributes += [
                 Triplet(_phrase(token), "is", _text(adjective), "attribute") for adjective in _adjectives(token)
