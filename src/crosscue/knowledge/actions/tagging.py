@@ -195,8 +195,8 @@ def _verb_or_noun(words: list[Word], index: int, before: Word, after: Word) -> T
         return "verb" if agrees and after.tag in ("det", "prep", "adv", "stop", "num", "adj", "to", "pron") else "noun"
     if before.text == "," and finite and not _verb_before(words, index) and after.tag in ("det", "prep", "adv"):
         return "verb"
-    muddy = finite and before.tag == "adj" and index > 1 and words[index - 2].tag == "be"  # that is muddy walks
-    if not muddy and before.tag not in ("noun", "rel", "pron") and not (before.tag == "adv" and not finite):
+    predicate = finite and before.tag == "adj" and index > 1 and words[index - 2].tag == "be"  # a hen that is wet walks
+    if not predicate and before.tag not in ("noun", "rel", "pron") and not (before.tag == "adv" and not finite):
         return "noun"
     if _finite_in_clause(words, index) and before.tag != "rel":
         return "noun"
