@@ -21,9 +21,7 @@ BE = _words("is are was were be been being am 's isn't aren't wasn't weren't")
 AUXILIARIES = _words(
     "do does did can could will would may might must should has have had don't doesn't didn't can't won't gets get got getting"
 )
-NEGATIONS = _words(
-    "not never without_being n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor"
-)
+NEGATIONS = _words("not never n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor")
 PRONOUNS = _words(
     "he she they it him them i you we us me himself herself themselves itself something someone somebody everyone everybody "
     "nothing nobody one's"
@@ -175,9 +173,7 @@ VERBS: dict[str, frozenset[str]] = {
 """How an action looks -> its verbs, in their base form. The first class that has a verb is its class."""
 STILL = VERBS["posture"] | VERBS["locomotion"] | VERBS["expression"] | VERBS["looking"]
 """Verbs that rarely take an object: their -ed form after a noun is a past tense (the dog jumped over), not a passive."""
-CATENATIVE = _words(
-    "try attempt prepare start begin wait want need get go reach lean about ready continue stop stretch set"
-)
+CATENATIVE = _words("try attempt prepare start begin wait want need get go reach lean continue stop stretch set")
 
 IRREGULAR = {
     "sat": "sit", "stood": "stand", "ran": "run", "rode": "ride", "ridden": "ride", "held": "hold", "threw": "throw",
@@ -234,8 +230,8 @@ def gerund(base: str) -> str:
         return base[:-2] + "ying"
     if base.endswith("e") and not base.endswith(("ee", "oe", "ye")) and base != "be":
         return base[:-1] + "ing"
-    doubled = re.fullmatch(r"[^aeiou]*[aeiou][bdgklmnprtz]|(?:for|be|ad|e|o|per|ski[dp])?\w*(?:get|gin|mit|fer)", base)
-    return base + base[-1] + "ing" if doubled and base not in ("look", "cook") else base + "ing"
+    doubled = re.fullmatch(r"[^aeiou]*[aeiou][bdgklmnprtz]|\w*(?:get|gin|mit|fer)", base)
+    return base + base[-1] + "ing" if doubled else base + "ing"
 
 
 def lemmas(word: str) -> frozenset[str]:
