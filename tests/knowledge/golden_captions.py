@@ -64,6 +64,7 @@ GOLDEN: tuple[tuple[str, str], ...] = (
     ("A man is not wearing a helmet.", ""),
     ("A boy without shoes runs.", "boy, running,; boy, without, shoes"),
     ("No people are walking on the beach.", ""),
+    ("A man has no hat.", ""),
     # nouns that look like verbs, verbs that look like nouns
     ("A tall building on a hill", "building, on, hill; *building, is, tall"),
     ("A dog walks in a dog park.", "dog, walking in, dog park"),

@@ -82,9 +82,9 @@ class Reading:
             return after
         objects = self.joined(found)
         self.objects.update(chunk.start for chunk in objects)
-        if not negated:
+        if objects and not negated:
             self.act(subjects, f"{action} {preposition}".strip(), objects)
-        return objects[-1].end if objects else after
+        return objects[-1].end if objects else found.end
 
     def _free(self, index: int) -> bool:
         """Says whether a particle is no preposition here: no noun chunk follows."""
@@ -124,9 +124,7 @@ class Reading:
         helped = self.ends.get(before) if self.tag(before) == "to" else None
         if helped is not None and helped.start in self.objects and helped.head in english.ANIMATE:
             return [helped]
-        if self.tag(before) in ("conj", "stop", "to") and self.acting and self.text(before) not in ("while", "as"):
-            return self.acting
-        if self.text(before) in ("while", "as") and self.acting:
+        if self.tag(before) in ("conj", "stop", "to") and self.acting:
             return self.acting
         if self.tag(before) == "pron":
             return self.meant(before)
