@@ -119,6 +119,8 @@ def _actions(verb: Token) -> Iterator[Triplet]:
         action = " ".join((_gerund(verb.head), "to", _text(verb), *particles))  # trying to catch
     else:
         action = " ".join((_text(verb) if passive else _gerund(verb), *particles))
+    if any(map(_none, _children(verb, "dobj"))):  # has no hat
+        return
     if agents:  # surrounded by water: not a deed of the water
         yield from _pairs(subjects, f"{action} by", agents)
         return
