@@ -186,3 +186,12 @@ def test_without_the_parser_the_message_says_what_to_install(monkeypatch: pytest
     monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
     with pytest.raises(CrosscueError, match=r"pip install 'crosscue\[spacy\]', or use --backend rules"):
         load_parser()
+
+
+def test_rules_and_files_need_no_extra() -> None:
+    code = (
+        "import sys; import crosscue.knowledge.actions.rules, crosscue.knowledge.actions.audit, crosscue.knowledge.views.record, "
+        "crosscue.knowledge.views.from_captions, crosscue.knowledge.actions.parser; "
+        "sys.exit(bool({'pydantic', 'openai', 'spacy', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
