@@ -35,22 +35,23 @@ class ActionWriter:
 
     def __init__(self, model: LanguageModel, asking: Asking) -> None:
         self.model, self.asking = model, asking
+        self.version = digest("actions", model.endpoint.provenance(), asking.states, TEMPLATES)
         self.counts: Counter[str] = Counter()
         """What was wrong with replies in this run."""
 
     def key(self, caption: str) -> str:
         """Returns what an answer is kept under: model, parameters, prompts and the caption."""
-        return digest("actions", self.model.endpoint.provenance(), self.asking.states, TEMPLATES, caption)
+        return digest(self.version, caption)
 
     def estimate(self, captions: Sequence[str]) -> str:
         """Returns, in words, what asking about captions that were never asked about takes at least."""
         kept = self.model.cache.answers(self.key(caption) for caption in captions)
         pending = [caption for caption in captions if self.key(caption) not in kept]
         size = max(self.asking.batch, 1)
-        questions = [triplets_question(dict(enumerate(pending[i : i + size], 1))) for i in range(0, len(pending), size)]
+        batches = [pending[start : start + size] for start in range(0, len(pending), size)]
         rounds = 2 if self.asking.states == "model" else 1
-        tokens = rounds * sum(map(expected_tokens, questions))
-        return f"{len(pending):,} to ask about, {rounds * len(questions):,} requests, about {tokens:,} tokens to send"
+        tokens = rounds * sum(expected_tokens(triplets_question(dict(enumerate(batch, 1)))) for batch in batches)
+        return f"{len(pending):,} to ask about, {rounds * len(batches):,} requests, about {tokens:,} tokens to send"
 
     async def knowledge(self, captions: Sequence[str]) -> dict[str, CaptionKnowledge]:
         """Returns what the model says about each caption, in the order given. Each different caption is asked about once.
