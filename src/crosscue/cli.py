@@ -20,7 +20,7 @@ VERBS = {
         "crosscue.commands.data",
     ),
     "describe": (
-        "write captions for pictures with a language model (describe captions SOURCE)",
+        "write captions, triplets and states, or views with a model, a parser or rules (describe KIND SOURCE)",
         "crosscue.commands.describe",
     ),
     "bench": ("measure grids of methods, domains, shots and seeds as tables and curves", "crosscue.commands.bench"),

@@ -14,14 +14,16 @@ Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(
+    description: str, total: int, unit: str, note: Callable[[], str] | None = None
+) -> Iterator[Callable[[int], None]]:
     """Shows a bar for a task of `total` units; yields `advance(n)`.
 
     On a terminal it is a live bar; elsewhere (a log file, CI) one line every 20 seconds and one at the end of a task
-    that took longer than that.
+    that took longer than that. `note` adds what else is worth seeing, e.g. what it cost so far.
     """
     if sys.stderr.isatty():
-        with _live_bar(description, total, unit) as live:
+        with _live_bar(description, total, unit, note) as live:
             yield live
         return
     done, start, said = 0, time.monotonic(), time.monotonic()
@@ -35,7 +37,7 @@ def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int]
             rate = done / max(now - start, 1e-9)
             left = (total - done) / max(rate, 1e-9)
             print(  # noqa: T201
-                f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left",
+                f"{description}: {done:,}/{total:,} {unit}, {rate:,.1f} {unit}/s, {left:,.0f} s left{_noted(note)}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -44,7 +46,9 @@ def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int]
 
 
 @contextlib.contextmanager
-def _live_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _live_bar(
+    description: str, total: int, unit: str, note: Callable[[], str] | None
+) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -63,9 +67,14 @@ def _live_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int
         def advance(n: int) -> None:
             nonlocal done
             done += n
-            bars.update(task, advance=n, rate=f"{done / max(time.monotonic() - start, 1e-9):,.1f} {unit}/s")
+            rate = done / max(time.monotonic() - start, 1e-9)
+            bars.update(task, advance=n, rate=f"{rate:,.1f} {unit}/s{_noted(note)}")
 
         yield advance
+
+
+def _noted(note: Callable[[], str] | None) -> str:
+    return f", {note()}" if note is not None else ""
 
 
 def track(items: Iterable[Item], description: str, total: int, unit: str) -> Iterator[Item]:

@@ -1,53 +1,29 @@
-"""crosscue describe captions SOURCE: sentences for pictures that have none, written and checked by language models."""
+"""crosscue describe KIND SOURCE: text that a model, a parser or rules write about pictures and captions."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
+import importlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crosscue.commands.parser import options_parser
-from crosscue.data.sources import Reading
-from crosscue.errors import CrosscueError, DataError, suggestion
+from crosscue.errors import CrosscueError, suggestion
 
-if TYPE_CHECKING:
-    from crosscue.knowledge.captions.record import CaptionRecord
-
-KINDS = {"captions": "one sentence or more for each picture, naming its class"}
-
-
-@dataclass(frozen=True)
-class DescribeOptions:
-    """What is described, and where the result goes."""
-
-    out: Path | None = None
-    """The output folder. Run the same command again to go on after an interruption."""
-    domain: str = "objects"
-    """What kind of pictures: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects."""
-    dataset: str | None = None
-    """Name of the set; default the name of the source."""
-    aliases: Path | None = None
-    """YAML file with other names of classes, e.g. `Basset Hound: [basset]`; captions get the class's own name instead."""
-    tokens_of: str = "starter"
-    """Backbone whose tokenizer counts the length of captions; `words` counts words and punctuation marks without one."""
-    review_share: float = 0.01
-    """Share of unflagged captions that go into review.csv beside the flagged ones."""
-    cache: Path | None = None
-    """SQLite file of replies; default replies.sqlite in --out. The caps of --limits count everything in it."""
-    clip_score: str | None = None
-    """Backbone to measure how well pictures and captions go together, e.g. starter."""
+KINDS = {
+    "captions": ("one sentence or more for each picture, naming its class", "crosscue.commands.describe_captions"),
+    "triplets": ("who does what in each caption, and how that looks", "crosscue.commands.describe_triplets"),
+    "states": ("the same: triplets and their states come from one run", "crosscue.commands.describe_triplets"),
+    "views": ("each training picture as a whole, its background, its entities", "crosscue.commands.describe_views"),
+    "audit": ("what a file of triplets covers, and how two of them differ", "crosscue.commands.describe_audit"),
+}
+"""Kind -> what it is, and the module whose `run(arguments)` makes it."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs `describe captions`; 1 when the acceptance report finds something that has to be put right."""
+    """Runs one kind."""
     asked = arguments[0] if arguments else ""
     if asked in ("", "-h", "--help"):
-        kinds = "\n".join(f"  {kind}  {what}" for kind, what in KINDS.items())
+        width = max(map(len, KINDS))
+        kinds = "\n".join(f"  {kind:<{width}}  {what}" for kind, (what, _) in KINDS.items())
         sys.stdout.write(
             f"usage: crosscue describe KIND SOURCE --out FOLDER [options]\n\n{kinds}\n\n"
             "`crosscue describe KIND --help` lists the options.\n"
@@ -57,137 +33,6 @@ def run(arguments: list[str]) -> int:
         raise CrosscueError(
             f"there is no 'describe {asked}'.{suggestion(asked, KINDS)} Usage: crosscue describe captions SOURCE --out FOLDER"
         )
-    _require_packages()
-    return _captions(arguments[1:])
-
-
-def _captions(arguments: list[str]) -> int:
-    from crosscue.data.negatives import NegativesConfig
-    from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
-    from crosscue.knowledge.captions.domains import domain_of
-    from crosscue.knowledge.captions.drafting import Writing
-    from crosscue.knowledge.captions.judging import Judging
-    from crosscue.knowledge.captions.negatives import negatives_audit
-    from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
-    from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
-    from crosscue.knowledge.captions.review import read_decisions, write_queue
-    from crosscue.knowledge.endpoint import Endpoint
-    from crosscue.knowledge.limits import Limits
-    from crosscue.knowledge.ownership import sole_run
-    from crosscue.storage import write_text
-    from crosscue.training.interruption import interruption
-
-    parser = options_parser(
-        "describe captions",
-        "Writes captions for a folder of class sub-folders, or any source of pairs.",
-        (Reading, None),
-        (DescribeOptions, None),
-        (Endpoint, "writer"),
-        (Endpoint, "judge"),
-        (Endpoint, "second_judge"),
-        (Writing, "writing"),
-        (Judging, "judging"),
-        (NegativesConfig, "negatives"),
-        (Limits, "limits"),
-    )
-    parser.add_argument("source", help="A folder with one sub-folder a class, or any source of pairs.")
-    given = parser.instantiate(parser.parse_args(arguments))
-    if given.out is None:
-        raise DataError("say where the captions go: --out FOLDER.")
-    domain_of(given.domain)
-    recipe = Recipe(
-        Models(
-            given.writer.checked("writer"),
-            given.judge.checked("judge") if given.judge.base_url or given.judge.model else None,
-            given.second_judge.checked("second_judge") if given.second_judge.base_url else None,
-        ),
-        given.writing,
-        given.judging,
-        given.negatives,
-    )
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
-    out: Path = given.out
-    dataset = given.dataset or Path(given.source).resolve().name
-    with sole_run(out):
-        records, pictures = begin_records(
-            find_pictures(given.source, out, reading),
-            out,
-            dataset=dataset,
-            domain=given.domain,
-            aliases=read_aliases(given.aliases) if given.aliases is not None else {},
-            provenance=recipe.provenance(),
-        )
-        decisions = read_decisions(out / "review.csv", set(pictures))
-        token_count = _token_count(given.tokens_of)
-        with interruption() as stopping:
-            done = asyncio.run(
-                describe(
-                    records,
-                    pictures,
-                    out,
-                    recipe,
-                    token_count=token_count,
-                    limits=given.limits,
-                    cache=given.cache,
-                    decisions=decisions,
-                    stopping=stopping,
-                )
-            )
-    count = write_pairs(out / "captions.jsonl", done.records)
-    queue = write_queue(out / "review.csv", done.records, decisions, given.review_share)
-    report = acceptance(
-        done.records,
-        max_tokens=given.writing.max_tokens,
-        tokens_of=given.tokens_of,
-        negatives=negatives_audit(done.records, token_count, given.writing.max_tokens),
-        clip_scores=_clip_scores(given.clip_score, out, done.records) if given.clip_score is not None else None,
-        clip_score_of=given.clip_score,
-    )
-    write_text(out / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
-    write_text(out / "report.md", as_markdown(report, dataset))
-    total = done.spent_before + done.spent
-    sys.stdout.write(
-        f"{count:,} captions for {len(done.records):,} pictures: {out / 'captions.jsonl'}\n"
-        f"calls: {done.spent.calls:,} now ({done.replayed:,} replies were kept from before, {done.retried:,} repetitions), "
-        f"{total.calls:,} in all, {total.input_tokens:,} + {total.output_tokens:,} tokens, cost {total.cost:.4f}\n"
-        f"look through {queue:,} captions: {out / 'review.csv'} (write keep, edit or drop, then run the same command again)\n"
-    )
-    for failure in report.failures:
-        sys.stdout.write(f"not accepted: {failure}\n")
-    sys.stdout.write(f"report: {out / 'report.md'}\n")
-    if report.failures:
-        return 1
-    sys.stdout.write(f"next: crosscue data check {out} && crosscue adapt --data {out}\n")
-    return 0
-
-
-def _token_count(tokens_of: str) -> Callable[[str], int]:
-    if tokens_of == "words":
-        return lambda text: len(re.findall(r"\w+|[^\w\s]", text))
-    from crosscue.backbones.loading import load_backbone
-
-    return load_backbone(tokens_of, device="cpu").token_count
-
-
-def _clip_scores(backbone: str, out: Path, records: Sequence[CaptionRecord]) -> list[float]:
-    """Returns 2.5 max(cos, 0) of every picture and its caption."""
-    from crosscue.api import as_run
-    from crosscue.progress import track
-
-    measured: Any = as_run("zero_shot", backbone)
-    written = [record for record in records if record.caption]
-    scores: list[float] = []
-    blocks = [written[start : start + 32] for start in range(0, len(written), 32)]
-    for block in track(blocks, "measuring CLIPScore", len(blocks), "batches"):
-        images = measured.encode_image([out / record.image_path for record in block])  # (B, D), unit length
-        texts = measured.encode_text([record.caption for record in block])  # (B, D), unit length
-        scores += (2.5 * (images * texts).sum(dim=1).clamp(min=0)).tolist()
-    return scores
-
-
-def _require_packages() -> None:
-    try:
-        import openai  # noqa: F401
-        import pydantic  # noqa: F401
-    except ImportError as error:
-        raise CrosscueError(f"describe needs {error.name}. Install it: pip install 'crosscue[knowledge]'") from error
+    kind: Any = importlib.import_module(KINDS[asked][1])
+    code: int = kind.run(arguments[1:])
+    return code

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType, Pair, Pairs
 from crosscue.errors import DataError
 
-Missing = Literal["error", "skip"]
-"""What to do with a row whose picture file does not exist."""
+Missing = Literal["error", "skip", "keep"]
+"""What to do with a row whose picture file does not exist; `keep` is for work on the text alone."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "file_name", "filename", "filepath", "file_path", "image_path", "path", "img", "jpg", "png"),
@@ -44,7 +44,7 @@ def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing
     found: dict[str, Pair] = {}
     for where, row in rows:
         pair = pair_of(where, row, images)
-        if isinstance(pair.image, ImageFile) and not pair.image.path.exists():
+        if missing != "keep" and isinstance(pair.image, ImageFile) and not pair.image.path.exists():
             if missing == "skip":
                 continue
             raise DataError(

@@ -33,7 +33,7 @@ class Reading:
     split_file: Path | None = None
     """CoOp split file to join FDRD captions with."""
     missing: Missing = "error"
-    """What to do with rows whose picture does not exist: error, or skip."""
+    """What to do with rows whose picture does not exist: error, skip, or keep for work on the text alone."""
     captions_per_image: int | None = None
     """Use at most this many captions of each picture."""
     clean: Clean = "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY,
     model TEXT NOT NULL,
     asked TEXT NOT NULL,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY,
     body TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spending (
@@ -77,6 +81,20 @@ class ReplyCache:
         """Keeps a raw body; on return it is on the disk."""
         with self._speaking(), self.connection:
             self.connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, asked, body))
+
+    def answers(self, keys: Iterable[str]) -> dict[str, str]:
+        """Returns what was made of replies and kept under these keys."""
+        with self._speaking():
+            rows = (
+                (key, self.connection.execute("SELECT body FROM answers WHERE key = ?", (key,)).fetchone())
+                for key in keys
+            )
+            return {key: str(row[0]) for key, row in rows if row is not None}
+
+    def keep(self, answers: Mapping[str, str]) -> None:
+        """Keeps what was made of replies: all of it or, when the process dies, nothing."""
+        with self._speaking(), self.connection:
+            self.connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
 
     def charge(self, key: str, spent: Spending) -> None:
         """Records what a call used."""

@@ -126,17 +126,7 @@ class LanguageModel:
         return read_completion(body, cached=True) if body is not None else None
 
     async def _ask(self, key: str, parameters: dict[str, Any], turns: Sequence[Turn]) -> Reply:
-        messages: Any = await asyncio.to_thread(wire_messages, turns, self.endpoint.image_side)
-        await self._pace()
-        try:
-            raw = await self.client.chat.completions.with_raw_response.create(
-                model=self.endpoint.model, messages=messages, **parameters
-            )
-        except openai.APIError as error:
-            pictures = any(turn.pictures for turn in turns)
-            raise complaint(error, self.endpoint, self.role, self.key, pictures=pictures) from error
-        body = raw.text
-        self.retried += raw.retries_taken
+        body = await self.completed(turns, parameters)
         asked = canonical({"parameters": parameters, "turns": described(turns)})
         self.cache.put(key, self.endpoint.model, asked, body)
         reply = read_completion(body)
@@ -158,6 +148,20 @@ class LanguageModel:
                 "cap on tokens or spend cannot be kept. Use --limits.max_calls instead."
             )
         return reply
+
+    async def completed(self, turns: Sequence[Turn], parameters: dict[str, Any]) -> str:
+        """Returns the raw body of the chat completion that the server answers with, after its retries."""
+        messages: Any = await asyncio.to_thread(wire_messages, turns, self.endpoint.image_side)
+        await self._pace()
+        try:
+            raw = await self.client.chat.completions.with_raw_response.create(
+                model=self.endpoint.model, messages=messages, **parameters
+            )
+        except openai.APIError as error:
+            pictures = any(turn.pictures for turn in turns)
+            raise complaint(error, self.endpoint, self.role, self.key, pictures=pictures) from error
+        self.retried += raw.retries_taken
+        return raw.text
 
     async def _pace(self) -> None:
         """Waits until the next request may begin under `per_minute`."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from crosscue.knowledge.cache import Spending
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import Interrupted, LimitReached
+from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Limits:
     """Most tokens sent and received."""
     max_spend: float | None = None
     """Most money, in the currency of the prices you give with each endpoint."""
+
+    def require_prices(self, *endpoints: Endpoint) -> None:
+        """Raises `EndpointError` where money is capped and no endpoint has a price."""
+        if self.max_spend is not None and not any(e.input_price or e.output_price for e in endpoints):
+            raise EndpointError(
+                "--limits.max_spend needs prices. Give --writer.input_price, --writer.output_price, and so on (--model.input_price ... "
+                "for triplets and views)."
+            )
 
 
 class Stopping(Protocol):

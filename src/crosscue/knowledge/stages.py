@@ -21,6 +21,9 @@ PATIENCE = 5
 """A stage stops when this many requests in a row got no answer: the server is down, not one question too hard."""
 
 
+Job = Callable[[], Awaitable[None]]
+"""Asks for one thing and keeps what comes."""
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -82,7 +85,14 @@ async def run_stage(
                     file.flush()
                     advance(1)
 
-                await _work(stage, pending, finished, workers)
+                def job(record: Record, made_from: str) -> Job:
+                    async def work() -> None:
+                        finished(await stage.work(record), made_from)
+
+                    return work
+
+                jobs = [(_id(record), job(record, made_from)) for record, made_from in pending]
+                await work_through(jobs, stage.doing, "records", workers)
     ordered = [results[_id(record)] for record in records]
     text = "".join(_line(made[_id(record)], record) for record in ordered)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -90,25 +100,25 @@ async def run_stage(
     return ordered
 
 
-async def _work(
-    stage: Stage[Record],
-    pending: Iterable[tuple[Record, str]],
-    finished: Callable[[Record, str], None],
-    workers: int,
-) -> None:
-    """Works through `pending`; the first error stops new work, lets the work under way end, and is raised."""
-    waiting = iter(pending)
+async def work_through(jobs: Iterable[tuple[str, Job]], doing: str, what: str, workers: int) -> None:
+    """Works through (name, job) pairs, `workers` at once; the first error lets the work under way end, and is raised.
+
+    Raises:
+        Unanswered: some jobs got no answer, after all others were done, or as soon as 5 in a row did not.
+        CrosscueError: whatever else stops the work.
+    """
+    waiting = iter(jobs)
     stopped: list[CrosscueError] = []
     unanswered: list[tuple[str, Unanswered]] = []
     in_a_row = 0
 
     async def worker() -> None:
         nonlocal in_a_row
-        for record, made_from in waiting:
+        for name, job in waiting:
             try:
-                result = await stage.work(record)
+                await job()
             except Unanswered as error:
-                unanswered.append((_id(record), error))
+                unanswered.append((name, error))
                 in_a_row += 1
                 if in_a_row >= PATIENCE:
                     stopped.append(error)
@@ -116,7 +126,6 @@ async def _work(
                 stopped.append(error)
             else:
                 in_a_row = 0
-                finished(result, made_from)
             if stopped:
                 return
 
@@ -126,9 +135,9 @@ async def _work(
     if stopped:
         raise stopped[0]
     if unanswered:
-        names = ", ".join(identity for identity, _ in unanswered[:3])
+        names = ", ".join(name for name, _ in unanswered[:3])
         raise Unanswered(
-            f"{len(unanswered):,} records got no answer while {stage.doing} ({names}): {unanswered[0][1]} All others are kept; "
+            f"{len(unanswered):,} {what} got no answer while {doing} ({names}): {unanswered[0][1]} All others are kept; "
             "run the same command again to ask for these."
         )
 

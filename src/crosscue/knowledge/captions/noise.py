@@ -7,6 +7,7 @@ import re
 from crosscue.knowledge.captions.prompts import TEMPLATES
 from crosscue.knowledge.captions.prose import normalised, sentences, spaced
 from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.knowledge.language import english
 from crosscue.knowledge.replies import refuses, spoken
 
 MEDIUM = r"(?:image|photo|photograph|picture|snapshot|shot)"
@@ -40,13 +41,6 @@ MARKUP = (
     (re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE), ""),
     (re.compile(r"(\*\*|__|\*|`+)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
     (re.compile(r"<[a-z/][^>]*>", re.IGNORECASE), " "),
-)
-FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the of in on with and is are at to by its it from near against under over behind beside between for while as "
-        "has have that this there two one which",
-    )
 )
 QUESTIONS = tuple(normalised(template) for template in TEMPLATES)
 
@@ -85,15 +79,6 @@ def cleaned(record: CaptionRecord) -> CaptionRecord:
     if not english(caption):
         flags.append("not_english")
     return record.flagged(*flags) if flags else record
-
-
-def english(text: str) -> bool:
-    """Says whether a text is English by its letters and its function words; short texts get the benefit of the doubt."""
-    letters = [letter for letter in text if letter.isalpha()]
-    if letters and sum(letter.isascii() for letter in letters) < 0.9 * len(letters):
-        return False
-    words = re.findall(r"[a-z]+", text.lower())
-    return len(words) < 6 or sum(word in FUNCTION_WORDS for word in words) >= 0.1 * len(words)
 
 
 def _bare(sentence: str) -> str:

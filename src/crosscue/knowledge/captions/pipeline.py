@@ -119,10 +119,7 @@ async def describe(
     """
     limits = limits or Limits()
     models, writing, judging = recipe.models, recipe.writing, recipe.judging
-    if limits.max_spend is not None and not any(e.input_price or e.output_price for e in models.all()):
-        raise EndpointError(
-            "--limits.max_spend needs prices. Give --writer.input_price, --writer.output_price, and so on."
-        )
+    limits.require_prices(*models.all())
     if judging.rounds > 0 and models.judge is None:
         raise EndpointError(
             "there is no judge. Give --judge.base_url and --judge.model, or --judging.rounds 0 to do without."

@@ -1,0 +1,168 @@
+"""crosscue describe captions SOURCE: sentences for pictures that have none, written and checked by language models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crosscue.commands.knowledge_options import require_packages
+from crosscue.commands.parser import options_parser
+from crosscue.data.sources import Reading
+from crosscue.errors import DataError
+
+if TYPE_CHECKING:
+    from crosscue.knowledge.captions.record import CaptionRecord
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """What is described, and where the result goes."""
+
+    out: Path | None = None
+    """The output folder. Run the same command again to go on after an interruption."""
+    domain: str = "objects"
+    """What kind of pictures: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects."""
+    dataset: str | None = None
+    """Name of the set; default the name of the source."""
+    aliases: Path | None = None
+    """YAML file with other names of classes, e.g. `Basset Hound: [basset]`; captions get the class's own name instead."""
+    tokens_of: str = "starter"
+    """Backbone whose tokenizer counts the length of captions; `words` counts words and punctuation marks without one."""
+    review_share: float = 0.01
+    """Share of unflagged captions that go into review.csv beside the flagged ones."""
+    cache: Path | None = None
+    """SQLite file of replies; default replies.sqlite in --out. The caps of --limits count everything in it."""
+    clip_score: str | None = None
+    """Backbone to measure how well pictures and captions go together, e.g. starter."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs `describe captions`; 1 when the acceptance report finds something that has to be put right."""
+    require_packages()
+    from crosscue.data.negatives import NegativesConfig
+    from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
+    from crosscue.knowledge.captions.domains import domain_of
+    from crosscue.knowledge.captions.drafting import Writing
+    from crosscue.knowledge.captions.judging import Judging
+    from crosscue.knowledge.captions.negatives import negatives_audit
+    from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
+    from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
+    from crosscue.knowledge.captions.review import read_decisions, write_queue
+    from crosscue.knowledge.endpoint import Endpoint
+    from crosscue.knowledge.limits import Limits
+    from crosscue.knowledge.ownership import sole_run
+    from crosscue.storage import write_text
+    from crosscue.training.interruption import interruption
+
+    parser = options_parser(
+        "describe captions",
+        "Writes captions for a folder of class sub-folders, or any source of pairs.",
+        (Reading, None),
+        (DescribeOptions, None),
+        (Endpoint, "writer"),
+        (Endpoint, "judge"),
+        (Endpoint, "second_judge"),
+        (Writing, "writing"),
+        (Judging, "judging"),
+        (NegativesConfig, "negatives"),
+        (Limits, "limits"),
+    )
+    parser.add_argument("source", help="A folder with one sub-folder a class, or any source of pairs.")
+    given = parser.instantiate(parser.parse_args(arguments))
+    if given.out is None:
+        raise DataError("say where the captions go: --out FOLDER.")
+    domain_of(given.domain)
+    recipe = Recipe(
+        Models(
+            given.writer.checked("writer"),
+            given.judge.checked("judge") if given.judge.base_url or given.judge.model else None,
+            given.second_judge.checked("second_judge") if given.second_judge.base_url else None,
+        ),
+        given.writing,
+        given.judging,
+        given.negatives,
+    )
+    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    out: Path = given.out
+    dataset = given.dataset or Path(given.source).resolve().name
+    with sole_run(out):
+        records, pictures = begin_records(
+            find_pictures(given.source, out, reading),
+            out,
+            dataset=dataset,
+            domain=given.domain,
+            aliases=read_aliases(given.aliases) if given.aliases is not None else {},
+            provenance=recipe.provenance(),
+        )
+        decisions = read_decisions(out / "review.csv", set(pictures))
+        token_count = _token_count(given.tokens_of)
+        with interruption() as stopping:
+            done = asyncio.run(
+                describe(
+                    records,
+                    pictures,
+                    out,
+                    recipe,
+                    token_count=token_count,
+                    limits=given.limits,
+                    cache=given.cache,
+                    decisions=decisions,
+                    stopping=stopping,
+                )
+            )
+    count = write_pairs(out / "captions.jsonl", done.records)
+    queue = write_queue(out / "review.csv", done.records, decisions, given.review_share)
+    report = acceptance(
+        done.records,
+        max_tokens=given.writing.max_tokens,
+        tokens_of=given.tokens_of,
+        negatives=negatives_audit(done.records, token_count, given.writing.max_tokens),
+        clip_scores=_clip_scores(given.clip_score, out, done.records) if given.clip_score is not None else None,
+        clip_score_of=given.clip_score,
+    )
+    write_text(out / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "report.md", as_markdown(report, dataset))
+    total = done.spent_before + done.spent
+    sys.stdout.write(
+        f"{count:,} captions for {len(done.records):,} pictures: {out / 'captions.jsonl'}\n"
+        f"calls: {done.spent.calls:,} now ({done.replayed:,} replies were kept from before, {done.retried:,} repetitions), "
+        f"{total.calls:,} in all, {total.input_tokens:,} + {total.output_tokens:,} tokens, cost {total.cost:.4f}\n"
+        f"look through {queue:,} captions: {out / 'review.csv'} (write keep, edit or drop, then run the same command again)\n"
+    )
+    for failure in report.failures:
+        sys.stdout.write(f"not accepted: {failure}\n")
+    sys.stdout.write(f"report: {out / 'report.md'}\n")
+    if report.failures:
+        return 1
+    sys.stdout.write(f"next: crosscue data check {out} && crosscue adapt --data {out}\n")
+    return 0
+
+
+def _token_count(tokens_of: str) -> Callable[[str], int]:
+    if tokens_of == "words":
+        return lambda text: len(re.findall(r"\w+|[^\w\s]", text))
+    from crosscue.backbones.loading import load_backbone
+
+    return load_backbone(tokens_of, device="cpu").token_count
+
+
+def _clip_scores(backbone: str, out: Path, records: Sequence[CaptionRecord]) -> list[float]:
+    """Returns 2.5 max(cos, 0) of every picture and its caption."""
+    from crosscue.api import as_run
+    from crosscue.progress import track
+
+    measured: Any = as_run("zero_shot", backbone)
+    written = [record for record in records if record.caption]
+    scores: list[float] = []
+    blocks = [written[start : start + 32] for start in range(0, len(written), 32)]
+    for block in track(blocks, "measuring CLIPScore", len(blocks), "batches"):
+        images = measured.encode_image([out / record.image_path for record in block])  # (B, D), unit length
+        texts = measured.encode_text([record.caption for record in block])  # (B, D), unit length
+        scores += (2.5 * (images * texts).sum(dim=1).clamp(min=0)).tolist()
+    return scores

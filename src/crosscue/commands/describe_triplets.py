@@ -1,0 +1,93 @@
+"""crosscue describe triplets SOURCE: who does what in each caption and how that looks, for methods that learn from actions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from crosscue.commands.knowledge_options import Target, require_packages, with_model
+from crosscue.commands.parser import options_parser
+from crosscue.data.sources import Reading, read_pairs
+from crosscue.knowledge.actions.record import FILE, ActionKnowledge
+
+if TYPE_CHECKING:
+    from crosscue.knowledge.actions.asking import Asking
+    from crosscue.knowledge.endpoint import Endpoint
+    from crosscue.knowledge.limits import Limits
+
+
+@dataclass(frozen=True)
+class TripletsOptions:
+    """Who reads the captions, and where the result goes."""
+
+    out: Path | None = None
+    """A .jsonl file, or a folder that gets actions.jsonl. Run the same command again to go on after an interruption."""
+    backend: Literal["rules", "spacy", "openai", "local"] = "rules"
+    """rules: no model. spacy: its small English parser. openai: a language model behind any compatible endpoint. local: an
+    instruct model in this process, through transformers."""
+    split: str | None = None
+    """Only the captions of this split; default all. Searching needs knowledge of the captions that are searched, too."""
+    cache: Path | None = None
+    """SQLite file of a model's replies; default beside the result. The caps of --limits count everything in it."""
+
+
+def run(arguments: list[str]) -> int:
+    """Writes the knowledge of every different caption of a source."""
+    from crosscue.knowledge.actions.asking import Asking, BatchEndpoint
+    from crosscue.knowledge.actions.audit import audited
+    from crosscue.knowledge.limits import Limits
+
+    parser = options_parser(
+        "describe triplets",
+        "Writes who does what in each caption, and how that looks. What is written depends on the caption's text alone.",
+        (Reading, None),
+        (TripletsOptions, None),
+        (BatchEndpoint, "model"),
+        (Asking, "asking"),
+        (Limits, "limits"),
+    )
+    parser.add_argument("source", help="Any source of pairs.")
+    given = parser.instantiate(parser.parse_args(arguments))
+    target = Target.of(given.out, FILE, given.cache)
+    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    if reading.missing == "error":
+        reading = replace(reading, missing="keep")  # only text is read here
+    captions = list(dict.fromkeys(read_pairs(given.source, given.split, reading).captions))
+    if given.backend in ("openai", "local"):
+        knowledge = _by_model(captions, given.backend, given.model, given.asking, given.limits, target)
+    else:
+        knowledge = _offline(captions, given.backend)
+    knowledge.save(target.file)
+    sys.stdout.write(f"{target.file}: {audited(knowledge).summary()}\nnext: crosscue describe audit {target.file}\n")
+    return 0
+
+
+def _offline(captions: Sequence[str], backend: str) -> ActionKnowledge:
+    from crosscue.knowledge.actions.parser import parsed_knowledge
+    from crosscue.knowledge.actions.rules import caption_knowledge
+    from crosscue.progress import track
+
+    read = parsed_knowledge(captions) if backend == "spacy" else ((text, caption_knowledge(text)) for text in captions)
+    return ActionKnowledge(dict(track(read, f"reading triplets by {backend}", len(captions), "captions")))
+
+
+def _by_model(
+    captions: Sequence[str], backend: str, endpoint: Endpoint, asking: Asking, limits: Limits, target: Target
+) -> ActionKnowledge:
+    require_packages()
+    from crosscue.knowledge.actions.writing import ActionWriter
+    from crosscue.knowledge.client import LanguageModel
+    from crosscue.knowledge.local import LocalModel
+
+    async def work(model: LanguageModel) -> ActionKnowledge:
+        writer = ActionWriter(model, asking)
+        sys.stderr.write(f"{len(captions):,} captions: {writer.estimate(captions)}\n")
+        knowledge = ActionKnowledge(await writer.knowledge(captions))
+        wrong = ", ".join(f"{count:,} {what}" for what, count in sorted(writer.counts.items()) if count)
+        sys.stdout.write(f"replies of this run: {wrong or 'nothing was wrong with them'}\n")
+        return knowledge
+
+    return with_model(LocalModel if backend == "local" else LanguageModel, endpoint, limits, target, work)

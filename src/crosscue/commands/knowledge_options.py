@@ -1,0 +1,82 @@
+"""What the kinds of knowledge share on the command line: where results go, and which model is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from crosscue.errors import CrosscueError, DataError
+
+if TYPE_CHECKING:
+    from crosscue.knowledge.client import LanguageModel
+    from crosscue.knowledge.endpoint import Endpoint
+    from crosscue.knowledge.limits import Limits, Stopping
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the knowledge and the replies of a model are."""
+
+    file: Path
+    replies: Path
+
+    @classmethod
+    def of(cls, out: Path | None, name: str, cache: Path | None) -> Target:
+        """Returns the places for `--out`: a .jsonl file, or a folder that gets a file called `name`.
+
+        Raises:
+            DataError: no --out.
+        """
+        if out is None:
+            raise DataError(f"say where the knowledge goes: --out FILE.jsonl, or --out FOLDER for FOLDER/{name}.")
+        if out.suffix == ".jsonl":
+            return cls(out, cache or out.with_suffix(".replies.sqlite"))
+        return cls(out / name, cache or out / "replies.sqlite")
+
+
+def require_packages() -> None:
+    """Raises `CrosscueError` where the packages that talk to models are not installed."""
+    try:
+        import openai  # noqa: F401
+        import pydantic  # noqa: F401
+    except ImportError as error:
+        raise CrosscueError(f"describe needs {error.name}. Install it: pip install 'crosscue[knowledge]'") from error
+
+
+def with_model(
+    kind: type[LanguageModel],
+    endpoint: Endpoint,
+    limits: Limits,
+    target: Target,
+    work: Callable[[LanguageModel], Awaitable[Result]],
+) -> Result:
+    """Returns what `work` makes with a model, alone in the target's folder; says what was spent on standard output."""
+    from crosscue.knowledge.cache import ReplyCache
+    from crosscue.knowledge.limits import Meter
+    from crosscue.knowledge.ownership import sole_run
+    from crosscue.training.interruption import interruption
+
+    limits.require_prices(endpoint)
+
+    async def go(stopping: Stopping) -> Result:
+        replies = ReplyCache(target.replies)
+        with contextlib.closing(replies):
+            meter = Meter(limits, replies.spent(), stopping)
+            async with kind(endpoint, replies, meter) as model:
+                result = await work(model)
+        now, total = meter.now(), meter.spent
+        sys.stdout.write(
+            f"calls: {now.calls:,} now ({model.replayed:,} replies were kept from before, {model.retried:,} repetitions), "
+            f"{total.calls:,} in all, {total.input_tokens:,} + {total.output_tokens:,} tokens, cost {total.cost:.4f}\n"
+        )
+        return result
+
+    with sole_run(target.file.parent), interruption() as stopping:
+        return asyncio.run(go(stopping))

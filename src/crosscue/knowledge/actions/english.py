@@ -1,0 +1,278 @@
+"""The English that captions are written in: closed word classes, verbs by how they look, and their forms."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.replace("_", " ") for word in text.split())
+
+
+DETERMINERS = _words(
+    "a an the this these those his her their its my your our some any each every another both all either no other others' "
+    "whose"
+)
+NUMBERS = _words(
+    "one two three four five six seven eight nine ten eleven twelve dozen dozens several many few multiple numerous various"
+)
+BE = _words("is are was were be been being am 's isn't aren't wasn't weren't")
+AUXILIARIES = _words(
+    "do does did can could will would may might must should has have had don't doesn't didn't can't won't gets get got getting"
+)
+NEGATIONS = _words("not never n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor")
+PRONOUNS = _words(
+    "he she they it him them i you we us me himself herself themselves itself something someone somebody everyone everybody "
+    "nothing nobody one's"
+)
+RELATIVES = _words("who which that whom")
+CONJUNCTIONS = _words("and or but while as & then when where because so")
+JOINING = _words("and or &")
+LOCATIVE = _words(
+    "in on at near by with under over behind beside above below beneath between among inside outside against atop around "
+    "along across before after without amongst amid within next_to in_front_of on_top_of close_to in_the_middle_of underneath "
+    "on_the_side_of at_the_edge_of on_the_edge_of on_the_back_of in_the_back_of at_the_end_of at_the_top_of on_the_top_of "
+    "at_the_bottom_of along_the_side_of in_the_center_of near_the_edge_of at_the_side_of along_the_edge_of by_the_side_of "
+    "on_the_front_of on_the_corner_of on_the_end_of in_back_of alongside upon like on_a_side_of at_the_base_of down up past"
+)
+PREPOSITIONS = LOCATIVE | _words(
+    "of to for from into onto through toward towards off out out_of away_from during at_night about via per till until"
+)
+NO_RELATION = _words("of to for from about as during into per till until via at_night")
+"""Prepositions that say nothing of where two things are."""
+WRAPPERS = _words("photo picture image view shot photograph")
+"""Nouns that speak of the picture, not of what is in it."""
+PARTICLES = _words("up down off out away over around back along together forward apart by through past")
+ADVERBS = _words(
+    "up_and_down back_and_forth around away together outside inside outdoors indoors there here very just also too still "
+    "now ahead forward backward backwards forwards upside-down upside_down headlong midway upwards downwards nearby overhead alone apart "
+    "almost about halfway midair mid-air back down up off out along each_other one_another only even well fast hard high "
+    "low close underwater downhill uphill upstairs downstairs sideways half quite as_well aside home away airborne somewhere"
+)
+OF_GROUP = _words(
+    "group couple pair bunch lot lots herd flock pack team crowd line row number variety set pile series gathering body piece slice kind type bunches "
+    "groups pairs rows collection stack"
+)
+"""`a group of people` is about the people."""
+LY_ADJECTIVES = _words(
+    "friendly elderly curly silly hilly ugly lonely lively early woolly wrinkly smelly bubbly wobbly"
+)
+LY_NOUNS = _words("family fly belly jelly bully lily butterfly assembly dragonfly supply reply ally rally trolley")
+
+ADJECTIVES = LY_ADJECTIVES | _words(
+    "red blue green yellow purple pink brown black white grey gray silver gold golden beige tan maroon navy turquoise teal "
+    "violet crimson scarlet orange cream khaki blonde blond brunette dark light bright pale colorful colourful multicolored "
+    "multi-colored multicoloured rainbow dark-haired red-haired blond-haired blonde-haired dark-skinned light-colored tricolor "
+    "small tiny little miniature big large huge giant massive enormous tall short long wide narrow thick thin fat slim skinny "
+    "deep shallow high low medium full-size oversized toy-sized heavy mini "
+    "wooden metal metallic plastic concrete leather wool woolen cotton denim rubber paper cardboard steel iron marble wicker "
+    "brick rocky sandy grassy snowy icy muddy dusty dirty wet dry clean rusty shiny glossy smooth rough soft hard fluffy furry "
+    "hairy shaggy curly straight bald bare barefoot shirtless topless naked nude bearded tattooed masked hooded helmeted "
+    "young old elderly middle-aged teenage adult senior aged new ancient modern vintage antique "
+    "happy sad angry excited tired sleepy bored calm serious smiling playful lone alone pretty beautiful cute handsome ugly "
+    "nice lovely fancy plain simple ordinary strange odd funny silly "
+    "striped plaid spotted dotted checkered floral patterned flowered camouflage polka-dot polka-dotted tie-dyed bright-colored "
+    "open closed empty full crowded busy quiet broken fresh ripe raw hot cold warm cool frozen sunny cloudy foggy rainy "
+    "steep flat round square oval curved pointed sharp dull transparent clear "
+    "male female asian african american indian african-american caucasian chinese japanese hispanic native "
+    "older younger larger smaller bigger taller shorter longer lighter darker oldest youngest largest smallest "
+    "professional military public local urban rural tropical outdoor indoor grassy leafy leafless green-eyed weathered "
+    "foamy wavy choppy stormy blurry single double multiple different same similar various whole entire front back rear "
+    "left right upper lower inner outer middle electric electronic traditional formal casual religious famous "
+    "brightly-colored well-dressed barren lush dense overgrown paved unpaved dimly lit lit vacant abandoned fenced "
+    "brindle tabby calico hairless long-haired short-haired floppy pointy bushy stuffed inflatable portable wild tame "
+    "athletic muscular pregnant blind disabled intense hardwood gravel-covered snow-covered tree-lined grass-covered "
+    "dead swampy circular digital murky sparkly glittery neon fluorescent pastel transparent translucent reflective sleeveless plush fuzzy gray-haired white-haired"
+)
+PEOPLE = _words(
+    "man men woman women boy boys girl girls child children kid kids baby babies toddler toddlers infant person people lady "
+    "ladies guy guys gentleman gentlemen teenager teenagers teen teens adult adults youth youths couple family families friend "
+    "friends brother brothers sister sisters mother mothers father fathers mom dad parent parents grandmother grandfather "
+    "son daughter player players rider riders surfer surfers skier skiers skateboarder skateboarders snowboarder snowboarders "
+    "biker bikers cyclist cyclists bicyclist bicyclists motorcyclist climber climbers hiker hikers swimmer swimmers runner runners "
+    "dancer dancers skater skaters athlete athletes worker workers officer officers policeman police soldier soldiers student "
+    "students teacher performer performers musician musicians singer artist chef cook waiter waitress doctor nurse bride groom "
+    "fan fans crowd crowds audience spectator spectators team teams clown cowboy fisherman goalie quarterback pitcher batter catcher "
+    "driver pilot passenger passengers tourist tourists shopper shoppers vendor customer customers photographer construction_worker "
+    "wrestler wrestlers boxer boxers group pedestrian pedestrians kayaker kayakers racer racers male female males females individual "
+    "individuals cheerleader cheerleaders golfer gymnast acrobat juggler bicycler snowboarders parasailer wakeboarder referee"
+)
+ANIMALS = _words(
+    "dog dogs puppy puppies cat cats kitten kittens horse horses cow cows bull bulls sheep lamb goat goats pig pigs bird birds "
+    "duck ducks goose geese swan chicken chickens seagull seagulls pigeon pigeons eagle hawk owl parrot elephant elephants "
+    "giraffe giraffes zebra zebras bear bears lion tiger monkey monkeys deer rabbit squirrel fox wolf camel camels donkey animal "
+    "animals fish shark dolphin turtle snake frog butterfly bee greyhound greyhounds terrier poodle labrador retriever collie "
+    "shepherd bulldog dalmatian dachshund beagle boxer husky hound pony calf kangaroo panda rooster hen mule ox flamingo heron pug"
+)
+ANIMATE = PEOPLE | ANIMALS
+CLOTHING = _words(
+    "shirt shirts t-shirt tee-shirt dress dresses hat hats cap coat jacket jackets vest vests shoes boots shorts pants jeans suit suits "
+    "helmet helmets glasses sunglasses collar collars uniform uniforms gloves scarf skirt goggles hood jersey jerseys outfit outfits "
+    "costume costumes swimsuit swimsuits bikini trunks leash harness backpack clothes clothing gear sweater sweatshirt hoodie robe "
+    "wetsuit bathing_suit bathing_suits swimming_trunks muzzle mask tie socks sandals apron bandana headband tuxedo gown overalls top"
+)
+ING_NOUNS = _words(
+    "building buildings ring rings morning evening clothing ceiling wing wings string strings spring king railing railings awning "
+    "wedding clearing siding stocking stockings earring earrings lightning something nothing anything everything pudding icing "
+    "frosting topping toppings stuffing seasoning lettering bling thing things painting paintings drawing drawings ping viking "
+    "setting landing lining parking piping duckling sling sibling siblings bedding grating scaffolding"
+)
+ING_COMPOUNDS = _words(
+    "swimming_pool swimming_pools swimming_trunks swimming_suit parking_lot parking_garage parking_meter shopping_cart shopping_mall "
+    "shopping_bag shopping_bags shopping_center skating_rink fishing_rod fishing_pole fishing_boat fishing_net diving_board "
+    "cutting_board dining_room dining_table living_room washing_machine sewing_machine frying_pan rocking_chair sleeping_bag "
+    "climbing_wall climbing_gear running_shoes running_track hiking_boots hiking_trail bowling_alley bowling_ball boxing_ring "
+    "boxing_gloves boxing_match wrestling_match racing_car racing_bike racing_track walking_stick walking_path baking_sheet "
+    "waiting_room crossing_guard training_session serving_dish reading_glasses playing_field playing_cards playing_card changing_table "
+    "tennis_racket rowing_boat sailing_boat ski_lift hunting_dog riding_gear bathing_suit bathing_suits wedding_dress wedding_cake "
+    "cooking_pot mixing_bowl measuring_cup folding_chair folding_chairs swing_set sailing_ship racing_uniform racing_gear starting_line"
+)
+
+VERBS: dict[str, frozenset[str]] = {
+    "locomotion": _words(
+        "run walk jump leap climb swim crawl dance skip hop march jog sprint hike stroll wander chase follow approach enter leave "
+        "cross pass dash gallop trot slide fall roll spin turn flip bounce dive splash wade fly float glide hover land move go come "
+        "head travel rush step tumble swing emerge exit descend ascend race parade trek lunge frolic soar charge somersault scale return"
+    ),
+    "posture": _words(
+        "sit stand lie lay lean kneel crouch squat bend rest sleep pose wait perch relax lounge recline nap stretch huddle gather "
+        "face hang balance dangle line stoop straddle cling sunbathe float"
+    ),
+    "manipulation": _words(
+        "hold carry throw toss catch pull push lift raise drop pick put place give hand take grab grasp reach open close cut chop slice "
+        "mix stir pour wash clean wipe dry brush comb fold tie wrap fix repair build make draw paint write type dig plant cook bake "
+        "grill prepare fill load stack use operate knit sew feed squeeze shake wave point clap drag sweep shovel rake blow spray bury "
+        "hammer saw weld adjust measure attach fetch retrieve deliver collect show display present sell buy try attempt work rip tear shear "
+        "play fly perform juggle pluck strum drum"
+    ),
+    "ingestion": _words("eat drink bite chew lick sip taste swallow nibble graze smoke devour munch suck feast"),
+    "looking": _words(
+        "look watch stare gaze observe see view examine inspect read study peer admire photograph film glance sniff smell listen"
+    ),
+    "expression": _words(
+        "smile laugh grin frown cry yell scream shout talk speak chat sing whistle bark growl howl cheer celebrate converse pray "
+        "yawn whisper argue gesture"
+    ),
+    "sport": _words(
+        "kick hit bat pitch dribble shoot score tackle wrestle box fight compete serve surf ski skate skateboard snowboard sled "
+        "wakeboard bowl golf practice practise exercise train swing dunk block defend volley putt rollerblade parasail snorkel block"
+    ),
+    "vehicle": _words(
+        "ride drive steer park row paddle sail pedal cycle bike pilot tow canoe kayak raft pull_up motorcycle"
+    ),
+    "contact": _words(
+        "hug kiss embrace touch pet stroke pat cuddle scratch tickle rub massage snuggle nuzzle tug grip wrestle bump collide "
+        "shake_hands tackle"
+    ),
+    "wearing": _words("wear dress cover decorate clothe adorn surround sport model"),
+    "being": _words(
+        "have contain include seem appear need want like enjoy help let start begin stop continue get keep share"
+    ),
+}
+"""How an action looks -> its verbs, in their base form. The first class that has a verb is its class."""
+STILL = VERBS["posture"] | VERBS["locomotion"] | VERBS["expression"] | VERBS["looking"]
+"""Verbs that rarely take an object: their -ed form after a noun is a past tense (the dog jumped over), not a passive."""
+CATENATIVE = _words("try attempt prepare start begin wait want need get go reach lean continue stop stretch set")
+
+IRREGULAR = {
+    "sat": "sit", "stood": "stand", "ran": "run", "rode": "ride", "ridden": "ride", "held": "hold", "threw": "throw",
+    "thrown": "throw", "caught": "catch", "took": "take", "taken": "take", "made": "make", "ate": "eat", "eaten": "eat",
+    "drank": "drink", "wore": "wear", "worn": "wear", "swam": "swim", "fell": "fall", "fought": "fight", "drove": "drive",
+    "driven": "drive", "flew": "fly", "flown": "fly", "hung": "hang", "built": "build", "gave": "give", "given": "give",
+    "went": "go", "came": "come", "drawn": "draw", "drew": "draw", "written": "write", "wrote": "write", "shot": "shoot",
+    "slept": "sleep", "swung": "swing", "spoke": "speak", "seen": "see", "saw": "see", "bent": "bend", "fed": "feed",
+    "blown": "blow", "shown": "show", "dug": "dig", "sang": "sing", "left": "leave", "led": "lead", "laid": "lay",
+    "knelt": "kneel", "leapt": "leap", "slid": "slide", "stuck": "stick", "torn": "tear", "bitten": "bite", "sold": "sell",
+    "lit": "light", "begun": "begin", "began": "begin", "shook": "shake", "clung": "cling", "has": "have", "had": "have",
+}  # fmt: skip
+PARTICIPLES = _words(
+    "ridden held thrown caught taken made eaten worn fought driven flown hung built given drawn written shot seen fed blown "
+    "shown dug left led laid stuck torn bitten sold lit bent hit cut put set read shut split cast"
+)
+AMBIGUOUS = _words(
+    "watch box bowl bat hand face brush step stand wave plant leave pet dress ski skate bike line park train sail place set line "
+    "cover fly block cook pitch point land race row sled swing slide turn head sign fall light type use model sport mix comb "
+    "paint film fish spring rest work show saw hammer drum plant toss cup bark shoot scale display pass cross surf fold close like "
+    "drink bite kiss hug walk ride jump play dance smile laugh look hike dive run bend score open dry clean present stroke play "
+    "bury share help talk view scratch charge golf box"
+)
+"""Verbs whose forms are nouns or adjectives as well: they need the word order of a verb."""
+
+
+@functools.cache
+def all_verbs() -> frozenset[str]:
+    """Returns every base form."""
+    return frozenset().union(*VERBS.values(), IRREGULAR.values())
+
+
+@functools.lru_cache(maxsize=50_000)
+def base_of(word: str) -> str | None:
+    """Returns the base form of a known verb in any form, else None."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    known = all_verbs()
+    if word in known:
+        return word
+    return next((base for base in _stems(word) if base in known), None)
+
+
+def verb_class(word: str) -> str:
+    """Returns how a verb's action looks, or `other`."""
+    base = base_of(word) or word
+    return next((name for name, verbs in VERBS.items() if base in verbs), "other")
+
+
+@functools.lru_cache(maxsize=50_000)
+def gerund(base: str) -> str:
+    """Returns the -ing form of a verb: running, riding, lying."""
+    if base.endswith("ie"):
+        return base[:-2] + "ying"
+    if base.endswith("e") and not base.endswith(("ee", "oe", "ye")) and base != "be":
+        return base[:-1] + "ing"
+    doubled = re.fullmatch(r"[^aeiou]*[aeiou][bdgklmnprtz]|\w*(?:get|gin|mit|fer)", base)
+    return base + base[-1] + "ing" if doubled else base + "ing"
+
+
+def lemmas(word: str) -> frozenset[str]:
+    """Returns the forms a word may have in a dictionary: itself, without its ending, its verb."""
+    found = {word, *_stems(word)}
+    if (base := base_of(word)) is not None:
+        found.add(base)
+    if word in _PLURALS:
+        found.add(_PLURALS[word])
+    return frozenset(found)
+
+
+_PLURALS = {
+    "men": "man", "women": "woman", "children": "child", "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot",
+    "teeth": "tooth", "leaves": "leaf", "wolves": "wolf", "knives": "knife", "policemen": "policeman", "persons": "person",
+}  # fmt: skip
+
+
+def plural(noun: str) -> bool:
+    """Says whether a noun looks like several things."""
+    return (
+        noun in _PLURALS
+        or noun in ("police", "family", "crowd", "group", "couple", "team")
+        or (noun.endswith("s") and not noun.endswith(("ss", "us", "is")))
+    )
+
+
+def _stems(word: str) -> list[str]:
+    found = []
+    for ending, instead in (
+        ("ies", ("y", "ie")),
+        ("ied", ("y",)),
+        ("es", ("", "e")),
+        ("s", ("",)),
+        ("ed", ("", "e")),
+        ("ying", ("ie", "y")),
+        ("ing", ("", "e")),
+    ):
+        if word.endswith(ending) and len(word) > len(ending) + (ending != "ying"):
+            stem = word[: -len(ending)]
+            found += [stem + letter for letter in instead]
+            if ending in ("ed", "ing") and len(stem) > 2 and stem[-1] == stem[-2]:
+                found.append(stem[:-1])
+    return found

@@ -1,0 +1,127 @@
+"""The two questions about the actions in captions, with examples of our own. Changing one asks all captions anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crosscue.knowledge.actions.record import Triplet
+from crosscue.knowledge.conversation import Turn
+
+TRIPLETS_SYSTEM = (
+    "You extract triplets (s, a, o) from captions. Extract only what a caption states. Write lower case. s is who or what acts, "
+    "without article; a is the verb as a base or -ing form with its preposition, or a preposition; o is what it acts on or where it "
+    'happens, "" if there is nothing. kind is "action" for deeds and for relations between things, "attribute" for (noun, is, '
+    "adjective). In a passive the agent becomes s. Most salient first, at most 8 a caption. Never use a word for s or o that "
+    "is not in the caption. Answer with one JSON object and nothing else."
+)
+
+TRIPLETS_EXAMPLES: tuple[tuple[str, tuple[Triplet, ...]], ...] = (
+    (
+        "A young potter shapes a clay bowl.",
+        (
+            Triplet("potter", "shape", "clay bowl"),
+            Triplet("potter", "is", "young", "attribute"),
+        ),
+    ),
+    ("Two goats are dozing in the shade.", (Triplet("goats", "dozing in", "shade"),)),
+    (
+        "A lamp with a green shade beside a window",
+        (
+            Triplet("lamp", "with", "shade"),
+            Triplet("lamp", "beside", "window"),
+            Triplet("shade", "is", "green", "attribute"),
+        ),
+    ),
+    (
+        "A kite was caught by a tall girl.",
+        (Triplet("girl", "catch", "kite"), Triplet("girl", "is", "tall", "attribute")),
+    ),
+    (
+        "A violinist and a cellist perform while a child claps.",
+        (Triplet("violinist", "perform"), Triplet("cellist", "perform"), Triplet("child", "clap")),
+    ),
+    (
+        "An empty wooden bench.",
+        (Triplet("bench", "is", "empty", "attribute"), Triplet("bench", "is", "wooden", "attribute")),
+    ),
+)
+"""Transitive, intransitive with a place, prepositions, passive, several actors, no verb at all."""
+
+STATES_SYSTEM = (
+    "You describe how actions look. For each numbered triplet of a caption write one description of 8 to 30 words: only visible "
+    "pose, motion, contact or consequence. Name no person, animal or thing that the caption does not name, no names, no feelings "
+    "unless the caption implies them. Exactly one description a triplet. Answer with one JSON object and nothing else."
+)
+
+STATES_EXAMPLES: tuple[tuple[str, tuple[Triplet, ...], tuple[str, ...]], ...] = (
+    (
+        "A diver leaps from a cliff.",
+        (Triplet("diver", "leap from", "cliff"),),
+        ("body stretched out in mid-air, feet off the rock, arms spread as the fall begins",),
+    ),
+    (
+        "A woman kneads dough on a floured table.",
+        (Triplet("woman", "knead", "dough"), Triplet("table", "is", "floured", "attribute")),
+        (
+            "both hands pressed into the soft mass, shoulders leaning forward, the dough flattened under the palms",
+            "a thin white layer lies over the flat surface, with traces where it was touched",
+        ),
+    ),
+    (
+        "A cart is loaded with hay.",
+        (Triplet("cart", "loaded with", "hay"),),
+        ("piled high above its sides, dry stalks hanging over the edges and pressing down on it",),
+    ),
+)
+
+
+def triplets_question(captions: Mapping[int, str]) -> tuple[Turn, ...]:
+    """Returns the conversation that asks for the triplets of numbered captions (Q1)."""
+    asked = {number: caption for number, (caption, _) in enumerate(TRIPLETS_EXAMPLES, 1)}
+    answered = [
+        {"id": number, "triplets": [_wire(triplet) for triplet in triplets]}
+        for number, (_, triplets) in enumerate(TRIPLETS_EXAMPLES, 1)
+    ]
+    return _conversation(TRIPLETS_SYSTEM, _numbered(asked), answered, _numbered(captions))
+
+
+def states_question(known: Mapping[int, tuple[str, Sequence[Triplet]]]) -> tuple[Turn, ...]:
+    """Returns the conversation that asks for a state of each triplet of numbered captions (Q2)."""
+    asked = {number: (caption, triplets) for number, (caption, triplets, _) in enumerate(STATES_EXAMPLES, 1)}
+    answered = [
+        {"id": number, "states": [{"i": i, "text": text} for i, text in enumerate(states, 1)]}
+        for number, (_, _, states) in enumerate(STATES_EXAMPLES, 1)
+    ]
+    return _conversation(STATES_SYSTEM, _with_triplets(asked), answered, _with_triplets(known))
+
+
+def _conversation(system: str, example: str, answered: list[dict[str, Any]], asked: str) -> tuple[Turn, ...]:
+    reply = json.dumps({"captions": answered}, ensure_ascii=False)
+    return Turn("system", system), Turn("user", example), Turn("assistant", reply), Turn("user", asked)
+
+
+def _numbered(captions: Mapping[int, str]) -> str:
+    return "\n".join(f"id {number}: {' '.join(caption.split())}" for number, caption in captions.items())
+
+
+def _with_triplets(known: Mapping[int, tuple[str, Sequence[Triplet]]]) -> str:
+    return "\n".join(
+        f"id {number}: {' '.join(caption.split())}\n"
+        + "\n".join(f"  {i}. ({t.subject}, {t.action}, {t.object})" for i, t in enumerate(triplets, 1))
+        for number, (caption, triplets) in known.items()
+    )
+
+
+def _wire(triplet: Triplet) -> dict[str, str]:
+    return {"s": triplet.subject, "a": triplet.action, "o": triplet.object, "kind": triplet.kind}
+
+
+TEMPLATES = (
+    TRIPLETS_SYSTEM,
+    [[caption, [_wire(t) for t in triplets]] for caption, triplets in TRIPLETS_EXAMPLES],
+    STATES_SYSTEM,
+    [[caption, list(states)] for caption, _, states in STATES_EXAMPLES],
+)
+"""Everything that is asked, to tell versions of it apart."""

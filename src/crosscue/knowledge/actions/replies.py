@@ -1,0 +1,99 @@
+"""What a model answers about the actions in captions, and from there to triplets and states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from crosscue.knowledge.actions.record import Triplet
+from crosscue.knowledge.actions.validation import invents, state_problem, without_pronouns
+
+
+class TripletReply(BaseModel):
+    """One triplet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    s: str
+    a: str
+    o: str
+    kind: Literal["action", "attribute"]
+
+
+class StateReply(BaseModel):
+    """One state, with the number of its triplet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    i: int
+    text: str
+
+
+class AboutCaption(BaseModel):
+    """What is said about one caption."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    """Its number in the question."""
+
+
+class TripletsReply(AboutCaption):
+    """The triplets of one caption."""
+
+    triplets: list[TripletReply]
+
+
+class StatesReply(AboutCaption):
+    """The states of one caption."""
+
+    states: list[StateReply]
+
+
+Item = TypeVar("Item", bound=AboutCaption)
+
+
+class Batch(BaseModel, Generic[Item]):
+    """The reply about several captions."""
+
+    captions: list[Item]
+
+
+class TripletsBatch(Batch[TripletsReply]):
+    """The reply to Q1."""
+
+
+class StatesBatch(Batch[StatesReply]):
+    """The reply to Q2."""
+
+
+def triplets_of(reply: TripletsReply | None) -> tuple[Triplet, ...]:
+    """Returns the triplets of a reply, lower case, pronoun subjects replaced; they are not checked yet."""
+    if reply is None:
+        return ()
+    return without_pronouns([Triplet(_plain(t.s), _plain(t.a), _plain(t.o), t.kind) for t in reply.triplets])
+
+
+def states_of(reply: StatesReply | None, triplets: Sequence[Triplet], caption: str) -> tuple[list[str], str]:
+    """Returns a text a triplet, empty where none fits, and the first thing that is wrong with the reply."""
+    if reply is None:
+        return [""] * len(triplets), "no reply"
+    if sorted(state.i for state in reply.states) != list(range(1, len(triplets) + 1)):
+        return [""] * len(
+            triplets
+        ), f"write exactly one state for each of the {len(triplets)} triplets, numbered from 1"
+    texts, problem = [], ""
+    for state in sorted(reply.states, key=lambda state: state.i):
+        text = " ".join(state.text.split())
+        wrong = state_problem(text)
+        if not wrong and (word := invents(text, caption)):
+            wrong = f"'{word}' is not in the caption"
+        texts.append("" if wrong else text)
+        problem = problem or (f"state {state.i}: {wrong}" if wrong else "")
+    return texts, problem
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,173 @@
+"""A language model writes triplets and states; what it writes is held against the caption, asked for once more, or replaced."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from crosscue.knowledge.actions.asking import Asking
+from crosscue.knowledge.actions.prompts import TEMPLATES, states_question, triplets_question
+from crosscue.knowledge.actions.record import CaptionKnowledge, Triplet
+from crosscue.knowledge.actions.replies import (
+    Batch,
+    Item,
+    StatesBatch,
+    TripletsBatch,
+    states_of,
+    triplets_of,
+)
+from crosscue.knowledge.actions.rules import rules_triplets
+from crosscue.knowledge.actions.states import template_state, template_states
+from crosscue.knowledge.actions.validation import MOST, deduplicated, triplet_problem
+from crosscue.knowledge.answering import answers_for
+from crosscue.knowledge.client import LanguageModel, expected_tokens
+from crosscue.knowledge.conversation import Turn
+from crosscue.knowledge.failures import ReplyError
+from crosscue.knowledge.stages import digest
+
+Question = Callable[[Mapping[int, str]], tuple[Turn, ...]]
+"""Numbered captions -> the conversation that asks about them."""
+
+
+class ActionWriter:
+    """Asks one model about captions, in batches."""
+
+    def __init__(self, model: LanguageModel, asking: Asking) -> None:
+        self.model, self.asking = model, asking
+        self.version = digest("actions", model.endpoint.provenance(), asking.states, TEMPLATES)
+        self.counts: Counter[str] = Counter()
+        """What was wrong with replies in this run."""
+
+    def key(self, caption: str) -> str:
+        """Returns what an answer is kept under: model, parameters, prompts and the caption."""
+        return digest(self.version, caption)
+
+    def estimate(self, captions: Sequence[str]) -> str:
+        """Returns, in words, what asking about captions that were never asked about takes at least."""
+        kept = self.model.cache.answers(self.key(caption) for caption in captions)
+        pending = [caption for caption in captions if self.key(caption) not in kept]
+        size = max(self.asking.batch, 1)
+        batches = [pending[start : start + size] for start in range(0, len(pending), size)]
+        rounds = 2 if self.asking.states == "model" else 1
+        tokens = rounds * sum(expected_tokens(triplets_question(dict(enumerate(batch, 1)))) for batch in batches)
+        return f"{len(pending):,} to ask about, {rounds * len(batches):,} requests, about {tokens:,} tokens to send"
+
+    async def knowledge(self, captions: Sequence[str]) -> dict[str, CaptionKnowledge]:
+        """Returns what the model says about each caption, in the order given. Each different caption is asked about once.
+
+        Raises:
+            EndpointError, LimitReached, Interrupted, Unanswered: stopped; what was answered is kept.
+        """
+        answers = await answers_for(
+            {caption: self.key(caption) for caption in captions},
+            self.write,
+            self.model.cache,
+            self.model.meter,
+            batch=max(self.asking.batch, 1),
+            workers=self.model.endpoint.concurrency,
+            doing="asking for triplets and states",
+            unit="captions",
+        )
+        return {caption: _unpacked(answer) for caption, answer in answers.items()}
+
+    async def write(self, captions: Sequence[str]) -> dict[str, str]:
+        """Asks about one batch: its triplets, then their states. Returns each caption's knowledge as JSON."""
+        triplets, sources = await self.triplets(captions)
+        with_some = {caption: own for caption, own in triplets.items() if own}
+        states = await self.states(with_some, sources) if self.asking.states == "model" else {}
+        written = {}
+        for caption, own in triplets.items():
+            texts = states.get(caption) or template_states(own)
+            written[caption] = _packed(CaptionKnowledge(own, tuple(texts), sources[caption] if own else "null"))
+        return written
+
+    async def triplets(self, captions: Sequence[str]) -> tuple[dict[str, tuple[Triplet, ...]], dict[str, str]]:
+        """Returns the valid triplets of each caption, and who wrote them.
+
+        A caption with a triplet that does not fit is asked for once more, alone. Then what does not fit is dropped, and
+        where nothing fits, or no reply was of use, the rules write them: source `<model>+rules`.
+        """
+        found: dict[str, tuple[Triplet, ...]] = {}
+        sources: dict[str, str] = {}
+        replies = await self._asked(captions, triplets_question, TripletsBatch)
+        for caption in captions:
+            reply = replies.get(caption)
+            written = triplets_of(reply)
+            problems = [problem for triplet in written if (problem := triplet_problem(triplet, caption))]
+            if reply is not None and problems:
+                again = await self._again(caption, triplets_question, TripletsBatch, reply, "; ".join(problems[:5]))
+                written = triplets_of(again) if again is not None else written
+            valid = tuple(triplet for triplet in written if not triplet_problem(triplet, caption))
+            self.counts["triplets dropped"] += len(written) - len(valid)
+            if valid or (reply is not None and not written):
+                found[caption], sources[caption] = deduplicated(valid)[:MOST], self.model.endpoint.model
+            else:
+                self.counts["captions left to the rules"] += 1
+                found[caption], sources[caption] = rules_triplets(caption), f"{self.model.endpoint.model}+rules"
+        return found, sources
+
+    async def states(
+        self, triplets: Mapping[str, tuple[Triplet, ...]], sources: dict[str, str]
+    ) -> dict[str, list[str]]:
+        """Returns a state for each triplet; what stays wrong after one re-ask comes from templates: source `...+templates`."""
+
+        def question(numbered: Mapping[int, str]) -> tuple[Turn, ...]:
+            return states_question({number: (caption, triplets[caption]) for number, caption in numbered.items()})
+
+        replies = await self._asked(list(triplets), question, StatesBatch)
+        found: dict[str, list[str]] = {}
+        for caption, own in triplets.items():
+            reply = replies.get(caption)
+            texts, problem = states_of(reply, own, caption)
+            if problem and reply is not None:
+                again = await self._again(caption, question, StatesBatch, reply, problem)
+                texts, problem = states_of(again or reply, own, caption)
+            if problem:
+                self.counts["captions with template states"] += 1
+                sources[caption] += "+templates"
+            found[caption] = [text or template_state(triplet) for text, triplet in zip(texts, own, strict=True)]
+        return found
+
+    async def _asked(self, captions: Sequence[str], question: Question, schema: type[Batch[Item]]) -> dict[str, Item]:
+        """Returns the reply about each caption. A batch whose ids are not the ones asked for is rejected whole and halved."""
+        if not captions:
+            return {}
+        numbered = dict(enumerate(captions, 1))
+        try:
+            replies = (await self.model.ask(question(numbered), schema)).captions
+        except ReplyError:
+            replies = []
+        if sorted(reply.id for reply in replies) == list(numbered):
+            return {numbered[reply.id]: reply for reply in replies}
+        self.counts["batches rejected"] += 1
+        if len(captions) == 1:
+            return {}
+        half = (len(captions) + 1) // 2
+        first = await self._asked(captions[:half], question, schema)
+        return first | await self._asked(captions[half:], question, schema)
+
+    async def _again(
+        self, caption: str, question: Question, schema: type[Batch[Item]], reply: Item, problem: str
+    ) -> Item | None:
+        """Returns a second reply about one caption, after the model was told what is wrong with its first."""
+        self.counts["captions asked about again"] += 1
+        said = schema(captions=[reply.model_copy(update={"id": 1})]).model_dump_json()
+        again = f"That reply cannot be used: {problem}. Answer again with the whole JSON object."
+        try:
+            replies = (
+                await self.model.ask((*question({1: caption}), Turn("assistant", said), Turn("user", again)), schema)
+            ).captions
+        except ReplyError:
+            return None
+        return replies[0] if [reply.id for reply in replies] == [1] else None
+
+
+def _packed(knowledge: CaptionKnowledge) -> str:
+    triplets = [[t.subject, t.action, t.object, t.kind] for t in knowledge.triplets]
+    return json.dumps([triplets, knowledge.states, knowledge.source], ensure_ascii=False)
+
+
+def _unpacked(answer: str) -> CaptionKnowledge:
+    triplets, states, source = json.loads(answer)
+    return CaptionKnowledge(tuple(Triplet(*triplet) for triplet in triplets), tuple(states), source)

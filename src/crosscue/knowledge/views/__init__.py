@@ -1,0 +1,1 @@
+"""Three views of a picture in words: as a whole, its background, what is in it."""
