@@ -2,7 +2,7 @@
 
     python scripts/results.py --shared ../shared/data
 
-A table is a grid in configs/results/ (`crosscue bench`), or a few rows of `crosscue evaluate`. Its numbers are kept in docs/results/ and a table that
+A table is a grid in configs/grids/ (`crosscue bench`), or a few rows of `crosscue evaluate`. Its numbers are kept in docs/results/ and a table that
 is there is not measured again. Grids share their jobs in `runs/jobs`.
 """
 
@@ -27,9 +27,9 @@ HEAD = ["| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |", "|---|---:|---:|---
 
 GRIDS = {
     "dcar_caltech101": "caltech101={shared}/fdrd_caltech101",
-    "dcar_choices_caltech101": "caltech101={shared}/fdrd_caltech101",
+    "methods_caltech101": "caltech101-25={runs}/caltech101-25.jsonl",
 }
-"""Grid in configs/results/ -> what --data names."""
+"""Grid in configs/grids/ -> what --data names."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ def crosscue(arguments: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
+def quarter(source: Path, target: Path) -> None:
+    """Writes every fourth category of a source in the format of captions.json as JSONL."""
+    rows = json.loads((source / "captions.json").read_text(encoding="utf-8"))
+    chosen = sorted({row["category"] for row in rows})[::4]
+    kept = [
+        json.dumps(row | {"image": str((source / row["image"]).resolve()), "image_id": row["image"]})
+        for row in rows
+        if row["category"] in chosen
+    ]
+    write_text(target, "\n".join(kept) + "\n")
+
+
 def evaluated(row: Row, shared: Path) -> str:
     """Returns a line of a table; measures it unless it is kept."""
     file = KEPT / f"{row.name}.json"
@@ -84,7 +96,7 @@ def benched(grid: str, data: str, runs: Path) -> str:
     kept = KEPT / f"{grid}.md"
     if not kept.exists():
         out = runs / grid
-        crosscue(f"bench configs/results/{grid}.yaml --data {data} --out {out} --jobs {runs / 'jobs'}")
+        crosscue(f"bench configs/grids/{grid}.yaml --data {data} --out {out} --jobs {runs / 'jobs'}")
         write_text(KEPT / f"{grid}.json", (out / "results.json").read_text(encoding="utf-8"))
         write_text(kept, (out / "leaderboard.md").read_text(encoding="utf-8"))
     return re.sub(r"^#+ .*\n+", "", kept.read_text(encoding="utf-8"), flags=re.MULTILINE).strip()
@@ -98,11 +110,12 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
         runs: where jobs go.
         only: measure this table alone.
     """
+    quarter(shared / "fdrd_caltech101", runs / "caltech101-25.jsonl")
     makers = {
         name: lambda rows=rows: "\n".join([*HEAD, *(evaluated(row, shared) for row in rows)])
         for name, rows in EVALUATIONS.items()
     } | {
-        name: lambda name=name, data=data: benched(name, data.format(shared=shared), runs)
+        name: lambda name=name, data=data: benched(name, data.format(shared=shared, runs=runs), runs)
         for name, data in GRIDS.items()
     }
     for name, make in makers.items():

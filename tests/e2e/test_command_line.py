@@ -257,9 +257,19 @@ def test_a_full_disk_is_one_line(place: Path) -> None:
     assert "no space left" in done.stderr or "File too large" in done.stderr
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+GRIDS = sorted((CONFIGS / "grids").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted({*CONFIGS.rglob("*.yaml")} - {*GRIDS}), ids=lambda path: path.stem)
 def test_every_config_is_parsed(path: Path, place: Path) -> None:
     done = crosscue("adapt", "--config", path, "--data", "pairs.jsonl", "--print_config", cwd=place)
     assert done.returncode == 0, done.stderr
     printed = yaml.safe_load(done.stdout)
     assert printed["method"] == yaml.safe_load(path.read_text())["method"]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_grid_is_parsed(path: Path, place: Path) -> None:
+    done = crosscue("bench", path, "--data", "pairs.jsonl", "--out", "bench", "--dry_run", "true", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "to do" in done.stdout
