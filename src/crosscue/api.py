@@ -89,7 +89,7 @@ class Run:
     def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
         chosen = held_out(as_pairs(pairs))
-        return measure(self.method, chosen, pixel_store(chosen, self.method.backbone), inference)
+        return measure(self.method, chosen, cached_images(chosen, self.method), inference)
 
 
 def adapt(

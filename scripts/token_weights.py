@@ -1,0 +1,105 @@
+"""Where DCAR's token weights go: to which words, and how much they depend on the picture.
+
+    python scripts/token_weights.py RUN --data SOURCE
+
+Words of the category, function words and all others apart; weights from the caption's own picture and from another one. 1 is the mean weight.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+
+from crosscue.api import cached_images, held_out, load
+from crosscue.data.sources import read_pairs
+from crosscue.evaluation.retrieval import embed_pictures
+
+FUNCTION_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "for",
+        "from",
+        "has",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "their",
+        "there",
+        "this",
+        "to",
+        "was",
+        "which",
+        "while",
+        "with",
+    ]
+)
+
+
+def main(run: Path, data: str, pictures: int = 500) -> None:
+    """Prints the table.
+
+    Args:
+        run: run folder of method dcar.
+        data: source of pairs; its test split is used.
+        pictures: how many pairs, evenly spaced.
+    """
+    loaded = load(run)
+    method, pairs = loaded.method, held_out(read_pairs(data))
+    pairs = pairs[:: max(len(pairs) // pictures, 1)]
+    images = embed_pictures(method, cached_images(pairs, method), len(pairs))
+    others = images.roll(len(images) // 2, 0)
+    sums = {kind: torch.zeros(3, dtype=torch.float64) for kind in ("category", "function word", "other")}
+    spread, moved, shift = [], [], []
+    with torch.no_grad():
+        blank = method.blank_feature()
+        for row, pair in enumerate(pairs):
+            text = [pair.captions[0]]
+            tokens = method.tokenize(text)
+            own, other = (
+                method.token_weights(text, tokens, of[row : row + 1], blank)[0][tokens.content[0]]
+                for of in (images, others)
+            )
+            weighted, plain = method.weighted(text, images[row : row + 1]), method.encode_text(text)
+            moved.append(float((weighted * plain).sum()))
+            shift.append(float((weighted * images[row]).sum() - (plain * images[row]).sum()))
+            spread.append((float(own.std()), float((own - other).abs().mean())))
+            pieces = method.backbone.tokenizer.tokenizer.convert_ids_to_tokens(
+                tokens.ids[0][tokens.content[0]].tolist()
+            )
+            named = set(re.findall(r"\w+", (pair.category or "").lower().replace("_", " ")))
+            for piece, one, two in zip(pieces, own, other, strict=True):
+                word = piece.removeprefix("##").removesuffix("</w>").lower()
+                kind = "category" if word in named else "function word" if word in FUNCTION_WORDS else "other"
+                sums[kind] += torch.tensor([1.0, float(one), float(two)], dtype=torch.float64)
+    print(f"{len(pairs)} captions\n\n| tokens | share | mean weight | with another picture |\n|---|---:|---:|---:|")
+    total = sum(float(values[0]) for values in sums.values())
+    for kind, (count, own, other) in sums.items():
+        print(f"| {kind} | {100 * count / total:.0f} % | {own / count:.2f} | {other / count:.2f} |")
+    deviation, difference = torch.tensor(spread).mean(0)
+    print(
+        f"\nstandard deviation of the weights of a caption: {deviation:.2f}; mean change with another picture: {difference:.2f}"
+    )
+    print(
+        f"cosine of weighted and plain caption: {sum(moved) / len(moved):.3f}; weighting changes the cosine to the own picture by {sum(shift) / len(shift):+.4f}"
+    )
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=True)
