@@ -23,7 +23,7 @@ from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.late_scores import late_scores
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
-from crosscue.evaluation.reranking import MODES, Scorer, rerank
+from crosscue.evaluation.reranking import MODES, EmbeddedPairs, Scorer, rerank
 from crosscue.evaluation.scores import Cosines, Scores
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import build
@@ -178,7 +178,7 @@ def evaluate(
             embed_texts(pairs.captions, untouched.encode_text),
         )
     if not method.reads_with_sentences:
-        return score(method, pairs, *first, inference)
+        return score(method, pairs, *first, inference, EmbeddedPairs(method, pictures, pairs.captions))
     scorer = ConditionedPictures(
         method, images, captions, pairs.captions, inference.inference == "pooled", inference.pairs_at_once
     )
