@@ -17,6 +17,8 @@ from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 
 SIZE, PATCH = 32, 8
+COLOURS = ("red", "green", "blue", "white", "black", "yellow", "grey", "pink")
+"""What tells the pictures and captions of the method grid apart."""
 PREPROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
     "do_center_crop": True,
@@ -150,6 +152,25 @@ def dual_folder() -> Path:
     parts = {"family": "dual", "image": "image", "text": "text", "bridge": "bridge.safetensors", "max_length": 24}
     (folder / "crosscue_backbone.json").write_text(json.dumps(parts))
     return folder
+
+
+@functools.cache
+def colour_knowledge() -> Path:
+    """What is known about the captions of the method grid."""
+    from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+
+    file = root() / "colours.jsonl"
+    if not file.exists():
+        known = {
+            f"a {colour} thing": CaptionKnowledge(
+                (Triplet("thing", "is", colour, "attribute"), Triplet(f"{colour} thing", "lying on", "ground")),
+                (f"the thing is {colour} all over", "it touches the ground"),
+                "test",
+            )
+            for colour in COLOURS
+        }
+        ActionKnowledge(known).save(file)
+    return file
 
 
 def finish(folder: Path, tokenizer: Any) -> Path:

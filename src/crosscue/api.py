@@ -8,20 +8,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.batches import Batches
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
+from crosscue.data.neighbours import nearest
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.inference import Inference
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.retrieval import Retrieval, embed_pictures
 from crosscue.evaluation.retrieval import evaluate as measure
 from crosscue.methods.contract import Method
 from crosscue.methods.late_interaction import LateInteraction
@@ -56,8 +59,6 @@ class Run:
             MethodError: the method has no one vector a sentence.
         """
         self._require_vectors()
-        from crosscue.backbones.embedding import embed_texts
-
         return embed_texts(texts, self.method.encode_text)
 
     def encode_image(self, images: Sequence[str | Path | PIL.Image.Image]) -> Tensor:
@@ -162,18 +163,22 @@ def adapt(
 
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
-    adapted.remember([*train.captions, *(val.captions if val else ())])
+    captions = [*train.captions, *(val.captions if val else ())]
+    adapted.prepare(captions)
+    adapted.remember(captions)
+    images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
+    near = neighbours(train, images, tower) if adapted.companions else None
     feed = Feed(
         train,
-        cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower),
-        Batches(train, training.batch_size, training.seed),
+        images,
+        Batches(train, training.batch_size, training.seed, adapted.companions, near),
         augmentation=training.augmentation,
         device=tower.device,
     )
     validate = None
     if val:
         val_images = cached_images(val, adapted)
-        validate = lambda: measure(adapted, val, val_images).metrics()  # noqa: E731
+        validate = lambda: measure(adapted, val, val_images, Inference(diagnostics=0)).metrics()  # noqa: E731
     outcome = fit(adapted, feed, training, folder, validate, resume=resume)
     adapted.remember([])
     run = Run(adapted, folder, outcome)
@@ -276,6 +281,13 @@ def training_pairs(
         train = few_shot(train, shots, seed)
         val = few_shot_validation(val, shots, seed) if val else None
     return train, val
+
+
+def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
+    """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
+    untouched = build("zero_shot", backbone)
+    captions = embed_texts(pairs.captions, untouched.encode_text)
+    return nearest(embed_pictures(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:

@@ -45,6 +45,11 @@ def progress(
     yield advance
 
 
+def note(text: str) -> None:
+    """Says something about the work in progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
 @contextlib.contextmanager
 def _live_bar(
     description: str, total: int, unit: str, note: Callable[[], str] | None

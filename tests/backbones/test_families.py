@@ -258,3 +258,19 @@ def test_bf16_is_close_and_returns_float32(backbone: Backbone) -> None:
     assert rounded.pooled.dtype == torch.float32
     assert torch.cosine_similarity(exact.pooled, rounded.pooled).min() > 0.99
     assert half.checkpoint == backbone.checkpoint
+
+
+def test_tokens_behind_the_first_norm_are_what_layer_0_reads(backbone: Backbone) -> None:
+    state = backbone.image_state(pixels(), 0)
+    prompts = Prompts.of([vectors(2, backbone.image_width)])
+    with torch.no_grad():
+        entry = backbone.image_entry(pixels())
+        assert entry.entered
+        torch.testing.assert_close(backbone.image_entry(state).tokens, entry.tokens, rtol=0, atol=1e-6)
+        assert torch.equal(backbone.image_entry(entry).tokens, entry.tokens)
+        plain, behind = backbone.encode_image(pixels()), backbone.encode_image(entry)
+        torch.testing.assert_close(behind.pooled, plain.pooled, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(behind.patches, plain.patches, rtol=1e-5, atol=1e-6)
+        before, after = backbone.encode_image(state, prompts).pooled, backbone.encode_image(entry, prompts).pooled
+        assert torch.allclose(before, after, atol=1e-5) == (not hasattr(backbone.image.vision_model, "pre_layrnorm"))
+        assert entry[torch.tensor([1, 1])].tokens.shape[0] == 2

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscue.data.batches import Batches
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
+from crosscue.data.neighbours import nearest
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError
 
@@ -93,3 +96,32 @@ def test_held_out_pairs_share_no_picture_with_the_rest() -> None:
         split_off(pairs, 1.5, 1)
     with pytest.raises(DataError, match="cannot be split"):
         split_off(Pairs(pairs.items[:4]), 0.1, 1)
+
+
+def test_companions_share_a_batch_and_every_picture_is_still_drawn_once() -> None:
+    pairs = Pairs(pair(i) for i in range(24))
+    near = np.array([[j for j in range(24) if j // 4 == i // 4 and j != i] for i in range(24)])  # six groups of four
+    batches = Batches(pairs, 8, 1, companions=3, near=near)
+    drawn = [[index for index, _ in batches.step(epoch, step)] for epoch in range(2) for step in range(3)]
+    for batch in drawn:
+        assert sorted(Counter(index // 4 for index in batch).values()) == [4, 4]
+    assert sorted(index for batch in drawn[:3] for index in batch) == list(range(24))
+    assert drawn[:3] != drawn[3:]
+    assert drawn == [
+        [index for index, _ in Batches(pairs, 8, 1, companions=3, near=near).step(epoch, step)]
+        for epoch in range(2)
+        for step in range(3)
+    ]
+    some = Batches(pairs, 8, 1, companions=1, near=near)
+    assert sorted(index for step in range(3) for index, _ in some.step(0, step)) == list(range(24))
+
+
+def test_nearest_pictures_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.nn.functional.normalize(torch.randn(7, 5, generator=generator), dim=-1)
+    captions = torch.nn.functional.normalize(torch.randn(14, 5, generator=generator), dim=-1)
+    owner = torch.arange(7).repeat_interleave(2)
+    means = [torch.nn.functional.normalize(captions[owner == i].sum(0), dim=0) for i in range(7)]
+    for i, found in enumerate(nearest(pictures, captions, owner, 3).tolist()):
+        confusion = {j: float(pictures[i] @ means[j] + pictures[j] @ means[i]) for j in range(7) if j != i}
+        assert found == sorted(confusion, key=lambda j: -confusion[j])[:3]

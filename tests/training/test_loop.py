@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError, RunError, TrainingError
+from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 from tests import tiny
@@ -62,9 +63,22 @@ def test_run_folder_is_complete_and_loads(folder: Path) -> None:
     assert steps == list(range(1, 13))
 
 
-@pytest.mark.parametrize("options", [{}, {"image_start_layer": 1}])
-def test_killed_and_resumed_equals_uninterrupted(folder: Path, options: dict) -> None:
+STAGED = {"visual_prompts": 2, "deep_start": 1, "candidates": 2, "second_stage_epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "lines"),
+    [
+        ("dual_prompt", {}, 8),
+        ("dual_prompt", {"image_start_layer": 1}, 8),
+        ("action", STAGED, 8),  # in the first of two stages: the resumed part crosses into the second
+        ("action", {**STAGED, "aim_layer": 1}, 32),  # in the second
+    ],
+)
+def test_killed_and_resumed_equals_uninterrupted(folder: Path, method: str, options: dict, lines: int) -> None:
     """kill -9 in the middle of an epoch, between two checkpoints; AdamW, accumulation and crops on."""
+    if method == "action":
+        options = {**options, "knowledge": str(known(folder))}
     training = {
         "epochs": 8,
         "batch_size": 4,
@@ -74,9 +88,9 @@ def test_killed_and_resumed_equals_uninterrupted(folder: Path, options: dict) ->
         "schedule": "cosine",
         "lr": 0.01,
     }
-    if not options:
+    if options == {}:
         training["augmentation"] = "crop"
-    whole = adapt(folder, "whole", training=config(**training), options=options)
+    whole = adapt(folder, "whole", method=method, training=config(**training), options=options)
     script = f"""
 import time
 from tests.training.test_loop import *
@@ -87,13 +101,17 @@ def slow(self, *arguments):
     time.sleep(0.25)
 loop.Journal.write = slow
 torch.set_num_threads(1)
-adapt(Path({str(folder)!r}), "cut", training=config(**{training!r}), options={options!r})
+adapt(Path({str(folder)!r}), "cut", method={method!r}, training=config(**{training!r}), options={options!r})
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CROSSCUE_TINY": str(tiny.root())}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "CROSSCUE_TINY": str(tiny.root()),
+    }
     process = subprocess.Popen([sys.executable, "-c", script], env=environment)
     journal = folder / "cut" / "metrics.jsonl"
-    for _ in range(600):
-        if journal.exists() and len(read_journal(journal)) >= 8:
+    for _ in range(3600):  # two minutes and more, for a busy machine
+        if journal.exists() and len(read_journal(journal)) >= lines:
             break
         assert process.poll() is None
         time.sleep(0.05)
@@ -101,21 +119,60 @@ adapt(Path({str(folder)!r}), "cut", training=config(**{training!r}), options={op
     process.wait()
     assert not (folder / "cut" / "adapter.safetensors").exists()
     assert (folder / "cut" / "checkpoints" / "last" / "position.json").exists()
-    resumed = adapt(folder, "cut", training=config(**training), options=options, resume=True)
+    resumed = adapt(folder, "cut", method=method, training=config(**training), options=options, resume=True)
     first, second = learned(folder / "whole"), learned(folder / "cut")
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert resumed.outcome.steps == whole.outcome.steps
-    lines, expected = (read_journal(folder / name / "metrics.jsonl") for name in ("cut", "whole"))
-    assert lines == expected
+    written, expected = (read_journal(folder / name / "metrics.jsonl") for name in ("cut", "whole"))
+    assert written == expected
+
+
+def known(folder: Path) -> Path:
+    """Knowledge of all captions of the folder."""
+    rows = map(json.loads, (folder / "captions.jsonl").read_text().splitlines())
+    knowledge = {
+        row["caption"]: CaptionKnowledge(
+            (Triplet("thing", "is", row["category"], "attribute"),), (f"the thing looks {row['category']}",), "test"
+        )
+        for row in rows
+    }
+    ActionKnowledge(knowledge).save(folder / "known.jsonl")
+    return folder / "known.jsonl"
+
+
+def test_stages_have_losses_tensors_and_rates_of_their_own(folder: Path) -> None:
+    options = {**STAGED, "knowledge": str(known(folder)), "second_stage_epochs": 1}
+    training = config(epochs=3, optimizer="adamw", lr=0.01, schedule="cosine", validate_every=1)
+    adapt(folder, "first", method="action", training=training, options={**options, "second_stage_lr": 1e-30})
+    adapt(folder, "both", method="action", training=training, options=options, validation=False)
+    steps = [line for line in read_journal(folder / "both" / "metrics.jsonl") if line["kind"] == "train"]
+    assert [("contrastive_loss" in line, "ranking_loss" in line) for line in steps] == [(True, False)] * 8 + [
+        (False, True)
+    ] * 4
+    assert steps[8]["lr"] == pytest.approx(0.2 * 0.01)
+    assert steps[7]["lr"] < steps[1]["lr"]
+    first = load_file(folder / "first" / "checkpoints" / "last" / "adapter.safetensors")
+    both = learned(folder / "both")
+    moved = {name for name in both if not torch.equal(first[name], both[name])}
+    assert moved
+    assert all(name.startswith("interaction.") for name in moved)
+    with pytest.raises(
+        TrainingError, match=r"training.epochs is 3 and the stages ask for: contrastive the rest, ranking 3"
+    ):
+        adapt(folder, "short", method="action", training=training, options={**options, "second_stage_epochs": 3})
 
 
 def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CROSSCUE_TINY": str(tiny.root())}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "CROSSCUE_TINY": str(tiny.root()),
+    }
     script = f"from tests.training.test_loop import *; torch.set_num_threads(1); run = adapt(Path({str(folder)!r}), 'stopped', training=config(epochs=4000)); print(run.outcome.ended)"
     process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
     journal = folder / "stopped" / "metrics.jsonl"
-    for _ in range(600):
+    for _ in range(3600):  # two minutes and more, for a busy machine
         if journal.exists() and len(read_journal(journal)) >= 3:
             break
         time.sleep(0.05)

@@ -46,8 +46,13 @@ class ClipImageTower(nn.Module):
         """Runs the layers before `until_layer` without prompts."""
         tokens = self.embed(pixels)
         if until_layer > 0:
-            tokens = run(self.vision_model.pre_layrnorm(tokens), self.layers, None, 0, stop=until_layer)
+            tokens = run(self.first_norm(tokens), self.layers, None, 0, stop=until_layer)
         return ImageState(tokens, until_layer)
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """The norm between the embeddings and layer 0."""
+        normed: Tensor = self.vision_model.pre_layrnorm(tokens)
+        return normed
 
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
         """Runs the layers from `state.layer` on, with prompts after the patches."""
@@ -55,7 +60,7 @@ class ClipImageTower(nn.Module):
         if state.layer == 0:
             if prompts is not None and prompts.first == 0:
                 tokens = insert(tokens, prompts.layers[0], end)
-            tokens = self.vision_model.pre_layrnorm(tokens)
+            tokens = tokens if state.entered else self.first_norm(tokens)
         norm, last = self.vision_model.post_layernorm, len(self.layers) - 1
         if state.layer > last:
             hidden = norm(tokens[:, 0].float())  # (B, W)

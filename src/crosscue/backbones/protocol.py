@@ -88,13 +88,20 @@ class ImageState:
     """(B, S, W) all tokens of the image tower (class token first where the tower has one)."""
     layer: int
     """The layer these tokens are the input of; the number of layers means the whole tower was run."""
+    entered: bool = False
+    """At layer 0: whether the tower's first norm is behind these tokens (`Backbone.image_entry`) or still before them.
+    Prompts that enter at layer 0 of such a state do not pass the norm."""
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
+    def __getitem__(self, rows: Tensor) -> ImageState:
+        """Returns the state of some of the images, or of one image several times: (b,) numbers."""
+        return ImageState(self.tokens[rows], self.layer, self.entered)
+
     def to(self, device: torch.device | str) -> ImageState:
         """Returns the state on another device."""
-        return ImageState(self.tokens.to(device), self.layer)
+        return ImageState(self.tokens.to(device), self.layer, self.entered)
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """Runs the image tower without prompts up to the input of `until_layer`. (B, 3, H, W), see `encode_image`."""
+
+    @abstractmethod
+    def image_entry(self, images: Tensor | ImageState) -> ImageState:
+        """Returns the tokens that layer 0 reads, behind the tower's first norm: from pixels or a state of layer 0."""
 
     @abstractmethod
     def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:

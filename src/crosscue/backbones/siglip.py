@@ -47,6 +47,10 @@ class SiglipImageTower(nn.Module):
         """Runs the layers before `until_layer` without prompts."""
         return ImageState(run(self.embed(pixels), self.layers, None, 0, stop=until_layer), until_layer)
 
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """Nothing stands between the embeddings and layer 0."""
+        return tokens
+
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
         """Runs the layers from `state.layer` on, with prompts after the patches."""
         tokens, end = state.tokens, state.tokens.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from crosscue.backbones.clip_towers import fold_quick_gelu
@@ -35,6 +36,10 @@ class ImageTower(Protocol):
 
     def state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """Normalised pixels -> tokens at the input of `until_layer`."""
+        ...
+
+    def first_norm(self, tokens: Tensor) -> Tensor:
+        """What stands between the embeddings and layer 0."""
         ...
 
     def __call__(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
@@ -111,6 +116,12 @@ class TwoTowers(Backbone):
         """See `Backbone.image_state`; layers in which nothing is learned record no gradients."""
         state: ImageState = self.image.state(self.normalise(pixels), until_layer)
         return state
+
+    def image_entry(self, images: Tensor | ImageState) -> ImageState:
+        """See `Backbone.image_entry`."""
+        state = images if isinstance(images, ImageState) else self.image_state(images, 0)
+        with torch.no_grad():
+            return state if state.entered else ImageState(self.image.first_norm(state.tokens), 0, entered=True)
 
     def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:
         """See `Backbone.encode_image`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crosscue.bench.results import Results
 from crosscue.evaluation.figures import ShotsLine, shots_curves
-from crosscue.evaluation.report import ARROWS
+from crosscue.evaluation.retrieval import ARROWS
 
 
 def shots_curve(results: Results, domain: str) -> str | None:

@@ -17,11 +17,15 @@ class Batches:
     """Draws every picture once an epoch, with the next of its captions, never one picture twice in a batch.
 
     Equal captions are kept out of one batch as far as the pairs allow. The last, smaller batch is kept when it has at
-    least two pictures.
+    least two pictures. Where pictures have companions, a batch is made of small groups of neighbours.
     """
 
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, pairs: Pairs, batch_size: int, seed: int, companions: int = 0, near: np.ndarray | None = None
+    ) -> None:
+        """Takes pairs, and the (pairs, K) nearest pairs of each where every one shares its batch with `companions` of them."""
         self.pairs, self.seed = pairs, seed
+        self.companions, self.near = companions, near
         by_image: dict[str, list[int]] = defaultdict(list)
         for index, pair in enumerate(pairs):
             if pair.captions:
@@ -44,8 +48,9 @@ class Batches:
         return self._order[step]
 
     def _batches(self, epoch: int) -> list[list[tuple[int, int]]]:
-        shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        drawn = [self._draw(self.images[int(image)], epoch) for image in shuffled]
+        shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images)).tolist()
+        ordered = self._with_companions(shuffled, epoch) if self.near is not None and self.companions else shuffled
+        drawn = [self._draw(self.images[image], epoch) for image in ordered]
         batches: list[list[tuple[int, int]]] = []
         waiting = drawn
         while waiting and len(batches) < self.length:
@@ -62,6 +67,24 @@ class Batches:
             batches.append(batch)
             waiting = left
         return batches
+
+    def _with_companions(self, shuffled: list[int], epoch: int) -> list[int]:
+        """Puts behind each picture some of its neighbours that are still free, drawn anew every epoch."""
+        assert self.near is not None
+        image_of = {pair: image for image, members in enumerate(self.images) for pair in members}
+        free, order = set(shuffled), list[int]()
+        for image in shuffled:
+            if image not in free:
+                continue
+            neighbours = dict.fromkeys(
+                image_of[pair] for pair in self.near[self.images[image][0]].tolist() if pair in image_of
+            )
+            near = [other for other in neighbours if other in free and other != image]
+            drawn = np.random.default_rng((self.seed, epoch, image)).permutation(len(near))[: self.companions]
+            group = [image, *(near[place] for place in drawn.tolist())]
+            free.difference_update(group)
+            order += group
+        return order
 
     def _draw(self, members: list[int], epoch: int) -> tuple[int, int]:
         """Goes through all captions of a picture in turn, from a starting point of its own."""

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.report import ARROWS
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.retrieval import ARROWS, DIRECTIONS, Retrieval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +65,18 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
     return table
 
 
+def diagnostics_table(result: Retrieval) -> Table:
+    """Returns the controls that were measured with a result."""
+    from rich.table import Table
+
+    table = Table(title="does it look at the picture?")
+    for column in ("control", "value", "note"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for diagnostic in result.diagnostics:
+        table.add_row(diagnostic.name, f"{diagnostic.value:.4g}", diagnostic.note)
+    return table
+
+
 def _caption(result: Retrieval) -> str:
     protocol = result.protocol
     fewest, most = protocol["captions_per_image"]
@@ -75,4 +86,9 @@ def _caption(result: Retrieval) -> str:
         f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
         "95 % intervals in brackets"
     )
+    if "ceiling" in protocol:
+        ceiling = ", ".join(f"{protocol['ceiling'][d]:.1f} {ARROWS[d]}" for d in DIRECTIONS)
+        text += (
+            f"\n{protocol['re-ranking']}, pre-selected by {protocol['pre-selected_by']}: at most {ceiling} can be found"
+        )
     return text if result.comparable else f"{text}\n{STAMP}"

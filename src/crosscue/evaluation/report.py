@@ -15,10 +15,9 @@ from crosscue.data.pairs import Pairs
 from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import category_bars, curves
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.retrieval import DIRECTIONS
+from crosscue.evaluation.retrieval import ARROWS, DIRECTIONS
 from crosscue.storage import write_text
 
-ARROWS = {"i2t": "image → text", "t2i": "text → image"}
 THUMBNAIL = 128
 
 
@@ -83,7 +82,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
             ("Queries that improved most", [_shown(example, pairs) for example in rose]),
             ("Queries that got worse", [_shown(example, pairs) for example in fell]),
         ],
-        diagnostics=list(extras.diagnostics),
+        diagnostics=_diagnostics(comparison, extras),
         protocol=protocol,
         attribution=extras.attribution,
     )
@@ -109,9 +108,19 @@ def markdown(comparison: Comparison, extras: Extras) -> str:
         f"{row['change'].mean:+.1f} ({row['change'].low:+.1f} to {row['change'].high:+.1f}) | {row['change'].p:.4f} |"
         for row in _rows(comparison)
     ]
+    diagnostics = _diagnostics(comparison, extras)
+    if diagnostics:
+        lines += ["", "| diagnostic | value | note |", "|---|---|---|"]
+        lines += [f"| {name} | {value} | {note} |" for name, value, note in diagnostics]
     lines += ["", "| protocol | |", "|---|---|"]
     lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in comparison.after.protocol.items()]
     return "\n".join(lines) + "\n"
+
+
+def _diagnostics(comparison: Comparison, extras: Extras) -> list[tuple[str, str, str]]:
+    """Returns name, value and note of what was measured with the result, then of what the caller adds."""
+    own = [(one.name, f"{one.value:.4g}", one.note) for one in comparison.after.diagnostics]
+    return [*own, *extras.diagnostics]
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:

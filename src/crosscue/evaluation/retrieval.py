@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,17 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
 from crosscue.errors import DataError, RunError
+from crosscue.evaluation.conditioning import ConditionedPictures
+from crosscue.evaluation.diagnostics import Diagnostic, diagnose
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.late_scores import late_scores
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
-from crosscue.evaluation.reranking import rerank
+from crosscue.evaluation.reranking import MODES, EmbeddedPairs, Scorer, rerank
 from crosscue.evaluation.scores import Cosines, Scores
 from crosscue.methods.late_interaction import LateInteraction
+from crosscue.methods.registry import build
 from crosscue.progress import progress
 from crosscue.storage import write_text
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from crosscue.training.feed import Images
 
 DIRECTIONS = ("i2t", "t2i")
+ARROWS = {"i2t": "image → text", "t2i": "text → image"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Retrieval:
     """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
     scores: Scores | None = field(default=None, repr=False, compare=False)
     """Of every picture with every caption, before re-ranking; not written to disk."""
+    diagnostics: Sequence[Diagnostic] = ()
+    """Controls of methods that read pictures beside sentences."""
 
     @property
     def rsum(self) -> float:
@@ -90,6 +96,7 @@ class Retrieval:
             "group_aware": {direction: result.to_dict() for direction, result in self.group_aware.items()},
             "categories": self.categories,
             "protocol": self.protocol,
+            "diagnostics": [asdict(diagnostic) for diagnostic in self.diagnostics],
             "queries": {
                 direction: {name: getattr(self.ranks[direction], name).tolist() for name in Ranks.__annotations__}
                 for direction in DIRECTIONS
@@ -117,6 +124,7 @@ class Retrieval:
                 content["categories"],
                 {direction: Recall(**result) for direction, result in content["group_aware"].items()},
                 content["protocol"],
+                diagnostics=[Diagnostic(**diagnostic) for diagnostic in content.get("diagnostics", [])],
             )
         except (KeyError, TypeError) as error:
             raise RunError(f"not a result written by crosscue evaluate ({error}). Measure again.") from error
@@ -139,11 +147,11 @@ def evaluate(
         batch_size: pictures encoded at once.
 
     Raises:
-        DataError: a picture has no caption.
+        DataError: a picture has no caption, or the method lacks knowledge of one.
         MethodError: the method has no such inference mode.
     """
-    inference = inference or Inference()
-    inference.check(method)
+    inference = (inference or Inference()).of(method)
+    method.prepare(pairs.captions, inference.knowledge)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
@@ -155,12 +163,31 @@ def evaluate(
     if inference.inference == "oracle":
         captions = embed_beside(method, pairs.captions, pictures[owner], batch_size)
         return score(method, pairs, pictures, captions, inference)
-    method.inference = "plain" if inference.inference == "pairwise" else inference.inference
+    method.inference = "plain" if inference.inference in MODES else str(inference.inference)
     try:
         captions = embed_texts(pairs.captions, method.encode_text)
     finally:
         method.inference = "plain"
-    return score(method, pairs, pictures, captions, inference)
+    if inference.inference not in MODES:
+        return score(method, pairs, pictures, captions, inference)
+    first = pictures, captions
+    if inference.preselect == "clip":
+        untouched = build("zero_shot", method.backbone)
+        first = (
+            embed_pictures(untouched, images, len(pairs), batch_size),
+            embed_texts(pairs.captions, untouched.encode_text),
+        )
+    if not method.reads_with_sentences:
+        return score(method, pairs, *first, inference, EmbeddedPairs(method, pictures, pairs.captions))
+    scorer = ConditionedPictures(
+        method, images, captions, pairs.captions, inference.inference == "pooled", inference.pairs_at_once
+    )
+    scorer.announce(len(pairs), inference.top)
+    result = score(method, pairs, *first, inference, scorer)
+    if not inference.diagnostics:
+        return result
+    controls = diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics)
+    return replace(result, diagnostics=controls)
 
 
 def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
@@ -185,26 +212,40 @@ def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: 
 
 
 def score(
-    method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference | None = None
+    method: Method[Any],
+    pairs: Pairs,
+    pictures: Tensor,
+    captions: Tensor,
+    inference: Inference | None = None,
+    scorer: Scorer | None = None,
 ) -> Retrieval:
-    """Ranks embeddings. The pairing enters here, after both modalities were encoded, and only says what was right."""
-    inference = inference or Inference()
+    """Ranks embeddings, and the first candidates again by `scorer` in modes that re-rank.
+
+    The pairing enters here, after both modalities were encoded, and only says what was right.
+    """
+    inference = (inference or Inference("plain")).of(method)
     owner = torch.tensor(pairs.caption_owner)
     if inference.centre:
         pictures = normalize(pictures - pictures.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
     scores = Cosines(pictures, captions)
-    ranked = rank_scores(scores, owner)
-    if inference.inference == "pairwise":
-        ranked = rerank(method, pictures, captions, pairs.captions, owner, ranked, top=inference.top)
-    return result_of(method, pairs, scores, ranked, inference)
+    first = rank_scores(scores, owner)
+    if inference.inference not in MODES:
+        return result_of(method, pairs, scores, first, inference)
+    ranked = rerank(method, pictures, captions, pairs.captions, owner, first, top=inference.top, scorer=scorer)
+    return result_of(method, pairs, scores, ranked, inference, reranking_protocol(inference, *first))
 
 
 def result_of(
-    method: Method[Any], pairs: Pairs, scores: Scores, ranked: tuple[Ranks, Ranks], inference: Inference
+    method: Method[Any],
+    pairs: Pairs,
+    scores: Scores,
+    ranked: tuple[Ranks, Ranks],
+    inference: Inference,
+    reranking: dict[str, Any] | None = None,
 ) -> Retrieval:
     """Returns the recalls of both directions, with everything a number needs beside it."""
-    (i2t, t2i), reranked = ranked, inference.inference == "pairwise"
+    i2t, t2i = ranked
     per_image = [len(pair.captions) for pair in pairs]
     backbone = method.backbone
     protocol = {
@@ -221,7 +262,8 @@ def result_of(
         "captions_per_image": [min(per_image), max(per_image)],
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
-        "inference": f"pairwise, first {inference.top}" if reranked else inference.inference,
+        "inference": inference.inference,
+        **(reranking or {}),
         "centred": inference.centre,
         "comparable": inference.inference != "oracle",
     }
@@ -231,10 +273,21 @@ def result_of(
         {"i2t": i2t, "t2i": t2i},
         np.array(pairs.caption_owner),
         _by_category(pairs, i2t, t2i),
-        {} if reranked else _group_aware(pairs, scores, i2t, t2i),
+        {} if reranking else _group_aware(pairs, scores, i2t, t2i),
         protocol,
         scores,
     )
+
+
+def reranking_protocol(inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:
+    """Returns what a re-ranked number needs beside it; the ceiling is the pre-selection's R@k, which no order of k can exceed."""
+    counts = {"i2t": len(t2i.better), "t2i": len(i2t.better)}  # gallery sizes
+    depth = {direction: min(inference.top, count) for direction, count in counts.items()}
+    ceiling = {d: 100 * float(hits(own, depth[d]).mean()) for d, own in (("i2t", i2t), ("t2i", t2i))}
+    every = [ARROWS[direction] for direction, count in counts.items() if inference.top >= count]
+    first = f"first {inference.top} re-ranked" + (f"; that is all candidates {' and '.join(every)}" if every else "")
+    by = "the untouched backbone" if inference.preselect == "clip" else "this method, pictures and captions alone"
+    return {"re-ranking": first, "pre-selected_by": by, "ceiling": ceiling}
 
 
 def _by_category(pairs: Pairs, i2t: Ranks, t2i: Ranks) -> dict[str, dict[str, float]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -35,6 +35,19 @@ class Batch:
         return len(self.captions)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training run with losses, tensors and a rate of its own; the method reads its name in `Method.stage`."""
+
+    name: str
+    trains: Callable[[str], bool] = lambda name: True
+    """Which of the trainable parameters get gradients in this stage, by name."""
+    epochs: int | None = None
+    """How many of the run's epochs it takes; None takes what the other stages leave."""
+    learning_rate_scale: float = 1.0
+    """Multiplier of the run's learning rate; the schedule starts anew in every stage."""
+
+
 class Method(nn.Module, Generic[Config]):
     """A way of adapting a frozen backbone. `self.backbone` holds the pre-trained towers and is never changed.
 
@@ -49,10 +62,23 @@ class Method(nn.Module, Generic[Config]):
     trains: ClassVar[bool] = True
     """Whether there is anything to learn: without, one measurement serves for all shots and seeds."""
     inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
-    """What `evaluate --inference` may ask for. `pairwise` re-ranks candidates by `pair_scores`; `oracle` encodes every caption with
-    its own picture, sees the pairing, and is a diagnostic; all others are states of `text_features`."""
+    """What `evaluate --inference` may ask for. `pairwise` and `pooled` re-rank candidates, by `pair_scores` or by
+    `scores_given_texts`; `oracle` encodes every caption with its own picture, sees the pairing, and is a diagnostic; all others are
+    states of `text_features`."""
     inference: str = "plain"
     """The mode `text_features` is in."""
+    default_inference: str = "plain"
+    """The mode `evaluate` and validation take when none is asked for."""
+    reads_with_sentences: bool = False
+    """Whether pictures are read beside sentences in re-ranking (`scores_given_texts`), or pairs are scored by their embeddings."""
+    preselect: Literal["tuned", "clip"] = "tuned"
+    """Which model pre-selects the candidates of re-ranking where the user does not say: tuned (this method), or clip."""
+    stage: str = "training"
+    """The stage of training the method is in."""
+    stage_epoch: int = 0
+    """Epochs of that stage that are done."""
+    companions: int = 0
+    """With how many of its nearest training pictures each picture shares a batch; 0 leaves batches to chance."""
     config_class: ClassVar[type[Any]]
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
@@ -105,6 +131,42 @@ class Method(nn.Module, Generic[Config]):
         A score depends on its own pair alone: it sees a query and a candidate, never which candidate is right.
         """
         raise MethodError(f"method '{self.name}' does not re-rank.")
+
+    def scores_given_texts(
+        self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
+    ) -> Tensor:
+        """Scores of candidates for pictures that are read beside sentences; for methods whose pictures depend on sentences.
+
+        A score depends on its picture, the sentences given with it, and its caption: never on which candidate is right.
+
+        Args:
+            images: B pictures, or their cached state.
+            given: for every picture the sentences whose knowledge it is read with, at least one.
+            captions: (B, C, D) the candidates of every picture, unit vectors.
+            plain: (B, C) cosines of the candidates with the picture alone, from the model that pre-selected them.
+
+        Returns:
+            (B, C).
+        """
+        raise MethodError(f"method '{self.name}' reads pictures without sentences.")
+
+    def prepare(self, captions: Sequence[str], knowledge: str | None = None) -> None:
+        """Called with all captions before they are trained on or measured: the place to find out that something is missing.
+
+        Args:
+            captions: what will be encoded.
+            knowledge: the file that describes these captions, where it is not the one the method was configured with.
+
+        Raises:
+            CrosscueError: the method lacks what it needs to know about them.
+        """
+        if knowledge is not None:
+            raise MethodError(f"method '{self.name}' uses no knowledge of captions. Leave --knowledge out.")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of a training run, in order."""
+        return (Stage("training"),)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Same as `losses`; lets data-parallel wrappers see the step."""

@@ -20,6 +20,7 @@ from crosscue.training.interruption import interruption
 from crosscue.training.journal import Journal, require_trackers
 from crosscue.training.optimisers import optimizer
 from crosscue.training.schedules import scheduler
+from crosscue.training.stages import Plan
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -72,9 +73,11 @@ def fit(
         log_with=list(config.trackers) or None, project_dir=str(folder), cpu=method.backbone.device.type == "cpu"
     )
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
+    plan = Plan(method.stages, config.epochs)
     plain_optimizer = optimizer(method, config)
+    learned = [parameter for group in plain_optimizer.param_groups for parameter in group["params"]]
     model, stepper, schedule = accelerator.prepare(
-        method, plain_optimizer, scheduler(plain_optimizer, config, steps_per_epoch)
+        method, plain_optimizer, scheduler(plain_optimizer, config, steps_per_epoch, plan)
     )
     if config.trackers:
         accelerator.init_trackers("crosscue")
@@ -82,7 +85,7 @@ def fit(
     position = (checkpoints.load() if resume else None) or Position()
     journal = Journal(folder / "metrics.jsonl", position.step)
     collapse = CollapseDetector(method, feed.batch(0, 0))
-    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    plan.enter(method, position.epoch)
 
     def optimiser_step() -> dict[str, float]:
         first = position.step_in_epoch * config.gradient_accumulation
@@ -93,7 +96,8 @@ def fit(
             losses = model(feed.batch(position.epoch, index))
             total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
             _require_finite(total, "loss", position.step + 1)
-            accelerator.backward(total / len(group))
+            if total.requires_grad:  # a stage may have nothing to learn from a batch
+                accelerator.backward(total / len(group))
             for key, value in {**losses, "loss": total}.items():
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
@@ -117,7 +121,7 @@ def fit(
                 position.stale += 1
         journal.write("validation", position.step, position.epoch, values)
         accelerator.log(values, step=position.step)
-        return config.patience is not None and position.stale >= config.patience
+        return config.patience is not None and position.stale >= config.patience and plan.last(position.epoch - 1)
 
     method.train()
     started = time.monotonic() - position.seconds
@@ -137,6 +141,9 @@ def fit(
                 last = position.epoch == config.epochs
                 early = validation() if last or position.epoch % config.validate_every == 0 else False
                 position.finished = last or early
+                if not position.finished:
+                    plan.enter(method, position.epoch)
+                    position.stale = 0 if method.stage_epoch == 0 else position.stale
             position.seconds = time.monotonic() - started
             if epoch_done or position.step % config.checkpoint_every == 0 or stop.asked:
                 checkpoints.save(position)

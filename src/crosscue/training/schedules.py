@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crosscue.training.config import TrainingConfig
+    from crosscue.training.stages import Plan
 
 FIRST_EPOCH_RATE = 1e-5
 
@@ -33,14 +34,26 @@ def cosine_factor(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int) -> LambdaLR:
-    """Returns a scheduler to be stepped once per optimiser step."""
-    total = config.epochs * steps_per_epoch
+def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int, plan: Plan | None = None) -> LambdaLR:
+    """Returns a scheduler to be stepped once per optimiser step; it starts anew in every stage of the plan."""
+    if plan is None:
+        return LambdaLR(optimizer, _factor(config, config.epochs, steps_per_epoch))
+    stages = plan
+
+    def factor(step: int) -> float:
+        span = stages.span(step // steps_per_epoch)
+        own = _factor(config, span.epochs, steps_per_epoch)
+        return span.stage.learning_rate_scale * own(step - span.start * steps_per_epoch)
+
+    return LambdaLR(optimizer, factor)
+
+
+def _factor(config: TrainingConfig, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """Returns the multiplier of the peak rate as a function of the step, over `epochs` epochs."""
+    total = epochs * steps_per_epoch
     factors: dict[str, Callable[[int], float]] = {
-        "coop": lambda step: (
-            coop_rate(min(step // steps_per_epoch, config.epochs), config.epochs, config.lr) / config.lr
-        ),
+        "coop": lambda step: coop_rate(min(step // steps_per_epoch, epochs), epochs, config.lr) / config.lr,
         "cosine": lambda step: cosine_factor(min(step, total), total, config.warmup_steps),
         "constant": lambda step: 1.0,
     }
-    return LambdaLR(optimizer, factors[config.schedule])
+    return factors[config.schedule]

@@ -1,0 +1,108 @@
+"""Does a method that reads pictures beside sentences look at the picture? Three controls on a sample of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from crosscue.evaluation.conditioning import ConditionedPictures
+from crosscue.evaluation.recall import hits
+from crosscue.evaluation.reranking import candidates_of, placed
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One control and what to compare it with."""
+
+    name: str
+    value: float
+    note: str
+
+
+class BlankPicture:
+    """A gallery of one white picture."""
+
+    def __init__(self, method: Method[Any]) -> None:
+        side = method.backbone.pixels.size
+        self.pixels = torch.full((1, 3, side, side), 255, dtype=torch.uint8)
+
+    def __getitem__(self, indices: Sequence[int], /) -> Tensor:
+        """B numbers, all 0 -> (B, 3, S, S)."""
+        return self.pixels[list(indices)]
+
+
+def diagnose(
+    scorer: ConditionedPictures, owner: Tensor, preselected: tuple[Tensor, Tensor], *, top: int, sample: int
+) -> list[Diagnostic]:
+    """Asks again with a blank picture and with the knowledge of other captions, on queries whose answer was pre-selected.
+
+    R@1 is among the pre-selected candidates, by the new score alone. A method that looks at the picture falls to chance with a
+    blank one; one that copies the sentence into the picture does not, and has a high copy index.
+
+    Args:
+        scorer: what was measured.
+        owner: (M,) the picture of each caption; only used to say what was right.
+        preselected: (N, D) and (M, D), what pre-selects.
+        top: candidates.
+        sample: the most queries of each direction.
+    """
+    method, texts, captions = scorer.method, scorer.texts, scorer.captions
+    blank = BlankPicture(method)
+    other = (torch.arange(len(texts)) + max(len(texts) // 2, 1)) % len(texts)
+    swapped = replace(scorer, texts=[texts[number] for number in other.tolist()])
+    empty = replace(scorer, images=blank)
+    found: list[Diagnostic] = []
+    with torch.no_grad():
+        for image_first, arrow in ((True, "image to text"), (False, "text to image")):
+            queries, gallery = preselected if image_first else preselected[::-1]
+            image, caption, _ = candidates_of(
+                torch.arange(len(queries)), queries, gallery, top, image_first=image_first
+            )
+            right = owner[caption] == image
+            answerable = right.any(1).nonzero()[:, 0]
+            if not len(answerable):
+                continue
+            rows = answerable[torch.linspace(0, len(answerable) - 1, min(sample, len(answerable))).round().long()]
+            image, caption, right = image[rows], caption[rows], right[rows]
+            zeros = torch.zeros(image.shape)
+            chance = 100 * float(right.float().mean())
+
+            def r1(asked: ConditionedPictures, image: Tensor) -> float:
+                scores = asked(image, caption, zeros, image_first=image_first)  # noqa: B023
+                return 100 * float(hits(placed(scores, right), 1).mean())  # noqa: B023
+
+            about = f"R@1 among {image.shape[1]} candidates, {len(rows)} queries, in percent; chance is {chance:.1f}"
+            found += [
+                Diagnostic(f"{arrow}, as it is", r1(scorer, image), about),
+                Diagnostic(f"{arrow}, blank picture", r1(empty, torch.zeros_like(image)), "should be at chance"),
+                Diagnostic(f"{arrow}, swapped knowledge", r1(swapped, image), "should lie below 'as it is'"),
+            ]
+        chosen = torch.linspace(0, len(texts) - 1, min(sample, len(texts))).round().long()
+        both = torch.stack([chosen, other[chosen]], 1)  # (s, 2) a caption, and another
+        copied = torch.cat(
+            [
+                method.scores_given_texts(
+                    blank[[0] * len(part)].to(method.backbone.device),
+                    [[texts[number]] for number in part[:, 0].tolist()],
+                    captions[part].to(method.backbone.device),
+                    torch.zeros(part.shape, device=method.backbone.device),
+                ).cpu()
+                for part in both.split(scorer.at_once)
+            ]
+        )  # (s, 2) cosines of f(blank | T) with T and T'
+    index = float((copied[:, 0] - copied[:, 1]).mean())
+    found.append(
+        Diagnostic(
+            "copy index",
+            index,
+            "cosine of a blank picture read with a caption, to that caption minus to another; 0 is none",
+        )
+    )
+    return found

@@ -1,0 +1,59 @@
+"""Which stage of a run an epoch belongs to: a pure function of the epoch, so that a resumed run is where it would have been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosscue.methods.contract import Method, Stage
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stage and the epochs it covers."""
+
+    stage: Stage
+    start: int
+    """Its first epoch."""
+    epochs: int
+
+
+class Plan:
+    """The stages of a method laid over the epochs of a run."""
+
+    def __init__(self, stages: Sequence[Stage], epochs: int) -> None:
+        """Lays them out in order.
+
+        Raises:
+            TrainingError: a stage would get no epoch.
+        """
+        rest = epochs - sum(stage.epochs or 0 for stage in stages)
+        lengths = [rest if stage.epochs is None else stage.epochs for stage in stages]
+        if min(lengths) < 1 or sum(lengths) != epochs:
+            asked = ", ".join(f"{stage.name} {stage.epochs or 'the rest'}" for stage in stages)
+            raise TrainingError(
+                f"training.epochs is {epochs} and the stages ask for: {asked}. Give every stage at least one epoch."
+            )
+        starts = [sum(lengths[:index]) for index in range(len(lengths))]
+        self.spans = [Span(*span) for span in zip(stages, starts, lengths, strict=True)]
+
+    def span(self, epoch: int) -> Span:
+        """Returns the stage that an epoch belongs to; after the end, the last."""
+        return next(span for span in reversed(self.spans) if span.start <= epoch)
+
+    def last(self, epoch: int) -> bool:
+        """Says whether an epoch belongs to the last stage."""
+        return self.span(epoch) is self.spans[-1]
+
+    def enter(self, method: Method[Any], epoch: int) -> None:
+        """Tells the method where it is, and gives gradients to the tensors that learn there."""
+        span = self.span(epoch)
+        method.stage, method.stage_epoch = span.stage.name, epoch - span.start
+        for name, parameter in method.named_parameters():
+            if method.trainable(name):
+                parameter.requires_grad_(span.stage.trains(name))

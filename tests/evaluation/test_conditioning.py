@@ -1,0 +1,202 @@
+"""Re-ranking with pictures that are read beside sentences: against a loop, without the answer, and with its controls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
+from crosscue.errors import MethodError
+from crosscue.evaluation.conditioning import ConditionedPictures
+from crosscue.evaluation.inference import Inference
+from crosscue.evaluation.ranks import ranks
+from crosscue.evaluation.recall import hits
+from crosscue.evaluation.reranking import Scorer, rerank
+from crosscue.evaluation.retrieval import Retrieval, embed_pictures, evaluate
+from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.methods.action import Action
+from crosscue.methods.contract import Method
+from crosscue.methods.registry import build
+from tests.tiny import COLOURS, tiny_backbones
+
+N = 8
+
+
+def gallery() -> tuple[Pairs, Tensor]:
+    pixels = torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    unread = lambda: b""  # noqa: E731
+    pairs = Pairs(
+        Pair(EmbeddedImage(f"{i}.jpg", unread), (f"a {colour} thing", f"two {colour} things"), str(i))
+        for i, colour in enumerate(COLOURS)
+    )
+    return pairs, pixels
+
+
+@pytest.fixture
+def method(tmp_path: Path) -> Action:
+    """Untrained, with its gate open so that sentences matter."""
+    pairs, _ = gallery()
+    known = {
+        caption: CaptionKnowledge((Triplet("thing", "is", caption.split()[1], "attribute"),), (caption[::-1],), "test")
+        for caption in pairs.captions
+    }
+    ActionKnowledge(known).save(tmp_path / "known.jsonl")
+    torch.manual_seed(0)
+    options = {"knowledge": str(tmp_path / "known.jsonl"), "aim_layer": 1, "deep_start": 2, "visual_prompts": 2}
+    method = build("action", tiny_backbones["clip"](), options)
+    assert isinstance(method, Action)
+    with torch.no_grad():
+        method.interaction.gate.fill_(50.0)
+    return method.eval()
+
+
+class States:
+    """Cached states that remember which pictures were asked for."""
+
+    def __init__(self, method: Method, pixels: Tensor) -> None:
+        self.state = method.backbone.image_state(pixels, method.frozen_image_layers)
+        self.asked: list[int] = []
+
+    def __getitem__(self, indices: Sequence[int], /):
+        self.asked += list(indices)
+        return self.state[torch.tensor(list(indices))]
+
+
+def measured(method: Method, **options: object) -> Retrieval:
+    pairs, pixels = gallery()
+    return evaluate(method, pairs, States(method, pixels), Inference(**{"diagnostics": 0, **options}))
+
+
+def pair_table(method: Action) -> Tensor:
+    """(N, M) cos(f(x | {T}), z_txt) by a loop over all pairs, from pixels."""
+    pairs, pixels = gallery()
+    with torch.no_grad():
+        texts = method.encode_text(pairs.captions)
+        return torch.stack(
+            [
+                torch.stack([method.image_given_texts(pixels[i : i + 1], [[text]])[0] @ texts[j] for i in range(N)])
+                for j, text in enumerate(pairs.captions)
+            ],
+            dim=1,
+        )
+
+
+def test_every_candidate_again_is_the_full_ranking(method: Action) -> None:
+    table, owner = pair_table(method), torch.arange(N).repeat_interleave(2)
+    result = measured(method, inference="pairwise", top=1000)
+    for text in range(2 * N):
+        assert result.ranks["t2i"].better[text] == int((table[:, text] > table[owner[text], text] + 1e-6).sum())
+    for image in range(N):
+        best = table[image, owner == image].max()
+        assert result.ranks["i2t"].better[image] == int((table[image] > best + 1e-6).sum())
+    assert "that is all candidates image → text and text → image" in result.protocol["re-ranking"]
+    assert result.protocol["ceiling"] == {"i2t": 100.0, "t2i": 100.0}
+
+
+@pytest.mark.parametrize("mode", ["pooled", "pairwise"])
+@pytest.mark.parametrize("preselect", ["clip", "tuned"])
+def test_re_ranking_keeps_what_it_must(method: Action, mode: str, preselect: str) -> None:
+    """k=1 keeps R@1, ranks beyond k keep the order of the pre-selection, and its R@k is the ceiling."""
+    base = measured(method if preselect == "tuned" else build("zero_shot", method.backbone), inference="plain")
+    one = measured(method, inference=mode, preselect=preselect, top=1)
+    five = measured(method, inference=mode, preselect=preselect, top=5)
+    for direction in ("i2t", "t2i"):
+        before, after = base.ranks[direction], five.ranks[direction]
+        assert (one.ranks[direction].better == before.better).all()
+        assert ((before.better < 5) == (after.better < 5)).all()
+        assert (before.better[before.better >= 5] == after.better[before.better >= 5]).all()
+        assert five.protocol["ceiling"][direction] == pytest.approx(100 * hits(before, 5).mean())
+        assert five.protocol["ceiling"][direction] < 100
+    assert (base.ranks["t2i"].better != five.ranks["t2i"].better).any()
+
+
+def test_no_share_for_the_new_score_is_the_pre_selection(method: Action) -> None:
+    object.__setattr__(method.config, "eta", 0.0)
+    base, again = measured(build("zero_shot", method.backbone)), measured(method, inference="pairwise", top=6)
+    assert (base.ranks["t2i"].better == again.ranks["t2i"].better).all()
+    assert (base.ranks["i2t"].better == again.ranks["i2t"].better).all()
+
+
+def test_memory_is_bounded_and_nothing_changes(method: Action) -> None:
+    pairs, pixels = gallery()
+    states = States(method, pixels)
+    wide = evaluate(method, pairs, states, Inference("pairwise", top=4, pairs_at_once=1000, diagnostics=0))
+    narrow = measured(method, inference="pairwise", top=4, pairs_at_once=3)
+    for direction in ("i2t", "t2i"):
+        assert (wide.ranks[direction].better == narrow.ranks[direction].better).all()
+    assert len(states.asked) <= 6 * N  # embedded twice, sampled twice for the estimate, and once for each direction
+
+
+def test_scorers_are_never_told_what_is_right(method: Action) -> None:
+    for scorer in (Scorer.__call__, ConditionedPictures.__call__, Action.scores_given_texts):
+        names = " ".join(inspect.signature(scorer).parameters)
+        assert not any(word in names for word in ("owner", "target", "label", "right", "positive"))
+    pairs, pixels = gallery()
+    owner = torch.arange(N).repeat_interleave(2)
+    with torch.no_grad():
+        captions = method.encode_text(pairs.captions)
+        pictures = embed_pictures(method, States(method, pixels), N)
+    asked: list[list[float]] = []
+
+    class Recorder(ConditionedPictures):
+        def __call__(self, image: Tensor, caption: Tensor, plain: Tensor, *, image_first: bool) -> Tensor:
+            scores = super().__call__(image, caption, plain, image_first=image_first)
+            asked.append(scores.flatten().tolist())
+            return scores
+
+    for pairing in (owner, owner.roll(4)):
+        scorer = Recorder(method, States(method, pixels), captions, pairs.captions, True, 64)
+        rerank(
+            method,
+            pictures,
+            captions,
+            pairs.captions,
+            pairing,
+            ranks(pictures, captions, pairing),
+            top=4,
+            scorer=scorer,
+        )
+    assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
+
+
+def test_pooled_scores_do_not_depend_on_the_order_of_candidates(method: Action) -> None:
+    pairs, pixels = gallery()
+    with torch.no_grad():
+        captions = method.encode_text(pairs.captions)
+        scorer = ConditionedPictures(method, States(method, pixels), captions, pairs.captions, True, 64)
+        image, caption = torch.zeros(1, 5, dtype=torch.int64), torch.tensor([[3, 1, 7, 12, 5]])
+        scores = scorer(image, caption, torch.zeros(1, 5), image_first=True)
+        turned = scorer(image, caption.flip(1), torch.zeros(1, 5), image_first=True)
+    torch.testing.assert_close(scores, turned.flip(1), rtol=0, atol=1e-5)
+
+
+def test_controls_of_an_untrained_model(method: Action) -> None:
+    """A blank picture leaves chance: exactly for captions, whose candidates become one and the same picture."""
+    result = measured(method, inference="pairwise", top=4, diagnostics=100)
+    values = {one.name: one.value for one in result.diagnostics}
+    assert values["text to image, blank picture"] == pytest.approx(25.0)
+    assert values["text to image, as it is"] != values["text to image, blank picture"]
+    assert values["text to image, swapped knowledge"] != values["text to image, blank picture"]
+    assert abs(values["copy index"]) < 0.1
+    assert Retrieval.from_dict(result.to_dict()).diagnostics == result.diagnostics
+    assert {"image to text, as it is", "image to text, swapped knowledge"} <= set(values)
+    control = build("action", method.backbone, {"triplets": False, "states": False, "visual_prompts": 2})
+    alone = measured(control.eval(), inference="pooled", preselect="tuned", top=5, diagnostics=10)
+    plain = measured(control, inference="plain")
+    assert (alone.ranks["t2i"].better == plain.ranks["t2i"].better).all()
+    assert {one.name: one.value for one in alone.diagnostics}["copy index"] == pytest.approx(0, abs=0.1)
+
+
+def test_defaults_come_from_the_method(method: Action) -> None:
+    asked = Inference().of(method)
+    assert (asked.inference, asked.preselect) == ("pooled", "clip")
+    assert Inference().of(build("zero_shot", method.backbone)).inference == "plain"
+    with pytest.raises(MethodError, match="top is 0"):
+        Inference(top=0).of(method)
+    assert np.isfinite(measured(method).rsum)

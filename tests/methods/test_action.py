@@ -1,0 +1,409 @@
+"""ACT against the paper: what the knowledge changes, what it must not, and what each stage learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from crosscue.backbones.protocol import Backbone, ImageState
+from crosscue.errors import DataError, MethodError
+from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.losses.hinge import triplet_hinge
+from crosscue.methods.action import Action
+from crosscue.methods.action_knowledge import KnowledgeBatch, hand_crafted, state_sentence
+from crosscue.methods.action_modules import AdaptiveInteraction
+from crosscue.methods.contract import Batch
+from crosscue.methods.registry import build
+from crosscue.training.optimisers import select_trainable
+from crosscue.training.stages import Plan
+from tests.methods.test_contract import eight_pairs, step
+from tests.tiny import colour_knowledge, tiny_backbones
+
+RIDES = Triplet("man", "riding", "horse")
+JUMPS = Triplet("dog", "jumping in", "air")
+BLUE = Triplet("shirt", "is", "blue", "attribute")
+KNOWN = {
+    "a man rides a horse": CaptionKnowledge((RIDES, BLUE), ("he sits on it", "it looks blue"), "test"),
+    "a dog jumps": CaptionKnowledge((JUMPS,), ("its feet are off the ground",), "test"),
+    "two dogs": CaptionKnowledge(
+        (Triplet("dogs", "playing"), JUMPS, RIDES), ("they run", "feet in the air", "he sits"), "test"
+    ),
+    "a photo": CaptionKnowledge(),
+}
+MAN, DOG, DOGS, NULL = KNOWN
+
+
+@pytest.fixture(params=sorted(tiny_backbones))
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return tiny_backbones[request.param]()
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> str:
+    ActionKnowledge(KNOWN).save(tmp_path / "known.jsonl")
+    return str(tmp_path / "known.jsonl")
+
+
+def built(known: str, backbone: Backbone | None = None, **options: object) -> Action:
+    torch.manual_seed(0)
+    chosen = {"knowledge": known, "visual_prompts": 2, "deep_start": 1, "candidates": 2, "adapter_width": 8}
+    method = build("action", backbone or tiny_backbones["clip"](), {**chosen, **options})
+    assert isinstance(method, Action)
+    return method
+
+
+def opened(method: Action, gate: float = 0.7) -> Action:
+    """The method with its gate open, as training leaves it."""
+    assert method.interaction is not None
+    assert method.interaction.gate is not None
+    with torch.no_grad():
+        method.interaction.gate.fill_(gate)
+    return method.eval()
+
+
+def pictures(count: int = 3) -> Tensor:
+    return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+
+
+def read(method: Action, *given: list[str]) -> Tensor:
+    with torch.no_grad():
+        return method.image_given_texts(pictures(len(given)), given)
+
+
+def batch(count: int = 4) -> Batch:
+    captions = [MAN, DOG, DOGS, NULL][:count]
+    return Batch(pictures(count), captions, [str(number) for number in range(count)])
+
+
+def close(left: Tensor, right: Tensor, tolerance: float = 1e-5) -> bool:
+    return torch.allclose(left, right, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_closed_gate_is_visual_prompt_tuning_and_without_prompts_the_backbone(
+    backbone: Backbone, known: str, layer: int
+) -> None:
+    method = built(known, backbone, aim_layer=layer).eval()
+    alone = method.encode_image(pictures())
+    assert close(read(method, [MAN], [DOG, DOGS], [DOGS]), alone)
+    assert not close(alone, build("zero_shot", backbone).encode_image(pictures()), 1e-3)
+    bare = built(known, backbone, aim_layer=layer, visual_prompts=0).eval()
+    assert close(read(bare, [MAN], [DOG], [DOGS]), build("zero_shot", backbone).encode_image(pictures()))
+    assert not close(read(opened(bare), [MAN], [DOG], [DOGS]), bare.encode_image(pictures()), 1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"aim": "cat"}, {"early_inject": True}, {"aim_query": "prompt"}])
+def test_null_knowledge_leaves_the_picture_alone(known: str, options: dict) -> None:
+    method = built(known, **options)
+    method = opened(method) if method.interaction is not None else method.eval()
+    mixed = read(method, [NULL], [MAN], [NULL])
+    alone = method.encode_image(pictures())
+    assert close(mixed[0], alone[0])
+    assert close(mixed[2], alone[2])
+    assert not close(mixed[1], alone[1], 1e-3)
+    assert close(read(method, [NULL], [NULL]), alone[:2])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"aim": "cat"}, {"early_inject": True}, {"triplet_input": "all_tokens"}, {"triplet_input": "concat_linear"}],
+)
+def test_padding_changes_nothing(known: str, options: dict) -> None:
+    """A picture's reading does not depend on how much is known about the captions of the others, nor K on unused places."""
+    method = built(known, triplet_index=False, **options)
+    method = opened(method) if method.interaction is not None else method.eval()
+    beside = read(method, [DOG], [DOGS, MAN], [MAN])
+    assert close(beside[0], read(method, [DOG])[0])
+    wide = built(known, triplet_index=False, max_triplets=7, **options)
+    wide.load_learned_state(method.learned_state())
+    assert close(read(wide.eval(), [DOG], [DOGS, MAN], [MAN]), beside)
+
+
+def test_the_order_of_triplets_and_of_captions(known: str) -> None:
+    reverse = {
+        caption: dataclasses.replace(one, triplets=one.triplets[::-1], states=one.states[::-1])
+        for caption, one in KNOWN.items()
+    }
+    ActionKnowledge(reverse).save(Path(known).with_name("reverse.jsonl"))
+    for indexed in (False, True):
+        method = opened(built(known, triplet_index=indexed))
+        before = read(method, [DOGS], [MAN])
+        assert close(read(method, [DOGS, MAN]), read(method, [MAN, DOGS]))
+        method.prepare(list(KNOWN), str(Path(known).with_name("reverse.jsonl")))
+        assert close(read(method, [DOGS], [MAN]), before, 1e-6) != indexed
+
+
+@pytest.mark.parametrize(("patches", "width"), [(49, 96), (196, 64)])
+@pytest.mark.parametrize("known_count", [1, 5])
+def test_attention_of_patches_is_mixed_and_its_rows_sum_to_one(patches: int, width: int, known_count: int) -> None:
+    """ACT eq. 7-8: M x M for any number of prompts."""
+    torch.manual_seed(0)
+    module = AdaptiveInteraction(width, ("triplets", "states"), 0.7, share=False, reverse=False, gated=False)
+    tokens = torch.randn(2, patches, width)
+    prompts = {kind: torch.randn(2, known_count, width) for kind in module.kinds}
+    present = torch.ones(2, known_count, dtype=torch.bool)
+    values, attention = module.attend(tokens, prompts, present)
+    assert attention.shape == (2, patches, patches)
+    assert values.shape == (2, patches, 2 * width)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, patches))
+    torch.testing.assert_close(module(tokens, prompts, present), attention @ module.mlp(values))
+    module.mixing = 1.0
+    only, _ = module.attend(tokens, {**prompts, "states": torch.zeros_like(prompts["states"])}, present)
+    torch.testing.assert_close(only[..., :width], values[..., :width])
+    first = module.attend(tokens, prompts, present)[1]
+    again = module.attend(tokens, {**prompts, "states": torch.randn(2, known_count, width)}, present)[1]
+    torch.testing.assert_close(first, again)
+
+
+def test_a_single_source_takes_the_whole_map(known: str) -> None:
+    for options, kinds, share in (({"states": False}, ("triplets",), 1.0), ({"triplets": False}, ("states",), 0.0)):
+        method = opened(built(known, **options))
+        assert method.interaction is not None
+        assert (method.interaction.kinds, method.interaction.mixing) == (kinds, share)
+        tokens, prompts = torch.randn(1, 5, 64), {kinds[0]: torch.randn(1, 2, 64)}
+        values, attention = method.interaction.attend(tokens, prompts, torch.ones(1, 2, dtype=torch.bool))
+        torch.testing.assert_close(attention.sum(-1), torch.ones(1, 5))
+        silent = slice(64, None) if kinds == ("triplets",) else slice(0, 64)
+        assert values[..., silent].abs().sum() == 0
+
+
+def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> None:
+    """The conditioned embedding, recomputed from its parts: E + gamma V replaces E, the class token stays."""
+    method = opened(built(known, aim_layer=1), 0.3)
+    backbone, state = method.backbone, method.backbone.image_state(pictures(1), 1)
+    batch_ = KnowledgeBatch.of(method.reader([DOGS]))
+    with torch.no_grad():
+        prompts = {"triplets": method.adapter(method.encoder(batch_)), "states": method.adapter(batch_.states)}
+        assert prompts["states"].shape == (1, 3, backbone.image_width)
+        patches = state.tokens[:, 1:]
+        values, attention = method.interaction.attend(patches, prompts, batch_.present)
+        changed = torch.cat([state.tokens[:, :1], patches + 0.3 * attention @ method.interaction.mlp(values)], 1)
+        expected = backbone.encode_image(ImageState(changed, 1), method.visual_prompts()).pooled
+    assert close(read(method, [DOGS]), torch.nn.functional.normalize(expected, dim=-1))
+
+
+def test_parameter_counts_at_clips_size() -> None:
+    """The table of the paper's modules at ViT-B/32: width 768, embeddings 512."""
+    from crosscue.methods.action_modules import PromptAdapter, TripletEncoder
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert count(PromptAdapter(512, 64, 768)) == 82_944
+    encoder = TripletEncoder(512, 512, 4, 2, "seq3", True)
+    assert count(encoder) == pytest.approx(6.31e6, rel=0.01)
+    aim = AdaptiveInteraction(768, ("triplets", "states"), 0.7, share=False, reverse=False, gated=True)
+    assert count(aim) == 4 * (4 * 768 * 768 + 4 * 768) + (1536 * 768 + 768 + 768 * 768 + 768) + 1
+    shared = AdaptiveInteraction(768, ("triplets", "states"), 0.7, share=True, reverse=False, gated=True)
+    assert count(shared) == pytest.approx(6.5e6, rel=0.01)
+
+
+def test_each_stage_trains_its_part(known: str) -> None:
+    method = built(known)
+    select_trainable(method)
+    plan = Plan(method.stages, 3)
+    found = []
+    for epoch in (0, 1, 2):
+        plan.enter(method, epoch)
+        method.zero_grad()
+        losses = method.losses(batch())
+        sum(value for key, value in losses.items() if key.endswith("_loss")).backward()
+        found.append(
+            (
+                method.stage,
+                sorted(losses),
+                {n.split(".")[0] for n, p in method.named_parameters() if p.grad is not None},
+            )
+        )
+    everything = {"visual", "log_scale", "encoder", "adapter", "interaction"}
+    assert found == [
+        ("contrastive", ["contrastive_loss", "scale"], everything),
+        ("ranking", ["ranking_loss"], {"interaction"}),
+        ("ranking", ["ranking_loss"], {"interaction"}),
+    ]
+    assert sorted(built(known, strategy="combined").losses(batch())) == ["contrastive_loss", "ranking_loss", "scale"]
+    assert len(built(known, strategy="one_stage").stages) == 1
+
+
+@pytest.mark.parametrize("kind", ["hardest", "semihard", "mean"])
+def test_hinge_against_a_loop(kind: str) -> None:
+    scores = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    scores[2, 3] = scores[4, 1] = -torch.inf
+    scores[5, 1:] = -torch.inf
+    expected = []
+    for right, *others in scores.tolist():
+        wrong = [score for score in others if score > -torch.inf]
+        farther = [score for score in wrong if score < right]
+        chosen = {"hardest": wrong, "semihard": farther or [min(wrong, default=0)], "mean": wrong}[kind]
+        hinges = [max(0.0, (1 - right) - (1 - score) + 0.3) for score in chosen] if wrong else [0.0]
+        expected.append(sum(hinges) / len(hinges) if kind == "mean" else max(hinges))
+    assert float(triplet_hinge(scores, 0.3, kind)) == pytest.approx(sum(expected) / 6, abs=1e-6)
+    satisfied = torch.tensor([[0.9, 0.5, 0.1], [0.4, -0.2, -torch.inf]])
+    assert triplet_hinge(satisfied, 0.3, kind) == 0
+
+
+def test_both_directions_and_their_candidates(known: str) -> None:
+    """matched: the right one first, conditioned as at test time, by a loop over pairs."""
+    method = opened(built(known, candidates=2))
+    data = batch()
+    with torch.no_grad():
+        i2t, t2i = method.candidate_scores(data)
+        texts = method.encode_text(data.captions)
+        near = (texts @ texts.T).fill_diagonal_(-9).topk(2, dim=1).indices
+        for row, caption in enumerate(data.captions):
+            others = [row, *near[row].tolist()]
+            given = [data.captions[number] for number in others]
+            pooled = method.image_given_texts(data.images[row : row + 1], [given])[0]
+            assert close(i2t[row], texts[others] @ pooled)
+            each = method.image_given_texts(data.images[others], [[caption]] * 3)
+            assert close(t2i[row], each @ texts[row])
+    twice = dataclasses.replace(data, captions=[MAN, MAN, DOG, DOGS])
+    barred = method.candidate_scores(twice)[0]
+    assert torch.isinf(barred).sum() == 0  # two others remain, so the equal caption is not among them
+    few = method.candidate_scores(Batch(pictures(2), [MAN, MAN], ["0", "1"]))[1]
+    assert torch.isinf(few[:, 1]).all()
+
+
+def test_own_conditioning_is_the_paper_as_printed(known: str) -> None:
+    method = opened(built(known, conditioning="own"))
+    data = batch()
+    with torch.no_grad():
+        images = method.image_given_texts(data.images, [[caption] for caption in data.captions])
+        cosines = images @ method.encode_text(data.captions).T
+        scale = method.log_scale.exp()
+        target = torch.arange(4)
+        expected = torch.nn.functional.cross_entropy(scale * cosines, target)
+        expected += torch.nn.functional.cross_entropy(scale * cosines.T, target)
+        assert float(method.losses(data)["contrastive_loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None:
+    method = opened(built(known, aim_layer=1))
+    given = [[MAN], [DOG, DOGS], [NULL]]
+    first = read(method, *given)
+    assert set(method.remembered) == set(KNOWN)
+    with torch.no_grad():
+        state = method.backbone.image_state(pictures(), method.frozen_image_layers)
+        assert close(method.image_given_texts(state, given), first, 1e-6)
+    method.remembered.clear()
+    assert torch.equal(read(method, *given), first)
+    with torch.no_grad():
+        for parameter in method.adapter.parameters():
+            parameter.mul_(1.5)
+    assert not close(read(method.eval(), *given), first, 1e-4)  # eval() forgets what other tensors made
+
+
+def test_hand_crafted_sentences_and_states_are_read_by_the_frozen_tower(known: str) -> None:
+    assert hand_crafted(RIDES) == "A photo capturing a man performing riding in relation to horse."
+    assert hand_crafted(Triplet("dogs", "playing")) == "A photo capturing a dogs performing playing."
+    method = built(known, hand_crafted=True)
+    assert method.encoder is None
+    encode = lambda text: method.backbone.encode_text(method.backbone.tokenize([text])).pooled[0]  # noqa: E731
+    (knowledge,) = method.reader([MAN])
+    assert close(knowledge.sentences[0], encode(hand_crafted(RIDES)), 1e-4)
+    assert close(knowledge.states[1], encode(state_sentence(BLUE, "it looks blue")), 1e-4)
+    assert len(built(known, attributes=False).reader([MAN])[0]) == 1
+    assert len(built(known, max_triplets=2).reader([DOGS])[0]) == 2
+
+
+def test_enriched_captions_are_averages(known: str) -> None:
+    method = built(known, text_enrich="avg")
+    (knowledge,) = method.reader([MAN])
+    plain = method.backbone.encode_text(method.backbone.tokenize([MAN])).pooled
+    parts = torch.nn.functional.normalize(torch.cat([plain, knowledge.states]), dim=-1)
+    assert close(method.text_features([MAN])[0], parts.mean(0))
+    assert close(method.encode_text([NULL]), build("zero_shot", method.backbone).encode_text([NULL]))
+
+
+def test_word_embeddings_of_a_triplet_are_means_of_pieces(known: str) -> None:
+    method = built(known)
+    (knowledge,) = method.reader([DOG])
+    tokens = method.backbone.tokenize(["jumping in"])
+    words = method.backbone.word_embedding(tokens.ids[0, tokens.content[0]])
+    assert len(words) > 2
+    assert close(knowledge.pieces[1], words.mean(0))
+    assert knowledge.slot.tolist() == [0, 1, 2]
+    every = built(known, triplet_input="all_tokens").reader([DOG])[0]
+    assert close(every.pieces[every.slot == 1], words)
+    assert built(known).reader([DOGS])[0].triplet.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]  # no object, no piece
+
+
+def test_knowledge_that_is_missing_or_not_the_run_s(known: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 of 2 captions have no action knowledge.*crosscue describe triplets"):
+        built(known).prepare([MAN, "never seen"])
+    with pytest.raises(DataError, match=r"no such knowledge file.*--knowledge FILE"):
+        built(str(tmp_path / "gone.jsonl")).prepare([MAN])
+    run = built(known)
+    run.prepare([MAN])
+    saved = {name: tensor.clone() for name, tensor in run.learned_state().items()}
+    again = built(known)
+    again.load_learned_state(saved)
+    again.prepare([MAN])
+    ActionKnowledge({MAN: KNOWN[DOG]}).save(known)
+    other = built(known)
+    other.load_learned_state(saved)
+    with pytest.raises(DataError, match=r"not the knowledge the run was trained with.*--knowledge FILE"):
+        other.prepare([MAN])
+    late = built(known)
+    late.prepare([MAN])
+    with pytest.raises(DataError, match="not the knowledge the run was trained with"):
+        late.load_learned_state(saved)
+    asked = built(known)
+    asked.load_learned_state(saved)
+    asked.prepare([MAN], known)  # named for these captions: nothing to compare with
+    control = built("nowhere.jsonl", triplets=False, states=False)
+    control.prepare(["anything"])
+    with pytest.raises(MethodError, match="uses no knowledge"):
+        build("zero_shot", tiny_backbones["clip"]()).prepare([MAN], known)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"aim_layer": 3}, "layers 0 to 2"),
+        ({"triplets": False, "states": False, "visual_prompts": 0}, "nothing would be learned"),
+        ({"triplets": False, "hand_crafted": True}, "triplets is off"),
+        ({"mixing": 1.5}, "between 0 and 1"),
+        ({"aim": "cat", "early_inject": True}, "Choose one"),
+        ({"candidates": 0}, "at least 1"),
+    ],
+)
+def test_options_that_contradict_one_another(known: str, options: dict, words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        built(known, **options)
+
+
+def test_matched_learns_to_look_at_the_picture_and_own_to_copy_the_caption() -> None:
+    """The shortcut of ACT as printed: with blank pictures, `own` still solves its own training task and `matched` does not."""
+    fits, blanks = {}, {}
+    for conditioning in ("matched", "own"):
+        data = eight_pairs(tiny_backbones["dual"]())
+        method = built(
+            str(colour_knowledge()), tiny_backbones["dual"](), aim_layer=1, candidates=7, conditioning=conditioning
+        )
+        optimiser = torch.optim.AdamW([p for _, p in select_trainable(method)], lr=0.002, weight_decay=0)
+        blank = dataclasses.replace(data, images=torch.full_like(data.images, 255))
+        for _ in range(10):
+            for _ in range(50):
+                step(method, data, optimiser)
+            fits[conditioning] = first(method, data)
+            if fits[conditioning] == 1.0:
+                break
+        blanks[conditioning] = first(method, blank)
+    assert fits == {"matched": 1.0, "own": 1.0}
+    assert blanks["matched"] <= 0.25  # one in eight by chance
+    assert blanks["own"] > max(0.3, 2 * blanks["matched"])
+
+
+def first(method: Action, data: Batch) -> float:
+    """How often the right candidate is ahead of all others, in both directions; ties are no success."""
+    with torch.no_grad():
+        return float(
+            torch.cat([(scores[:, :1] > scores[:, 1:] + 1e-6).all(1) for scores in method.candidate_scores(data)])
+            .float()
+            .mean()
+        )
