@@ -19,7 +19,9 @@ def total_belief(activations: Tensor) -> Tensor:
         activations: (B, K) scaled similarities to K prototypes.
     """
     activations = activations.float()
-    return torch.sigmoid(activations.logsumexp(-1) - math.log(activations.shape[-1]))  # E / (E + K) with E = sum of evidence
+    return torch.sigmoid(
+        activations.logsumexp(-1) - math.log(activations.shape[-1])
+    )  # E / (E + K) with E = sum of evidence
 
 
 def ambiguity_weight(belief: Tensor) -> Tensor:

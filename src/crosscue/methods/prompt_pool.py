@@ -77,7 +77,9 @@ class PromptPool(nn.Module):
         self.shape, self.kind, self.gated = shape, keys, not (released and keys == "random")
         members = shape.chosen if keys == "static" else shape.size
         prompts = torch.empty(shape.depth, members, shape.length, width)
-        self.prompts = nn.Parameter(prompts.uniform_(-1, 1) if released else prompts.normal_(std=0.02))  # P (J, M, L, W)
+        self.prompts = nn.Parameter(
+            prompts.uniform_(-1, 1) if released else prompts.normal_(std=0.02)
+        )  # P (J, M, L, W)
         drawn = torch.empty(members, key_width).uniform_(-1, 1) if released else torch.randn(members, key_width)
         if keys == "learned":
             self.keys: Tensor | None = nn.Parameter(drawn)  # (M, C)
@@ -104,7 +106,9 @@ class PromptPool(nn.Module):
 
     def pull_loss(self, selections: Sequence[Selection]) -> Tensor:
         """Returns () mean of 1 - gamma over the chosen, summed over the modalities."""
-        return torch.stack([1 - s.affinity.gather(1, s.index).mean() for s in selections if s.affinity is not None]).sum()
+        return torch.stack(
+            [1 - s.affinity.gather(1, s.index).mean() for s in selections if s.affinity is not None]
+        ).sum()
 
     def balance_loss(self, selections: Sequence[Selection]) -> Tensor:
         """Returns () M sum_m (how often m was chosen) (mean probability of m): 1 at even use, up to M / k at a fixed choice."""

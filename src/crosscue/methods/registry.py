@@ -27,6 +27,7 @@ METHODS = {
     "lora": "crosscue.methods.lora:Lora",
     "full_ft": "crosscue.methods.full_ft:FullFt",
     "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
+    "acke": "crosscue.methods.acke:Acke",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

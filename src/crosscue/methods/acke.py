@@ -1,0 +1,511 @@
+"""ACKE (TOMM 2026), rebuilt without its leak: prompts from one shared pool, and generated descriptions weighed by evidence theory.
+
+    ACP    picture -- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
+                                               +-- M shared keys ---+
+           sentence - frozen tower --> query --+   (prompt_pool.py) +--> phi(k prompts) -> text tower --> g
+                                 (W)
+    UAIP   caption, descriptions -> evidence for the pictures of the batch -> opinions -> trust = certain and in agreement -> weights
+
+The paper's text was not within reach: what the abstract claims is built here as it makes sense, what the released code does instead is
+`faithful` (acke_released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
+time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prompts itself; its picture's choice is only a training target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
+from crosscue.backbones.protocol import Backbone, ImageState, Prompts
+from crosscue.errors import MethodError
+from crosscue.losses.contrastive import Directions, contrastive, same_meaning
+from crosscue.losses.evidential import annealed, evidential_loss, retrieval_evidence
+from crosscue.losses.hinge import hardest_hinge
+from crosscue.losses.opinions import dempster_evidence, opinion
+from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
+from crosscue.losses.view_weights import ViewOpinions, gallery_trust, known_pairs, shuffled, view_opinions
+from crosscue.methods.acke_released import DEFECTS, Defect, check_released, released_losses, second_pass
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.dual_prompt import zero_linear
+from crosscue.methods.frozen_queries import FrozenQueries
+from crosscue.methods.prompt_pool import Keys, PoolShape, PromptPool, Selection, chosen_prompts
+from crosscue.methods.training_views import COUNT, FROM_CAPTIONS, MissingViews, TrainingViews
+from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+
+Prompting = Literal["none", "vision", "text_query", "pairwise", "paired_leaky"]
+Weights = Literal["evidence", "uniform", "shuffled", "pau", "none"]
+
+
+@dataclass(frozen=True)
+class AckeConfig:
+    """Which prompts, which descriptions, and how much each part of the loss counts."""
+
+    views: str = FROM_CAPTIONS
+    """Descriptions of the training pictures: a file of `crosscue describe views`, or `captions`, which makes weak ones of the captions."""
+    missing_views: MissingViews = "error"
+    """Pictures without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
+    views_per_step: int = 1
+    """How many of its three descriptions a picture is trained with in one step, drawn anew each time."""
+    weights: Weights = "evidence"
+    """How descriptions are weighed. evidence: by vacuity and conflict. uniform: not. shuffled: the evidence weights of other pictures, a
+    control. pau: by ambiguity, as PAU does. none: no descriptions."""
+    evidence_scale: float | None = None
+    """How fast a cosine above the background becomes evidence; default the backbone's logit scale."""
+    evidence_margin: float | None = None
+    """How far above the background evidence begins; default two standard deviations of the background."""
+    prior_weight: float | None = None
+    """W, the evidence that halves the uncertainty; default the number of candidates."""
+    acp: Prompting = "text_query"
+    """Who chooses prompts. vision: pictures only. text_query: sentences too, each by itself. pairwise: besides, a sentence is read with a
+    candidate picture's choice when candidates are scored again. paired_leaky: a caption with its own picture's choice, as released: sees the
+    answer, needs allow_leak. none: no prompts, for tune full."""
+    allow_leak: bool = False
+    """Needed for paired_leaky, whose oracle numbers are NOT COMPARABLE."""
+    keys: Keys = "learned"
+    """learned; random: fixed at their first values; static: no choice, the same prompts for all. The last two are controls."""
+    pool_size: int = 20
+    """M, prompts in the pool."""
+    prompt_length: int = 1
+    """L, positions of one prompt."""
+    top_k: int = 5
+    """k, prompts that a picture or sentence gets."""
+    depth: int = 1
+    """How many consecutive layers get prompts of their own."""
+    text_start_layer: int = 0
+    """First text layer with prompts."""
+    image_start_layer: int = 0
+    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
+    gate_temperature: float = 0.1
+    """tau of the gate, and of the distribution over the pool."""
+    projector_width: int = 256
+    """Hidden width of phi, which turns image prompts into text prompts."""
+    tune: Literal["prompts", "projection", "full"] = "prompts"
+    """What learns beside the prompts. projection: a change of both last projections, from zero. full: a copy of both towers, as released."""
+    projection_lr_scale: float = 0.1
+    """Learning rate of the projections' change, as a multiple of the prompts' rate."""
+    tower_lr_scale: float = 0.005
+    """Learning rate of the tuned towers, as a multiple of the prompts' rate."""
+    directions: Directions = "both"
+    """Which cross-entropies are trained: both, i2t or t2i."""
+    mask_duplicates: bool = True
+    """Leave equal captions in one batch out of each other's negatives."""
+    margin: float = 0.2
+    """m of the hinge on the hardest negative."""
+    lambda_hinge: float = 0.1
+    """Weight of the captions' hinge."""
+    lambda_view: float = 0.1
+    """Weight of the descriptions' contrastive loss."""
+    lambda_view_hinge: float = 0.001
+    """Weight of the descriptions' hinge."""
+    lambda_evidential: float = 0.1
+    """Weight of the evidential loss of caption and descriptions, fused by Dempster's rule."""
+    evidential_kl: float = 0.1
+    """Largest weight of the evidential loss's KL term."""
+    kl_steps: int = 1000
+    """Steps over which the KL term grows to its weight."""
+    lambda_pull: float = 0.1
+    """Weight of pulling chosen keys towards their queries."""
+    lambda_agree: float = 0.1
+    """Weight of a caption's choice agreeing with its picture's."""
+    lambda_balance: float = 0.01
+    """Weight of using the whole pool."""
+    lambda_overlap: float = 0.01
+    """Weight of prompts differing from each other."""
+    prototypes: int = 8
+    """K of weights pau."""
+    prototype_scale: float = 20.0
+    """Cosines with prototypes are multiplied by this; PAU's 1 / temperature 100 over tau 5."""
+    lambda_align: float = 1.0
+    """Weight of PAU's uncertainty alignment, and of its prototypes differing."""
+    pairwise_negatives: int = 3
+    """acp pairwise: wrong pictures that each caption is also read with in training. One more text pass each."""
+    eta: float = 0.5
+    """acp pairwise: share of the conditioned score in `pairwise` inference."""
+    faithful: bool = False
+    """The released code's losses and prompts instead (the audit's sections 2 and 3); CLIP checkpoints only."""
+    defects: tuple[Defect, ...] = DEFECTS
+    """Which of the released code's defects `faithful` keeps."""
+
+
+class Acke(Method[AckeConfig]):
+    """Prompts chosen from a shared pool; training enriched by descriptions that are trusted as far as the evidence goes."""
+
+    name = "acke"
+    summary = "Prompts chosen from a shared pool + generated descriptions weighed by evidence theory. Best with `describe views`."
+    paper = "ACKE, TOMM 2026 (github.com/nynu-BDAI/ACKE), re-interpreted"
+    config_class = AckeConfig
+    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "pairwise", "enriched", "oracle")
+    config: AckeConfig
+
+    def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
+        super().__init__(backbone, config)
+        check(backbone, config)
+        defects = config.defects if config.faithful else ()
+        self.frozen = FrozenQueries(backbone, hidden=config.faithful)
+        self.views = TrainingViews(config.views, config.missing_views)
+        self.pooled_text = "pooled_text" in defects
+        keys: Keys = config.keys if not config.faithful else "random" if "frozen_keys" in defects else "learned"
+        shape = PoolShape(config.pool_size, config.prompt_length, config.top_k, config.depth, config.gate_temperature)
+        width, released = backbone.image_width, config.faithful
+        asked = config.acp != "none" or released
+        self.pool = PromptPool(shape, width, self.frozen.width, keys, released=released) if asked else None
+        reads_prompts = config.acp in ("text_query", "pairwise", "paired_leaky") or released
+        self.projector = (
+            nn.Sequential(
+                nn.Linear(width, config.projector_width),
+                nn.ReLU(),
+                nn.Linear(config.projector_width, backbone.text_width),
+            )
+            if reads_prompts
+            else None
+        )  # phi
+        chooses = config.acp in ("text_query", "pairwise") and keys != "static"
+        self.text_key = query_map(backbone.embed_dim, self.frozen.width) if chooses else None  # W
+        pau = config.weights == "pau" and not released
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, backbone.embed_dim)) if pau else None  # (K, D)
+        projections = config.tune == "projection"
+        self.image_change = zero_linear(backbone.image_width, backbone.embed_dim) if projections else None
+        self.text_change = zero_linear(backbone.text_width, backbone.embed_dim) if projections else None
+        self.tuned = tuned_copy(backbone) if config.tune == "full" else None
+        self.steps = torch.zeros(())  # training steps so far
+        self.to(backbone.device)
+
+    @property
+    def towers(self) -> Backbone:
+        """What encodes: the frozen backbone, or with tune full its copy."""
+        return self.backbone if self.tuned is None else self.tuned
+
+    def prepare(self, train: Pairs) -> dict[str, Any]:
+        """Reads the descriptions of the training pictures; see `TrainingViews.prepare`."""
+        return {} if self.config.weights == "none" else self.views.prepare(train)
+
+    # --- encoding -----------------------------------------------------------------------------------------------------
+
+    def image_features(self, images: Tensor | ImageState) -> Tensor:
+        """f: (B, 3, S, S) or a cached state -> (B, D)."""
+        return self.read_images(images, self.chosen_by_images(images))
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
+        return self.read_texts(texts, self.chosen_by_texts(texts))
+
+    def chosen_by_images(self, images: Tensor | ImageState, image_ids: Sequence[str] | None = None) -> Selection | None:
+        """Returns what pictures choose from the pool; with ids, their queries are computed once."""
+        if self.config.acp == "none" or self.pool is None:
+            return None
+        return self.pool.select(self.frozen.of_images(images, image_ids))
+
+    def chosen_by_texts(self, texts: Sequence[str], *, remember: bool = False) -> Selection | None:
+        """Returns what sentences choose from the pool; with `remember`, their queries are computed once."""
+        if self.config.acp not in ("text_query", "pairwise") or self.pool is None:
+            return None
+        queries = self.frozen.of_texts(texts, remember=remember)  # h (B, D)
+        return self.pool.select(queries if self.text_key is None else self.text_key(queries))
+
+    def read_images(self, images: Tensor | ImageState, chosen: Selection | None) -> Tensor:
+        """Pictures, and the prompts they are read with -> (B, D)."""
+        prompts = None
+        if chosen is not None:
+            assert self.pool is not None
+            prompts = Prompts.of(chosen_prompts(self.pool.prompts, chosen), self.config.image_start_layer)
+        features = self.towers.encode_image(images, prompts)
+        return features.pooled if self.image_change is None else features.pooled + self.image_change(features.hidden)
+
+    def read_texts(self, texts: Sequence[str], chosen: Selection | None) -> Tensor:
+        """Sentences, and the prompts they are read with -> (B, D)."""
+        prompts = None
+        if chosen is not None:
+            assert self.pool is not None
+            assert self.projector is not None
+            prompts = Prompts.of(
+                chosen_prompts(self.projector(self.pool.prompts), chosen), self.config.text_start_layer
+            )
+            if self.pooled_text:
+                return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
+        positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
+        features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
+        return features.pooled if self.text_change is None else features.pooled + self.text_change(features.hidden)
+
+    def read_beside(self, texts: Sequence[str], queries: Tensor) -> Tensor:
+        """Sentences, each with the prompts that the query (B, C) of one picture chooses -> (B, D)."""
+        assert self.pool is not None
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
+        parts = []
+        for start, stop in slices(len(order), 4):
+            rows = order[start:stop]
+            parts.append(self.read_texts([texts[row] for row in rows], self.pool.select(queries[rows])))
+        return torch.cat(parts)[torch.tensor(order).argsort().to(queries.device)]
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns every part of the loss, already times its weight, and what is worth watching."""
+        if self.training:
+            self.steps += 1
+        if self.config.faithful:
+            return released_losses(self, batch)
+        config = self.config
+        chosen = self.chosen_by_images(batch.images, batch.image_ids)
+        images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
+        rows, described = self.draw_views(batch)
+        texts, views = self.encode_sentences(batch, described)  # g (B, D), z (V, R, D)
+        same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
+        scale = self.backbone.logit_scale
+        losses = {
+            "contrastive_loss": contrastive(images, texts, scale, directions=config.directions, not_negative=same),
+            "hinge_loss": config.lambda_hinge * pair_hinge(images, texts, config.margin, same).mean(),
+        }
+        if len(rows) > 1:
+            own = None if same is None else same[rows][:, rows]
+            losses |= self.view_losses(images[rows], texts[rows], views, own)
+        if self.config.acp == "pairwise":
+            losses["pairwise_loss"] = self.pairwise_loss(images, batch, same)
+        return losses | self.pool_losses(batch, chosen)
+
+    def draw_views(self, batch: Batch) -> tuple[list[int], list[list[str]]]:
+        """Returns the R rows of a batch that have descriptions, and V lists of R drawn descriptions."""
+        if self.config.weights == "none":
+            return [], []
+        found = self.views.of(batch.image_ids, batch.captions)
+        rows = [row for row, views in enumerate(found) if views is not None]
+        drawn = torch.rand(len(rows), COUNT).argsort(1)[:, : self.config.views_per_step].T.tolist()  # (V, R)
+        return rows, [[found[row][view] for row, view in zip(rows, places, strict=True)] for places in drawn]  # type: ignore[index]
+
+    def encode_sentences(self, batch: Batch, described: list[list[str]]) -> tuple[Tensor, Tensor]:
+        """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""
+        extra = [text for texts in described for text in texts]
+        if self.config.acp == "paired_leaky":
+            queries = self.frozen.of_images(batch.images, batch.image_ids)
+            captions = normalize(self.read_beside(batch.captions, queries).float(), dim=-1)
+            both = torch.cat([captions, encode_bucketed(extra, self.read_alone)]) if extra else captions
+        else:
+            both = encode_bucketed([*batch.captions, *extra], self.read_alone)
+        return both[: len(batch)], both[len(batch) :].unflatten(0, (len(described), -1)) if extra else both[:0]
+
+    def read_alone(self, texts: Sequence[str]) -> Tensor:
+        """Sentences of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
+        return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remember=True)).float(), dim=-1)
+
+    def view_losses(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None) -> dict[str, Tensor]:
+        """Returns the losses of descriptions: R pictures and captions (R, D), V descriptions each (V, R, D)."""
+        config, scale = self.config, self.backbone.logit_scale
+        held = self.opinions(images, texts, views, same)
+        losses: dict[str, Tensor] = {}
+        weights = torch.ones_like(held.trust) if config.weights == "uniform" else held.weights
+        if config.weights == "shuffled":
+            weights = shuffled(weights)
+        if self.prototypes is not None:
+            weights, losses = self.ambiguity(images, views)
+        share = COUNT / len(views)  # a drawn description stands for those that were not drawn
+        contrast, hinge = images.new_zeros(()), images.new_zeros(())
+        for weight, view in zip(weights, views, strict=True):
+            contrast = contrast + contrastive(
+                images, view, scale, directions=config.directions, not_negative=same, weights=weight
+            )
+            hinge = hinge + (weight * pair_hinge(images, view, config.margin, same)).mean()
+        return losses | {
+            "view_loss": config.lambda_view * share * contrast,
+            "view_hinge_loss": config.lambda_view_hinge * share * hinge,
+            "evidential_loss": config.lambda_evidential * self.evidential(images, texts, views, same),
+            "view_uncertainty": held.uncertainty.mean(),
+            "view_conflict": held.conflict.mean(),
+            "view_weight_spread": weights.std(),
+            "fused_uncertainty": held.fused.uncertainty.mean(),
+        }
+
+    def opinions(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None = None) -> ViewOpinions:
+        """Returns what captions (R, D) and descriptions (V, R, D) say about R pictures (R, D); see `view_opinions`."""
+        margin, prior = self.config.evidence_margin, self.config.prior_weight
+        return view_opinions(images, texts, views, self.evidence_scale, margin=margin, prior_weight=prior, same=same)
+
+    def evidential(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None) -> Tensor:
+        """Returns the evidential loss of fused evidence, both directions summed."""
+        config, known = self.config, known_pairs(same, images)
+        target = torch.eye(len(images), device=images.device)
+        kl = config.evidential_kl * annealed(int(self.steps), config.kl_steps)
+        cosines = [sentences @ images.T for sentences in (texts, *views)]
+        loss = images.new_zeros(())
+        for turned in (cosines, [matrix.T for matrix in cosines]):
+            evidence = [
+                retrieval_evidence(
+                    matrix, self.evidence_scale, config.evidence_margin, known=known, excluded=same, smooth=True
+                )
+                for matrix in turned
+            ]
+            fused = dempster_evidence(torch.stack(evidence), config.prior_weight)
+            loss = loss + evidential_loss(fused, target, prior_weight=config.prior_weight, kl_weight=kl)
+        return loss
+
+    def ambiguity(self, images: Tensor, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns PAU's weights (V, R), average 1 and without gradient, and the losses that teach its prototypes."""
+        assert self.prototypes is not None
+        prototypes = normalize(self.prototypes, dim=-1)
+        belief = total_belief(self.config.prototype_scale * views @ prototypes.T)  # 1 - U (V, R)
+        weights = ambiguity_weight(belief).detach()
+        scale = self.backbone.logit_scale
+        align = [uncertainty_alignment(b, scale * view @ images.T) for b, view in zip(belief, views, strict=True)]
+        return weights / weights.mean(), {
+            "align_loss": self.config.lambda_align * torch.stack(align).sum(),
+            "prototype_loss": self.config.lambda_align * prototype_overlap(prototypes @ prototypes.T),
+        }
+
+    def pool_losses(self, batch: Batch, chosen: Selection | None) -> dict[str, Tensor]:
+        """Returns what teaches the pool: keys near their queries, one choice for a pair, even use, prompts that differ."""
+        if chosen is None or self.pool is None:
+            return {}
+        config = self.config
+        losses = {"overlap_loss": config.lambda_overlap * self.pool.overlap_loss()} if config.top_k > 1 else {}
+        if chosen.affinity is None:
+            return losses
+        text = self.chosen_by_texts(batch.captions, remember=True)
+        both = [chosen] if text is None else [chosen, text]
+        losses |= {
+            "pull_loss": config.lambda_pull * self.pool.pull_loss(both),
+            "balance_loss": config.lambda_balance * self.pool.balance_loss(both),
+            "prompts_used": chosen.index.unique().numel() / chosen.affinity.new_tensor(config.pool_size),
+        }
+        if text is not None:
+            losses["agree_loss"] = config.lambda_agree * self.pool.agreement_loss(chosen, text)
+        return losses
+
+    def pairwise_loss(self, images: Tensor, batch: Batch, same: Tensor | None) -> Tensor:
+        """Returns the cross-entropies of captions read with the choices of their own and of `pairwise_negatives` other pictures.
+
+        Caption j meets picture j - d, for d = 0, 1, ...: every picture and every caption is in the same number of pairs.
+        """
+        queries = self.frozen.of_images(batch.images, batch.image_ids)
+        by_caption, by_picture = [], []
+        for shift in range(min(self.config.pairwise_negatives, len(batch) - 1) + 1):
+            texts = normalize(self.read_beside(batch.captions, queries.roll(shift, 0)).float(), dim=-1)
+            scores = self.backbone.logit_scale * (images.roll(shift, 0) * texts).sum(-1)  # (B,)
+            if same is not None:
+                scores = scores.masked_fill(same.roll(shift, 1).diagonal(), float("-inf"))
+            by_caption.append(scores)
+            by_picture.append(scores.roll(-shift, 0))
+        right = torch.zeros(len(batch), dtype=torch.int64, device=images.device)
+        return cross_entropy(torch.stack(by_caption, 1), right) + cross_entropy(torch.stack(by_picture, 1), right)
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    def pair_features(self, images: Tensor | ImageState) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D + C): the embedding, and the query that chooses prompts."""
+        return torch.cat([self.encode_image(images), self.frozen.of_images(images)], dim=-1)
+
+    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """B sentences, each with the prompts that one picture (B, D + C) chooses -> (B, D) unit vectors."""
+        if self.config.acp not in ("pairwise", "paired_leaky"):
+            raise MethodError(
+                f"this run was trained with acp {self.config.acp}: its sentences choose their prompts themselves. Use --inference plain."
+            )
+        return normalize(self.read_beside(texts, images[:, self.backbone.embed_dim :]).float(), dim=-1)
+
+    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
+        """Scores of B candidate pairs (`pairwise`): a blend of the plain cosine and that of the caption read with the candidate's choice."""
+        if self.config.acp != "pairwise":
+            raise MethodError(
+                f"this run was trained with acp {self.config.acp}; pairwise inference needs acp pairwise."
+            )
+        beside = (images[:, : self.backbone.embed_dim] * self.text_given_image(texts, images)).sum(-1)
+        return (1 - self.config.eta) * plain + self.config.eta * beside
+
+    @torch.no_grad()
+    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+        """Adds to pictures (N, D) their descriptions (V lists of N), weighed by evidence: f + strength sum_v w^v z^v (N, D).
+
+        A description is weighed by how clearly it points to one picture of the gallery and agrees with the others; no query is seen.
+        """
+        texts = torch.stack([normalize(embed_texts(view, self.encode_text), dim=-1) for view in views])  # z (V, N, D)
+        margin, prior = self.config.evidence_margin, self.config.prior_weight
+        trust = gallery_trust(pictures, texts, self.evidence_scale.cpu(), margin=margin, prior_weight=prior)  # (V, N)
+        weights = trust / trust.sum(0).clamp(min=1e-8)
+        return pictures + strength * torch.einsum("vn,vnd->nd", weights, texts)
+
+    def query_uncertainty(self, scores: Tensor) -> Tensor:
+        """Returns the vacuity (B,) of the opinion that B queries hold on N candidates, from their cosines (B, N)."""
+        config = self.config
+        evidence = retrieval_evidence(scores, self.evidence_scale.to(scores.device), config.evidence_margin)
+        return opinion(evidence, config.prior_weight).uncertainty
+
+    @property
+    def evidence_scale(self) -> Tensor:
+        """() what cosines above the background are multiplied with."""
+        given = self.config.evidence_scale
+        return self.backbone.logit_scale if given is None else torch.tensor(given, device=self.backbone.device)
+
+    # --- what is learned and saved --------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode; the towers always stay in evaluation mode."""
+        super().train(mode)
+        if self.tuned is not None:
+            self.tuned.eval()
+        return self
+
+    def trainable(self, name: str) -> bool:
+        """Says no to the frozen backbone and to the temperature of its tuned copy."""
+        return super().trainable(name) and (not name.startswith("tuned.") or is_tuned(name.removeprefix("tuned.")))
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Towers and projections learn more slowly than prompts."""
+        if name.startswith("tuned."):
+            return self.config.tower_lr_scale
+        return self.config.projection_lr_scale if "_change." in name else 1.0
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The trainable tensors, keys that are random, and the number of steps, on which the KL term's weight depends."""
+        fixed = {name: tensor for name, tensor in self.named_buffers() if name.startswith("pool.")}
+        return super().learned_state() | fixed | {"steps": self.steps}
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The layers before the first prompt; all without prompts, none where the towers learn."""
+        if self.config.tune == "full":
+            return 0
+        return self.config.image_start_layer if self.config.acp != "none" else self.backbone.image_layers
+
+
+def query_map(width: int, key_width: int) -> nn.Linear:
+    """Returns W, which takes sentence queries to the keys; where both live in the shared space it starts as the identity."""
+    linear = nn.Linear(width, key_width, bias=False)
+    if width == key_width:
+        nn.init.eye_(linear.weight)
+    return linear
+
+
+def pair_hinge(images: Tensor, texts: Tensor, margin: float, same: Tensor | None) -> Tensor:
+    """Returns (B,) both directions' hinge on the hardest negative."""
+    by_image, by_text = hardest_hinge(images @ texts.T, margin, same)
+    return by_image + by_text
+
+
+def check(backbone: Backbone, config: AckeConfig) -> None:
+    """Raises `MethodError` where the configuration is impossible, or asks for the leak without saying so."""
+    if config.acp == "paired_leaky" and not config.allow_leak:
+        raise MethodError(
+            "acp paired_leaky reads every caption with prompts that its own picture chose, so training and oracle numbers see the "
+            "answer. It is a diagnostic: add --options.allow_leak true, or use acp text_query."
+        )
+    if config.acp == "none" and config.tune == "prompts":
+        raise MethodError("acp none has no prompts, and tune prompts learns nothing else: use tune projection or full.")
+    if not 1 <= config.views_per_step <= COUNT:
+        raise MethodError(f"views_per_step is {config.views_per_step}; a picture has {COUNT} descriptions.")
+    for tower, start, layers in (
+        ("text", config.text_start_layer, backbone.text_layers),
+        ("image", config.image_start_layer, backbone.image_layers),
+    ):
+        if not 0 <= start <= start + config.depth - 1 < layers:
+            raise MethodError(
+                f"{tower}_start_layer {start} and depth {config.depth} do not fit the {tower} tower of '{backbone.source}', which "
+                f"has layers 0 to {layers - 1}."
+            )
+    if config.faithful:
+        check_released(backbone, config)

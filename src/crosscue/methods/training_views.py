@@ -1,0 +1,85 @@
+"""The generated descriptions of training pictures, by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from crosscue.errors import DataError
+from crosscue.knowledge.views.record import ViewKnowledge, Views
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+
+FROM_CAPTIONS = "captions"
+"""Instead of a file: descriptions made of the pictures' own captions, without a model."""
+COUNT = 3
+"""Descriptions of a picture: as a whole, its background, what is in it."""
+MissingViews = Literal["error", "skip"]
+
+
+class TrainingViews:
+    """Image id -> three descriptions, read when training begins: a trained run needs the file no more."""
+
+    def __init__(self, source: str, missing: MissingViews) -> None:
+        self.source, self.missing = source, missing
+        self._known: Mapping[str, Views] | None = None
+
+    def prepare(self, train: Pairs) -> dict[str, Any]:
+        """Reads or makes the descriptions of all training pictures, and returns what a run records of them.
+
+        Raises:
+            DataError: the file cannot be used, or lacks pictures and `missing` is error.
+        """
+        names = [pair.image_id for pair in train]
+        if self.source == FROM_CAPTIONS:
+            self._known = ViewKnowledge({pair.image_id: views_of_captions(pair.captions) for pair in train})
+        known = self.known
+        lacking = sum(name not in known for name in names)
+        if self.missing == "error" and isinstance(known, ViewKnowledge):
+            try:
+                known.require(names)
+            except DataError as error:
+                raise DataError(
+                    f"{self.source}: {error} Or train these with their captions alone: --options.missing_views skip."
+                ) from error
+        if lacking == len(names):
+            raise DataError(
+                f"{self.source}: it describes none of the {lacking:,} training pictures. Its image ids are those of another source: "
+                "describe this one (crosscue describe views SOURCE)."
+            )
+        return {
+            "views": self.source,
+            "views_fingerprint": ViewKnowledge({name: known[name] for name in names if name in known}).fingerprint(),
+            "pictures_without_views": lacking,
+        }
+
+    @property
+    def known(self) -> Mapping[str, Views]:
+        """Returns the descriptions; a file is read on first use."""
+        if self._known is None:
+            self._known = {} if self.source == FROM_CAPTIONS else ViewKnowledge.load(self.source)
+        return self._known
+
+    def of(self, image_ids: Sequence[str], captions: Sequence[str]) -> list[tuple[str, str, str] | None]:
+        """Returns (whole, background, things) of each picture of a batch; None where it has none.
+
+        Raises:
+            DataError: some have none and `missing` is error.
+        """
+        found: list[tuple[str, str, str] | None] = []
+        for name, caption in zip(image_ids, captions, strict=True):
+            views = self.known.get(name)
+            if views is None and self.source == FROM_CAPTIONS:
+                views = views_of_captions([caption])
+            found.append(None if views is None else (views.overall, views.background, views.entity))
+        if self.missing == "error" and None in found:
+            ViewKnowledge(dict(self.known)).require(image_ids)
+        return found
+
+
+def views_of_captions(captions: Sequence[str]) -> Views:
+    """Returns weak views of a picture from its captions: other captions of it stand in for what a model would write."""
+    longest = sorted(dict.fromkeys(captions), key=lambda caption: (-len(caption), caption))
+    overall, background, entity = (longest * COUNT)[:COUNT]
+    return Views(overall, background, entity, source=FROM_CAPTIONS)
