@@ -158,10 +158,11 @@ def adapt(
         "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
     }
     identity = BackboneIdentity.of(tower)
-    start_run(folder, resolved, identity, data, resume=resume)
-
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
+    data |= adapted.training_knowledge(train)
+    start_run(folder, resolved, identity, data, resume=resume)
+
     adapted.remember([*train.captions, *(val.captions if val else ())])
     feed = Feed(
         train,

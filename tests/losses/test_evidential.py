@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Dirichlet, kl_divergence
 
 from crosscue.losses.evidential import annealed, background, evidential_loss, retrieval_evidence
-from crosscue.losses.hinge import hardest_hinge
+from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import opinion
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
 

@@ -81,6 +81,7 @@ CASES = [
         {"carrier": "full_ft", "boxes": 1, "teacher_grad": True},
         memorise={"carrier": "heads_only", "boxes": 1},
         families=("clip", "dual"),
+    ),
     Case(
         "acke",
         {"pool_size": 6, "top_k": 2, "projector_width": 16},

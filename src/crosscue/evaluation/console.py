@@ -75,4 +75,9 @@ def _caption(result: Retrieval) -> str:
         f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
         "95 % intervals in brackets"
     )
+    if protocol["inference"] == "enriched":
+        text += (
+            f"\nENRICHED GALLERY: pictures carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
+            "not to be set beside plain results"
+        )
     return text if result.comparable else f"{text}\n{STAMP}"

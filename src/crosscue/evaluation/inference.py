@@ -17,11 +17,16 @@ class Inference:
     """How a trained method is asked; see `Method.inference_modes`."""
 
     inference: str = "plain"
-    """plain, or another mode of the method: prior, caa, pairwise (re-ranks the first candidates), oracle (a diagnostic)."""
+    """plain, or another mode of the method: prior, caa, pairwise (re-ranks the first candidates), enriched (adds descriptions of
+    the gallery's pictures, see views; a track of its own), oracle (a diagnostic)."""
     top: int = 20
     """Candidates that `pairwise` scores again."""
     allow_oracle: bool = False
     """Needed for oracle, which encodes every caption beside its own picture: its numbers are NOT COMPARABLE."""
+    views: str | None = None
+    """enriched: file of `crosscue describe views` for the gallery's pictures. They are the picture's side: a query never has any."""
+    enrichment: float = 0.3
+    """enriched: how much the descriptions add to a picture; to be chosen on validation pairs."""
     centre: bool = False
     """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
 
@@ -34,6 +39,11 @@ class Inference:
         if self.centre and isinstance(method, LateInteraction):
             raise MethodError(
                 f"method '{method.name}' compares token by token, so there is no one vector a picture to centre. Leave --centre out."
+            )
+        if (self.inference == "enriched") != (self.views is not None):
+            raise MethodError(
+                "--inference enriched and --views FILE (descriptions of the gallery's pictures, made by `crosscue describe views`) "
+                "belong together: give both or neither."
             )
         if self.inference == "oracle" and not self.allow_oracle:
             raise MethodError(

@@ -27,6 +27,7 @@ def rerank(
     plain: tuple[Ranks, Ranks],
     *,
     top: int,
+    beside: Tensor | None = None,
 ) -> tuple[Ranks, Ranks]:
     """Ranks both directions again, the first `top` candidates by `Method.pair_scores`.
 
@@ -40,10 +41,12 @@ def rerank(
         owner: (M,) the picture of each caption.
         plain: the ranks without re-ranking; they stay for queries whose positives are not among the first `top`.
         top: candidates scored again.
+        beside: (N, E) `Method.pair_features` of the pictures; default their embeddings.
 
     Returns:
         image to text and text to image.
     """
+    seen = pictures if beside is None else beside
     with torch.no_grad(), progress("re-ranking", len(pictures) + len(captions), "queries") as advance:
 
         def direction(queries: Tensor, gallery: Tensor, positive: Tensor, ranks: Ranks, image_first: bool) -> Ranks:
@@ -53,7 +56,7 @@ def rerank(
                 scores, candidates = (queries[rows] @ gallery.T).topk(min(top, len(gallery)), dim=1)  # (b, k)
                 query = rows[:, None].expand_as(candidates)
                 image, caption = (query, candidates) if image_first else (candidates, query)
-                again = pair_scores(method, pictures, texts, image.flatten(), caption.flatten(), scores.flatten())
+                again = pair_scores(method, seen, texts, image.flatten(), caption.flatten(), scores.flatten())
                 again = again.view_as(scores)
                 right = owner[candidates] == query if image_first else candidates == positive[query]
                 best = again.masked_fill(~right, -torch.inf).amax(1, keepdim=True)

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.protocol import ImageState
 from crosscue.errors import DataError, RunError
+from crosscue.evaluation.enrichment import enriched, enrichment_protocol
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.late_scores import late_scores
@@ -23,13 +25,13 @@ from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
 from crosscue.evaluation.reranking import rerank
 from crosscue.evaluation.scores import Cosines, Scores
+from crosscue.methods.contract import Method
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.progress import progress
 from crosscue.storage import write_text
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
-    from crosscue.methods.contract import Method
     from crosscue.training.feed import Images
 
 DIRECTIONS = ("i2t", "t2i")
@@ -153,18 +155,23 @@ def evaluate(
     pictures = embed_pictures(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
     if inference.inference == "oracle":
-        captions = embed_beside(method, pairs.captions, pictures[owner], batch_size)
+        own = pair_features(method, images, pictures, batch_size)[owner]
+        captions = embed_beside(method, pairs.captions, own, batch_size)
         return score(method, pairs, pictures, captions, inference)
+    if inference.inference == "enriched":
+        captions = embed_texts(pairs.captions, method.encode_text)
+        return score(method, pairs, enriched(method, pairs, pictures, inference), captions, inference)
     method.inference = "plain" if inference.inference == "pairwise" else inference.inference
     try:
         captions = embed_texts(pairs.captions, method.encode_text)
     finally:
         method.inference = "plain"
-    return score(method, pairs, pictures, captions, inference)
+    beside = pair_features(method, images, pictures, batch_size) if inference.inference == "pairwise" else None
+    return score(method, pairs, pictures, captions, inference, beside)
 
 
 def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (M, D): each caption beside the embedding (M, D) of one picture."""
+    """Returns (M, D): each caption beside the pair features (M, E) of one picture."""
     parts, device = [], method.backbone.device
     with torch.no_grad():
         for start in range(0, len(texts), batch_size):
@@ -173,21 +180,42 @@ def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, ba
     return torch.cat(parts)
 
 
-def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: int = 32) -> Tensor:
-    """Returns (N, D) unit vectors of a gallery, on the CPU."""
-    parts = []
+def pair_features(method: Method[Any], images: Images, pictures: Tensor, batch_size: int) -> Tensor:
+    """Returns (N, E) what pair scores see of a gallery: its embeddings (N, D), unless the method wants more."""
+    if type(method).pair_features is Method.pair_features:
+        return pictures
+    return embed_pictures(method, images, len(pictures), batch_size, method.pair_features)
+
+
+def embed_pictures(
+    method: Method[Any],
+    images: Images,
+    count: int,
+    batch_size: int = 32,
+    encode: Callable[[Tensor | ImageState], Tensor] | None = None,
+) -> Tensor:
+    """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
+    parts, encode = [], encode or method.encode_image
     with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
         for start in range(0, count, batch_size):
             batch = images[range(start, min(start + batch_size, count))]
-            parts.append(method.encode_image(batch.to(method.backbone.device)).cpu())
+            parts.append(encode(batch.to(method.backbone.device)).cpu())
             advance(len(batch))
     return torch.cat(parts)
 
 
 def score(
-    method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference | None = None
+    method: Method[Any],
+    pairs: Pairs,
+    pictures: Tensor,
+    captions: Tensor,
+    inference: Inference | None = None,
+    beside: Tensor | None = None,
 ) -> Retrieval:
-    """Ranks embeddings. The pairing enters here, after both modalities were encoded, and only says what was right."""
+    """Ranks embeddings; `beside` (N, E) is what re-ranking sees of pictures, by default their embeddings.
+
+    The pairing enters here, after both modalities were encoded, and only says what was right.
+    """
     inference = inference or Inference()
     owner = torch.tensor(pairs.caption_owner)
     if inference.centre:
@@ -196,7 +224,7 @@ def score(
     scores = Cosines(pictures, captions)
     ranked = rank_scores(scores, owner)
     if inference.inference == "pairwise":
-        ranked = rerank(method, pictures, captions, pairs.captions, owner, ranked, top=inference.top)
+        ranked = rerank(method, pictures, captions, pairs.captions, owner, ranked, top=inference.top, beside=beside)
     return result_of(method, pairs, scores, ranked, inference)
 
 
@@ -222,6 +250,7 @@ def result_of(
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "inference": f"pairwise, first {inference.top}" if reranked else inference.inference,
+        **enrichment_protocol(inference),
         "centred": inference.centre,
         "comparable": inference.inference != "oracle",
     }

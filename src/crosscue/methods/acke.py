@@ -26,7 +26,7 @@ from crosscue.backbones.protocol import Backbone, ImageState, Prompts
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import Directions, contrastive, same_meaning
 from crosscue.losses.evidential import annealed, evidential_loss, retrieval_evidence
-from crosscue.losses.hinge import hardest_hinge
+from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import dempster_evidence, opinion
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
 from crosscue.losses.view_weights import ViewOpinions, gallery_trust, known_pairs, shuffled, view_opinions
@@ -184,7 +184,7 @@ class Acke(Method[AckeConfig]):
         """What encodes: the frozen backbone, or with tune full its copy."""
         return self.backbone if self.tuned is None else self.tuned
 
-    def prepare(self, train: Pairs) -> dict[str, Any]:
+    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
         """Reads the descriptions of the training pictures; see `TrainingViews.prepare`."""
         return {} if self.config.weights == "none" else self.views.prepare(train)
 

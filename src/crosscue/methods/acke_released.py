@@ -22,7 +22,7 @@ from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import contrastive
-from crosscue.losses.hinge import hardest_hinge
+from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
 
 if TYPE_CHECKING:

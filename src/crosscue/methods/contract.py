@@ -81,8 +81,8 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
-    def prepare(self, train: Pairs) -> dict[str, Any]:
-        """Reads what training needs beside the pairs, before the first step; returns what a run has to record of it.
+    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
+        """Reads what training needs to know beside the pairs, before the first step; returns what a run has to record of it.
 
         Raises:
             DataError: it is missing or cannot be used.
