@@ -460,6 +460,10 @@ class Acke(Method[AckeConfig]):
             return self.config.tower_lr_scale
         return self.config.projection_lr_scale if "_change." in name else 1.0
 
+    def decays(self, name: str) -> bool:
+        """Norms, biases and single vectors of tuned towers do not decay."""
+        return not name.startswith("tuned.") or self.get_parameter(name).dim() > 1
+
     def learned_state(self) -> dict[str, Tensor]:
         """The trainable tensors, keys that are random, and the number of steps, on which the KL term's weight depends."""
         fixed = {name: tensor for name, tensor in self.named_buffers() if name.startswith("pool.")}

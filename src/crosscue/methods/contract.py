@@ -139,6 +139,10 @@ class Method(nn.Module, Generic[Config]):
         """Multiplier of the learning rate for the trainable parameter `name`."""
         return 1.0
 
+    def decays(self, name: str) -> bool:
+        """Says whether weight decay applies to the trainable parameter `name`."""
+        return True
+
     def learned_state(self) -> dict[str, Tensor]:
         """Returns the trainable tensors by name: everything a run has to save."""
         return {name: tensor.detach() for name, tensor in self.named_parameters() if self.trainable(name)}
