@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.errors import DataError
@@ -23,7 +24,6 @@ class TrainingViews:
 
     def __init__(self, source: str, missing: MissingViews) -> None:
         self.source, self.missing = source, missing
-        self._known: Mapping[str, Views] | None = None
 
     def prepare(self, train: Pairs) -> dict[str, Any]:
         """Reads or makes the descriptions of all training pictures, and returns what a run records of them.
@@ -33,12 +33,11 @@ class TrainingViews:
         """
         names = [pair.image_id for pair in train]
         if self.source == FROM_CAPTIONS:
-            self._known = ViewKnowledge({pair.image_id: views_of_captions(pair.captions) for pair in train})
-        known = self.known
-        lacking = sum(name not in known for name in names)
-        if self.missing == "error" and isinstance(known, ViewKnowledge):
+            self.known = ViewKnowledge({pair.image_id: views_of_captions(pair.captions) for pair in train})
+        lacking = sum(name not in self.known for name in names)
+        if self.missing == "error":
             try:
-                known.require(names)
+                self.known.require(names)
             except DataError as error:
                 raise DataError(
                     f"{self.source}: {error} Or train these with their captions alone: --options.missing_views skip."
@@ -50,16 +49,14 @@ class TrainingViews:
             )
         return {
             "views": self.source,
-            "views_fingerprint": ViewKnowledge({name: known[name] for name in names if name in known}).fingerprint(),
+            "views_fingerprint": ViewKnowledge({n: self.known[n] for n in names if n in self.known}).fingerprint(),
             "pictures_without_views": lacking,
         }
 
-    @property
-    def known(self) -> Mapping[str, Views]:
-        """Returns the descriptions; a file is read on first use."""
-        if self._known is None:
-            self._known = {} if self.source == FROM_CAPTIONS else ViewKnowledge.load(self.source)
-        return self._known
+    @cached_property
+    def known(self) -> ViewKnowledge:
+        """The descriptions; a file is read on first use."""
+        return ViewKnowledge({}) if self.source == FROM_CAPTIONS else ViewKnowledge.load(self.source)
 
     def of(self, image_ids: Sequence[str], captions: Sequence[str]) -> list[tuple[str, str, str] | None]:
         """Returns (whole, background, things) of each picture of a batch; None where it has none.
@@ -74,7 +71,7 @@ class TrainingViews:
                 views = views_of_captions([caption])
             found.append(None if views is None else (views.overall, views.background, views.entity))
         if self.missing == "error" and None in found:
-            ViewKnowledge(dict(self.known)).require(image_ids)
+            self.known.require(image_ids)
         return found
 
 
