@@ -154,7 +154,7 @@ def test_the_controls_learn_what_they_should() -> None:
     assert "pool.keys" in acke(keys="random").learned_state(), "fixed, and still part of the run"
     assert names(keys="static") == {"pool.prompts", "projector.0", "projector.2"}
     assert names(acp="vision") == {"pool.prompts", "pool.keys"}
-    assert names(weights="pau") == learned | {"prototypes"}
+    assert names(weights="pau") == learned | {"view_losses.prototypes"}
 
 
 def test_impossible_options_are_refused() -> None:
@@ -501,7 +501,7 @@ def test_captions_stand_in_for_descriptions() -> None:
     method = acke()
     assert method.training_knowledge(pairs())["views"] == "captions"
     assert method.views.known["0"].source == "captions"
-    assert set(method.views.of(["0"], ["a dog 0"])[0]) == {"a dog 0", "a cat 0"}
+    assert method.views.of(["0"], ["a dog 0"])[0][0] == "a dog 0 a cat 0"
     assert acke(weights="none").training_knowledge(pairs()) == {}
 
 

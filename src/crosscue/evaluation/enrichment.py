@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import DataError
+from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
 from crosscue.knowledge.views.record import ViewKnowledge
 
 if TYPE_CHECKING:
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
     from crosscue.evaluation.inference import Inference
     from crosscue.methods.contract import Method
-
-FROM_CAPTIONS = "captions"
-"""Views of this source were made of the captions that are searched with."""
 
 
 def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inference) -> Tensor:

@@ -14,8 +14,7 @@ time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prom
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,116 +23,22 @@ from torch.nn.functional import cross_entropy, normalize
 from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts
 from crosscue.errors import MethodError
-from crosscue.losses.contrastive import Directions, contrastive, same_meaning
-from crosscue.losses.evidential import annealed, evidential_loss, retrieval_evidence
-from crosscue.losses.hardest import hardest_hinge
-from crosscue.losses.opinions import dempster_evidence, opinion
-from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
-from crosscue.losses.view_weights import ViewOpinions, gallery_trust, known_pairs, shuffled, view_opinions
-from crosscue.methods.acke_released import DEFECTS, Defect, check_released, released_losses, second_pass
+from crosscue.losses.contrastive import contrastive, same_meaning
+from crosscue.losses.evidential import retrieval_evidence
+from crosscue.losses.opinions import opinion
+from crosscue.losses.view_weights import gallery_trust
+from crosscue.methods.acke_config import AckeConfig, check
+from crosscue.methods.acke_released import released_losses, second_pass
+from crosscue.methods.acke_views import ViewLosses, pair_hinge
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.frozen_queries import FrozenQueries
 from crosscue.methods.prompt_pool import Keys, PoolShape, PromptPool, Selection, chosen_prompts
-from crosscue.methods.training_views import COUNT, FROM_CAPTIONS, MissingViews, TrainingViews
+from crosscue.methods.training_views import COUNT, TrainingViews
 from crosscue.methods.tuned_towers import is_tuned, tuned_copy
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
-
-Prompting = Literal["none", "vision", "text_query", "pairwise", "paired_leaky"]
-Weights = Literal["evidence", "uniform", "shuffled", "pau", "none"]
-
-
-@dataclass(frozen=True)
-class AckeConfig:
-    """Which prompts, which descriptions, and how much each part of the loss counts."""
-
-    views: str = FROM_CAPTIONS
-    """Descriptions of the training pictures: a file of `crosscue describe views`, or `captions`, which makes weak ones of the captions."""
-    missing_views: MissingViews = "error"
-    """Pictures without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
-    views_per_step: int = 1
-    """How many of its three descriptions a picture is trained with in one step, drawn anew each time."""
-    weights: Weights = "evidence"
-    """How descriptions are weighed. evidence: by vacuity and conflict. uniform: not. shuffled: the evidence weights of other pictures, a
-    control. pau: by ambiguity, as PAU does. none: no descriptions."""
-    evidence_scale: float | None = None
-    """How fast a cosine above the background becomes evidence; default the backbone's logit scale."""
-    evidence_margin: float | None = None
-    """How far above the background evidence begins; default two standard deviations of the background."""
-    prior_weight: float | None = None
-    """W, the evidence that halves the uncertainty; default the number of candidates."""
-    acp: Prompting = "text_query"
-    """Who chooses prompts. vision: pictures only. text_query: sentences too, each by itself. pairwise: besides, a sentence is read with a
-    candidate picture's choice when candidates are scored again. paired_leaky: a caption with its own picture's choice, as released: sees the
-    answer, needs allow_leak. none: no prompts, for tune full."""
-    allow_leak: bool = False
-    """Needed for paired_leaky, whose oracle numbers are NOT COMPARABLE."""
-    keys: Keys = "learned"
-    """learned; random: fixed at their first values; static: no choice, the same prompts for all. The last two are controls."""
-    pool_size: int = 20
-    """M, prompts in the pool."""
-    prompt_length: int = 1
-    """L, positions of one prompt."""
-    top_k: int = 5
-    """k, prompts that a picture or sentence gets."""
-    depth: int = 1
-    """How many consecutive layers get prompts of their own."""
-    text_start_layer: int = 0
-    """First text layer with prompts."""
-    image_start_layer: int = 0
-    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
-    gate_temperature: float = 0.1
-    """tau of the gate, and of the distribution over the pool."""
-    projector_width: int = 256
-    """Hidden width of phi, which turns image prompts into text prompts."""
-    tune: Literal["prompts", "projection", "full"] = "prompts"
-    """What learns beside the prompts. projection: a change of both last projections, from zero. full: a copy of both towers, as released."""
-    projection_lr_scale: float = 0.1
-    """Learning rate of the projections' change, as a multiple of the prompts' rate."""
-    tower_lr_scale: float = 0.005
-    """Learning rate of the tuned towers, as a multiple of the prompts' rate."""
-    directions: Directions = "both"
-    """Which cross-entropies are trained: both, i2t or t2i."""
-    mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives."""
-    margin: float = 0.2
-    """m of the hinge on the hardest negative."""
-    lambda_hinge: float = 0.1
-    """Weight of the captions' hinge."""
-    lambda_view: float = 0.1
-    """Weight of the descriptions' contrastive loss."""
-    lambda_view_hinge: float = 0.001
-    """Weight of the descriptions' hinge."""
-    lambda_evidential: float = 0.1
-    """Weight of the evidential loss of caption and descriptions, fused by Dempster's rule."""
-    evidential_kl: float = 0.1
-    """Largest weight of the evidential loss's KL term."""
-    kl_steps: int = 1000
-    """Steps over which the KL term grows to its weight."""
-    lambda_pull: float = 0.1
-    """Weight of pulling chosen keys towards their queries."""
-    lambda_agree: float = 0.1
-    """Weight of a caption's choice agreeing with its picture's."""
-    lambda_balance: float = 0.01
-    """Weight of using the whole pool."""
-    lambda_overlap: float = 0.01
-    """Weight of prompts differing from each other."""
-    prototypes: int = 8
-    """K of weights pau."""
-    prototype_scale: float = 20.0
-    """Cosines with prototypes are multiplied by this; PAU's 1 / temperature 100 over tau 5."""
-    lambda_align: float = 1.0
-    """Weight of PAU's uncertainty alignment, and of its prototypes differing."""
-    pairwise_negatives: int = 3
-    """acp pairwise: wrong pictures that each caption is also read with in training. One more text pass each."""
-    eta: float = 0.5
-    """acp pairwise: share of the conditioned score in `pairwise` inference."""
-    faithful: bool = False
-    """The released code's losses and prompts instead (the audit's sections 2 and 3); CLIP checkpoints only."""
-    defects: tuple[Defect, ...] = DEFECTS
-    """Which of the released code's defects `faithful` keeps."""
 
 
 class Acke(Method[AckeConfig]):
@@ -170,8 +75,7 @@ class Acke(Method[AckeConfig]):
         )  # phi
         chooses = config.acp in ("text_query", "pairwise") and keys != "static"
         self.text_key = query_map(backbone.embed_dim, self.frozen.width) if chooses else None  # W
-        pau = config.weights == "pau" and not released
-        self.prototypes = nn.Parameter(torch.randn(config.prototypes, backbone.embed_dim)) if pau else None  # (K, D)
+        self.view_losses = ViewLosses(config, backbone.embed_dim)
         projections = config.tune == "projection"
         self.image_change = zero_linear(backbone.image_width, backbone.embed_dim) if projections else None
         self.text_change = zero_linear(backbone.text_width, backbone.embed_dim) if projections else None
@@ -266,7 +170,7 @@ class Acke(Method[AckeConfig]):
         }
         if len(rows) > 1:
             own = None if same is None else same[rows][:, rows]
-            losses |= self.view_losses(images[rows], texts[rows], views, own)
+            losses |= self.view_losses(images[rows], texts[rows], views, own, scale, int(self.steps))
         if self.config.acp == "pairwise":
             losses["pairwise_loss"] = self.pairwise_loss(images, batch, same)
         return losses | self.pool_losses(batch, chosen)
@@ -294,69 +198,6 @@ class Acke(Method[AckeConfig]):
     def read_alone(self, texts: Sequence[str]) -> Tensor:
         """Sentences of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
         return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remember=True)).float(), dim=-1)
-
-    def view_losses(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None) -> dict[str, Tensor]:
-        """Returns the losses of descriptions: R pictures and captions (R, D), V descriptions each (V, R, D)."""
-        config, scale = self.config, self.backbone.logit_scale
-        held = self.opinions(images, texts, views, same)
-        losses: dict[str, Tensor] = {}
-        weights = torch.ones_like(held.trust) if config.weights == "uniform" else held.weights
-        if config.weights == "shuffled":
-            weights = shuffled(weights)
-        if self.prototypes is not None:
-            weights, losses = self.ambiguity(images, views)
-        share = COUNT / len(views)  # a drawn description stands for those that were not drawn
-        contrast, hinge = images.new_zeros(()), images.new_zeros(())
-        for weight, view in zip(weights, views, strict=True):
-            contrast = contrast + contrastive(
-                images, view, scale, directions=config.directions, not_negative=same, weights=weight
-            )
-            hinge = hinge + (weight * pair_hinge(images, view, config.margin, same)).mean()
-        return losses | {
-            "view_loss": config.lambda_view * share * contrast,
-            "view_hinge_loss": config.lambda_view_hinge * share * hinge,
-            "evidential_loss": config.lambda_evidential * self.evidential(images, texts, views, same),
-            "view_uncertainty": held.uncertainty.mean(),
-            "view_conflict": held.conflict.mean(),
-            "view_weight_spread": weights.std(),
-            "fused_uncertainty": held.fused.uncertainty.mean(),
-        }
-
-    def opinions(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None = None) -> ViewOpinions:
-        """Returns what captions (R, D) and descriptions (V, R, D) say about R pictures (R, D); see `view_opinions`."""
-        margin, prior = self.config.evidence_margin, self.config.prior_weight
-        return view_opinions(images, texts, views, self.evidence_scale, margin=margin, prior_weight=prior, same=same)
-
-    def evidential(self, images: Tensor, texts: Tensor, views: Tensor, same: Tensor | None) -> Tensor:
-        """Returns the evidential loss of fused evidence, both directions summed."""
-        config, known = self.config, known_pairs(same, images)
-        target = torch.eye(len(images), device=images.device)
-        kl = config.evidential_kl * annealed(int(self.steps), config.kl_steps)
-        cosines = [sentences @ images.T for sentences in (texts, *views)]
-        loss = images.new_zeros(())
-        for turned in (cosines, [matrix.T for matrix in cosines]):
-            evidence = [
-                retrieval_evidence(
-                    matrix, self.evidence_scale, config.evidence_margin, known=known, excluded=same, smooth=True
-                )
-                for matrix in turned
-            ]
-            fused = dempster_evidence(torch.stack(evidence), config.prior_weight)
-            loss = loss + evidential_loss(fused, target, prior_weight=config.prior_weight, kl_weight=kl)
-        return loss
-
-    def ambiguity(self, images: Tensor, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns PAU's weights (V, R), average 1 and without gradient, and the losses that teach its prototypes."""
-        assert self.prototypes is not None
-        prototypes = normalize(self.prototypes, dim=-1)
-        belief = total_belief(self.config.prototype_scale * views @ prototypes.T)  # 1 - U (V, R)
-        weights = ambiguity_weight(belief).detach()
-        scale = self.backbone.logit_scale
-        align = [uncertainty_alignment(b, scale * view @ images.T) for b, view in zip(belief, views, strict=True)]
-        return weights / weights.mean(), {
-            "align_loss": self.config.lambda_align * torch.stack(align).sum(),
-            "prototype_loss": self.config.lambda_align * prototype_overlap(prototypes @ prototypes.T),
-        }
 
     def pool_losses(self, batch: Batch, chosen: Selection | None) -> dict[str, Tensor]:
         """Returns what teaches the pool: keys near their queries, one choice for a pair, even use, prompts that differ."""
@@ -483,33 +324,3 @@ def query_map(width: int, key_width: int) -> nn.Linear:
     if width == key_width:
         nn.init.eye_(linear.weight)
     return linear
-
-
-def pair_hinge(images: Tensor, texts: Tensor, margin: float, same: Tensor | None) -> Tensor:
-    """Returns (B,) both directions' hinge on the hardest negative."""
-    by_image, by_text = hardest_hinge(images @ texts.T, margin, same)
-    return by_image + by_text
-
-
-def check(backbone: Backbone, config: AckeConfig) -> None:
-    """Raises `MethodError` where the configuration is impossible, or asks for the leak without saying so."""
-    if config.acp == "paired_leaky" and not config.allow_leak:
-        raise MethodError(
-            "acp paired_leaky reads every caption with prompts that its own picture chose, so training and oracle numbers see the "
-            "answer. It is a diagnostic: add --options.allow_leak true, or use acp text_query."
-        )
-    if config.acp == "none" and config.tune == "prompts":
-        raise MethodError("acp none has no prompts, and tune prompts learns nothing else: use tune projection or full.")
-    if not 1 <= config.views_per_step <= COUNT:
-        raise MethodError(f"views_per_step is {config.views_per_step}; a picture has {COUNT} descriptions.")
-    for tower, start, layers in (
-        ("text", config.text_start_layer, backbone.text_layers),
-        ("image", config.image_start_layer, backbone.image_layers),
-    ):
-        if not 0 <= start <= start + config.depth - 1 < layers:
-            raise MethodError(
-                f"{tower}_start_layer {start} and depth {config.depth} do not fit the {tower} tower of '{backbone.source}', which "
-                f"has layers 0 to {layers - 1}."
-            )
-    if config.faithful:
-        check_released(backbone, config)

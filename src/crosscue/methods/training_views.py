@@ -7,20 +7,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.errors import DataError
-from crosscue.knowledge.views.record import ViewKnowledge, Views
+from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
+from crosscue.knowledge.views.from_captions import caption_views
+from crosscue.knowledge.views.record import ViewKnowledge
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
-FROM_CAPTIONS = "captions"
-"""Instead of a file: descriptions made of the pictures' own captions, without a model."""
 COUNT = 3
 """Descriptions of a picture: as a whole, its background, what is in it."""
 MissingViews = Literal["error", "skip"]
 
 
 class TrainingViews:
-    """Image id -> three descriptions, read when training begins: a trained run needs the file no more."""
+    """Image id -> three descriptions, read when training begins: a trained run needs the file no more.
+
+    The source `captions` is no file: descriptions are taken from the pictures' own captions, without a model.
+    """
 
     def __init__(self, source: str, missing: MissingViews) -> None:
         self.source, self.missing = source, missing
@@ -33,7 +36,7 @@ class TrainingViews:
         """
         names = [pair.image_id for pair in train]
         if self.source == FROM_CAPTIONS:
-            self.known = ViewKnowledge({pair.image_id: views_of_captions(pair.captions) for pair in train})
+            self.known = ViewKnowledge({pair.image_id: caption_views(pair.captions) for pair in train})
         lacking = sum(name not in self.known for name in names)
         if self.missing == "error":
             try:
@@ -68,15 +71,8 @@ class TrainingViews:
         for name, caption in zip(image_ids, captions, strict=True):
             views = self.known.get(name)
             if views is None and self.source == FROM_CAPTIONS:
-                views = views_of_captions([caption])
+                views = caption_views([caption])
             found.append(None if views is None else (views.overall, views.background, views.entity))
         if self.missing == "error" and None in found:
             self.known.require(image_ids)
         return found
-
-
-def views_of_captions(captions: Sequence[str]) -> Views:
-    """Returns weak views of a picture from its captions: other captions of it stand in for what a model would write."""
-    longest = sorted(dict.fromkeys(captions), key=lambda caption: (-len(caption), caption))
-    overall, background, entity = (longest * COUNT)[:COUNT]
-    return Views(overall, background, entity, source=FROM_CAPTIONS)
