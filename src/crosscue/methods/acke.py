@@ -14,6 +14,7 @@ time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prom
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -33,7 +34,7 @@ from crosscue.methods.acke_views import ViewLosses, pair_hinge
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.frozen_queries import FrozenQueries
-from crosscue.methods.prompt_pool import Keys, PoolShape, PromptPool, Selection, chosen_prompts
+from crosscue.methods.prompt_pool import PromptPool, Selection, chosen_prompts
 from crosscue.methods.training_views import COUNT, TrainingViews
 from crosscue.methods.tuned_towers import is_tuned, tuned_copy
 
@@ -54,27 +55,18 @@ class Acke(Method[AckeConfig]):
     def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
         super().__init__(backbone, config)
         check(backbone, config)
-        defects = config.defects if config.faithful else ()
-        self.frozen = FrozenQueries(backbone, hidden=config.faithful)
-        self.views = TrainingViews(config.views, config.missing_views)
-        self.pooled_text = "pooled_text" in defects
-        keys: Keys = config.keys if not config.faithful else "random" if "frozen_keys" in defects else "learned"
-        shape = PoolShape(config.pool_size, config.prompt_length, config.top_k, config.depth, config.gate_temperature)
         width, released = backbone.image_width, config.faithful
-        asked = config.acp != "none" or released
-        self.pool = PromptPool(shape, width, self.frozen.width, keys, released=released) if asked else None
-        reads_prompts = config.acp in ("text_query", "pairwise", "paired_leaky") or released
-        self.projector = (
-            nn.Sequential(
-                nn.Linear(width, config.projector_width),
-                nn.ReLU(),
-                nn.Linear(config.projector_width, backbone.text_width),
-            )
-            if reads_prompts
-            else None
-        )  # phi
-        chooses = config.acp in ("text_query", "pairwise") and keys != "static"
-        self.text_key = query_map(backbone.embed_dim, self.frozen.width) if chooses else None  # W
+        self.frozen = FrozenQueries(backbone, hidden=released)
+        self.views = TrainingViews(config.views, config.missing_views)
+        self.pool: PromptPool | None = None
+        if config.acp != "none" or released:
+            self.pool = PromptPool(config.shape, width, self.frozen.width, config.key_kind, released=released)
+        self.projector: nn.Module | None = None  # phi
+        if config.texts_choose or config.acp == "paired_leaky" or released:
+            self.projector = two_layers(width, config.projector_width, backbone.text_width)
+        self.text_key: nn.Linear | None = None  # W
+        if config.texts_choose and config.key_kind != "static":
+            self.text_key = query_map(backbone.embed_dim, self.frozen.width)
         self.view_losses = ViewLosses(config, backbone.embed_dim)
         projections = config.tune == "projection"
         self.image_change = zero_linear(backbone.image_width, backbone.embed_dim) if projections else None
@@ -96,6 +88,7 @@ class Acke(Method[AckeConfig]):
 
     def image_features(self, images: Tensor | ImageState) -> Tensor:
         """f: (B, 3, S, S) or a cached state -> (B, D)."""
+        images = self.once(images)
         return self.read_images(images, self.chosen_by_images(images))
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -106,14 +99,22 @@ class Acke(Method[AckeConfig]):
         """Returns what pictures choose from the pool; with ids, their queries are computed once."""
         if self.config.acp == "none" or self.pool is None:
             return None
+        if self.pool.keys is None:
+            return self.pool.fixed(len(images))
         return self.pool.select(self.frozen.of_images(images, image_ids))
 
     def chosen_by_texts(self, texts: Sequence[str], *, remember: bool = False) -> Selection | None:
         """Returns what sentences choose from the pool; with `remember`, their queries are computed once."""
-        if self.config.acp not in ("text_query", "pairwise") or self.pool is None:
+        if not self.config.texts_choose or self.pool is None:
             return None
-        queries = self.frozen.of_texts(texts, remember=remember)  # h (B, D)
-        return self.pool.select(queries if self.text_key is None else self.text_key(queries))
+        if self.text_key is None:
+            return self.pool.fixed(len(texts))
+        return self.pool.select(self.text_key(self.frozen.of_texts(texts, remember=remember)))  # W h (B, C)
+
+    def once(self, images: Tensor | ImageState) -> Tensor | ImageState:
+        """Runs the layers before the first prompt once for both passes, the one that chooses prompts and the one that reads them."""
+        shared = self.frozen_image_layers if self.config.acp != "none" else 0
+        return images if isinstance(images, ImageState) or not shared else self.backbone.image_state(images, shared)
 
     def read_images(self, images: Tensor | ImageState, chosen: Selection | None) -> Tensor:
         """Pictures, and the prompts they are read with -> (B, D)."""
@@ -133,7 +134,7 @@ class Acke(Method[AckeConfig]):
             prompts = Prompts.of(
                 chosen_prompts(self.projector(self.pool.prompts), chosen), self.config.text_start_layer
             )
-            if self.pooled_text:
+            if "pooled_text" in self.config.kept:
                 return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
         positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
         features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
@@ -158,6 +159,7 @@ class Acke(Method[AckeConfig]):
         if self.config.faithful:
             return released_losses(self, batch)
         config = self.config
+        batch = replace(batch, images=self.once(batch.images))
         chosen = self.chosen_by_images(batch.images, batch.image_ids)
         images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
         rows, described = self.draw_views(batch)
@@ -239,6 +241,7 @@ class Acke(Method[AckeConfig]):
 
     def pair_features(self, images: Tensor | ImageState) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D + C): the embedding, and the query that chooses prompts."""
+        images = self.once(images)
         return torch.cat([self.encode_image(images), self.frozen.of_images(images)], dim=-1)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
@@ -316,6 +319,11 @@ class Acke(Method[AckeConfig]):
         if self.config.tune == "full":
             return 0
         return self.config.image_start_layer if self.config.acp != "none" else self.backbone.image_layers
+
+
+def two_layers(width: int, hidden: int, out: int) -> nn.Sequential:
+    """Returns phi, which turns prompts of one tower into prompts of the other."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
 
 
 def query_map(width: int, key_width: int) -> nn.Linear:

@@ -9,7 +9,7 @@ from crosscue.errors import MethodError
 from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
 from crosscue.losses.contrastive import Directions
 from crosscue.methods.acke_released import DEFECTS, Defect, check_released
-from crosscue.methods.prompt_pool import Keys
+from crosscue.methods.prompt_pool import Keys, PoolShape
 from crosscue.methods.training_views import COUNT, MissingViews
 
 if TYPE_CHECKING:
@@ -108,6 +108,26 @@ class AckeConfig:
     """The released code's losses and prompts instead (the audit's sections 2 and 3); CLIP checkpoints only."""
     defects: tuple[Defect, ...] = DEFECTS
     """Which of the released code's defects `faithful` keeps."""
+
+    @property
+    def kept(self) -> tuple[Defect, ...]:
+        """The released defects that are in force."""
+        return self.defects if self.faithful else ()
+
+    @property
+    def key_kind(self) -> Keys:
+        """How the pool's keys come about."""
+        return self.keys if not self.faithful else "random" if "frozen_keys" in self.kept else "learned"
+
+    @property
+    def texts_choose(self) -> bool:
+        """Whether sentences get prompts of their own choice."""
+        return self.acp in ("text_query", "pairwise")
+
+    @property
+    def shape(self) -> PoolShape:
+        """The pool."""
+        return PoolShape(self.pool_size, self.prompt_length, self.top_k, self.depth, self.gate_temperature)
 
 
 def check(backbone: Backbone, config: AckeConfig) -> None:

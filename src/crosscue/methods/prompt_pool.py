@@ -88,10 +88,9 @@ class PromptPool(nn.Module):
 
     def select(self, queries: Tensor) -> Selection:
         """(B, C) queries -> what each chooses; ties go to the prompt that comes first."""
-        count, chosen = len(queries), self.shape.chosen
         if self.keys is None:
-            every = torch.arange(chosen, device=queries.device).expand(count, -1)
-            return Selection(every, torch.ones(every.shape, device=queries.device), None)
+            return self.fixed(len(queries))
+        chosen = self.shape.chosen
         affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)
         nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, :chosen]
         if not self.gated:
@@ -99,6 +98,11 @@ class PromptPool(nn.Module):
         index = nearest.sort(dim=1).values
         gate = chosen * (affinity.gather(1, index) / self.shape.temperature).softmax(1)  # pi
         return Selection(index, gate, affinity)
+
+    def fixed(self, count: int) -> Selection:
+        """Returns the prompts that `static` gives to each of `count` inputs."""
+        every = torch.arange(self.shape.chosen, device=self.prompts.device).expand(count, -1)
+        return Selection(every, torch.ones(every.shape, device=every.device), None)
 
     def distribution(self, affinity: Tensor) -> Tensor:
         """(B, M) cosines -> (B, M) softmax(gamma / tau) over the whole pool."""
