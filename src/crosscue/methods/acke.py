@@ -183,8 +183,9 @@ class Acke(Method[AckeConfig]):
             return [], []
         found = self.views.of(batch.image_ids, batch.captions)
         rows = [row for row, views in enumerate(found) if views is not None]
+        known = [views for views in found if views is not None]
         drawn = torch.rand(len(rows), COUNT).argsort(1)[:, : self.config.views_per_step].T.tolist()  # (V, R)
-        return rows, [[found[row][view] for row, view in zip(rows, places, strict=True)] for places in drawn]  # type: ignore[index]
+        return rows, [[views[place] for views, place in zip(known, places, strict=True)] for places in drawn]
 
     def encode_sentences(self, batch: Batch, described: list[list[str]]) -> tuple[Tensor, Tensor]:
         """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""

@@ -105,7 +105,7 @@ class AckeConfig:
     eta: float = 0.5
     """acp pairwise: share of the conditioned score in `pairwise` inference."""
     faithful: bool = False
-    """The released code's losses and prompts instead (the audit's sections 2 and 3); CLIP checkpoints only."""
+    """The released code's losses and prompts instead, all three descriptions a step (none with weights none); CLIP checkpoints only."""
     defects: tuple[Defect, ...] = DEFECTS
     """Which of the released code's defects `faithful` keeps."""
 
