@@ -3,7 +3,8 @@
     python benchmarks/acke_step.py ../shared/data/fdrd_caltech101
 
 Batch 32, five prompts, one of three descriptions a picture drawn per step (real captions of other pictures stand for them), frozen queries
-already known, as in every epoch but the first. Both methods alternate in one process. For a comparison, ACKE also with all three.
+already known, as in every epoch but the first. Both methods alternate in one process; processor time is compared, so that other programs
+do not disturb it. For a comparison, ACKE also with all three.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ def main(source: str) -> None:
                         sentences = [*batch.captions, *(captions[i] for texts in described for i in texts)]
                         method.frozen.of_texts(sentences, remember=True)
                     method.zero_grad()
-                    start = time.perf_counter()
+                    start = time.process_time()
                     losses = method.losses(batch)
                     torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum().backward()
                     if number:  # the first is warm-up
-                        seconds[name] += time.perf_counter() - start
+                        seconds[name] += time.process_time() - start
             base = seconds["dual_prompt"]
             ratio = seconds["acke"] / base
             print(
