@@ -14,6 +14,7 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.evaluation.calibration import calibrate, calibration, uncertainties
 from crosscue.evaluation.figures import calibration_curves
 from crosscue.evaluation.retrieval import score
+from crosscue.evaluation.scores import Cosines
 from crosscue.methods.registry import build
 from tests.tiny import tiny_backbones
 
@@ -61,8 +62,8 @@ def test_uncertainty_does_not_depend_on_the_other_queries(
 ) -> None:
     _, pictures, captions = half_blurred
     method = build("acke", tiny_backbones["clip"]())
-    together = uncertainties(method, captions, pictures)
-    np.testing.assert_allclose(together[5:6], uncertainties(method, captions[5:6], pictures), rtol=1e-4)
+    together = uncertainties(method, Cosines(pictures, captions), "t2i")
+    np.testing.assert_allclose(together[5:6], uncertainties(method, Cosines(pictures, captions[5:6]), "t2i"), rtol=1e-4)
 
 
 def test_methods_without_uncertainty_have_no_calibration(

@@ -19,7 +19,6 @@ def contrastive(
     *,
     directions: Directions = "both",
     not_negative: Tensor | None = None,
-    weights: Tensor | None = None,
 ) -> Tensor:
     """Returns the InfoNCE loss of B pairs, the sum of the chosen directions (DCAR eq. 15: no factor 1/2).
 
@@ -30,7 +29,6 @@ def contrastive(
         directions: image to text, text to image, or both.
         not_negative: (B, B) bool, true where an off-diagonal pair is also a match and must not be pushed apart;
             see `same_meaning`.
-        weights: (B,) what each pair's loss is multiplied with.
 
     Returns:
         () mean over the batch.
@@ -39,12 +37,12 @@ def contrastive(
     if not_negative is not None:
         logits = logits.masked_fill(not_negative, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
-    loss = logits.new_zeros(len(logits))  # (B,)
+    loss = logits.new_zeros(())
     if directions in ("both", "i2t"):
-        loss = loss + cross_entropy(logits, target, reduction="none")
+        loss = loss + cross_entropy(logits, target)
     if directions in ("both", "t2i"):
-        loss = loss + cross_entropy(logits.T, target, reduction="none")
-    return loss.mean() if weights is None else (weights * loss).mean()
+        loss = loss + cross_entropy(logits.T, target)
+    return loss
 
 
 def pair_losses(

@@ -24,13 +24,13 @@ from torch.nn.functional import cross_entropy, normalize
 from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts
 from crosscue.errors import MethodError
-from crosscue.losses.contrastive import contrastive, same_meaning
+from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.evidential import retrieval_evidence
 from crosscue.losses.opinions import opinion
 from crosscue.losses.view_weights import gallery_trust
 from crosscue.methods.acke_config import AckeConfig, check
 from crosscue.methods.acke_released import released_losses, second_pass
-from crosscue.methods.acke_views import ViewLosses, pair_hinge
+from crosscue.methods.acke_views import ViewLosses, pair_contrast, pair_hinge
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.frozen_queries import FrozenQueries
@@ -167,7 +167,7 @@ class Acke(Method[AckeConfig]):
         same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
         scale = self.backbone.logit_scale
         losses = {
-            "contrastive_loss": contrastive(images, texts, scale, directions=config.directions, not_negative=same),
+            "contrastive_loss": pair_contrast(images, texts, scale, config, same).mean(),
             "hinge_loss": config.lambda_hinge * pair_hinge(images, texts, config.margin, same).mean(),
         }
         if len(rows) > 1:

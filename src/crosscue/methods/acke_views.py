@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.losses.contrastive import contrastive
+from crosscue.losses.contrastive import pair_losses
 from crosscue.losses.evidential import annealed, evidential_loss, retrieval_evidence
 from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import dempster_evidence
@@ -55,9 +55,7 @@ class ViewLosses(nn.Module):
         share = COUNT / len(views)  # a drawn description stands for those that were not drawn
         contrast, hinge = images.new_zeros(()), images.new_zeros(())
         for weight, view in zip(weights, views, strict=True):
-            contrast = contrast + contrastive(
-                images, view, scale, directions=config.directions, not_negative=same, weights=weight
-            )
+            contrast = contrast + (weight * pair_contrast(images, view, scale, config, same)).mean()
             hinge = hinge + (weight * pair_hinge(images, view, config.margin, same)).mean()
         return losses | {
             "view_loss": config.lambda_view * share * contrast,
@@ -99,6 +97,12 @@ class ViewLosses(nn.Module):
             "align_loss": self.config.lambda_align * torch.stack(align).sum(),
             "prototype_loss": self.config.lambda_align * prototype_overlap(prototypes @ prototypes.T),
         }
+
+
+def pair_contrast(images: Tensor, texts: Tensor, scale: Tensor, config: AckeConfig, same: Tensor | None) -> Tensor:
+    """Returns (B,) the contrastive loss of each pair, averaged over the directions."""
+    logits = scale * images @ texts.T
+    return pair_losses(logits, logits, directions=config.directions, not_negative=same)
 
 
 def pair_hinge(images: Tensor, texts: Tensor, margin: float, same: Tensor | None) -> Tensor:
