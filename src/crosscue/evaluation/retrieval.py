@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.protocol import ImageState
+from crosscue.backbones.protocol import Pictures
 from crosscue.errors import DataError, RunError
 from crosscue.evaluation.enrichment import enriched, enrichment_protocol
 from crosscue.evaluation.inference import Inference
@@ -192,7 +192,7 @@ def embed_pictures(
     images: Images,
     count: int,
     batch_size: int = 32,
-    encode: Callable[[Tensor | ImageState], Tensor] | None = None,
+    encode: Callable[[Pictures], Tensor] | None = None,
 ) -> Tensor:
     """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
     parts, encode = [], encode or method.encode_image

@@ -104,7 +104,7 @@ class Method(nn.Module, Generic[Config]):
         """Sentences -> (B, D) unit vectors, float32."""
         return normalize(self.text_features(texts).float(), dim=-1)
 
-    def pair_features(self, images: Tensor | ImageState) -> Tensor:
+    def pair_features(self, images: Pictures) -> Tensor:
         """What `text_given_image` and `pair_scores` get of pictures: (B, 3, S, S) or a cached state -> (B, E); by default embeddings."""
         return self.encode_image(images)
 

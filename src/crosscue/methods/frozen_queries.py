@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import encode_bucketed
-from crosscue.backbones.protocol import Backbone, ImageState
+from crosscue.backbones.protocol import Backbone, Pictures
 
 REMEMBERED = 200_000
 """Most pictures, and most sentences, whose features are kept in memory: 400 MB at 512 numbers each."""
@@ -28,7 +28,7 @@ class FrozenQueries:
         self.pictures, self.sentences = dict[str, Tensor](), dict[str, Tensor]()
 
     @torch.no_grad()
-    def of_images(self, images: Tensor | ImageState, image_ids: Sequence[str] | None = None) -> Tensor:
+    def of_images(self, images: Pictures, image_ids: Sequence[str] | None = None) -> Tensor:
         """Pictures or their cached state -> (B, C); with ids each picture is encoded once."""
         if image_ids is None:
             return self._encode(images)
@@ -54,6 +54,6 @@ class FrozenQueries:
     def _read(self, texts: Sequence[str]) -> Tensor:
         return self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
 
-    def _encode(self, images: Tensor | ImageState) -> Tensor:
+    def _encode(self, images: Pictures) -> Tensor:
         features = self.backbone.encode_image(images)
         return features.hidden if self.hidden else features.pooled
