@@ -37,6 +37,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/maple_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
+	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 
 docs: .venv/ready
 	$(BIN)/python scripts/render_reference.py

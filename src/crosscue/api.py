@@ -159,12 +159,13 @@ def adapt(
         "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
     }
     identity = BackboneIdentity.of(tower)
-    start_run(folder, resolved, identity, data, resume=resume)
-
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
     captions = [*train.captions, *(val.captions if val else ())]
     adapted.prepare(captions)
+    data |= adapted.training_knowledge(train)
+    start_run(folder, resolved, identity, data, resume=resume)
+
     adapted.remember(captions)
     images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
     near = neighbours(train, images, tower) if adapted.companions else None

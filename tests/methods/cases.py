@@ -84,6 +84,32 @@ CASES = [
         memorise={"carrier": "heads_only", "boxes": 1},
         families=("clip", "dual"),
     ),
+    Case(
+        "acke",
+        {"pool_size": 6, "top_k": 2, "projector_width": 16},
+        memorise={"pool_size": 8, "top_k": 4, "depth": 2, "tune": "projection", "projection_lr_scale": 1.0},
+    ),
+    Case(
+        "acke",
+        {
+            "acp": "pairwise",
+            "weights": "pau",
+            "pool_size": 6,
+            "top_k": 2,
+            "prompt_length": 2,
+            "image_start_layer": 1,
+            "pairwise_negatives": 2,
+            "tune": "projection",
+        },
+        memorise={"acp": "vision", "keys": "static", "depth": 2, "tune": "projection", "projection_lr_scale": 1.0},
+    ),
+    Case(
+        "acke",
+        {"acp": "none", "tune": "full", "tower_lr_scale": 1.0, "weights": "shuffled"},
+        identity=True,
+        memorise={"acp": "text_query", "keys": "random", "pool_size": 8, "depth": 2, "tune": "projection"}
+        | {"projection_lr_scale": 1.0, "weights": "none"},
+    ),
     Case("coop", {"context_tokens": 4}, memorise={"context_tokens": 8}, memorised_by=("siglip", "siglip2")),
     Case(
         "coop",

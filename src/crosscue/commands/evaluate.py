@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
 
     from crosscue.api import as_run, before_and_after, held_out
     from crosscue.data.sources import Reading, read_pairs
+    from crosscue.evaluation.calibration import calibration
     from crosscue.evaluation.console import comparison_table, diagnostics_table, report_console, result_table
     from crosscue.evaluation.report import Extras, write_report
     from crosscue.training.journal import read_journal
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> int:
         result = comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")
-        page = write_report(measured.folder / "report", comparison, pairs, Extras(f"{pairs.source}", history))
+        extras = Extras(f"{pairs.source}", history, calibration=calibration(measured.method, result))
+        page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))
         console.print(f"report: {page}")

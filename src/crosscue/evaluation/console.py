@@ -91,4 +91,9 @@ def _caption(result: Retrieval) -> str:
         text += (
             f"\n{protocol['re-ranking']}, pre-selected by {protocol['pre-selected_by']}: at most {ceiling} can be found"
         )
+    if protocol["inference"] == "enriched":
+        text += (
+            f"\nENRICHED GALLERY: pictures carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
+            "not to be set beside plain results"
+        )
     return text if result.comparable else f"{text}\n{STAMP}"

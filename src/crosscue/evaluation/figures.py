@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from crosscue.evaluation.calibration import Calibration
+
 BEFORE, AFTER, INK = "#9aa5b1", "#2563eb", "#52606d"
 COLOURS = ("#2563eb", "#d97706", "#0f7b4f", "#b42318", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#525252")
 """Of lines in one figure."""
@@ -100,6 +102,28 @@ def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
         _plain(axis)
         if number == 1:
             axis.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return _svg(figure)
+
+
+def calibration_curves(found: dict[str, Calibration]) -> str | None:
+    """Draws the share of wrong first candidates over the uncertainty, by groups of queries; None for methods without uncertainty."""
+    if not found:
+        return None
+    figure, axis = _figure(7, 2.6)
+    for direction, colour in (("i2t", BEFORE), ("t2i", AFTER)):
+        if direction in found:
+            bins = found[direction].bins
+            certain = "" if found[direction].auroc is None else f", AUROC {found[direction].auroc:.2f}"
+            axis.plot(
+                [group.uncertainty for group in bins],
+                [100 * group.error for group in bins],
+                color=colour,
+                marker="o",
+                markersize=4,
+                label=f"{'image to text' if direction == 'i2t' else 'text to image'}{certain}",
+            )
+    axis.set(xlabel="uncertainty of the query", ylabel="first candidate wrong, %", ylim=(-3, 103))
+    axis.legend(loc="best", frameon=False, fontsize=8)
     return _svg(figure)
 
 

@@ -17,8 +17,8 @@ class Inference:
     """How a trained method is asked; see `Method.inference_modes`."""
 
     inference: str | None = None
-    """A mode of the method, default its own: plain, prior, caa, pairwise or pooled (re-rank the first candidates), oracle (a
-    diagnostic)."""
+    """A mode of the method, default its own: plain, prior, caa, pairwise or pooled (re-rank the first candidates), enriched (adds
+    descriptions of the gallery's pictures, see views; a track of its own), oracle (a diagnostic)."""
     top: int = 20
     """Candidates that `pairwise` and `pooled` score again."""
     preselect: Literal["tuned", "clip"] | None = None
@@ -31,6 +31,10 @@ class Inference:
     """Queries a direction for the diagnostics of methods that read pictures beside sentences; 0 leaves them out."""
     allow_oracle: bool = False
     """Needed for oracle, which encodes every caption beside its own picture: its numbers are NOT COMPARABLE."""
+    views: str | None = None
+    """enriched: file of `crosscue describe views` for the gallery's pictures. They are the picture's side: a query never has any."""
+    enrichment: float = 0.3
+    """enriched: how much the descriptions add to a picture; to be chosen on validation pairs."""
     centre: bool = False
     """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
 
@@ -58,6 +62,11 @@ class Inference:
         for name in ("top", "pairs_at_once"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if (self.inference == "enriched") != (self.views is not None):
+            raise MethodError(
+                "--inference enriched and --views FILE (descriptions of the gallery's pictures, made by `crosscue describe views`) "
+                "belong together: give both or neither."
+            )
         if self.inference == "oracle" and not self.allow_oracle:
             raise MethodError(
                 "oracle inference encodes every caption beside its own picture, so it sees the answer. It is a diagnostic: "

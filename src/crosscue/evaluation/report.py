@@ -12,8 +12,9 @@ from typing import Any
 
 from crosscue.data.images import open_image
 from crosscue.data.pairs import Pairs
+from crosscue.evaluation.calibration import Calibration, calibration_table
 from crosscue.evaluation.comparison import Comparison, Example, examples
-from crosscue.evaluation.figures import category_bars, curves
+from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.retrieval import ARROWS, DIRECTIONS
 from crosscue.storage import write_text
@@ -30,6 +31,8 @@ class Extras:
     """Lines of metrics.jsonl."""
     diagnostics: Sequence[tuple[str, str, str]] = ()
     """Name, value, note."""
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    """Uncertainty against errors, of methods that give one; see `calibration`."""
     attribution: str = ""
     """Whose pictures these are."""
     more: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +47,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "before": comparison.before.to_dict(),
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
+        "calibration": calibration_table(extras.calibration),
         **extras.more,
     }
     write_text(folder / "report.json", json.dumps(content, indent=1) + "\n")
@@ -82,6 +86,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
             ("Queries that improved most", [_shown(example, pairs) for example in rose]),
             ("Queries that got worse", [_shown(example, pairs) for example in fell]),
         ],
+        calibration=calibration_curves(extras.calibration),
         diagnostics=_diagnostics(comparison, extras),
         protocol=protocol,
         attribution=extras.attribution,

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.protocol import Pictures
 from crosscue.errors import DataError, RunError
 from crosscue.evaluation.conditioning import ConditionedPictures
 from crosscue.evaluation.diagnostics import Diagnostic, diagnose
+from crosscue.evaluation.enrichment import enriched, enrichment_protocol
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.late_scores import late_scores
@@ -25,6 +27,7 @@ from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
 from crosscue.evaluation.reranking import MODES, EmbeddedPairs, Scorer, rerank
 from crosscue.evaluation.scores import Cosines, Scores
+from crosscue.methods.contract import Method
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import build
 from crosscue.progress import progress
@@ -32,7 +35,6 @@ from crosscue.storage import write_text
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
-    from crosscue.methods.contract import Method
     from crosscue.training.feed import Images
 
 DIRECTIONS = ("i2t", "t2i")
@@ -161,8 +163,12 @@ def evaluate(
     pictures = embed_pictures(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
     if inference.inference == "oracle":
-        captions = embed_beside(method, pairs.captions, pictures[owner], batch_size)
+        own = pair_features(method, images, pictures, batch_size)[owner]
+        captions = embed_beside(method, pairs.captions, own, batch_size)
         return score(method, pairs, pictures, captions, inference)
+    if inference.inference == "enriched":
+        captions = embed_texts(pairs.captions, method.encode_text)
+        return score(method, pairs, enriched(method, pairs, pictures, inference), captions, inference)
     method.inference = "plain" if inference.inference in MODES else str(inference.inference)
     try:
         captions = embed_texts(pairs.captions, method.encode_text)
@@ -178,7 +184,8 @@ def evaluate(
             embed_texts(pairs.captions, untouched.encode_text),
         )
     if not method.reads_with_sentences:
-        return score(method, pairs, *first, inference, EmbeddedPairs(method, pictures, pairs.captions))
+        seen = pair_features(method, images, pictures, batch_size)
+        return score(method, pairs, *first, inference, EmbeddedPairs(method, seen, pairs.captions))
     scorer = ConditionedPictures(
         method, images, captions, pairs.captions, inference.inference == "pooled", inference.pairs_at_once
     )
@@ -191,7 +198,7 @@ def evaluate(
 
 
 def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (M, D): each caption beside the embedding (M, D) of one picture."""
+    """Returns (M, D): each caption beside the pair features (M, E) of one picture."""
     parts, device = [], method.backbone.device
     with torch.no_grad():
         for start in range(0, len(texts), batch_size):
@@ -200,13 +207,26 @@ def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, ba
     return torch.cat(parts)
 
 
-def embed_pictures(method: Method[Any], images: Images, count: int, batch_size: int = 32) -> Tensor:
-    """Returns (N, D) unit vectors of a gallery, on the CPU."""
-    parts = []
+def pair_features(method: Method[Any], images: Images, pictures: Tensor, batch_size: int) -> Tensor:
+    """Returns (N, E) what pair scores see of a gallery: its embeddings (N, D), unless the method wants more."""
+    if type(method).pair_features is Method.pair_features:
+        return pictures
+    return embed_pictures(method, images, len(pictures), batch_size, method.pair_features)
+
+
+def embed_pictures(
+    method: Method[Any],
+    images: Images,
+    count: int,
+    batch_size: int = 32,
+    encode: Callable[[Pictures], Tensor] | None = None,
+) -> Tensor:
+    """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
+    parts, encode = [], encode or method.encode_image
     with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
         for start in range(0, count, batch_size):
             batch = images[range(start, min(start + batch_size, count))]
-            parts.append(method.encode_image(batch.to(method.backbone.device)).cpu())
+            parts.append(encode(batch.to(method.backbone.device)).cpu())
             advance(len(batch))
     return torch.cat(parts)
 
@@ -264,6 +284,7 @@ def result_of(
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "inference": inference.inference,
         **(reranking or {}),
+        **enrichment_protocol(inference),
         "centred": inference.centre,
         "comparable": inference.inference != "oracle",
     }

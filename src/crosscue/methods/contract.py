@@ -15,7 +15,7 @@ from crosscue.errors import MethodError, RunError
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, Pictures
-    from crosscue.data.pairs import Negative
+    from crosscue.data.pairs import Negative, Pairs
 
 Config = TypeVar("Config")
 
@@ -63,8 +63,8 @@ class Method(nn.Module, Generic[Config]):
     """Whether there is anything to learn: without, one measurement serves for all shots and seeds."""
     inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
     """What `evaluate --inference` may ask for. `pairwise` and `pooled` re-rank candidates, by `pair_scores` or by
-    `scores_given_texts`; `oracle` encodes every caption with its own picture, sees the pairing, and is a diagnostic; all others are
-    states of `text_features`."""
+    `scores_given_texts`; `enriched` adds descriptions to the gallery's pictures by `enrich`; `oracle` encodes every caption with its own
+    picture, sees the pairing, and is a diagnostic; all others are states of `text_features`."""
     inference: str = "plain"
     """The mode `text_features` is in."""
     default_inference: str = "plain"
@@ -106,6 +106,14 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
+    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
+        """Reads what training needs to know beside the pairs, before the first step; returns what a run has to record of it.
+
+        Raises:
+            DataError: it is missing or cannot be used.
+        """
+        return {}
+
     def encode_image(self, images: Pictures) -> Tensor:
         """Pictures -> (B, D) unit vectors, float32.
 
@@ -121,12 +129,16 @@ class Method(nn.Module, Generic[Config]):
         """Sentences -> (B, D) unit vectors, float32."""
         return normalize(self.text_features(texts).float(), dim=-1)
 
+    def pair_features(self, images: Pictures) -> Tensor:
+        """What `text_given_image` and `pair_scores` get of pictures: (B, 3, S, S) or a cached state -> (B, E); by default embeddings."""
+        return self.encode_image(images)
+
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """B sentences, each encoded beside the embedding of one picture (B, D) -> (B, D) unit vectors."""
+        """B sentences, each encoded beside the `pair_features` of one picture (B, E) -> (B, D) unit vectors."""
         raise MethodError(f"method '{self.name}' encodes sentences without pictures.")
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
-        """Scores B candidate pairs: (B, D) embedded pictures, (B,) their plain cosines, B sentences -> (B,).
+        """Scores B candidate pairs: (B, E) `pair_features` of pictures, (B,) their plain cosines, B sentences -> (B,).
 
         A score depends on its own pair alone: it sees a query and a candidate, never which candidate is right.
         """
@@ -168,6 +180,14 @@ class Method(nn.Module, Generic[Config]):
         """The parts of a training run, in order."""
         return (Stage("training"),)
 
+    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+        """Adds to a gallery's embeddings (N, D) its pictures' descriptions (V lists of N), no query seen -> (N, D), not normalised."""
+        raise MethodError(f"method '{self.name}' does not use descriptions of the gallery.")
+
+    def query_uncertainty(self, scores: Tensor) -> Tensor | None:
+        """How little B queries know about which of N candidates is right, from their scores (B, N) -> (B,) in 0 .. 1; None: no such notion."""
+        return None
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Same as `losses`; lets data-parallel wrappers see the step."""
         return self.losses(batch)
@@ -179,6 +199,10 @@ class Method(nn.Module, Generic[Config]):
     def learning_rate_scale(self, name: str) -> float:
         """Multiplier of the learning rate for the trainable parameter `name`."""
         return 1.0
+
+    def decays(self, name: str) -> bool:
+        """Says whether weight decay applies to the trainable parameter `name`."""
+        return True
 
     def learned_state(self) -> dict[str, Tensor]:
         """Returns the trainable tensors by name: everything a run has to save."""

@@ -28,6 +28,7 @@ METHODS = {
     "full_ft": "crosscue.methods.full_ft:FullFt",
     "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
     "action": "crosscue.methods.action:Action",
+    "acke": "crosscue.methods.acke:Acke",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

@@ -32,11 +32,14 @@ def select_trainable(method: Method[Any]) -> list[tuple[str, nn.Parameter]]:
 
 
 def optimizer(method: Method[Any], config: TrainingConfig) -> Optimizer:
-    """Returns the optimiser over the trainable parameters, one group per learning-rate scale."""
-    groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+    """Returns the optimiser over the trainable parameters, one group per learning-rate scale and kind of weight decay."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in select_trainable(method):
-        groups[method.learning_rate_scale(name)].append(parameter)
-    parameters = [{"params": members, "lr": config.lr * scale} for scale, members in groups.items()]
+        groups[method.learning_rate_scale(name), method.decays(name)].append(parameter)
+    parameters = [
+        {"params": members, "lr": config.lr * scale, "weight_decay": config.weight_decay if decays else 0.0}
+        for (scale, decays), members in groups.items()
+    ]
     if config.optimizer == "sgd":
         return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)

@@ -1,0 +1,50 @@
+"""A gallery whose pictures carry generated descriptions: a track of its own, at the price of describing every picture beforehand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import DataError
+from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
+from crosscue.knowledge.views.record import ViewKnowledge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crosscue.data.pairs import Pairs
+    from crosscue.evaluation.inference import Inference
+    from crosscue.methods.contract import Method
+
+
+def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inference) -> Tensor:
+    """Adds descriptions to a gallery (N, D) by `Method.enrich` -> (N, D). Queries stay as they are.
+
+    Raises:
+        DataError: pictures without descriptions, or descriptions that were made of the captions.
+        MethodError: the method does not use descriptions.
+    """
+    assert inference.views is not None
+    known = ViewKnowledge.load(inference.views)
+    names = [pair.image_id for pair in pairs]
+    known.require(names)
+    views = [known[name] for name in names]
+    telling = sum(FROM_CAPTIONS in view.source for view in views)
+    if telling:
+        raise DataError(
+            f"{inference.views}: the descriptions of {telling:,} gallery pictures were made of their captions, which are the queries: "
+            "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views)."
+        )
+    texts = [[view.overall for view in views], [view.background for view in views], [view.entity for view in views]]
+    return method.enrich(pictures, texts, inference.enrichment)
+
+
+def enrichment_protocol(inference: Inference) -> dict[str, Any]:
+    """Returns what a number measured on an enriched gallery needs beside it; nothing for other numbers."""
+    if inference.views is None:
+        return {}
+    known = ViewKnowledge.load(inference.views)
+    return {
+        "enrichment": inference.enrichment,
+        "described_by": ", ".join(sorted({views.source for views in known.values()})),
+        "descriptions_fingerprint": known.fingerprint(),
+    }

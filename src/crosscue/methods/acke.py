@@ -1,0 +1,335 @@
+"""ACKE (TOMM 2026), rebuilt without its leak: prompts from one shared pool, and generated descriptions weighed by evidence theory.
+
+    ACP    picture -- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
+                                               +-- M shared keys ---+
+           sentence - frozen tower --> query --+   (prompt_pool.py) +--> phi(k prompts) -> text tower --> g
+                                 (W)
+    UAIP   caption, descriptions -> evidence for the pictures of the batch -> opinions -> trust = certain and in agreement -> weights
+
+The paper's text was not within reach: what the abstract claims is built here as it makes sense, what the released code does instead is
+`faithful` (acke_released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
+time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prompts itself; its picture's choice is only a training target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
+from crosscue.backbones.protocol import Backbone, Pictures, Prompts
+from crosscue.errors import MethodError
+from crosscue.losses.contrastive import same_meaning
+from crosscue.losses.evidential import retrieval_evidence
+from crosscue.losses.opinions import opinion
+from crosscue.losses.view_weights import gallery_trust
+from crosscue.methods.acke_config import AckeConfig, check
+from crosscue.methods.acke_released import released_losses, second_pass
+from crosscue.methods.acke_views import ViewLosses, pair_contrast, pair_hinge
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.dual_prompt import zero_linear
+from crosscue.methods.frozen_queries import FrozenQueries
+from crosscue.methods.prompt_pool import PromptPool, Selection, chosen_prompts
+from crosscue.methods.training_views import COUNT, TrainingViews
+from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+
+
+class Acke(Method[AckeConfig]):
+    """Prompts chosen from a shared pool; training enriched by descriptions that are trusted as far as the evidence goes."""
+
+    name = "acke"
+    summary = "Prompts chosen from a shared pool + generated descriptions weighed by evidence theory. Best with `describe views`."
+    paper = "ACKE, TOMM 2026 (github.com/nynu-BDAI/ACKE), re-interpreted"
+    config_class = AckeConfig
+    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "pairwise", "enriched", "oracle")
+    config: AckeConfig
+
+    def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
+        super().__init__(backbone, config)
+        check(backbone, config)
+        width, released = backbone.image_width, config.faithful
+        self.frozen = FrozenQueries(backbone, hidden=released)
+        self.views = TrainingViews(config.views, config.missing_views)
+        self.pool: PromptPool | None = None
+        if config.acp != "none" or released:
+            self.pool = PromptPool(config.shape, width, self.frozen.width, config.key_kind, released=released)
+        self.projector: nn.Module | None = None  # phi
+        if config.texts_choose or config.acp == "paired_leaky" or released:
+            self.projector = two_layers(width, config.projector_width, backbone.text_width)
+        self.text_key: nn.Linear | None = None  # W
+        if config.texts_choose and config.key_kind != "static":
+            self.text_key = query_map(backbone.embed_dim, self.frozen.width)
+        self.view_losses = ViewLosses(config, backbone.embed_dim)
+        projections = config.tune == "projection"
+        self.image_change = zero_linear(backbone.image_width, backbone.embed_dim) if projections else None
+        self.text_change = zero_linear(backbone.text_width, backbone.embed_dim) if projections else None
+        self.tuned = tuned_copy(backbone) if config.tune == "full" else None
+        self.steps = torch.zeros(())  # training steps so far
+        self.to(backbone.device)
+
+    @property
+    def towers(self) -> Backbone:
+        """What encodes: the frozen backbone, or with tune full its copy."""
+        return self.backbone if self.tuned is None else self.tuned
+
+    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
+        """Reads the descriptions of the training pictures; see `TrainingViews.prepare`."""
+        return {} if self.config.weights == "none" else self.views.prepare(train)
+
+    # --- encoding -----------------------------------------------------------------------------------------------------
+
+    def image_features(self, images: Pictures) -> Tensor:
+        """f: (B, 3, S, S) or a cached state -> (B, D)."""
+        images = self.once(images)
+        return self.read_images(images, self.chosen_by_images(images))
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
+        return self.read_texts(texts, self.chosen_by_texts(texts))
+
+    def chosen_by_images(self, images: Pictures, image_ids: Sequence[str] | None = None) -> Selection | None:
+        """Returns what pictures choose from the pool; with ids, their queries are computed once."""
+        if self.config.acp == "none" or self.pool is None:
+            return None
+        if self.pool.keys is None:
+            return self.pool.fixed(len(images))
+        return self.pool.select(self.frozen.of_images(images, image_ids))
+
+    def chosen_by_texts(self, texts: Sequence[str], *, remember: bool = False) -> Selection | None:
+        """Returns what sentences choose from the pool; with `remember`, their queries are computed once."""
+        if not self.config.texts_choose or self.pool is None:
+            return None
+        if self.text_key is None:
+            return self.pool.fixed(len(texts))
+        return self.pool.select(self.text_key(self.frozen.of_texts(texts, remember=remember)))  # W h (B, C)
+
+    def once(self, images: Pictures) -> Pictures:
+        """Runs the layers before the first prompt once for both passes, the one that chooses prompts and the one that reads them."""
+        shared = self.frozen_image_layers if self.config.acp != "none" else 0
+        return self.backbone.image_state(images, shared) if isinstance(images, Tensor) and shared else images
+
+    def read_images(self, images: Pictures, chosen: Selection | None) -> Tensor:
+        """Pictures, and the prompts they are read with -> (B, D)."""
+        prompts = None
+        if chosen is not None:
+            assert self.pool is not None
+            prompts = Prompts.of(chosen_prompts(self.pool.prompts, chosen), self.config.image_start_layer)
+        features = self.towers.encode_image(images, prompts)
+        return features.pooled if self.image_change is None else features.pooled + self.image_change(features.hidden)
+
+    def read_texts(self, texts: Sequence[str], chosen: Selection | None) -> Tensor:
+        """Sentences, and the prompts they are read with -> (B, D)."""
+        prompts = None
+        if chosen is not None:
+            assert self.pool is not None
+            assert self.projector is not None
+            prompts = Prompts.of(
+                chosen_prompts(self.projector(self.pool.prompts), chosen), self.config.text_start_layer
+            )
+            if "pooled_text" in self.config.kept:
+                return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
+        positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
+        features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
+        return features.pooled if self.text_change is None else features.pooled + self.text_change(features.hidden)
+
+    def read_beside(self, texts: Sequence[str], queries: Tensor) -> Tensor:
+        """Sentences, each with the prompts that the query (B, C) of one picture chooses -> (B, D)."""
+        assert self.pool is not None
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
+        parts = []
+        for start, stop in slices(len(order), 4):
+            rows = order[start:stop]
+            parts.append(self.read_texts([texts[row] for row in rows], self.pool.select(queries[rows])))
+        return torch.cat(parts)[torch.tensor(order).argsort().to(queries.device)]
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns every part of the loss, already times its weight, and what is worth watching."""
+        if self.training:
+            self.steps += 1
+        if self.config.faithful:
+            return released_losses(self, batch)
+        config = self.config
+        batch = replace(batch, images=self.once(batch.images))
+        chosen = self.chosen_by_images(batch.images, batch.image_ids)
+        images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
+        rows, described = self.draw_views(batch)
+        texts, views = self.encode_sentences(batch, described)  # g (B, D), z (V, R, D)
+        same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
+        scale = self.backbone.logit_scale
+        losses = {
+            "contrastive_loss": pair_contrast(images, texts, scale, config, same).mean(),
+            "hinge_loss": config.lambda_hinge * pair_hinge(images, texts, config.margin, same).mean(),
+        }
+        if len(rows) > 1:
+            own = None if same is None else same[rows][:, rows]
+            losses |= self.view_losses(images[rows], texts[rows], views, own, scale, int(self.steps))
+        if self.config.acp == "pairwise":
+            losses["pairwise_loss"] = self.pairwise_loss(images, batch, same)
+        return losses | self.pool_losses(batch, chosen)
+
+    def draw_views(self, batch: Batch) -> tuple[list[int], list[list[str]]]:
+        """Returns the R rows of a batch that have descriptions, and V lists of R drawn descriptions."""
+        if self.config.weights == "none":
+            return [], []
+        found = self.views.of(batch.image_ids, batch.captions)
+        rows = [row for row, views in enumerate(found) if views is not None]
+        known = [views for views in found if views is not None]
+        drawn = torch.rand(len(rows), COUNT).argsort(1)[:, : self.config.views_per_step].T.tolist()  # (V, R)
+        return rows, [[views[place] for views, place in zip(known, places, strict=True)] for places in drawn]
+
+    def encode_sentences(self, batch: Batch, described: list[list[str]]) -> tuple[Tensor, Tensor]:
+        """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""
+        extra = [text for texts in described for text in texts]
+        if self.config.acp == "paired_leaky":
+            queries = self.frozen.of_images(batch.images, batch.image_ids)
+            captions = normalize(self.read_beside(batch.captions, queries).float(), dim=-1)
+            both = torch.cat([captions, encode_bucketed(extra, self.read_alone)]) if extra else captions
+        else:
+            both = encode_bucketed([*batch.captions, *extra], self.read_alone)
+        return both[: len(batch)], both[len(batch) :].unflatten(0, (len(described), -1)) if extra else both[:0]
+
+    def read_alone(self, texts: Sequence[str]) -> Tensor:
+        """Sentences of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
+        return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remember=True)).float(), dim=-1)
+
+    def pool_losses(self, batch: Batch, chosen: Selection | None) -> dict[str, Tensor]:
+        """Returns what teaches the pool: keys near their queries, one choice for a pair, even use, prompts that differ."""
+        if chosen is None or self.pool is None:
+            return {}
+        config = self.config
+        losses = {"overlap_loss": config.lambda_overlap * self.pool.overlap_loss()} if config.top_k > 1 else {}
+        if chosen.affinity is None:
+            return losses
+        text = self.chosen_by_texts(batch.captions, remember=True)
+        both = [chosen] if text is None else [chosen, text]
+        losses |= {
+            "pull_loss": config.lambda_pull * self.pool.pull_loss(both),
+            "balance_loss": config.lambda_balance * self.pool.balance_loss(both),
+            "prompts_used": chosen.index.unique().numel() / chosen.affinity.new_tensor(config.pool_size),
+        }
+        if text is not None:
+            losses["agree_loss"] = config.lambda_agree * self.pool.agreement_loss(chosen, text)
+        return losses
+
+    def pairwise_loss(self, images: Tensor, batch: Batch, same: Tensor | None) -> Tensor:
+        """Returns the cross-entropies of captions read with the choices of their own and of `pairwise_negatives` other pictures.
+
+        Caption j meets picture j - d, for d = 0, 1, ...: every picture and every caption is in the same number of pairs.
+        """
+        queries = self.frozen.of_images(batch.images, batch.image_ids)
+        by_caption, by_picture = [], []
+        for shift in range(min(self.config.pairwise_negatives, len(batch) - 1) + 1):
+            texts = normalize(self.read_beside(batch.captions, queries.roll(shift, 0)).float(), dim=-1)
+            scores = self.backbone.logit_scale * (images.roll(shift, 0) * texts).sum(-1)  # (B,)
+            if same is not None:
+                scores = scores.masked_fill(same.roll(shift, 1).diagonal(), float("-inf"))
+            by_caption.append(scores)
+            by_picture.append(scores.roll(-shift, 0))
+        right = torch.zeros(len(batch), dtype=torch.int64, device=images.device)
+        return cross_entropy(torch.stack(by_caption, 1), right) + cross_entropy(torch.stack(by_picture, 1), right)
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    def pair_features(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D + C): the embedding, and the query that chooses prompts."""
+        images = self.once(images)
+        return torch.cat([self.encode_image(images), self.frozen.of_images(images)], dim=-1)
+
+    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """B sentences, each with the prompts that one picture (B, D + C) chooses -> (B, D) unit vectors."""
+        if self.config.acp not in ("pairwise", "paired_leaky"):
+            raise MethodError(
+                f"this run was trained with acp {self.config.acp}: its sentences choose their prompts themselves. Use --inference plain."
+            )
+        return normalize(self.read_beside(texts, images[:, self.backbone.embed_dim :]).float(), dim=-1)
+
+    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
+        """Scores of B candidate pairs (`pairwise`): a blend of the plain cosine and that of the caption read with the candidate's choice."""
+        if self.config.acp != "pairwise":
+            raise MethodError(
+                f"this run was trained with acp {self.config.acp}; pairwise inference needs acp pairwise."
+            )
+        beside = (images[:, : self.backbone.embed_dim] * self.text_given_image(texts, images)).sum(-1)
+        return (1 - self.config.eta) * plain + self.config.eta * beside
+
+    @torch.no_grad()
+    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+        """Adds to pictures (N, D) their descriptions (V lists of N), weighed by evidence: f + strength sum_v w^v z^v (N, D).
+
+        A description is weighed by how clearly it points to one picture of the gallery and agrees with the others; no query is seen.
+        """
+        texts = torch.stack([normalize(embed_texts(view, self.encode_text), dim=-1) for view in views])  # z (V, N, D)
+        margin, prior = self.config.evidence_margin, self.config.prior_weight
+        trust = gallery_trust(pictures, texts, self.evidence_scale.cpu(), margin=margin, prior_weight=prior)  # (V, N)
+        weights = trust / trust.sum(0).clamp(min=1e-8)
+        return pictures + strength * torch.einsum("vn,vnd->nd", weights, texts)
+
+    def query_uncertainty(self, scores: Tensor) -> Tensor:
+        """Returns the vacuity (B,) of the opinion that B queries hold on N candidates, from their cosines (B, N)."""
+        config = self.config
+        evidence = retrieval_evidence(scores, self.evidence_scale.to(scores.device), config.evidence_margin)
+        return opinion(evidence, config.prior_weight).uncertainty
+
+    @property
+    def evidence_scale(self) -> Tensor:
+        """() what cosines above the background are multiplied with."""
+        given = self.config.evidence_scale
+        return self.backbone.logit_scale if given is None else torch.tensor(given, device=self.backbone.device)
+
+    # --- what is learned and saved --------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode; the towers always stay in evaluation mode."""
+        super().train(mode)
+        if self.tuned is not None:
+            self.tuned.eval()
+        return self
+
+    def trainable(self, name: str) -> bool:
+        """Says no to the frozen backbone and to the temperature of its tuned copy."""
+        return super().trainable(name) and (not name.startswith("tuned.") or is_tuned(name.removeprefix("tuned.")))
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Towers and projections learn more slowly than prompts."""
+        if name.startswith("tuned."):
+            return self.config.tower_lr_scale
+        return self.config.projection_lr_scale if "_change." in name else 1.0
+
+    def decays(self, name: str) -> bool:
+        """Norms, biases and single vectors of tuned towers do not decay."""
+        return not name.startswith("tuned.") or self.get_parameter(name).dim() > 1
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The trainable tensors, keys that are random, and the number of steps, on which the KL term's weight depends."""
+        fixed = {name: tensor for name, tensor in self.named_buffers() if name.startswith("pool.")}
+        return super().learned_state() | fixed | {"steps": self.steps}
+
+    @property
+    def frozen_image_layers(self) -> int:
+        """The layers before the first prompt; all without prompts, none where the towers learn."""
+        if self.config.tune == "full":
+            return 0
+        return self.config.image_start_layer if self.config.acp != "none" else self.backbone.image_layers
+
+
+def two_layers(width: int, hidden: int, out: int) -> nn.Sequential:
+    """Returns phi, which turns prompts of one tower into prompts of the other."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+
+def query_map(width: int, key_width: int) -> nn.Linear:
+    """Returns W, which takes sentence queries to the keys; where both live in the shared space it starts as the identity."""
+    linear = nn.Linear(width, key_width, bias=False)
+    if width == key_width:
+        nn.init.eye_(linear.weight)
+    return linear

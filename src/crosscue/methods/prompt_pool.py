@@ -1,0 +1,146 @@
+"""A pool of prompts that inputs choose from by keys (L2P), shared by both towers: ACKE's adaptive co-operative prompt.
+
+    query of a picture or sentence -> cosine to M keys -> the k nearest prompts, each times its gate -> k L prompt positions
+
+Hard selection alone would never teach the keys anything. The gate, k softmax(cosine / tau) over the chosen, averages 1 and carries their
+gradient; `pull_loss` moves the chosen keys towards their queries; `balance_loss` keeps prompts from dying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, normalize
+
+from crosscue.errors import MethodError
+
+Keys = Literal["learned", "random", "static"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What B inputs chose."""
+
+    index: Tensor
+    """(B, k) which prompts, in ascending order, so that a selection is a set."""
+    gate: Tensor
+    """(B, k) what they are multiplied with."""
+    affinity: Tensor | None
+    """(B, M) cosines of the queries to all keys; None where nothing is chosen."""
+
+
+@dataclass(frozen=True)
+class PoolShape:
+    """How large a pool is, and how it is asked."""
+
+    size: int
+    """M prompts."""
+    length: int
+    """L positions of one prompt."""
+    chosen: int
+    """k prompts an input gets."""
+    depth: int = 1
+    """Layers with prompts of their own; one choice serves them all."""
+    temperature: float = 0.1
+    """tau of the gate and of the distributions over the pool."""
+
+    @property
+    def positions(self) -> int:
+        """Prompt positions an input gets, k L."""
+        return self.chosen * self.length
+
+    def check(self) -> None:
+        """Raises `MethodError` where the pool is too small to choose from."""
+        if not 1 <= self.chosen <= self.size:
+            raise MethodError(f"top_k is {self.chosen}; a pool of {self.size} prompts allows 1 to {self.size}.")
+        if self.length < 1:
+            raise MethodError(f"prompt_length is {self.length}; it must be at least 1.")
+        if self.temperature <= 0:
+            raise MethodError(f"gate_temperature is {self.temperature}; it must be above 0.")
+
+
+class PromptPool(nn.Module):
+    """M prompts of an image tower's width, and the keys they are found by.
+
+    `learned` keys get gradients, `random` ones are a fixed projection (a control), `static` is no choice: the first k prompts for
+    every input, as many positions as with one (the other control).
+    """
+
+    def __init__(self, shape: PoolShape, width: int, key_width: int, keys: Keys, *, released: bool = False) -> None:
+        """Draws prompts and keys; with `released` from U(-1, 1), and they are chosen without a gate, the nearest first."""
+        super().__init__()
+        shape.check()
+        self.shape, self.kind, self.gated = shape, keys, not (released and keys == "random")
+        members = shape.chosen if keys == "static" else shape.size
+        prompts = torch.empty(shape.depth, members, shape.length, width)
+        self.prompts = nn.Parameter(
+            prompts.uniform_(-1, 1) if released else prompts.normal_(std=0.02)
+        )  # P (J, M, L, W)
+        drawn = torch.empty(members, key_width).uniform_(-1, 1) if released else torch.randn(members, key_width)
+        if keys == "learned":
+            self.keys: Tensor | None = nn.Parameter(drawn)  # (M, C)
+        else:
+            self.register_buffer("keys", drawn if keys == "random" else None)
+
+    def select(self, queries: Tensor) -> Selection:
+        """(B, C) queries -> what each chooses; ties go to the prompt that comes first."""
+        if self.keys is None:
+            return self.fixed(len(queries))
+        chosen = self.shape.chosen
+        affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)
+        nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, :chosen]
+        if not self.gated:
+            return Selection(nearest, torch.ones_like(affinity[:, :chosen]), affinity)
+        index = nearest.sort(dim=1).values
+        gate = chosen * (affinity.gather(1, index) / self.shape.temperature).softmax(1)  # pi
+        return Selection(index, gate, affinity)
+
+    def fixed(self, count: int) -> Selection:
+        """Returns the prompts that `static` gives to each of `count` inputs."""
+        every = torch.arange(self.shape.chosen, device=self.prompts.device).expand(count, -1)
+        return Selection(every, torch.ones(every.shape, device=every.device), None)
+
+    def distribution(self, affinity: Tensor) -> Tensor:
+        """(B, M) cosines -> (B, M) softmax(gamma / tau) over the whole pool."""
+        return (affinity / self.shape.temperature).softmax(1)
+
+    def pull_loss(self, selections: Sequence[Selection]) -> Tensor:
+        """Returns () mean of 1 - gamma over the chosen, summed over the modalities."""
+        return torch.stack(
+            [1 - s.affinity.gather(1, s.index).mean() for s in selections if s.affinity is not None]
+        ).sum()
+
+    def balance_loss(self, selections: Sequence[Selection]) -> Tensor:
+        """Returns () M sum_m (how often m was chosen) (mean probability of m): 1 at even use, up to M / k at a fixed choice."""
+        terms = []
+        for selection in selections:
+            if selection.affinity is not None:
+                used = torch.bincount(selection.index.flatten(), minlength=selection.affinity.shape[1]).float()
+                share = self.distribution(selection.affinity).mean(0)
+                terms.append(selection.affinity.shape[1] * (used / used.sum() * share).sum())
+        return torch.stack(terms).mean()
+
+    def agreement_loss(self, image: Selection, text: Selection) -> Tensor:
+        """Returns () KL of a caption's distribution over the pool to its picture's: the pair is supervision, never an input."""
+        assert image.affinity is not None
+        assert text.affinity is not None
+        target = self.distribution(image.affinity).detach()
+        return kl_div(self.distribution(text.affinity).log(), target, reduction="batchmean")
+
+    def overlap_loss(self) -> Tensor:
+        """Returns () the mean squared cosine between different prompts of the pool."""
+        prompts = normalize(self.prompts.mean(2), dim=-1)  # (J, M, W)
+        cosines = prompts @ prompts.transpose(1, 2)  # (J, M, M)
+        count = cosines.shape[-1]
+        off = cosines * (1 - torch.eye(count, device=cosines.device))
+        return off.square().sum((1, 2)).mean() / max(count * (count - 1), 1)
+
+
+def chosen_prompts(prompts: Tensor, selection: Selection) -> list[Tensor]:
+    """(J, M, L, W) prompts -> J times (B, k L, W): those each input chose, times their gates."""
+    gate = selection.gate[..., None, None]
+    return [(gate * layer[selection.index]).flatten(1, 2) for layer in prompts]
