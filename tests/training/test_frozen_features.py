@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import crosscue
 from crosscue.backbones.clip_towers import ClipImageTower, ClipTextTower
 from crosscue.backbones.loading import load_backbone
 from crosscue.errors import MethodError
+from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.scores import Cosines
 from crosscue.methods.coop import Coop
 from crosscue.methods.frozen_towers import FrozenTowersMethod
 from crosscue.methods.registry import build
@@ -110,6 +113,11 @@ def test_a_remembered_caption_is_forgotten_when_training_ends(folder: Path) -> N
     assert torch.equal(run.encode_text(captions), loaded.encode_text(captions))
 
 
+def embeddings(result: Retrieval) -> tuple[Tensor, Tensor]:
+    assert isinstance(result.scores, Cosines)
+    return result.scores.images, result.scores.texts
+
+
 @pytest.mark.parametrize("name", [*METHODS, "maple", "lora", "full_ft"])
 def test_before_is_the_untouched_backbone_whatever_was_learned(name: str, folder: Path) -> None:
     options = METHODS.get(name, {"depth": 2} if name == "maple" else {})
@@ -118,13 +126,13 @@ def test_before_is_the_untouched_backbone_whatever_was_learned(name: str, folder
     comparison = crosscue.api.before_and_after(run, pairs)
     untouched = load_backbone(str(tiny.clip_folder()), precision="fp32")
     before = crosscue.evaluate("zero_shot", pairs, untouched)
-    for own, expected in zip(comparison.before.embeddings, before.embeddings, strict=True):
+    for own, expected in zip(embeddings(comparison.before), embeddings(before), strict=True):
         torch.testing.assert_close(own, expected, rtol=0, atol=1e-5)
     moved = [
         not torch.allclose(after, start, atol=1e-5)
-        for after, start in zip(comparison.after.embeddings, comparison.before.embeddings, strict=True)
+        for after, start in zip(embeddings(comparison.after), embeddings(comparison.before), strict=True)
     ]
     assert any(moved)
     loaded = crosscue.load(folder / "run", precision="fp32")
-    for own, expected in zip(loaded.evaluate(folder).embeddings, run.evaluate(folder).embeddings, strict=True):
+    for own, expected in zip(embeddings(loaded.evaluate(folder)), embeddings(run.evaluate(folder)), strict=True):
         assert torch.equal(own, expected)
