@@ -27,6 +27,7 @@ HEAD = ["| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |", "|---|---:|---:|---
 
 GRIDS = {
     "dcar_caltech101": "caltech101={shared}/fdrd_caltech101",
+    "dcar_choices": "caltech101-25={runs}/caltech101-25.jsonl",
     "methods_caltech101": "caltech101-25={runs}/caltech101-25.jsonl",
 }
 """Grid in configs/grids/ -> what --data names."""

@@ -29,6 +29,7 @@ from crosscue.evaluation.retrieval import evaluate as measure
 from crosscue.methods.contract import Method
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.storage import sole_run
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import Feed, Images
@@ -164,27 +165,27 @@ def adapt(
     captions = [*train.captions, *(val.captions if val else ())]
     adapted.prepare(captions)
     data |= adapted.training_knowledge(train)
-    start_run(folder, resolved, identity, data, resume=resume)
-
-    adapted.remember(captions)
-    images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
-    near = neighbours(train, images, tower) if adapted.companions else None
-    feed = Feed(
-        train,
-        images,
-        Batches(train, training.batch_size, training.seed, adapted.companions, near),
-        augmentation=training.augmentation,
-        device=tower.device,
-    )
-    validate = None
-    if val:
-        val_images = cached_images(val, adapted)
-        validate = lambda: measure(adapted, val, val_images, Inference(diagnostics=0)).metrics()  # noqa: E731
-    outcome = fit(adapted, feed, training, folder, validate, resume=resume)
-    adapted.remember([])
-    run = Run(adapted, folder, outcome)
-    if outcome.ended != "interrupted":
-        finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
+    with sole_run(folder):
+        start_run(folder, resolved, identity, data, resume=resume)
+        adapted.remember(captions)
+        images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
+        near = neighbours(train, images, tower) if adapted.companions else None
+        feed = Feed(
+            train,
+            images,
+            Batches(train, training.batch_size, training.seed, adapted.companions, near),
+            augmentation=training.augmentation,
+            device=tower.device,
+        )
+        validate = None
+        if val:
+            val_images = cached_images(val, adapted)
+            validate = lambda: measure(adapted, val, val_images, Inference(diagnostics=0)).metrics()  # noqa: E731
+        outcome = fit(adapted, feed, training, folder, validate, resume=resume)
+        adapted.remember([])
+        run = Run(adapted, folder, outcome)
+        if outcome.ended != "interrupted":
+            finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
     return run
 
 

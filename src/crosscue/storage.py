@@ -1,4 +1,4 @@
-"""Files on disk: the cache folder, atomic writes, free space, content hashes."""
+"""Files on disk: the cache folder, atomic writes, free space, content hashes, one run at a time in a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,3 +129,27 @@ def sha256_file(path: Path) -> str:
     """Returns the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; the operating system lets go of it when the process ends, however it ends.
+
+    Raises:
+        StorageError: another process holds it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(folder / ".running", timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StorageError(
+            f"{folder}: another run is writing here ({error}). Wait for it, stop it, or choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        (folder / ".running").unlink(missing_ok=True)
+        connection.close()

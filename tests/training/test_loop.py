@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 
 import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.errors import DataError, MethodError, RunError, TrainingError
+from crosscue.errors import DataError, MethodError, RunError, StorageError, TrainingError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.storage import sole_run
 from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 from tests import tiny
@@ -297,3 +298,11 @@ def test_trackers_that_are_not_installed_are_named(folder: Path) -> None:
         adapt(folder, "run", training=config(trackers=("trackio",)))
     adapt(folder, "board", training=config(trackers=("tensorboard",)))
     assert list((folder / "board").rglob("events.out.tfevents*"))
+
+
+def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
+    with sole_run(folder / "busy"), pytest.raises(StorageError, match="another run is writing here"):
+        adapt(folder, "busy")
+    assert not (folder / "busy" / "config.yaml").exists()
+    adapt(folder, "busy", training=config(epochs=1))
+    assert not (folder / "busy" / ".running").exists()

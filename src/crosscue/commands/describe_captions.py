@@ -56,8 +56,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
-    from crosscue.knowledge.ownership import sole_run
-    from crosscue.storage import write_text
+    from crosscue.storage import sole_run, write_text
     from crosscue.training.interruption import interruption
 
     parser = options_parser(

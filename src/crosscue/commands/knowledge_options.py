@@ -60,7 +60,7 @@ def with_model(
     """Returns what `work` makes with a model, alone in the target's folder; says what was spent on standard output."""
     from crosscue.knowledge.cache import ReplyCache
     from crosscue.knowledge.limits import Meter
-    from crosscue.knowledge.ownership import sole_run
+    from crosscue.storage import sole_run
     from crosscue.training.interruption import interruption
 
     limits.require_prices(endpoint)
