@@ -128,7 +128,7 @@ def test_round_trip_and_require(tmp_path: Path) -> None:
     loaded = ViewKnowledge.load(tmp_path)
     assert dict(loaded) == dict(views) and loaded.fingerprint() == views.fingerprint()
     loaded.require(["a", "b", "a"])
-    with pytest.raises(DataError, match=r"2 of 3 pictures have no views, e.g. 'c'. Make them: crosscue describe views"):
+    with pytest.raises(DataError, match=r"2 of 3 pictures have no views, e.g. 'c'. Make it: crosscue describe views"):
         loaded.require(["a", "c", "d"])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from crosscue.commands.knowledge_options import Target, require_packages, with_model
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading, read_pairs
-from crosscue.knowledge.actions.record import FILE, ActionKnowledge
+from crosscue.knowledge.actions.record import ActionKnowledge
 
 if TYPE_CHECKING:
     from crosscue.knowledge.actions.asking import Asking
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("source", help="Any source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
-    target = Target.of(given.out, FILE, given.cache)
+    target = Target.of(given.out, ActionKnowledge.FILE, given.cache)
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     if reading.missing == "error":
         reading = replace(reading, missing="keep")  # only text is read here

@@ -13,7 +13,7 @@ from crosscue.commands.knowledge_options import Target, require_packages, with_m
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.errors import DataError
-from crosscue.knowledge.views.record import FILE, ViewKnowledge, Views
+from crosscue.knowledge.views.record import ViewKnowledge, Views
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Image, Pairs
@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("source", help="Any source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
-    target = Target.of(given.out, FILE, given.cache)
+    target = Target.of(given.out, ViewKnowledge.FILE, given.cache)
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     if given.backend == "captions" and reading.missing == "error":
         reading = replace(reading, missing="keep")  # only text is read here

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +31,18 @@ from crosscue.losses.view_weights import gallery_trust
 from crosscue.methods.acke_config import AckeConfig, check
 from crosscue.methods.acke_released import released_losses, second_pass
 from crosscue.methods.acke_views import ViewLosses, pair_contrast, pair_hinge
-from crosscue.methods.contract import Batch, Method
+from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.frozen_queries import FrozenQueries
 from crosscue.methods.prompt_pool import PromptPool, Selection, chosen_prompts
 from crosscue.methods.training_views import COUNT, TrainingViews
-from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+from crosscue.methods.tuned_towers import WithTunedTowers, tuned_copy
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Acke(Method[AckeConfig]):
+class Acke(WithTunedTowers[AckeConfig]):
     """Prompts chosen from a shared pool; training enriched by descriptions that are trusted as far as the evidence goes."""
 
     name = "acke"
@@ -287,17 +287,6 @@ class Acke(Method[AckeConfig]):
         return self.backbone.logit_scale if given is None else torch.tensor(given, device=self.backbone.device)
 
     # --- what is learned and saved --------------------------------------------------------------------------------------
-
-    def train(self, mode: bool = True) -> Self:
-        """Sets training mode; the towers always stay in evaluation mode."""
-        super().train(mode)
-        if self.tuned is not None:
-            self.tuned.eval()
-        return self
-
-    def trainable(self, name: str) -> bool:
-        """Says no to the frozen backbone and to the temperature of its tuned copy."""
-        return super().trainable(name) and (not name.startswith("tuned.") or is_tuned(name.removeprefix("tuned.")))
 
     def learning_rate_scale(self, name: str) -> float:
         """Towers and projections learn more slowly than prompts."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, TextFeatures, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
-from crosscue.methods.contract import Batch, Method
+from crosscue.methods.contract import Batch
 from crosscue.methods.contrastive import ContrastiveConfig
 from crosscue.methods.dual_prompt import DualPromptConfig, DualPromptLearner
-from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+from crosscue.methods.tuned_towers import WithTunedTowers, tuned_copy
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CarrierConfig(ContrastiveConfig):
 Config = TypeVar("Config", bound=CarrierConfig)
 
 
-class Carrier(Method[Config]):
+class Carrier(WithTunedTowers[Config]):
     """Towers with prompts, with heads, or tuned; a method built on it adds its losses.
 
     `needs_heads` asks for heads with every carrier; otherwise only heads_only has them. They start as the identity, so that the
@@ -110,19 +110,6 @@ class Carrier(Method[Config]):
         if not self.config.mask_duplicates:
             return None
         return same_meaning(captions, batch.image_ids, self.backbone.device)
-
-    def train(self, mode: bool = True) -> Self:
-        """Sets training mode for the learned modules; towers, tuned ones too, stay without dropout."""
-        super().train(mode)
-        if self.tuned is not None:
-            self.tuned.eval()
-        return self
-
-    def trainable(self, name: str) -> bool:
-        """Says yes to prompts, heads and tuned towers."""
-        if name.startswith("tuned."):
-            return is_tuned(name.removeprefix("tuned."))
-        return super().trainable(name)
 
     def learning_rate_scale(self, name: str) -> float:
         """Towers learn more slowly than what is new."""

@@ -230,8 +230,8 @@ class Method(nn.Module, Generic[Config]):
 
     @property
     def frozen_image_layers(self) -> int:
-        """How many image layers no learned tensor touches: their output may be cached. 0 where none."""
-        return 0
+        """How many image layers no learned tensor touches: their output may be cached. All of an untouched tower, else 0."""
+        return self.backbone.image_layers if self.image_tower_frozen else 0
 
     @property
     def image_tower_frozen(self) -> bool:

@@ -71,11 +71,6 @@ class Coop(ContrastiveMethod[CoopConfig]):
         return super().losses(batch)
 
     @property
-    def frozen_image_layers(self) -> int:
-        """The whole image tower."""
-        return self.backbone.image_layers
-
-    @property
     def image_tower_frozen(self) -> bool:
         """Pictures are their pooled features."""
         return True

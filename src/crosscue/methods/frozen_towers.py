@@ -34,11 +34,6 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions]):
         self.texts.remember(texts)
 
     @property
-    def frozen_image_layers(self) -> int:
-        """The whole image tower."""
-        return self.backbone.image_layers
-
-    @property
     def image_tower_frozen(self) -> bool:
         """Pictures are read through their pooled features."""
         return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from crosscue.methods.contract import Config, Method
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
@@ -28,3 +30,20 @@ def tuned_copy(backbone: Backbone) -> Backbone:
 def is_tuned(name: str) -> bool:
     """Says whether the parameter `name` of a tuned copy is trained: all but the temperature."""
     return name not in TEMPERATURES
+
+
+class WithTunedTowers(Method[Config]):
+    """A method that may encode with a tuned copy of the backbone, `tuned`; None where the shared one stays as it is."""
+
+    tuned: Backbone | None
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode for the learned modules; towers, tuned ones too, stay without dropout."""
+        super().train(mode)
+        if self.tuned is not None:
+            self.tuned.eval()
+        return self
+
+    def trainable(self, name: str) -> bool:
+        """Says no to the frozen backbone and to the temperature of its tuned copy."""
+        return super().trainable(name) and (not name.startswith("tuned.") or is_tuned(name.removeprefix("tuned.")))

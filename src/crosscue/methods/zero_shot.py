@@ -38,11 +38,6 @@ class ZeroShot(Method[ZeroShotConfig]):
         raise MethodError("method 'zero_shot' has nothing to train. Evaluate it, or adapt with another method.")
 
     @property
-    def frozen_image_layers(self) -> int:
-        """The whole image tower."""
-        return self.backbone.image_layers
-
-    @property
     def image_tower_frozen(self) -> bool:
         """Pictures are their pooled features."""
         return True
