@@ -70,7 +70,7 @@ def rerank(
     chosen = scorer or EmbeddedPairs(method, pictures, texts)
     with torch.no_grad(), progress("re-ranking", len(pictures) + len(captions), "queries") as advance:
 
-        def direction(queries: Tensor, gallery: Tensor, positive: Tensor, ranks: Ranks, image_first: bool) -> Ranks:
+        def direction(queries: Tensor, gallery: Tensor, ranks: Ranks, image_first: bool) -> Ranks:
             better, tied, positives = ranks.better.copy(), ranks.tied.copy(), ranks.tied_positives.copy()
             for start in range(0, len(queries), QUERIES_AT_ONCE):
                 rows = torch.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
@@ -84,8 +84,8 @@ def rerank(
             return Ranks(better, tied, positives)
 
         return (
-            direction(pictures, captions, owner, plain[0], True),
-            direction(captions, pictures, owner, plain[1], False),
+            direction(pictures, captions, plain[0], True),
+            direction(captions, pictures, plain[1], False),
         )
 
 

@@ -167,9 +167,8 @@ def evaluate(
         captions = embed_beside(method, pairs.captions, own, batch_size)
         return score(method, pairs, pictures, captions, inference)
     if inference.inference == "enriched":
-        captions = embed_texts(pairs.captions, method.encode_text)
-        return score(method, pairs, enriched(method, pairs, pictures, inference), captions, inference)
-    method.inference = "plain" if inference.inference in MODES else str(inference.inference)
+        pictures = enriched(method, pairs, pictures, inference)
+    method.inference = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
     try:
         captions = embed_texts(pairs.captions, method.encode_text)
     finally:
