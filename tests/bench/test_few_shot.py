@@ -91,6 +91,7 @@ def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> No
             ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "inference": "oracle"}]'],
             "cannot stand in a table",
         ),
+        (["few-shot", "--data", "a", "--rows", '[{"method": "action", "top": 0}]'], "top is 0; it must be at least 1"),
     ],
 )
 def test_mistakes_are_found_before_any_job(
@@ -102,3 +103,23 @@ def test_mistakes_are_found_before_any_job(
     assert len(stderr.splitlines()) == 1
     assert words in stderr
     assert not (place / "runs").exists()
+
+
+def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ways = [{"label": f"top {top}", "inference": "pooled", "top": top} for top in (2, 3, 20)]
+    ways.append({"label": "plain", "inference": "plain"})
+    rows = [{"method": "action", "options": {"second_stage_epochs": 1}} | way for way in ways]
+    given = ["few-shot", "--data", "a", "--backbone", tiny.clip_folder(), "--seeds", 1, "--shots", 2]
+    code, _, stderr = bench(
+        capsys, *given, "--rows", json.dumps(rows), "--training.epochs", 2, "--precision", "fp32", "--out", "asked"
+    )
+    assert code == 0, stderr
+    (job,) = (place / "asked" / "jobs").iterdir()
+    assert {file.name for file in job.glob("result*.json")} == {
+        "result-pooled-top2.json",
+        "result-pooled-top3.json",
+        "result-pooled.json",
+        "result-plain.json",
+    }
+    cells = json.loads((place / "asked" / "results.json").read_text())["cells"]
+    assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]

@@ -25,6 +25,10 @@ class Precision:
         """The format of the frozen weights and of what flows between their layers."""
         return torch.bfloat16 if self.name == "bf16" else torch.float32
 
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Within it, learned float32 layers as large as those of a tower multiply in the towers' format too."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.name == "bf16")
+
 
 def choose_precision(name: str, device: torch.device) -> Precision:
     """Returns the precision for a device: what was asked for, or with `auto` bf16 where the processor computes it natively.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from crosscue.data.negatives import NegativesConfig
 from crosscue.errors import MethodError, RunError, suggestion
+from crosscue.evaluation.inference import Inference
 from crosscue.methods.registry import config_of, method_class
 from crosscue.training.config import TrainingConfig
 
@@ -40,8 +41,15 @@ class Row:
     """Training values that differ from the grid's. What sets the number of optimiser steps cannot differ."""
     inference: str | None = None
     """How captions are encoded at test time, default the method's own way; see `crosscue evaluate --help`."""
+    top: int | None = None
+    """Candidates that `pairwise` and `pooled` score again; default as `crosscue evaluate` has it."""
     vary: dict[str, list[Any]] = field(default_factory=dict)
     """Option -> values: the row becomes one row for each combination."""
+
+    def asked(self) -> Inference:
+        """Returns how a trained run of the row is asked."""
+        chosen = Inference(self.inference)
+        return chosen if self.top is None else replace(chosen, top=self.top)
 
     def expanded(self) -> list[Row]:
         """Returns the row itself, or a row for each combination of `vary`."""
@@ -117,6 +125,8 @@ class Grid:
             raise MethodError(
                 f"row '{row.label}': inference '{row.inference}' cannot stand in a table.{suggestion(row.inference, allowed)}"
             )
+        if row.top is not None and row.top < 1:
+            raise RunError(f"row '{row.label}': top is {row.top}; it must be at least 1.")
         for candidate in self.candidates_of(row.method):
             config_of(method, {**row.options, **candidate.options})
             self.training_of(row, candidate, self.training.seed)

@@ -2,7 +2,8 @@
 
 config.yaml, adapter.safetensors, metrics.jsonl ...   as `crosscue adapt` writes them
 training.json      optimiser steps, validation, learned parameters
-result.json        retrieval on the test split with the ranks of every query; result-MODE.json of another inference mode
+result.json        retrieval on the test split with the ranks of every query; result-MODE.json of another inference mode or number of
+                   candidates
 timing.json        seconds and memory: what differs from machine to machine
 """
 
@@ -113,9 +114,9 @@ class Job:
         """Returns what the job cost so far."""
         return Timing(**(_read(self.folder / "timing.json") or {}))
 
-    def result(self, inference: str | None) -> Retrieval | None:
+    def result(self, asked: Inference) -> Retrieval | None:
         """Returns the measurement, or None where there is none of these test pairs."""
-        content = _read(self._result_file(inference))
+        content = _read(self._result_file(asked))
         if content is None or content["protocol"]["data_fingerprint"] != self.domain.measured_on:
             return None
         return Retrieval.from_dict(content)
@@ -154,7 +155,7 @@ class Job:
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only needed to go on with training
         return done
 
-    def measure(self, backbone: Backbone, inference: str | None) -> Retrieval:
+    def measure(self, backbone: Backbone, asked: Inference) -> Retrieval:
         """Measures the run on the test split, unless that was done; trains first where it must.
 
         Raises:
@@ -162,7 +163,7 @@ class Job:
         """
         if self.trains:
             self.train(backbone)
-        found = self.result(inference)
+        found = self.result(asked)
         if found is not None:
             if found.protocol["backbone_checkpoint"] != backbone.checkpoint:
                 raise RunError(
@@ -171,7 +172,7 @@ class Job:
             return found
         with Gauge(backbone.device) as gauge:
             run: Run = load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
-            result = run.evaluate(self.domain.test, Inference(inference) if inference is not None else None)
+            result = run.evaluate(self.domain.test, asked)
         before = self.timing()
         self._note(
             Timing(
@@ -180,11 +181,13 @@ class Job:
                 max(filter(None, (before.peak_memory_mb, gauge.peak_mb)), default=None),
             )
         )
-        result.save(self._result_file(inference))
+        result.save(self._result_file(asked))
         return result
 
-    def _result_file(self, inference: str | None) -> Path:
-        return self.folder / ("result.json" if inference is None else f"result-{inference}.json")
+    def _result_file(self, asked: Inference) -> Path:
+        usual = Inference()
+        words = [asked.inference or "", f"top{asked.top}" if asked.top != usual.top else ""]
+        return self.folder / ("-".join(["result", *filter(None, words)]) + ".json")
 
     def _note(self, timing: Timing) -> None:
         write_text(self.folder / "timing.json", json.dumps(asdict(timing), indent=1) + "\n")

@@ -64,10 +64,10 @@ class Bench:
         if choice is None:
             return None
         jobs, results = {seed: plan.job(choice.candidate, seed) for seed in plan.seeds}, dict[int, Retrieval]()
-        inference = plan.row.inference
+        asked = plan.row.asked()
         for seed, job in jobs.items():
-            self._announce(plan, choice.candidate, seed, done=job.result(inference) is not None)
-            result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, inference))
+            self._announce(plan, choice.candidate, seed, done=job.result(asked) is not None)
+            result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, asked))
             if result is not None:
                 results[seed] = result
         if not results:

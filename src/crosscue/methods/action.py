@@ -224,7 +224,8 @@ class Action(Method[ActionConfig]):
         by_kind = dict(zip(self.kinds, prompts[:, known], strict=True))
         first = state.tokens.shape[1] - self.backbone.patch_count
         patches = state.tokens[known, first:].float()  # E (b, M, W)
-        enhanced = self.interaction(patches, by_kind, present[known])  # (b, M, W), or (b, n, W) beside the patches
+        with self.backbone.precision.autocast(patches.device):
+            enhanced = self.interaction(patches, by_kind, present[known])  # (b, M, W), or (b, n, W) beside the patches
         if self.config.aim_query == "prompt":
             beside = torch.zeros(prompts.shape[1:], device=enhanced.device).index_copy(0, known, enhanced)
             return self._with_tokens(state, beside, present)
