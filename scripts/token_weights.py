@@ -15,7 +15,7 @@ from jsonargparse import auto_cli
 
 from crosscue.api import cached_images, held_out, load
 from crosscue.data.sources import read_pairs
-from crosscue.evaluation.retrieval import embed_pictures
+from crosscue.evaluation.measuring import embed_pictures
 
 FUNCTION_WORDS = frozenset(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.inference import Inference
-from crosscue.evaluation.retrieval import Retrieval, embed_pictures
-from crosscue.evaluation.retrieval import evaluate as measure
+from crosscue.evaluation.measuring import embed_pictures
+from crosscue.evaluation.measuring import evaluate as measure
+from crosscue.evaluation.minimal_pairs import preferences
+from crosscue.evaluation.retrieval import Retrieval
 from crosscue.methods.contract import Method
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import METHODS, build, config_of, method_class
@@ -91,7 +93,7 @@ class Run:
     def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
         chosen = held_out(as_pairs(pairs))
-        return measure(self.method, chosen, cached_images(chosen, self.method), inference)
+        return _asked(self.method, chosen, cached_images(chosen, self.method), inference or Inference())
 
 
 def adapt(
@@ -312,8 +314,15 @@ def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None)
     images = cached_images(pairs, run.method)
     inference = inference or Inference()
     inference.check(run.method)
-    before = measure(build("zero_shot", run.method.backbone), pairs, images, Inference(centre=inference.centre))
-    return compare(before, measure(run.method, pairs, images, inference))
+    usual = Inference(centre=inference.centre, minimal_pairs=inference.minimal_pairs)
+    before = _asked(build("zero_shot", run.method.backbone), pairs, images, usual)
+    return compare(before, _asked(run.method, pairs, images, inference))
+
+
+def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:
+    """Measures retrieval, and minimal pairs where they are asked for."""
+    preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
+    return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)
 
 
 def held_out(pairs: Pairs, split: str | None = None) -> Pairs:

@@ -49,6 +49,8 @@ def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.C
     seeds = [cell["seeds"][seed]["i2t_r5"] for seed in ("1", "2")]
     assert cell["i2t"]["r5"]["mean"] == pytest.approx(sum(seeds) / 2)
     assert results["galleries"]["a"]["gallery"] == 8
+    runs = [folder for cell in results["cells"] for folder in cell["runs"].values()]
+    assert {*runs} == {folder.name for folder in (place / "few" / "jobs").iterdir()}
     curve = (place / "few" / "shots-a.svg").read_text()
     assert all(f">{text}<" in curve for text in ("zero_shot", "dual_prompt", "dcar", "image → text", "text → image"))
     jobs = {path: path.stat().st_mtime_ns for path in (place / "few" / "jobs").rglob("*") if path.is_file()}

@@ -30,7 +30,7 @@ def result(found: list[bool]) -> Retrieval:
 def cell(label: str, *found: list[bool], steps: int = 10) -> Cell:
     results = {seed: result(hits) for seed, hits in enumerate(found, start=1)}
     trainings = {seed: Training(steps, 1, 5, None, None) for seed in results}
-    return Cell(Row("dcar", label), SimpleNamespace(name="a"), 16, results, trainings, {}, None)
+    return Cell(Row("dcar", label), SimpleNamespace(name="a"), 16, results, trainings, {}, None, {})
 
 
 def first(count: int) -> list[bool]:

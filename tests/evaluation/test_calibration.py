@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.evaluation.calibration import calibrate, calibration, uncertainties
 from crosscue.evaluation.figures import calibration_curves
-from crosscue.evaluation.retrieval import score
+from crosscue.evaluation.measuring import score
 from crosscue.evaluation.scores import Cosines
 from crosscue.methods.registry import build
 from tests.tiny import tiny_backbones

@@ -20,9 +20,9 @@ from crosscue.evaluation import late_scores as module
 from crosscue.evaluation.comparison import examples, top_pictures
 from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.late_scores import LateScores, TokenStore, late_scores
+from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.ranks import Ranks, rank_scores
 from crosscue.evaluation.report import write_report
-from crosscue.evaluation.retrieval import evaluate
 from crosscue.methods.contract import Batch
 from crosscue.methods.filip import token_wise
 from crosscue.methods.late_interaction import LateInteraction, Tokens

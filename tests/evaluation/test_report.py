@@ -17,8 +17,9 @@ from crosscue.errors import CrosscueError, DataError, RunError
 from crosscue.evaluation.comparison import compare, examples
 from crosscue.evaluation.console import comparison_table, result_table
 from crosscue.evaluation.inference import Inference
+from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.report import Extras, write_report
-from crosscue.evaluation.retrieval import Retrieval, evaluate
+from crosscue.evaluation.retrieval import Retrieval
 from crosscue.methods.registry import build
 from tests.tiny import tiny_backbones
 

@@ -47,6 +47,8 @@ class Cell:
     """Seed -> how training went; empty where nothing is learned."""
     timings: dict[int, Timing]
     choice: Choice | None
+    runs: dict[int, str]
+    """Seed -> its folder in jobs/: a run like those of `crosscue adapt`, where something is learned."""
 
     @property
     def first(self) -> Retrieval:
@@ -106,6 +108,7 @@ class Cell:
             **recalls,
             "rsum": {"mean": self.rsum.mean, "deviation": self.rsum.deviation},
             "seeds": {str(seed): result.metrics() for seed, result in self.results.items()},
+            "runs": {str(seed): folder for seed, folder in self.runs.items()},
             "steps": self.steps,
             "learned_parameters": self.learned,
             "chosen": None

@@ -75,7 +75,8 @@ class Bench:
         trainings = {seed: done for seed in results if (done := jobs[seed].trained()) is not None}
         timings = {seed: jobs[seed].timing() for seed in results}
         tuned = choice if len(plan.candidates) > 1 else None
-        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned)
+        runs = {seed: jobs[seed].folder.name for seed in results}
+        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs)
 
     def _choose(self, plan: Plan) -> Choice | None:
         """Trains the candidates with the first seed and lets validation choose; no test pair is read."""

@@ -29,7 +29,14 @@ def run(arguments: list[str]) -> int:
     from crosscue.api import as_run, before_and_after, held_out
     from crosscue.data.sources import Reading, read_pairs
     from crosscue.evaluation.calibration import calibration
-    from crosscue.evaluation.console import comparison_table, diagnostics_table, report_console, result_table
+    from crosscue.evaluation.console import (
+        comparison_table,
+        diagnostics_table,
+        minimal_pairs_table,
+        report_console,
+        result_table,
+        wordings_table,
+    )
     from crosscue.evaluation.report import Extras, write_report
     from crosscue.training.journal import read_journal
 
@@ -41,11 +48,11 @@ def run(arguments: list[str]) -> int:
     )
     console = report_console()
     if measured.folder is None:
-        result = measured.evaluate(pairs, inference)
+        before, result = None, measured.evaluate(pairs, inference)
         console.print(result_table(result))
     else:
         comparison = before_and_after(measured, pairs, inference)
-        result = comparison.after
+        before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")
         extras = Extras(f"{pairs.source}", history, calibration=calibration(measured.method, result))
@@ -53,6 +60,9 @@ def run(arguments: list[str]) -> int:
         if result.diagnostics:
             console.print(diagnostics_table(result))
         console.print(f"report: {page}")
+    for parts, table in ((result.wordings, wordings_table), (result.minimal_pairs, minimal_pairs_table)):
+        if parts:
+            console.print(table(result, before))
     if given.json is not None:
         result.save(Path(given.json))
         sys.stdout.write(f"{given.json}\n")

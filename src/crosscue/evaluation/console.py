@@ -65,6 +65,39 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
     return table
 
 
+def wordings_table(result: Retrieval, before: Retrieval | None = None) -> Table:
+    """Returns text-to-image R@1 by what captions speak of."""
+    title = "text to image R@1, by what the rules find in the caption (English)"
+    return _parts_table(title, "captions", result.wordings, before.wordings if before else None, "captions", "t2i_r1")
+
+
+def minimal_pairs_table(result: Retrieval, before: Retrieval | None = None) -> Table:
+    """Returns how often pictures preferred their captions to edited ones."""
+    title = "preferred to an edited caption, in percent (chance is 50)"
+    return _parts_table(
+        title, "edit", result.minimal_pairs, before.minimal_pairs if before else None, "pairs", "preferred"
+    )
+
+
+def _parts_table(
+    title: str,
+    of: str,
+    parts: dict[str, dict[str, float]],
+    before: dict[str, dict[str, float]] | None,
+    count: str,
+    value: str,
+) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in (of, "number", *(["before"] if before else []), "after" if before else "value"):
+        table.add_column(column, justify="left" if column == of else "right")
+    for name, part in parts.items():
+        cells = [f"{before[name][value]:.1f}"] if before else []
+        table.add_row(name, f"{part[count]:,}", *cells, f"{part[value]:.1f}")
+    return table
+
+
 def diagnostics_table(result: Retrieval) -> Table:
     """Returns the controls that were measured with a result."""
     from rich.table import Table

@@ -29,6 +29,8 @@ class Inference:
     """For methods that use knowledge of captions: the file that describes these ones; default what the run was trained with."""
     diagnostics: int = 50
     """Queries a direction for the diagnostics of methods that read pictures beside sentences; 0 leaves them out."""
+    minimal_pairs: bool = False
+    """Also ask how often a picture prefers its caption to each of its edited ones (the source's negatives)."""
     allow_oracle: bool = False
     """Needed for oracle, which encodes every caption beside its own picture: its numbers are NOT COMPARABLE."""
     views: str | None = None

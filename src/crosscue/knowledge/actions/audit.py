@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crosscue.errors import DataError
-from crosscue.knowledge.actions import english
 from crosscue.knowledge.actions.record import CaptionKnowledge, Triplet
 
 
@@ -82,21 +81,11 @@ def audited(knowledge: Mapping[str, CaptionKnowledge]) -> ActionsAudit:
     return ActionsAudit(
         captions=len(known),
         with_action=sum(bool(each.actions) for each in known),
-        with_deed=sum(any(is_deed(triplet) for triplet in each.actions) for each in known),
+        with_deed=sum(bool(each.deeds) for each in known),
         null=sum(not each.triplets for each in known),
         actions=sum(len(each.actions) for each in known),
         attributes=sum(len(each.triplets) - len(each.actions) for each in known),
         sources=dict(Counter(each.source for each in known)),
-    )
-
-
-def is_deed(triplet: Triplet) -> bool:
-    """Says whether an action is a verb: `jumping in`, not `in` or `in front of`."""
-    action = triplet.action
-    return (
-        triplet.kind == "action"
-        and action not in english.PREPOSITIONS
-        and action.split()[0] not in english.PREPOSITIONS
     )
 
 

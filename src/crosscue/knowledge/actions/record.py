@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from crosscue.errors import DataError
+from crosscue.knowledge.actions import english
 from crosscue.knowledge.kept import KeptKnowledge
 
 Kind = Literal["action", "attribute"]
@@ -39,6 +40,15 @@ class CaptionKnowledge:
     def actions(self) -> tuple[Triplet, ...]:
         """The triplets that are no attributes."""
         return tuple(triplet for triplet in self.triplets if triplet.kind == "action")
+
+    @property
+    def deeds(self) -> tuple[Triplet, ...]:
+        """The actions that are verbs: `jumping in`, not `in` or `in front of`."""
+        return tuple(
+            triplet
+            for triplet in self.actions
+            if english.PREPOSITIONS.isdisjoint((triplet.action, triplet.action.split()[0]))
+        )
 
 
 class ActionKnowledge(KeptKnowledge[CaptionKnowledge]):

@@ -1,0 +1,120 @@
+"""Minimal pairs: does a picture prefer its caption to the same caption with one thing changed?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crosscue.data.pairs import Pairs
+from crosscue.errors import DataError
+from crosscue.evaluation.inference import Inference
+from crosscue.evaluation.intervals import interval
+from crosscue.evaluation.late_scores import late_scores
+from crosscue.evaluation.measuring import embed_captions, embed_pictures, second_look
+from crosscue.evaluation.ranks import TIE
+from crosscue.evaluation.reranking import MODES
+from crosscue.methods.late_interaction import LateInteraction
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+    from crosscue.training.feed import Images
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Contests:
+    """Every caption of a picture against every edited caption of the picture."""
+
+    sentences: list[str]
+    """All captions, then all edited ones."""
+    picture: Tensor
+    """(P,) which picture."""
+    choice: Tensor
+    """(P, 2) two sentences; the first is right."""
+    kinds: list[tuple[str, ...]]
+    """What each contest counts for: everything, its type of edit, and its picture's category."""
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> Contests:
+        """Makes the contests of a source.
+
+        Raises:
+            DataError: nothing in it has an edited caption.
+        """
+        captions = pairs.captions
+        edited = [negative for pair in pairs for negative in pair.negatives]
+        if not edited:
+            raise DataError(
+                f"{pairs.source}: no picture has edited captions, so there are no minimal pairs. They are read from the column "
+                "'negatives'; crosscue data negatives writes some."
+            )
+        contests, kinds, own, wrong = list[tuple[int, int, int]](), list[tuple[str, ...]](), 0, len(captions)
+        for number, pair in enumerate(pairs):
+            for place, negative in enumerate(pair.negatives):
+                for caption in range(len(pair.captions)):
+                    contests.append((number, own + caption, wrong + place))
+                    kinds.append((ALL, negative.type, *filter(None, [pair.category])))
+            own, wrong = own + len(pair.captions), wrong + len(pair.negatives)
+        numbers = torch.tensor(contests)  # (P, 3)
+        return cls([*captions, *(negative.text for negative in edited)], numbers[:, 0], numbers[:, 1:], kinds)
+
+    def decide(self, scores: Tensor) -> dict[str, dict[str, float]]:
+        """(P, 2) scores of the choices -> kind -> how often the right one was preferred."""
+        ahead = scores[:, 0] - scores[:, 1]  # (P,)
+        won = ((ahead > TIE).double() + 0.5 * (ahead.abs() <= TIE)).numpy()
+        members: dict[str, list[int]] = defaultdict(list)
+        for number, names in enumerate(self.kinds):
+            for name in dict.fromkeys(names):
+                members[name].append(number)
+        clusters = self.picture.numpy()
+        return {name: preference(won[rows], clusters[rows]) for name, rows in sorted(members.items())}
+
+
+def preference(won: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
+    """Returns the share of contests won (P,) in percent, a tie counted half, and its 95 % interval over clusters (P,)."""
+    _, cluster = np.unique(clusters, return_inverse=True)
+    found = interval(won, cluster)
+    return {"pairs": len(won), "preferred": found.mean, "low": found.low, "high": found.high}
+
+
+@torch.no_grad()
+def preferences(
+    method: Method[Any], pairs: Pairs, images: Images, inference: Inference | None = None, *, batch_size: int = 32
+) -> dict[str, dict[str, float]]:
+    """Asks every picture to choose between each of its captions and each of its edited captions, as it is asked in retrieval.
+
+    A method that reads pictures beside sentences reads each with both (`pooled`), or with one after the other (`pairwise`).
+
+    Args:
+        method: what encodes.
+        pairs: pictures with captions, some of them with negatives.
+        images: the pictures of `pairs`, by position.
+        inference: how the method is asked.
+        batch_size: pictures encoded at once.
+
+    Returns:
+        Kind of edit, category or `all` -> how often the caption was preferred.
+
+    Raises:
+        DataError: there are no edited captions, or knowledge of one is missing.
+    """
+    inference = (inference or Inference()).of(method)
+    contests = Contests.of(pairs)
+    method.prepare(contests.sentences, inference.knowledge)
+    picture, choice = contests.picture[:, None].expand(-1, 2), contests.choice
+    if isinstance(method, LateInteraction):
+        own = late_scores(method, images, len(pairs), contests.sentences, method.backbone.device, batch_size).own
+        return contests.decide(own(picture.flatten(), choice.flatten())[0].view(-1, 2))
+    pictures = embed_pictures(method, images, len(pairs), batch_size)
+    sentences = embed_captions(method, contests.sentences, inference)
+    scores = (pictures[picture] * sentences[choice]).sum(-1)  # (P, 2)
+    if inference.inference in MODES:
+        look = second_look(method, images, pictures, sentences, contests.sentences, inference, batch_size)
+        scores = look(picture, choice, scores, image_first=True)
+    return contests.decide(scores)

@@ -1,0 +1,36 @@
+"""What captions speak of, and the recall of each kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crosscue.evaluation.ranks import Ranks
+from crosscue.evaluation.slices import by_wording, wordings
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A man is riding a horse.", ["an action"]),
+        ("A man rides a horse while a dog runs behind him.", ["an action", "two actions or more"]),
+        ("A lamp next to a bed", ["a relation, no action"]),
+        ("A red old car", ["attributes alone"]),
+        ("The bananas", ["none of these"]),
+        ("A man without a hat is riding a horse.", ["an action", "a negation"]),
+        ("Ein Mann mit einem orangefarbenen Hut starrt auf etwas.", []),
+    ],
+)
+def test_what_a_caption_speaks_of(caption: str, expected: list[str]) -> None:
+    assert list(wordings(caption)) == expected
+
+
+def test_recall_of_a_wording_is_that_of_its_captions() -> None:
+    captions = ["A man is riding a horse.", "A lamp next to a bed", "A girl is reading a book.", "Zwei Hunde auf der Wiese"]
+    better = np.array([0, 3, 7, 0])
+    ones = np.ones(4, dtype=np.int64)
+    parts = by_wording(captions, Ranks(better, ones, ones))
+    assert parts == {
+        "an action": {"captions": 2, "t2i_r1": 50, "t2i_r5": 50, "t2i_r10": 100},
+        "a relation, no action": {"captions": 1, "t2i_r1": 0, "t2i_r5": 100, "t2i_r10": 100},
+    }
