@@ -2,8 +2,8 @@
 
     python scripts/results.py --shared ../shared/data
 
-A table is a grid in configs/grids/ (`crosscue bench`), or a few rows of `crosscue evaluate`. Its numbers are kept in docs/results/ and a table that
-is there is not measured again. Grids share their jobs in `runs/jobs`.
+A table is a grid in configs/grids/ (`crosscue bench`), a few rows of `crosscue evaluate`, or another look at the runs of a grid. Its numbers are kept
+in docs/results/ and a table that is there is not measured again. Grids share their jobs in `runs/jobs`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import auto_cli
 
+from crosscue import read_pairs
+from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.slices import by_wording
 from crosscue.storage import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -25,12 +30,26 @@ PAGE, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
 KEYS = [(direction, k) for direction in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
 HEAD = ["| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |", "|---|---:|---:|---:|---:|---:|---:|"]
 
+QUARTER, FLICKR_PIXELS = "caltech101-25={runs}/caltech101-25.jsonl", "flickr8k={runs}/flickr8k-1600.jsonl"
 GRIDS = {
     "dcar_caltech101": "caltech101={shared}/fdrd_caltech101",
-    "dcar_choices": "caltech101-25={runs}/caltech101-25.jsonl",
-    "methods_caltech101": "caltech101-25={runs}/caltech101-25.jsonl",
+    "dcar_choices": QUARTER,
+    "methods_caltech101": QUARTER,
+    "methods_flickr8k": FLICKR_PIXELS,
+    "action_flickr8k": FLICKR_PIXELS,
+    "acke_flickr8k": FLICKR_PIXELS,
+    "acke_decisive": FLICKR_PIXELS,
+    "acke_caltech101": QUARTER,
 }
 """Grid in configs/grids/ -> what --data names."""
+LOOKED_AT = {
+    "zero-shot": ("methods_flickr8k", "zero-shot"),
+    "dual prompts": ("methods_flickr8k", "dual prompts"),
+    "LoRA": ("methods_flickr8k", "LoRA"),
+    "visual prompts": ("action_flickr8k", "visual prompts alone"),
+    "ACT": ("action_flickr8k", "ACT (triplets + states + visual)"),
+}
+"""Rows whose first runs are looked at again: label -> grid and its row."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +87,44 @@ def crosscue(arguments: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
+def write_source(target: Path, folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes rows as JSONL; pictures are named by their whole path, and by `image_id`, which a row may have of its own."""
+    lines = [
+        json.dumps({"image_id": row["image"]} | row | {"image": str((folder / row["image"]).resolve())}) for row in rows
+    ]
+    write_text(target, "\n".join(lines) + "\n")
+
+
 def quarter(source: Path, target: Path) -> None:
-    """Writes every fourth category of a source in the format of captions.json as JSONL."""
+    """Writes every fourth category of a source in the format of captions.json."""
     rows = json.loads((source / "captions.json").read_text(encoding="utf-8"))
     chosen = sorted({row["category"] for row in rows})[::4]
-    kept = [
-        json.dumps(row | {"image": str((source / row["image"]).resolve()), "image_id": row["image"]})
-        for row in rows
-        if row["category"] in chosen
-    ]
-    write_text(target, "\n".join(kept) + "\n")
+    write_source(target, source, (row for row in rows if row["category"] in chosen))
+
+
+def with_pixels(source: Path, target: Path) -> None:
+    """Writes the rows whose pictures are there; whatever is not `test` may be learned from."""
+    rows = json.loads((source / "captions.json").read_text(encoding="utf-8"))
+    there = (row for row in rows if row["pixels"])
+    write_source(target, source, (row | {"split": "test" if row["split"] == "test" else "train"} for row in there))
+
+
+def sugarcrepe(source: Path, target: Path) -> None:
+    """Writes SugarCrepe's pairs, each a row with one edited caption; the kind of edit stands in the category."""
+    places = {Path(row["image"]).name: row["image"] for row in json.loads((source / "captions.json").read_text())}
+    kinds = json.loads((source / "sugarcrepe_subset.json").read_text(encoding="utf-8"))
+    rows = (
+        {
+            "image": places[pair["filename"]],
+            "image_id": f"{kind} {number}",
+            "caption": pair["caption"],
+            "negatives": [{"text": pair["negative_caption"], "type": "attribute"}],
+            "category": kind,
+        }
+        for kind, pairs in kinds.items()
+        for number, pair in enumerate(pairs)
+    )
+    write_source(target, source, rows)
 
 
 def evaluated(row: Row, shared: Path) -> str:
@@ -103,6 +150,67 @@ def benched(grid: str, data: str, runs: Path) -> str:
     return re.sub(r"^#+ .*\n+", "", kept.read_text(encoding="utf-8"), flags=re.MULTILINE).strip()
 
 
+def looked_at(runs: Path) -> dict[str, Path]:
+    """Returns label -> folder of the first run of a row."""
+    folders = {}
+    for label, (grid, row) in LOOKED_AT.items():
+        cells = json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]
+        (cell,) = (cell for cell in cells if cell["row"] == row)
+        folders[label] = runs / "jobs" / next(iter(cell["runs"].values()))
+    return folders
+
+
+def wordings(runs: Path) -> str:
+    """Returns the text-to-image R@1 of Flickr8k captions by what they speak of, from the ranks that grids left behind."""
+    kept = KEPT / "flickr8k-wordings.json"
+    if not kept.exists():
+        test = read_pairs(runs / "flickr8k-1600.jsonl").split("test")
+        found = {
+            label: by_wording(
+                test.captions, Retrieval.from_dict(json.loads(results_of(folder).read_text())).ranks["t2i"]
+            )
+            for label, folder in looked_at(runs).items()
+        }
+        write_text(kept, json.dumps(found, indent=1) + "\n")
+    rows = json.loads(kept.read_text(encoding="utf-8"))
+    return table(rows, next(iter(rows.values())), "captions", "t2i_r1")
+
+
+def results_of(folder: Path) -> Path:
+    """Returns the measurement of a run; of several, that of the mode it re-ranks in."""
+    return sorted(folder.glob("result*.json"), key=lambda file: ("pooled" in file.name, "top" in file.name))[-1]
+
+
+def preferred(runs: Path) -> str:
+    """Returns how often each run prefers a caption of COCO to its edited version."""
+    kept = KEPT / "sugarcrepe.json"
+    if not kept.exists():
+        found = {}
+        for label, folder in looked_at(runs).items():
+            what = "zero_shot --image_size 160" if label == "zero-shot" else str(folder)
+            file = runs / f"sugarcrepe-{folder.name}.json"
+            crosscue(
+                f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs true --diagnostics 0 --json {file}"
+            )
+            found[label] = json.loads(file.read_text(encoding="utf-8"))["minimal_pairs"]
+            found[label].pop("attribute")  # every edit is read as one
+        write_text(kept, json.dumps(found, indent=1) + "\n")
+    rows = json.loads(kept.read_text(encoding="utf-8"))
+    return table(rows, next(iter(rows.values())), "pairs", "preferred")
+
+
+def table(rows: dict[str, dict[str, dict[str, float]]], parts: Iterable[str], count: str, value: str) -> str:
+    """Returns a table of one value for each row and part; the heads of its columns say how many each part holds."""
+    first = next(iter(rows.values()))
+    heads = [f"{part.replace('_', ' ')} ({first[part][count]:,})" for part in parts]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+    lines += [
+        f"| {label} | " + " | ".join(f"{found[part][value]:.1f}" for part in parts) + " |"
+        for label, found in rows.items()
+    ]
+    return "\n".join(lines)
+
+
 def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> None:
     """Measures and renders.
 
@@ -112,6 +220,8 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
         only: measure this table alone.
     """
     quarter(shared / "fdrd_caltech101", runs / "caltech101-25.jsonl")
+    with_pixels(shared / "flickr8k", runs / "flickr8k-1600.jsonl")
+    sugarcrepe(shared / "coco_mini", runs / "sugarcrepe.jsonl")
     makers = {
         name: lambda rows=rows: "\n".join([*HEAD, *(evaluated(row, shared) for row in rows)])
         for name, rows in EVALUATIONS.items()
@@ -119,6 +229,7 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
         name: lambda name=name, data=data: benched(name, data.format(shared=shared, runs=runs), runs)
         for name, data in GRIDS.items()
     }
+    makers |= {"flickr8k_wordings": lambda: wordings(runs), "sugarcrepe": lambda: preferred(runs)}
     for name, make in makers.items():
         if only in (None, name):
             block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
