@@ -35,6 +35,7 @@ GRIDS = {
     "dcar_caltech101": "caltech101={shared}/fdrd_caltech101",
     "dcar_choices": QUARTER,
     "methods_caltech101": QUARTER,
+    "methods_whole_tower": QUARTER,
     "methods_flickr8k": FLICKR_PIXELS,
     "action_flickr8k": FLICKR_PIXELS,
     "acke_flickr8k": FLICKR_PIXELS,

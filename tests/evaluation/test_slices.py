@@ -26,7 +26,12 @@ def test_what_a_caption_speaks_of(caption: str, expected: list[str]) -> None:
 
 
 def test_recall_of_a_wording_is_that_of_its_captions() -> None:
-    captions = ["A man is riding a horse.", "A lamp next to a bed", "A girl is reading a book.", "Zwei Hunde auf der Wiese"]
+    captions = [
+        "A man is riding a horse.",
+        "A lamp next to a bed",
+        "A girl is reading a book.",
+        "Zwei Hunde auf der Wiese",
+    ]
     better = np.array([0, 3, 7, 0])
     ones = np.ones(4, dtype=np.int64)
     parts = by_wording(captions, Ranks(better, ones, ones))

@@ -274,6 +274,18 @@ def test_frozen_queries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> No
             assert torch.equal(value, again[key]), key
 
 
+def test_nothing_is_remembered_of_pictures_that_are_cropped_anew() -> None:
+    method = acke()
+    lasting = batch()
+    seen_once = method.chosen_by_images(lasting.images, lasting.lasting_ids)
+    again = replace(lasting, images=pixels(9))
+    assert torch.equal(method.chosen_by_images(again.images, again.lasting_ids).affinity, seen_once.affinity)
+    cropped = replace(again, augmented=True)
+    fresh = method.chosen_by_images(cropped.images, cropped.lasting_ids)
+    assert torch.equal(fresh.affinity, method.chosen_by_images(pixels(9)).affinity)
+    assert not torch.allclose(fresh.affinity, seen_once.affinity)
+
+
 # --- weights of descriptions (spec 23 to 25) ------------------------------------------------------------------------------
 
 

@@ -247,7 +247,7 @@ def test_the_category_path_may_go_without_the_context() -> None:
 def test_frozen_weighing_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     method = dcar(weights_image="frozen", ca=False)
     first = method.losses(batch())["contrastive_loss"]
-    seen = len(method.frozen_images)
+    seen = len(method.frozen.pictures)
     monkeypatch.setattr(
         method.backbone,
         "encode_image",

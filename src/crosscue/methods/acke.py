@@ -160,7 +160,7 @@ class Acke(WithTunedTowers[AckeConfig]):
             return released_losses(self, batch)
         config = self.config
         batch = replace(batch, images=self.once(batch.images))
-        chosen = self.chosen_by_images(batch.images, batch.image_ids)
+        chosen = self.chosen_by_images(batch.images, batch.lasting_ids)
         images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
         rows, described = self.draw_views(batch)
         texts, views = self.encode_sentences(batch, described)  # g (B, D), z (V, R, D)
@@ -191,7 +191,7 @@ class Acke(WithTunedTowers[AckeConfig]):
         """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""
         extra = [text for texts in described for text in texts]
         if self.config.acp == "paired_leaky":
-            queries = self.frozen.of_images(batch.images, batch.image_ids)
+            queries = self.frozen.of_images(batch.images, batch.lasting_ids)
             captions = normalize(self.read_beside(batch.captions, queries).float(), dim=-1)
             both = torch.cat([captions, encode_bucketed(extra, self.read_alone)]) if extra else captions
         else:
@@ -226,7 +226,7 @@ class Acke(WithTunedTowers[AckeConfig]):
 
         Caption j meets picture j - d, for d = 0, 1, ...: every picture and every caption is in the same number of pairs.
         """
-        queries = self.frozen.of_images(batch.images, batch.image_ids)
+        queries = self.frozen.of_images(batch.images, batch.lasting_ids)
         by_caption, by_picture = [], []
         for shift in range(min(self.config.pairwise_negatives, len(batch) - 1) + 1):
             texts = normalize(self.read_beside(batch.captions, queries.roll(shift, 0)).float(), dim=-1)

@@ -30,9 +30,16 @@ class Batch:
     image_ids: Sequence[str]
     categories: Sequence[str | None] = ()
     negatives: Sequence[Sequence[Negative]] = field(default=())
+    augmented: bool = False
+    """Whether a picture looks different each time it comes."""
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    @property
+    def lasting_ids(self) -> Sequence[str] | None:
+        """Names under which what was made of a picture may be remembered; None where it will look different next time."""
+        return None if self.augmented else self.image_ids
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from crosscue.losses.category import Reduction, category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
+from crosscue.methods.frozen_queries import FrozenQueries
 
 REMEMBERED = 20_000
 """Most captions whose token features are kept in memory."""
@@ -113,7 +114,7 @@ class Dcar(DualPrompt):
         self.images_seen: Tensor
         self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
         self.register_buffer("images_seen", torch.zeros(()))
-        self.frozen_images: dict[str, Tensor] = {}
+        self.frozen = FrozenQueries(backbone)
         self.blank_state: ImageState | None = None
         self.blank_frozen: Tensor | None = None
         self.to(backbone.device)
@@ -183,16 +184,8 @@ class Dcar(DualPrompt):
             self.images_seen += len(images)
             self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
-            images = self._frozen_images(batch)
+            images = normalize(self.frozen.of_images(batch.images, batch.lasting_ids), dim=-1)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
-
-    @torch.no_grad()
-    def _frozen_images(self, batch: Batch) -> Tensor:
-        """Returns the (B, D) features of the untouched image tower; each picture is encoded once."""
-        if any(name not in self.frozen_images for name in batch.image_ids):
-            features = normalize(self.backbone.encode_image(batch.images).pooled, dim=-1)
-            self.frozen_images.update(zip(batch.image_ids, features, strict=True))
-        return torch.stack([self.frozen_images[name] for name in batch.image_ids])
 
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ class FrozenQueries:
     """Features of a backbone without prompts; nothing is normalised and nothing has a gradient.
 
     Training remembers them, inference does not: a result then cannot depend on what was encoded before, not even in its last bit. A picture
-    is known by its id, so what is remembered of it is its first appearance: with augmentation, that first crop.
+    is known by its id, and given none where it is cropped anew each time.
     """
 
     def __init__(self, backbone: Backbone, *, hidden: bool = False) -> None:

@@ -50,6 +50,7 @@ class Feed:
         chosen = self.batches.step(epoch, step)
         members = [self.pairs[index] for index, _ in chosen]
         images = self.images[[index for index, _ in chosen]]
+        augmented = isinstance(images, Tensor) and self.augmentation != "none"
         if isinstance(images, Tensor):
             generator = torch.Generator().manual_seed(step_seed(self.batches.seed, epoch, step))
             images = augment(images, self.augmentation, generator)
@@ -59,4 +60,5 @@ class Feed:
             image_ids=[pair.image_id for pair in members],
             categories=[pair.category for pair in members],
             negatives=[pair.negatives for pair in members],
+            augmented=augmented,
         )

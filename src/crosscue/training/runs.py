@@ -73,9 +73,12 @@ def start_run(
         raise RunError(
             f"{folder}: there is a run in this folder. Add --resume to continue it, or choose another --out."
         )
+    written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if exists:
         changed = [
-            *_differences(read_config(folder), config, ""),
+            *_differences(
+                read_config(folder), yaml.safe_load(written), ""
+            ),  # as the file says it: a tuple is a list there
             *_differences(asdict(read_backbone(folder)), asdict(backbone), "backbone "),
             *_differences(_read_json(folder / ENVIRONMENT).get("data", {}), data, "data "),
         ]
@@ -89,7 +92,7 @@ def start_run(
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     environment = {"python": platform.python_version(), "versions": versions, "data": data}
     write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
-    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(folder / CONFIG, written)
 
 
 def finish_run(folder: Path, method: Method[Any], card: str) -> None:
