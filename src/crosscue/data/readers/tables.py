@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from crosscue.data.pairs import Pairs
 from crosscue.data.records import Missing, Row, pairs_of
 from crosscue.errors import DataError
+from crosscue.jsonl import read_lines
 
 
 def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
@@ -37,22 +37,7 @@ def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
 
 def read_jsonl(path: Path, images: Path, missing: Missing) -> Pairs:
     """Reads one JSON object a line."""
-
-    def rows() -> Iterator[Row]:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        record = json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise DataError(
-                            f"{path} line {number}: not valid JSON ({error.msg}). Correct the line."
-                        ) from error
-                    if not isinstance(record, dict):
-                        raise DataError(f"{path} line {number}: not a JSON object. Write one object a line.")
-                    yield f"{path} line {number}", record
-
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(read_lines(path), images, str(path), missing=missing)
 
 
 def read_records(path: Path, records: list[object], images: Path, missing: Missing) -> Pairs:

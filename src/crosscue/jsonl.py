@@ -1,4 +1,4 @@
-"""Knowledge files: JSON Lines with one record a line, read with the line in every message, written atomically."""
+"""JSON Lines: one record a line, read with the line in every message, written atomically."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         DataError: the file cannot be read, or a line is no JSON object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path} line {number}", _object(f"{path} line {number}", line)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{where}: not valid JSON ({error.msg}). Correct the line, or make the file again."
-            ) from error
-        if not isinstance(value, dict):
-            raise DataError(f"{where}: must be a JSON object. Correct the line, or make the file again.")
-        yield where, value
+
+
+def _object(where: str, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not valid JSON ({error.msg}). Correct the line, or make the file again.") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must be a JSON object. Correct the line, or make the file again.")
+    return value
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
