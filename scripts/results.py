@@ -26,7 +26,7 @@ from crosscue.evaluation.slices import by_wording
 from crosscue.storage import write_text
 
 ROOT = Path(__file__).parents[1]
-PAGE, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
+PAGE, METHODS, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "methods.md", ROOT / "docs" / "results"
 KEYS = [(direction, k) for direction in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
 HEAD = ["| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |", "|---|---:|---:|---:|---:|---:|---:|"]
 
@@ -43,6 +43,15 @@ GRIDS = {
     "acke_caltech101": QUARTER,
 }
 """Grid in configs/grids/ -> what --data names."""
+COMPARED = {
+    "methods_caltech101": "25 categories of FDRD Caltech101",
+    "methods_whole_tower": "25 categories of FDRD Caltech101",
+    "acke_caltech101": "25 categories of FDRD Caltech101",
+    "methods_flickr8k": "Flickr8k",
+    "action_flickr8k": "Flickr8k",
+    "acke_flickr8k": "Flickr8k",
+}
+"""Grids that docs/methods.md quotes, the first that has a row for each source."""
 LOOKED_AT = {
     "zero-shot": ("methods_flickr8k", "zero-shot"),
     "dual prompts": ("methods_flickr8k", "dual prompts"),
@@ -212,6 +221,34 @@ def table(rows: dict[str, dict[str, dict[str, float]]], parts: Iterable[str], co
     return "\n".join(lines)
 
 
+def quoted(label: str) -> str:
+    """Returns a sentence with the R@1 of a row, in every source that it was measured on."""
+    found: dict[str, str] = {}
+    for grid, source in COMPARED.items():
+        file = KEPT / f"{grid}.json"
+        cells = {c["row"]: c for c in json.loads(file.read_text(encoding="utf-8"))["cells"]} if file.exists() else {}
+        if label in cells:
+            before, after = (
+                " / ".join(f"{cells[row][direction]['r1']['mean']:.1f}" for direction in ("i2t", "t2i"))
+                for row in ("zero-shot", label)
+            )
+            found.setdefault(source, f"{source}: {before} → {after} in {cells[label]['steps']} steps")
+    if not found:
+        return "**Our numbers.** None yet."
+    return f"**Our numbers.** {'; '.join(found.values())}."
+
+
+def quote() -> None:
+    """Fills in the numbers of docs/methods.md."""
+    text = re.sub(
+        r"<!-- numbers: (.*?) -->.*?<!-- end -->",
+        lambda place: f"<!-- numbers: {place[1]} -->\n{quoted(place[1])}\n<!-- end -->",
+        METHODS.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    write_text(METHODS, text)
+
+
 def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> None:
     """Measures and renders.
 
@@ -243,7 +280,8 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
             if not found:
                 raise SystemExit(f"{PAGE} has no place for table {name}: add <!-- {name} --> and <!-- end {name} -->")
             write_text(PAGE, text)
-    print(f"{PAGE} is up to date")
+    quote()
+    print(f"{PAGE} and {METHODS} are up to date")
 
 
 if __name__ == "__main__":
