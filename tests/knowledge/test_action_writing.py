@@ -369,11 +369,16 @@ def test_rules_from_the_command_line(source: Path, tmp_path: Path, capsys: pytes
         (Triplet("man", "riding slowly on top of the old", "horse"), "1 to 6 words"),
         (Triplet("horse", "is", "", "attribute"), "an attribute needs an object"),
         (Triplet("man", "riding", "<horse>"), "plain words only"),
+        (Triplet("horse", "riding", "horse"), "one and the same"),
     ],
 )
 def test_triplets_are_held_against_the_caption(triplet: Triplet, problem: str) -> None:
     found = triplet_problem(triplet, "A man rides a brown horse.")
     assert (problem in found) if problem else not found
+
+
+def test_two_of_a_kind_may_do_something_to_each_other() -> None:
+    assert not triplet_problem(Triplet("man", "hugging", "man"), "A man hugs another man.")
 
 
 def test_pronouns_stand_for_the_one_noun_they_can() -> None:

@@ -36,6 +36,8 @@ def triplet_problem(triplet: Triplet, caption: str) -> str:
         return f"{shown}: plain words only"
     if triplet.kind == "attribute" and not thing:
         return f"{shown}: an attribute needs an object"
+    if subject == thing and words_of(caption).count(subject[-1]) < 2:
+        return f"{shown}: subject and object are one and the same"
     known = _forms(words_of(caption))
     for word in (*subject, *thing):
         if word not in SMALL and not (english.lemmas(word) & known):
