@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,17 @@ def test_ceiling_of_shared_captions() -> None:
 
     pairs = Pairs([pair(1, ("same",)), pair(2, ("same",)), pair(3, ("own",)), pair(4, ("other",))])
     assert ceilings(pairs) == (75.0, 75.0)
+
+
+def test_what_a_model_wrote_is_read_beside_the_captions(tmp_path: Path) -> None:
+    rows = [
+        {"image": "a.jpg", "caption": "a dog", "synthetic": "a brown dog on grass"},
+        {"image": "b.jpg", "caption": "a cat", "drafts": [{"text": " "}, {"template": "x", "text": "a cat on a sofa"}]},
+        {"image": "c.jpg", "caption": "a cow"},
+    ]
+    file = tmp_path / "captions.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    pairs = read_pairs(file, reading=Reading(missing="keep"))
+    assert [pair.synthetic for pair in pairs] == ["a brown dog on grass", "a cat on a sofa", None]
+    bare = Pairs([replace(pair, synthetic=None) for pair in pairs])
+    assert bare.fingerprint() != pairs.fingerprint()

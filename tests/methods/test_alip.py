@@ -108,7 +108,16 @@ def test_synthetic_captions() -> None:
         "two things",
     ]
     assert alip(synthetic="class").synthetic_captions(batch) == ["a photo of an Abyssinian", "a photo of a desert-rose"]
+    given = dataclasses.replace(batch, synthetic=["a grey cat", "a pair of things"], categories=())
+    assert alip(synthetic="given").synthetic_captions(given) == ["a grey cat", "a pair of things"]
     assert without_class("a Desert Rose beside a rose", "desert-rose", "flower") == "a flower beside a rose"
+
+
+def test_a_picture_without_the_caption_of_a_model_is_named() -> None:
+    method = alip(synthetic="given")
+    batch = dataclasses.replace(eight_pairs(method.backbone), synthetic=["a thing", None, *["things"] * 6])
+    with pytest.raises(MethodError, match=r"'1' has nothing\. Add a column 'synthetic'"):
+        method.losses(batch)
 
 
 def test_a_picture_without_category_is_named() -> None:

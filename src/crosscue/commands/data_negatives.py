@@ -85,4 +85,5 @@ def record(pair: Pair, folder: Path) -> dict[str, object]:
         "category": pair.category,
         "negatives": [negative.to_dict() for negative in pair.negatives],
     }
-    return row | ({"split": pair.split} if pair.split is not None else {})
+    known = {"split": pair.split, "synthetic": pair.synthetic}
+    return row | {name: value for name, value in known.items() if value is not None}

@@ -80,6 +80,8 @@ class Pair:
     """`train`, `val`, `test`, or whatever the source says; None where it says nothing."""
     where: str = ""
     """File and row the pair came from, for messages."""
+    synthetic: str | None = None
+    """What a model wrote about the picture, beside its captions: for methods that ask it whether a caption is to be trusted."""
 
 
 class Pairs(Sequence[Pair]):
@@ -141,10 +143,12 @@ class Pairs(Sequence[Pair]):
         return Pairs((replace(pair, captions=pair.captions[:limit]) for pair in self.items), self.source)
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over ids, captions, categories, negatives and splits: what a number was measured on."""
+        """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits: what a number was measured on."""
         digest = hashlib.sha256()
         for pair in self.items:
             negatives = (part for negative in pair.negatives for part in (negative.text, negative.type))
             fields = (pair.image_id, *pair.captions, pair.category or "", *negatives, pair.split or "")
+            if pair.synthetic is not None:
+                fields += (pair.synthetic,)
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()

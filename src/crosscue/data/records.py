@@ -21,6 +21,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "image_id": ("image_id", "id", "imgid", "key"),
     "category": ("category", "class_name", "class", "label_name"),
     "negatives": ("negatives", "negative", "hard_negatives"),
+    "synthetic": ("synthetic", "synthetic_caption", "draft", "drafts"),
     "split": ("split", "set", "subset"),
 }
 """What a pair needs -> the column names it goes by, best first."""
@@ -62,7 +63,10 @@ def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing
         else:
             merged = dict.fromkeys((*known.captions, *pair.captions))
             found[pair.image_id] = replace(
-                known, captions=tuple(merged), negatives=tuple(dict.fromkeys((*known.negatives, *pair.negatives)))
+                known,
+                captions=tuple(merged),
+                negatives=tuple(dict.fromkeys((*known.negatives, *pair.negatives))),
+                synthetic=known.synthetic or pair.synthetic,
             )
     if not found:
         raise DataError(f"{source}: no pairs found. A row needs a picture and a caption.")
@@ -85,13 +89,18 @@ def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
     if not captions:
         raise DataError(f"{where}: there is no caption. Write one, or remove the row.")
     identity = _optional(row, "image_id")
-    category, split, negatives = (_optional(row, name) for name in ("category", "split", "negatives"))
+    category, split, negatives, synthetic = (
+        _optional(row, name) for name in ("category", "split", "negatives", "synthetic")
+    )
     return Pair(
         image=image,
         captions=tuple(captions),
         image_id=str(identity) if identity is not None else _identity(value, image),
         category=str(category) if category is not None else None,
         negatives=negatives_of(where, negatives) if negatives is not None else (),
+        synthetic=next((text for text in texts_of(where, synthetic) if text.strip()), None)
+        if synthetic is not None
+        else None,
         split=canonical_split(str(split)) if split is not None else None,
         where=where,
     )
@@ -134,7 +143,7 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
 
 
 def texts_of(where: str, value: Any) -> list[str]:
-    """Returns sentences from a string, a JSON list in a string, a list, or a list of {"raw": ...}."""
+    """Returns sentences from a string, a JSON list in a string, a list, or a list of {"raw": ...} or {"text": ...}."""
     if isinstance(value, str):
         if value.lstrip().startswith("["):
             try:
@@ -149,7 +158,12 @@ def texts_of(where: str, value: Any) -> list[str]:
         items = list(value)
     except TypeError as error:
         raise DataError(f"{where}: a caption must be text or a list of texts, not {type(value).__name__}.") from error
-    return [str(item["raw"] if isinstance(item, Mapping) else item) if item is not None else "" for item in items]
+    return ["" if item is None else str(_worded(item)) for item in items]
+
+
+def _worded(item: Any) -> Any:
+    """Returns what a record of a sentence says."""
+    return item["raw" if "raw" in item else "text"] if isinstance(item, Mapping) else item
 
 
 def canonical_split(name: str) -> str:

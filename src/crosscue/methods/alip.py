@@ -6,8 +6,8 @@ A picture i has its caption t and a synthetic caption c. A pair whose two captio
     w_s = min(1, exp(gamma (S_tc - H_tc)))      w_t, w_c from S_ti - H_ti and S_ci - H_ci in the same way
     L   = mean w_s w_t CE(i, t) + mean w_s w_c CE(i, c)
 
-H are running means. ALIP's synthetic captions come from a captioning model. Where a picture has one caption only, c is made of it:
-the caption with its class left out, which keeps its attributes, or the class alone.
+H are running means. ALIP's synthetic captions come from a captioning model. Where there are none, c is made of the caption: with its class left
+out, which keeps its attributes, or the class alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article, key, mentions, replaced
+from crosscue.errors import MethodError
 from crosscue.losses.contrastive import pair_losses
 from crosscue.methods.carrier import Carrier, CarrierConfig, class_names
 from crosscue.methods.contract import Batch
@@ -31,8 +32,9 @@ from crosscue.methods.contract import Batch
 class AlipConfig(CarrierConfig):
     """What is learned, where the synthetic caption comes from, and how weights are made."""
 
-    synthetic: Literal["attributes", "class"] = "attributes"
-    """attributes: the caption with `meta_category` for the name of its class. class: "a photo of a <class>"."""
+    synthetic: Literal["attributes", "class", "given"] = "attributes"
+    """attributes: the caption with `meta_category` for the name of its class. class: "a photo of a <class>". given: the source's column
+    `synthetic` (or `drafts`, as `crosscue describe captions` writes it)."""
     meta_category: str = "object"
     """The noun that stands for every class in the synthetic caption, e.g. animal, flower, vehicle, dish."""
     gamma: float = 2.0
@@ -51,7 +53,7 @@ class Alip(Carrier[AlipConfig]):
     """Pairs weighed by how well caption, picture and a synthetic caption agree."""
 
     name = "alip"
-    summary = "Pairs weighed by their agreement with a synthetic caption: for noisy captions. Needs categories."
+    summary = "Pairs weighed by their agreement with a synthetic caption: for noisy captions. Needs categories, or such captions."
     paper = "arXiv 2308.08428"
     config_class = AlipConfig
 
@@ -104,8 +106,10 @@ class Alip(Carrier[AlipConfig]):
         """Returns c for every caption of a batch.
 
         Raises:
-            MethodError: a picture has no category.
+            MethodError: a picture has no category, or with `given` no synthetic caption.
         """
+        if self.config.synthetic == "given":
+            return self._given(batch)
         names = class_names(batch, self.name)
         if self.config.synthetic == "class":
             return [f"a photo of {article(name)} {name}" for name in names]
@@ -113,6 +117,17 @@ class Alip(Carrier[AlipConfig]):
             without_class(caption, name, self.config.meta_category)
             for caption, name in zip(batch.captions, names, strict=True)
         ]
+
+    def _given(self, batch: Batch) -> list[str]:
+        found = []
+        for image_id, text in zip(batch.image_ids, batch.synthetic or [None] * len(batch), strict=True):
+            if text is None:
+                raise MethodError(
+                    f"method 'alip' with synthetic=given needs what a model wrote about every picture, and '{image_id}' has nothing. "
+                    "Add a column 'synthetic' to the source, or use synthetic=attributes with categories."
+                )
+            found.append(text)
+        return found
 
     def learned_state(self) -> dict[str, Tensor]:
         """The trainable tensors and the running means."""

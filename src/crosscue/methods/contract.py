@@ -30,6 +30,8 @@ class Batch:
     image_ids: Sequence[str]
     categories: Sequence[str | None] = ()
     negatives: Sequence[Sequence[Negative]] = field(default=())
+    synthetic: Sequence[str | None] = ()
+    """What a model wrote about each picture, where the source has it."""
     augmented: bool = False
     """Whether a picture looks different each time it comes."""
 

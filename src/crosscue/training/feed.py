@@ -60,5 +60,6 @@ class Feed:
             image_ids=[pair.image_id for pair in members],
             categories=[pair.category for pair in members],
             negatives=[pair.negatives for pair in members],
+            synthetic=[pair.synthetic for pair in members],
             augmented=augmented,
         )

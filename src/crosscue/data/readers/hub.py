@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _table(source: str, split: str, table: Any, missing: Missing) -> Iterator[Pa
         image = EmbeddedImage(where, _fetcher(table, number, column)) if encoded else pair.image
         row_split = pair.split or (canonical_split(split) if split else None)
         identity = pair.image_id if pair.image_id != where else f"{split}/{number}"
-        yield Pair(image, pair.captions, identity, pair.category, pair.negatives, row_split, where)
+        yield replace(pair, image=image, image_id=identity, split=row_split, where=where)
 
 
 def _fetcher(table: Any, number: int, column: str) -> Any:
