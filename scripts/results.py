@@ -21,6 +21,7 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from crosscue import read_pairs
+from crosscue.demo.emoji import emoji_pairs
 from crosscue.evaluation.retrieval import Retrieval
 from crosscue.evaluation.slices import by_wording
 from crosscue.storage import write_text
@@ -42,6 +43,7 @@ GRIDS = {
     "acke_flickr8k": FLICKR_PIXELS,
     "acke_decisive": FLICKR_PIXELS,
     "acke_caltech101": QUARTER,
+    "methods_emoji": "emoji={runs}/emoji.jsonl",
 }
 """Grid in configs/grids/ -> what --data names."""
 COMPARED = {
@@ -49,6 +51,7 @@ COMPARED = {
     "methods_whole_tower": "25 categories of FDRD Caltech101",
     "acke_caltech101": "25 categories of FDRD Caltech101",
     "methods_flickr8k": "Flickr8k",
+    "methods_emoji": "emoji",
     "action_flickr8k": "Flickr8k",
     "acke_flickr8k": "Flickr8k",
 }
@@ -90,6 +93,10 @@ EVALUATIONS = {
     ],
 }
 """Table -> its rows."""
+
+
+CALIBRATED = {"acke_flickr8k": "Flickr8k", "acke_caltech101": "25 categories of FDRD Caltech101"}
+"""Grids whose ACKE run is asked how certain it is, and what the table calls their sources."""
 
 
 def crosscue(arguments: str) -> None:
@@ -161,14 +168,26 @@ def benched(grid: str, data: str, runs: Path) -> str:
     return re.sub(r"^#+ .*\n+", "", kept.read_text(encoding="utf-8"), flags=re.MULTILINE).strip()
 
 
+def emoji(target: Path) -> None:
+    """Writes the demo's pairs."""
+    rows = (
+        {"image": pair.image.name, "image_id": pair.image_id, "captions": pair.captions}
+        | {"category": pair.category, "split": pair.split}
+        for pair in emoji_pairs()
+    )
+    write_source(target, target.parent, rows)
+
+
+def run_of(grid: str, row: str, runs: Path) -> Path:
+    """Returns the folder of a row's first run."""
+    cells = json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]
+    (cell,) = (cell for cell in cells if cell["row"] == row)
+    return runs / "jobs" / str(next(iter(cell["runs"].values())))
+
+
 def looked_at(runs: Path) -> dict[str, Path]:
     """Returns label -> folder of the first run of a row."""
-    folders = {}
-    for label, (grid, row) in LOOKED_AT.items():
-        cells = json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]
-        (cell,) = (cell for cell in cells if cell["row"] == row)
-        folders[label] = runs / "jobs" / next(iter(cell["runs"].values()))
-    return folders
+    return {label: run_of(grid, row, runs) for label, (grid, row) in LOOKED_AT.items()}
 
 
 def wordings(runs: Path) -> str:
@@ -208,6 +227,27 @@ def preferred(runs: Path) -> str:
         write_text(kept, json.dumps(found, indent=1) + "\n")
     rows = json.loads(kept.read_text(encoding="utf-8"))
     return table(rows, next(iter(rows.values())), "pairs", "preferred")
+
+
+def calibrated(runs: Path) -> str:
+    """Returns how often ACKE is wrong among its most and its least certain queries, in tenths of the queries."""
+    kept = KEPT / "acke_calibration.json"
+    if not kept.exists():
+        found = {}
+        for grid in CALIBRATED:
+            run = run_of(grid, "evidence weights (ACKE)", runs)
+            source = GRIDS[grid].format(runs=runs).partition("=")[2]
+            crosscue(f"evaluate {run} --data {source}")
+            report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
+            found |= {f"{CALIBRATED[grid]}, {direction}": one for direction, one in report["calibration"].items()}
+        write_text(kept, json.dumps(found, indent=1) + "\n")
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    tenths = len(next(iter(found.values()))["bins"])
+    lines = [f"| | AUROC | {' | '.join(map(str, range(1, tenths + 1)))} |", "|---|" + "---:|" * (tenths + 1)]
+    for label, one in found.items():
+        errors = " | ".join(f"{100 * part['error']:.0f}" for part in one["bins"])
+        lines.append(f"| {label} | {one['auroc']:.2f} | {errors} |")
+    return "\n".join(lines)
 
 
 def table(rows: dict[str, dict[str, dict[str, float]]], parts: Iterable[str], count: str, value: str) -> str:
@@ -261,6 +301,7 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
     quarter(shared / "fdrd_caltech101", runs / "caltech101-25.jsonl")
     with_pixels(shared / "flickr8k", runs / "flickr8k-1600.jsonl", ["train", "val"])
     with_pixels(shared / "flickr8k", runs / "flickr8k-val.jsonl", ["val"])
+    emoji(runs / "emoji.jsonl")
     sugarcrepe(shared / "coco_mini", runs / "sugarcrepe.jsonl")
     makers = {
         name: lambda rows=rows: "\n".join([*HEAD, *(evaluated(row, shared) for row in rows)])
@@ -269,7 +310,11 @@ def main(shared: Path, runs: Path = Path("runs"), only: str | None = None) -> No
         name: lambda name=name, data=data: benched(name, data.format(shared=shared, runs=runs), runs)
         for name, data in GRIDS.items()
     }
-    makers |= {"flickr8k_wordings": lambda: wordings(runs), "sugarcrepe": lambda: preferred(runs)}
+    makers |= {
+        "flickr8k_wordings": lambda: wordings(runs),
+        "sugarcrepe": lambda: preferred(runs),
+        "acke_calibration": lambda: calibrated(runs),
+    }
     for name, make in makers.items():
         if only in (None, name):
             block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
