@@ -35,6 +35,8 @@ def main(source: str) -> None:
         folder = write_checkpoint(Path(scratch))
         for precision in ("fp32", "bf16"):
             backbone = load_backbone(str(folder), precision=precision)
+            with torch.no_grad():
+                untouched = backbone.encode_image(pixels)
             options = {"top_k": PROMPTS, "views": "given"}
             methods = {
                 "dual_prompt": build("dual_prompt", backbone, {"context_tokens": PROMPTS}),
@@ -44,7 +46,7 @@ def main(source: str) -> None:
             seconds = dict.fromkeys(methods, 0.0)
             for number, (own, *described) in enumerate(chosen):
                 names = [f"{number}-{row}" for row in range(BATCH)]
-                batch = Batch(pixels, [captions[i] for i in own], names)
+                batch = Batch(pixels, [captions[i] for i in own], names, untouched=untouched)
                 known = {
                     name: Views(*(captions[texts[row]] for texts in described), source="benchmark")
                     for row, name in enumerate(names)
@@ -52,9 +54,8 @@ def main(source: str) -> None:
                 for name, method in methods.items():
                     if isinstance(method, Acke):
                         method.views.known = ViewKnowledge(known)
-                        method.frozen.of_images(pixels, names)
                         sentences = [*batch.captions, *(captions[i] for texts in described for i in texts)]
-                        method.frozen.of_texts(sentences, remember=True)
+                        method.frozen.remember(sentences)
                     method.zero_grad()
                     start = time.process_time()
                     losses = method.losses(batch)

@@ -172,10 +172,12 @@ def adapt(
         adapted.remember(captions)
         images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
         near = neighbours(train, images, tower) if adapted.companions else None
+        asked = adapted.reads_untouched_images and training.augmentation == "none"
         feed = Feed(
             train,
             images,
             Batches(train, training.batch_size, training.seed, adapted.companions, near),
+            untouched=FrozenFeatures(tower, pixel_store(train, tower), images) if asked else None,
             augmentation=training.augmentation,
             device=tower.device,
         )

@@ -238,7 +238,7 @@ def test_pairwise_training_meets_every_picture_and_caption_equally_often() -> No
     method = acke(acp="pairwise", pairwise_negatives=3, weights="none")
     images = method.encode_image(pixels())
     with torch.no_grad():
-        loss = method.pairwise_loss(images, batch(), None)
+        loss = method.pairwise_loss(images, method.completed(batch()), None)
         queries = method.frozen.of_images(pixels())
         logits = torch.stack(
             [
@@ -253,10 +253,19 @@ def test_pairwise_training_meets_every_picture_and_caption_equally_often() -> No
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_frozen_queries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def known_batch(method: Acke) -> Batch:
+    """A batch as training gives it: what the untouched tower makes of its pictures comes along."""
+    with torch.no_grad():
+        return replace(batch(), untouched=method.backbone.encode_image(pixels()))
+
+
+def test_frozen_queries_are_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
     method = acke()
+    method.views.sentences = [text for views in method.views.of(batch().image_ids, TEXTS) for text in views]
+    method.remember(TEXTS)
     torch.manual_seed(1)
-    first = method.losses(batch())
+    first = method.losses(known_batch(method))
+    own = replace(known_batch(method))
     unprompted = []
     for name in ("encode_image", "encode_text"):
         real = getattr(method.backbone, name)
@@ -267,23 +276,40 @@ def test_frozen_queries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> No
 
         monkeypatch.setattr(method.backbone, name, counted)
     torch.manual_seed(1)
-    again = method.losses(batch())
+    again = method.losses(own)
     assert not unprompted
     for key, value in first.items():
         if key != "evidential_loss":  # its KL term is annealed by the step
             assert torch.equal(value, again[key]), key
 
 
-def test_nothing_is_remembered_of_pictures_that_are_cropped_anew() -> None:
+def test_what_comes_with_a_batch_is_what_its_pictures_give() -> None:
     method = acke()
-    lasting = batch()
-    seen_once = method.chosen_by_images(lasting.images, lasting.lasting_ids)
-    again = replace(lasting, images=pixels(9))
-    assert torch.equal(method.chosen_by_images(again.images, again.lasting_ids).affinity, seen_once.affinity)
-    cropped = replace(again, augmented=True)
-    fresh = method.chosen_by_images(cropped.images, cropped.lasting_ids)
-    assert torch.equal(fresh.affinity, method.chosen_by_images(pixels(9)).affinity)
-    assert not torch.allclose(fresh.affinity, seen_once.affinity)
+    torch.manual_seed(1)
+    computed = method.losses(batch())
+    torch.manual_seed(1)
+    given = method.losses(known_batch(method))
+    torch.testing.assert_close(given, {**computed, "evidential_loss": given["evidential_loss"]})  # annealed by the step
+    other = replace(batch(), untouched=method.backbone.encode_image(pixels(9)))
+    assert not torch.allclose(
+        method.chosen_by_images(other.images, other.untouched).affinity, method.chosen_by_images(pixels()).affinity
+    )
+    assert [acke(**options).reads_untouched_images for options in ({}, {"keys": "static"}, {"acp": "vision"})] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_sentences_that_were_not_announced_are_encoded() -> None:
+    method = acke()
+    torch.manual_seed(1)
+    before = method.losses(batch())
+    method.remember(["something else"])
+    torch.manual_seed(1)
+    torch.testing.assert_close(method.losses(batch())["contrastive_loss"], before["contrastive_loss"])
+    method.remember([])
+    assert not method.frozen.texts.known
 
 
 # --- weights of descriptions (spec 23 to 25) ------------------------------------------------------------------------------

@@ -144,11 +144,15 @@ def test_remembered_token_features_equal_fresh_ones(feature: str) -> None:
     method = dcar(token_feature=feature)
     tokens = method.tokenize(TEXTS)
     first = method.token_features(TEXTS, tokens)
+    method.remember([*TEXTS, "something else"])
+    assert len(method.token_features.known) == len({*TEXTS}) + 1
     again = method.token_features(TEXTS[::-1], method.tokenize(TEXTS[::-1])).flip(0)
     torch.testing.assert_close(first, again)
     norms = first.norm(dim=-1)
     torch.testing.assert_close(norms[tokens.content], torch.ones(int(tokens.content.sum())))
     assert (norms[~tokens.content] == 0).all()
+    method.remember([])
+    assert not method.token_features.known
 
 
 def test_the_pieces_of_a_word_share_its_feature() -> None:
@@ -244,18 +248,21 @@ def test_the_category_path_may_go_without_the_context() -> None:
     assert torch.equal(before, after), "the context does not reach the category path"
 
 
-def test_frozen_weighing_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_weighing_images_come_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     method = dcar(weights_image="frozen", ca=False)
+    assert method.reads_untouched_images
+    assert not dcar(weights_image="prompted").reads_untouched_images
+    assert not dcar(weights_image="frozen", tw=False).reads_untouched_images
     first = method.losses(batch())["contrastive_loss"]
-    seen = len(method.frozen.pictures)
+    with torch.no_grad():
+        known = replace(batch(), untouched=method.backbone.encode_image(batch().images))
     monkeypatch.setattr(
         method.backbone,
         "encode_image",
         lambda images, prompts=None: 1 / 0 if prompts is None else real(images, prompts),
     )
     real = type(method.backbone).encode_image.__get__(method.backbone)
-    assert torch.equal(method.losses(batch())["contrastive_loss"], first)
-    assert seen == 4
+    assert torch.equal(method.losses(known)["contrastive_loss"], first)
 
 
 def test_the_lambdas_weigh_the_losses() -> None:

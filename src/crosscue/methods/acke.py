@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, Pictures, Prompts
+from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, Prompts
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.evidential import retrieval_evidence
@@ -95,21 +95,23 @@ class Acke(WithTunedTowers[AckeConfig]):
         """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
         return self.read_texts(texts, self.chosen_by_texts(texts))
 
-    def chosen_by_images(self, images: Pictures, image_ids: Sequence[str] | None = None) -> Selection | None:
-        """Returns what pictures choose from the pool; with ids, their queries are computed once."""
+    def chosen_by_images(self, images: Pictures, untouched: ImageFeatures | None = None) -> Selection | None:
+        """Returns what pictures choose from the pool; `untouched` are the untouched tower's features, where they are known."""
         if self.config.acp == "none" or self.pool is None:
             return None
         if self.pool.keys is None:
             return self.pool.fixed(len(images))
-        return self.pool.select(self.frozen.of_images(images, image_ids))
+        if untouched is None:
+            return self.pool.select(self.frozen.of_images(images))
+        return self.pool.select(self.frozen.of_features(untouched))
 
-    def chosen_by_texts(self, texts: Sequence[str], *, remember: bool = False) -> Selection | None:
-        """Returns what sentences choose from the pool; with `remember`, their queries are computed once."""
+    def chosen_by_texts(self, texts: Sequence[str], *, remembered: bool = False) -> Selection | None:
+        """Returns what sentences choose from the pool; with `remembered`, from queries that were computed before training."""
         if not self.config.texts_choose or self.pool is None:
             return None
         if self.text_key is None:
             return self.pool.fixed(len(texts))
-        return self.pool.select(self.text_key(self.frozen.of_texts(texts, remember=remember)))  # W h (B, C)
+        return self.pool.select(self.text_key(self.frozen.of_texts(texts, remembered=remembered)))  # W h (B, C)
 
     def once(self, images: Pictures) -> Pictures:
         """Runs the layers before the first prompt once for both passes, the one that chooses prompts and the one that reads them."""
@@ -156,11 +158,11 @@ class Acke(WithTunedTowers[AckeConfig]):
         """Returns every part of the loss, already times its weight, and what is worth watching."""
         if self.training:
             self.steps += 1
+        batch = self.completed(batch)
         if self.config.faithful:
             return released_losses(self, batch)
         config = self.config
-        batch = replace(batch, images=self.once(batch.images))
-        chosen = self.chosen_by_images(batch.images, batch.lasting_ids)
+        chosen = self.chosen_by_images(batch.images, batch.untouched)
         images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
         rows, described = self.draw_views(batch)
         texts, views = self.encode_sentences(batch, described)  # g (B, D), z (V, R, D)
@@ -177,6 +179,23 @@ class Acke(WithTunedTowers[AckeConfig]):
             losses["pairwise_loss"] = self.pairwise_loss(images, batch, same)
         return losses | self.pool_losses(batch, chosen)
 
+    def completed(self, batch: Batch) -> Batch:
+        """Returns a batch past the layers before the first prompt, with the untouched tower's features where they are needed."""
+        images = self.once(batch.images)
+        asked = self.reads_untouched_images
+        return replace(batch, images=images, untouched=self.frozen.completed(batch, images) if asked else None)
+
+    @property
+    def reads_untouched_images(self) -> bool:
+        """Pictures choose by what the untouched tower makes of them, unless all get the same prompts."""
+        chosen = self.pool is not None and self.pool.keys is not None and self.config.acp != "none"
+        return chosen or self.config.acp in ("pairwise", "paired_leaky")
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Computes the queries of captions and descriptions, where sentences choose."""
+        if self.text_key is not None:
+            self.frozen.remember([*texts, *self.views.sentences] if texts else [])
+
     def draw_views(self, batch: Batch) -> tuple[list[int], list[list[str]]]:
         """Returns the R rows of a batch that have descriptions, and V lists of R drawn descriptions."""
         if self.config.weights == "none":
@@ -191,7 +210,8 @@ class Acke(WithTunedTowers[AckeConfig]):
         """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""
         extra = [text for texts in described for text in texts]
         if self.config.acp == "paired_leaky":
-            queries = self.frozen.of_images(batch.images, batch.lasting_ids)
+            assert batch.untouched is not None
+            queries = self.frozen.of_features(batch.untouched)
             captions = normalize(self.read_beside(batch.captions, queries).float(), dim=-1)
             both = torch.cat([captions, encode_bucketed(extra, self.read_alone)]) if extra else captions
         else:
@@ -200,7 +220,7 @@ class Acke(WithTunedTowers[AckeConfig]):
 
     def read_alone(self, texts: Sequence[str]) -> Tensor:
         """Sentences of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
-        return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remember=True)).float(), dim=-1)
+        return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remembered=True)).float(), dim=-1)
 
     def pool_losses(self, batch: Batch, chosen: Selection | None) -> dict[str, Tensor]:
         """Returns what teaches the pool: keys near their queries, one choice for a pair, even use, prompts that differ."""
@@ -210,7 +230,7 @@ class Acke(WithTunedTowers[AckeConfig]):
         losses = {"overlap_loss": config.lambda_overlap * self.pool.overlap_loss()} if config.top_k > 1 else {}
         if chosen.affinity is None:
             return losses
-        text = self.chosen_by_texts(batch.captions, remember=True)
+        text = self.chosen_by_texts(batch.captions, remembered=True)
         both = [chosen] if text is None else [chosen, text]
         losses |= {
             "pull_loss": config.lambda_pull * self.pool.pull_loss(both),
@@ -226,7 +246,8 @@ class Acke(WithTunedTowers[AckeConfig]):
 
         Caption j meets picture j - d, for d = 0, 1, ...: every picture and every caption is in the same number of pairs.
         """
-        queries = self.frozen.of_images(batch.images, batch.lasting_ids)
+        assert batch.untouched is not None
+        queries = self.frozen.of_features(batch.untouched)
         by_caption, by_picture = [], []
         for shift in range(min(self.config.pairwise_negatives, len(batch) - 1) + 1):
             texts = normalize(self.read_beside(batch.captions, queries.roll(shift, 0)).float(), dim=-1)

@@ -54,10 +54,10 @@ TAU = 5.0
 def released_losses(method: Acke, batch: Batch) -> dict[str, Tensor]:
     """Returns the parts of the released loss, times their weights."""
     config, scale = method.config, method.backbone.logit_scale
-    chosen = method.chosen_by_images(batch.images, batch.lasting_ids)
+    chosen = method.chosen_by_images(batch.images, batch.untouched)
     images = normalize(method.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
     paired = config.acp == "paired_leaky"
-    queries = method.frozen.of_images(batch.images, batch.lasting_ids) if paired else None
+    queries = method.frozen.of_features(batch.untouched) if paired and batch.untouched is not None else None
 
     def read(texts: list[str]) -> Tensor:
         return (

@@ -32,16 +32,12 @@ class Batch:
     negatives: Sequence[Sequence[Negative]] = field(default=())
     synthetic: Sequence[str | None] = ()
     """What a model wrote about each picture, where the source has it."""
-    augmented: bool = False
-    """Whether a picture looks different each time it comes."""
+    untouched: ImageFeatures | None = None
+    """What the untouched image tower makes of the pictures, (B, D) and (B, W), for methods that ask for it (`reads_untouched_images`);
+    None where pictures look different each time."""
 
     def __len__(self) -> int:
         return len(self.captions)
-
-    @property
-    def lasting_ids(self) -> Sequence[str] | None:
-        """Names under which what was made of a picture may be remembered; None where it will look different next time."""
-        return None if self.augmented else self.image_ids
 
 
 @dataclass(frozen=True)
@@ -245,6 +241,11 @@ class Method(nn.Module, Generic[Config]):
     @property
     def image_tower_frozen(self) -> bool:
         """Whether pictures are read through the pooled feature of the untouched tower alone: then that is what is cached."""
+        return False
+
+    @property
+    def reads_untouched_images(self) -> bool:
+        """Whether training steps also need what the untouched image tower makes of the pictures (`Batch.untouched`)."""
         return False
 
     def remember(self, texts: Sequence[str]) -> None:

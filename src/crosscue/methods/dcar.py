@@ -21,17 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
+from crosscue.backbones.embedding import bucket_count, by_length, encode_bucketed, slices
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import Reduction, category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
-from crosscue.methods.frozen_queries import FrozenQueries
 
 REMEMBERED = 20_000
-"""Most captions whose token features are kept in memory."""
+"""Most captions whose token features are kept in memory in training; of a larger set, every step computes its own."""
+AT_ONCE = 128
+"""Captions whose token features are computed together."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,6 @@ class Dcar(DualPrompt):
         self.images_seen: Tensor
         self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
         self.register_buffer("images_seen", torch.zeros(()))
-        self.frozen = FrozenQueries(backbone)
         self.blank_state: ImageState | None = None
         self.blank_frozen: Tensor | None = None
         self.to(backbone.device)
@@ -184,8 +184,24 @@ class Dcar(DualPrompt):
             self.images_seen += len(images)
             self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
-            images = normalize(self.frozen.of_images(batch.images, batch.lasting_ids), dim=-1)
+            images = self._untouched(batch)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
+
+    @torch.no_grad()
+    def _untouched(self, batch: Batch) -> Tensor:
+        """Returns the (B, D) features of the untouched image tower."""
+        known = batch.untouched if batch.untouched is not None else self.backbone.encode_image(batch.images)
+        return normalize(known.pooled, dim=-1)
+
+    @property
+    def reads_untouched_images(self) -> bool:
+        """Where they weigh the tokens."""
+        return self.config.tw and self.config.weights_image == "frozen"
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Computes the token features of all captions, where they stay the same."""
+        if self.token_features is not None:
+            self.token_features.remember(texts)
 
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 
@@ -325,14 +341,27 @@ class TokenFeatures:
         if not self.constant:
             return self._compute(texts, tokens) * tokens.content.unsqueeze(-1)
         if any(text not in self.known for text in texts):
-            if len(self.known) > REMEMBERED:
-                self.known.clear()
-            computed = self._compute(texts, tokens)
-            for row, text in enumerate(texts):
-                self.known[text] = computed[row, tokens.content[row]]  # (n, D)
+            return self._compute(texts, tokens) * tokens.content.unsqueeze(-1)
         features = torch.zeros(*tokens.content.shape, self.method.backbone.embed_dim, device=tokens.ids.device)
         features[tokens.content] = torch.cat([self.known[text] for text in texts])
         return features
+
+    @torch.no_grad()
+    def remember(self, texts: Sequence[str]) -> None:
+        """Computes the features of each distinct sentence once and forgets all others; of more than `REMEMBERED`, none.
+
+        They are computed as a set, so that a resumed run sees the same numbers to the bit.
+        """
+        self.known.clear()
+        distinct = by_length(texts)
+        if not self.constant or len(distinct) > REMEMBERED:
+            return
+        for start in range(0, len(distinct), AT_ONCE):
+            some = distinct[start : start + AT_ONCE]
+            tokens = self.method.tokenize(some)
+            computed = self._compute(some, tokens)
+            for row, text in enumerate(some):
+                self.known[text] = computed[row, tokens.content[row]]  # (n, D)
 
     def _compute(self, texts: Sequence[str], tokens: TokenBatch) -> Tensor:
         backbone, config = self.method.backbone, self.method.config

@@ -27,6 +27,8 @@ class TrainingViews:
 
     def __init__(self, source: str, missing: MissingViews) -> None:
         self.source, self.missing = source, missing
+        self.sentences: list[str] = []
+        """All descriptions of the training pictures, once they are prepared."""
 
     def prepare(self, train: Pairs) -> dict[str, Any]:
         """Reads or makes the descriptions of all training pictures, and returns what a run records of them.
@@ -50,9 +52,11 @@ class TrainingViews:
                 f"{self.source}: it describes none of the {lacking:,} training pictures. Its image ids are those of another source: "
                 "describe this one (crosscue describe views SOURCE)."
             )
+        own = {name: self.known[name] for name in names if name in self.known}
+        self.sentences = [text for views in own.values() for text in (views.overall, views.background, views.entity)]
         return {
             "views": self.source,
-            "views_fingerprint": ViewKnowledge({n: self.known[n] for n in names if n in self.known}).fingerprint(),
+            "views_fingerprint": ViewKnowledge(own).fingerprint(),
             "pictures_without_views": lacking,
         }
 

@@ -16,6 +16,7 @@ from crosscue.methods.contract import Batch
 if TYPE_CHECKING:
     from crosscue.data.batches import Batches
     from crosscue.data.pairs import Pairs
+    from crosscue.training.states import FrozenFeatures
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -35,9 +36,16 @@ class Feed:
     """Joins pictures, captions and what else is known of the pairs into batches."""
 
     def __init__(
-        self, pairs: Pairs, images: Images, batches: Batches, *, augmentation: Any = "none", device: Any = "cpu"
+        self,
+        pairs: Pairs,
+        images: Images,
+        batches: Batches,
+        *,
+        untouched: FrozenFeatures | None = None,
+        augmentation: Any = "none",
+        device: Any = "cpu",
     ) -> None:
-        self.pairs, self.images, self.batches = pairs, images, batches
+        self.pairs, self.images, self.batches, self.untouched = pairs, images, batches, untouched
         self.augmentation, self.device = augmentation, device
 
     @property
@@ -49,8 +57,8 @@ class Feed:
         """Returns batch number `step` of an epoch."""
         chosen = self.batches.step(epoch, step)
         members = [self.pairs[index] for index, _ in chosen]
-        images = self.images[[index for index, _ in chosen]]
-        augmented = isinstance(images, Tensor) and self.augmentation != "none"
+        places = [index for index, _ in chosen]
+        images = self.images[places]
         if isinstance(images, Tensor):
             generator = torch.Generator().manual_seed(step_seed(self.batches.seed, epoch, step))
             images = augment(images, self.augmentation, generator)
@@ -61,5 +69,5 @@ class Feed:
             categories=[pair.category for pair in members],
             negatives=[pair.negatives for pair in members],
             synthetic=[pair.synthetic for pair in members],
-            augmented=augmented,
+            untouched=self.untouched[places] if self.untouched is not None else None,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosscue.backbones.protocol import ImageFeatures, ImageState
+from crosscue.backbones.protocol import ImageFeatures, ImageState, Pictures
 from crosscue.data.rows import RowCache, blocks_of
 from crosscue.errors import MethodError
 from crosscue.storage import cache_dir
@@ -19,6 +19,7 @@ from crosscue.storage import cache_dir
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pixels import PixelStore
+    from crosscue.training.feed import Images
 
 BLOCK = 32
 
@@ -34,12 +35,14 @@ class FrozenRows(ABC):
 
     def __init__(self, backbone: Backbone, pixels: PixelStore) -> None:
         self.backbone, self.pixels = backbone, pixels
+        self.images: Images = pixels
+        """What the rows are computed from."""
         self._rows: RowCache | None = None
         self._dtype = torch.float32
 
     @abstractmethod
-    def compute(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, ...)."""
+    def compute(self, images: Any) -> Tensor:
+        """B pictures -> (B, ...)."""
 
     @abstractmethod
     def key(self) -> str:
@@ -67,7 +70,7 @@ class FrozenRows(ABC):
 
     def _on_cpu(self, indices: Sequence[int]) -> Tensor:
         with torch.no_grad():
-            return self.compute(self.pixels[indices].to(self.backbone.device)).cpu()
+            return self.compute(self.images[indices].to(self.backbone.device)).cpu()
 
     def _values(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
         rows = self._on_cpu(indices)
@@ -99,15 +102,20 @@ class FrozenFeatures(FrozenRows):
 
     what = "running the frozen image tower"
 
+    def __init__(self, backbone: Backbone, pixels: PixelStore, images: Images | None = None) -> None:
+        """`images`: the same pictures past some layers, where they are cached."""
+        super().__init__(backbone, pixels)
+        self.images: Images = pixels if images is None else images
+
     def __getitem__(self, indices: Sequence[int], /) -> ImageFeatures:
         """B positions -> features with (B, D) and (B, W), without patches."""
         rows = self.read(indices)
         width = self.backbone.embed_dim
         return ImageFeatures(rows[:, :width], rows[:, width:], _no_patches)
 
-    def compute(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, D + W)."""
-        features = self.backbone.encode_image(pixels)
+    def compute(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S), or a state -> (B, D + W)."""
+        features = self.backbone.encode_image(images)
         return torch.cat([features.pooled, features.hidden], dim=1)
 
     def key(self) -> str:
