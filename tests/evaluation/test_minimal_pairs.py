@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from crosscue.api import Run
+from crosscue.cli import dispatch
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import DataError
@@ -18,6 +20,7 @@ from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.minimal_pairs import Contests, preferences
 from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import build
+from tests import tiny
 from tests.tiny import tiny_backbones
 
 EDITS = (Negative("a man is riding a cow", "category"), Negative("a man is feeding a horse", "attribute"))
@@ -118,3 +121,38 @@ def test_a_source_without_edits_is_told_so(pairs: Pairs) -> None:
     bare = Pairs([Pair(pair.image, pair.captions, pair.image_id) for pair in pairs], "bare")
     with pytest.raises(DataError, match="bare: no picture has edited captions"):
         Run(build("zero_shot", tiny_backbones["clip"]())).evaluate(bare, Inference(minimal_pairs=True))
+
+
+def test_from_a_file_to_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Knowledge of edited captions is asked for, made, and used; the numbers are on the terminal, in the file and on the page."""
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
+    rows = []
+    for index in range(8):
+        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        edits = [{"text": f"a man is feeding {index} horses", "type": "attribute"}]
+        row = {"image": f"{index}.png", "caption": f"a man is riding {index} horses", "negatives": edits}
+        rows.append(row | {"split": "train" if index < 4 else "test"})
+    source, plain, edited, out = (
+        str(tmp_path / name) for name in ("pairs.jsonl", "plain.jsonl", "edited.jsonl", "run")
+    )
+    Path(source).write_text("\n".join(map(json.dumps, rows)))
+    assert dispatch(["describe", "triplets", source, "--out", plain]) == 0
+    assert dispatch(["describe", "triplets", source, "--out", edited, "--negatives", "true"]) == 0
+    learn = ["adapt", "--method", "action", "--data", source, "--backbone", str(tiny.clip_folder()), "--out", out]
+    learn += ["--options.knowledge", plain, "--training.epochs", "2", "--options.second_stage_epochs", "1"]
+    assert dispatch([*learn, "--validation", "false", "--precision", "fp32"]) == 0
+    asked = ["evaluate", out, "--data", source, "--precision", "fp32", "--minimal_pairs", "true"]
+    capsys.readouterr()
+    assert dispatch(asked) == 2
+    assert "add --negatives true to that command" in capsys.readouterr().err
+    assert dispatch([*asked, "--knowledge", edited, "--json", str(tmp_path / "result.json")]) == 0
+    assert "preferred to an edited caption" in " ".join(capsys.readouterr().out.split())
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["minimal_pairs"]["attribute"]["pairs"] == 4
+    assert result["wordings"]["an action"]["captions"] == 4
+    page = (Path(out) / "report" / "report.html").read_text()
+    assert "Captions and their edited versions" in page
+    assert "By what captions speak of" in page

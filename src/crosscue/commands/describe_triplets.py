@@ -30,6 +30,8 @@ class TripletsOptions:
     instruct model in this process, through transformers."""
     split: str | None = None
     """Only the captions of this split; default all. Searching needs knowledge of the captions that are searched, too."""
+    negatives: bool = False
+    """Also the edited captions of the source, which `crosscue evaluate --minimal_pairs` reads pictures with."""
     cache: Path | None = None
     """SQLite file of a model's replies; default beside the result. The caps of --limits count everything in it."""
 
@@ -55,7 +57,9 @@ def run(arguments: list[str]) -> int:
     reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     if reading.missing == "error":
         reading = replace(reading, missing="keep")  # only text is read here
-    captions = list(dict.fromkeys(read_pairs(given.source, given.split, reading).captions))
+    pairs = read_pairs(given.source, given.split, reading)
+    edited = [negative.text for pair in pairs for negative in pair.negatives] if given.negatives else []
+    captions = list(dict.fromkeys([*pairs.captions, *edited]))
     if given.backend in ("openai", "local"):
         knowledge = _by_model(captions, given.backend, given.model, given.asking, given.limits, target)
     else:
