@@ -41,7 +41,7 @@ GRIDS = {
     "methods_flickr8k": FLICKR_PIXELS,
     "action_flickr8k": FLICKR_VAL,
     "acke_flickr8k": FLICKR_PIXELS,
-    "acke_decisive": FLICKR_PIXELS,
+    "acke_decisive": QUARTER,
     "acke_caltech101": QUARTER,
     "methods_emoji": "emoji={runs}/emoji.jsonl",
 }
