@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from crosscue.bench.cells import Cell
-from crosscue.evaluation.intervals import Difference, difference
+from crosscue.evaluation.intervals import Difference, differences
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.retrieval import DIRECTIONS
 
@@ -43,13 +45,17 @@ def verdicts(cells: list[Cell]) -> dict[tuple[str, str, int], Verdict]:
     if len(cells) < 2:
         return found
     for direction in DIRECTIONS:
-        clusters = cells[0].first.clusters(direction)
+        asked: list[tuple[str, int, str, bool]] = []  # row, k, the best other row, whether the row is the best of all
+        changes = []
         for k in KS:
             means = {cell.row.label: cell.recall(direction, k).mean for cell in cells}
             hits = {cell.row.label: cell.hits(direction, k) for cell in cells}
             best, second, *_ = sorted(means, key=lambda label: -means[label])
             for label in means:
                 other = second if label == best else best
-                change = difference(hits[other], hits[label], clusters)
-                found[label, direction, k] = Verdict(other, change, means[label] == means[best])
+                asked.append((label, k, other, means[label] == means[best]))
+                changes.append(hits[label] - hits[other])
+        tested = differences(np.stack(changes), cells[0].first.clusters(direction))
+        for (label, k, other, leads), change in zip(asked, tested, strict=True):
+            found[label, direction, k] = Verdict(other, change, leads)
     return found

@@ -49,7 +49,7 @@ def interval(hits: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed
         draws: resamples.
         seed: of the resampling.
     """
-    means = 100 * _means(hits, clusters, draws, seed)
+    (means,) = 100 * _means(hits[None], clusters, draws, seed)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(100 * float(hits.mean()), float(low), float(high))
 
@@ -66,21 +66,32 @@ def difference(
         raise CrosscueError(
             f"the two runs answered {len(before)} and {len(after)} queries; a paired test needs the same ones."
         )
-    change = after - before
-    means = 100 * _means(change, clusters, draws, seed)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = min((means <= 0).mean(), (means >= 0).mean())
-    return Difference(100 * float(change.mean()), float(low), float(high), float(max(min(2 * tail, 1.0), 1 / draws)))
+    (found,) = differences((after - before)[None], clusters, draws=draws, seed=seed)
+    return found
+
+
+def differences(changes: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> list[Difference]:
+    """Tests (V, Q) changes of the same queries by one paired bootstrap: what is drawn is the same for all of them."""
+    found = []
+    for change, means in zip(changes, 100 * _means(changes, clusters, draws, seed), strict=True):
+        low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        tail = min((means <= 0).mean(), (means >= 0).mean())
+        p = max(min(2 * tail, 1.0), 1 / draws)
+        found.append(Difference(100 * float(change.mean()), float(low), float(high), float(p)))
+    return found
 
 
 def _means(values: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """(draws,) means of `values` when whole clusters are drawn with replacement."""
+    """(V, draws) means of the (V, Q) values when whole clusters are drawn with replacement, the same for every row."""
     _, member = np.unique(clusters, return_inverse=True)
-    sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
-    generator, count = np.random.default_rng(seed), len(sums)
-    means = np.empty(draws)
+    sizes = np.bincount(member).astype(np.float64)  # (C,)
+    sums = np.stack([np.bincount(member, row) for row in values])  # (V, C)
+    generator, count = np.random.default_rng(seed), len(sizes)
+    means = np.empty((len(values), draws))
     step = max(1, 4_000_000 // count)
     for start in range(0, draws, step):
-        drawn = generator.integers(0, count, (min(step, draws - start), count))
-        means[start : start + step] = sums[drawn].sum(1) / sizes[drawn].sum(1)
+        rows = min(step, draws - start)
+        drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        means[:, start : start + rows] = (sums @ times.T) / (times @ sizes)
     return means
