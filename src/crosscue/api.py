@@ -170,14 +170,14 @@ def adapt(
     with sole_run(folder):
         start_run(folder, resolved, identity, data, resume=resume)
         adapted.remember(captions)
-        images = cached_images(train, adapted) if training.augmentation == "none" else pixel_store(train, tower)
+        pixels, lasting = pixel_store(train, tower), training.augmentation == "none"
+        images = cached(pixels, adapted) if lasting else pixels
         near = neighbours(train, images, tower) if adapted.companions else None
-        asked = adapted.reads_untouched_images and training.augmentation == "none"
         feed = Feed(
             train,
             images,
             Batches(train, training.batch_size, training.seed, adapted.companions, near),
-            untouched=FrozenFeatures(tower, pixel_store(train, tower), images) if asked else None,
+            untouched=FrozenFeatures(tower, pixels, images) if lasting and adapted.reads_untouched_images else None,
             augmentation=training.augmentation,
             device=tower.device,
         )
@@ -297,9 +297,13 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
-    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen: cached features, cached states, or pixels."""
+    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen; see `cached`."""
+    return cached(pixel_store(pairs, method.backbone), method)
+
+
+def cached(pixels: PixelStore, method: Method[Any]) -> Images:
+    """Returns pictures as far as `method` leaves the image tower frozen: cached features, cached states, or the pixels."""
     backbone, layers = method.backbone, method.frozen_image_layers
-    pixels = pixel_store(pairs, backbone)
     if method.image_tower_frozen:
         return FrozenFeatures(backbone, pixels)
     return FrozenStates(backbone, pixels, layers) if layers else pixels

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.ranks import Ranks
@@ -22,6 +23,8 @@ DEED, DEEDS, RELATION, ATTRIBUTE, NOTHING, NEGATION = WORDINGS = (
     "a negation",
 )
 """The second is a part of the first; a negation may be in any of them."""
+REMEMBERED = 50_000
+"""Captions that are not read again by the next validation, or by the comparison with the untouched backbone."""
 NEGATING = english.NEGATIONS | {"no", "without", "none", "nobody", "nothing"}
 
 
@@ -57,18 +60,15 @@ def by_wording(captions: Sequence[str], t2i: Ranks) -> dict[str, dict[str, float
     }
 
 
-def wordings(caption: str) -> Iterator[str]:
-    """Yields what a caption speaks of; nothing for one that is not English."""
+@lru_cache(maxsize=REMEMBERED)
+def wordings(caption: str) -> tuple[str, ...]:
+    """Returns what a caption speaks of; nothing for one that is not English."""
     if not is_english(caption):
-        return
+        return ()
     known = caption_knowledge(caption)
-    if known.deeds:
-        yield DEED
-    elif known.actions:
-        yield RELATION
-    else:
-        yield ATTRIBUTE if known.triplets else NOTHING
+    found = [DEED if known.deeds else RELATION if known.actions else ATTRIBUTE if known.triplets else NOTHING]
     if len(known.deeds) > 1:
-        yield DEEDS
+        found.append(DEEDS)
     if not NEGATING.isdisjoint(TOKEN.findall(caption.lower())):
-        yield NEGATION
+        found.append(NEGATION)
+    return tuple(found)

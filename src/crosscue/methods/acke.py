@@ -181,9 +181,8 @@ class Acke(WithTunedTowers[AckeConfig]):
 
     def completed(self, batch: Batch) -> Batch:
         """Returns a batch past the layers before the first prompt, with the untouched tower's features where they are needed."""
-        images = self.once(batch.images)
-        asked = self.reads_untouched_images
-        return replace(batch, images=images, untouched=self.frozen.completed(batch, images) if asked else None)
+        batch = replace(batch, images=self.once(batch.images))
+        return replace(batch, untouched=self.untouched(batch)) if self.reads_untouched_images else batch
 
     @property
     def reads_untouched_images(self) -> bool:

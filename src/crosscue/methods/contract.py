@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -247,6 +248,11 @@ class Method(nn.Module, Generic[Config]):
     def reads_untouched_images(self) -> bool:
         """Whether training steps also need what the untouched image tower makes of the pictures (`Batch.untouched`)."""
         return False
+
+    @torch.no_grad()
+    def untouched(self, batch: Batch) -> ImageFeatures:
+        """Returns what the untouched image tower makes of a batch: what came with it, or else computed from its pictures."""
+        return batch.untouched if batch.untouched is not None else self.backbone.encode_image(batch.images)
 
     def remember(self, texts: Sequence[str]) -> None:
         """Told all captions before training, and none after it.

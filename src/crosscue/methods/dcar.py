@@ -180,14 +180,8 @@ class Dcar(DualPrompt):
             self.images_seen += len(images)
             self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
-            images = self._untouched(batch)
+            images = normalize(self.untouched(batch).pooled, dim=-1)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
-
-    @torch.no_grad()
-    def _untouched(self, batch: Batch) -> Tensor:
-        """Returns the (B, D) features of the untouched image tower."""
-        known = batch.untouched if batch.untouched is not None else self.backbone.encode_image(batch.images)
-        return normalize(known.pooled, dim=-1)
 
     @property
     def reads_untouched_images(self) -> bool:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from crosscue.backbones.embedding import RememberedTexts, encode_bucketed
 from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures
-from crosscue.methods.contract import Batch
 
 
 class FrozenQueries:
@@ -24,11 +23,6 @@ class FrozenQueries:
         self.backbone, self.hidden = backbone, hidden
         self.width = backbone.image_width if hidden else backbone.embed_dim
         self.texts = RememberedTexts(self._read)
-
-    @torch.no_grad()
-    def completed(self, batch: Batch, images: Pictures) -> ImageFeatures:
-        """What the untouched tower makes of a batch: what came with it, or else computed from its pictures."""
-        return batch.untouched if batch.untouched is not None else self.backbone.encode_image(images)
 
     def of_features(self, features: ImageFeatures) -> Tensor:
         """Features of the untouched tower -> (B, C)."""
