@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from crosscue.storage import write_text
 
 ROOT = Path(__file__).parents[1]
 PAGE, METHODS, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "methods.md", ROOT / "docs" / "results"
-KEYS = [(direction, k) for direction in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
+KEYS = [(direction, k) for direction in DIRECTIONS for k in ("r1", "r5", "r10")]
 HEAD = ["| | i2t R@1 | R@5 | R@10 | t2i R@1 | R@5 | R@10 |", "|---|---:|---:|---:|---:|---:|---:|"]
 
 QUARTER, FLICKR_PIXELS = "caltech101-25={runs}/caltech101-25.jsonl", "flickr8k={runs}/flickr8k-1600.jsonl"
@@ -200,43 +200,58 @@ def emoji(target: Path) -> None:
     write_source(target, target.parent, rows)
 
 
-def run_of(grid: str, row: str, runs: Path) -> Path:
-    """Returns the folder of a row's first run."""
-    cells = json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]
-    (cell,) = (cell for cell in cells if cell["row"] == row)
-    return runs / "jobs" / str(next(iter(cell["runs"].values())))
+def read(file: Path) -> Any:
+    """Returns what a JSON file says."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def kept(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns the numbers of a table from docs/results/; measures them, and keeps them, where they are not there."""
+    file = KEPT / f"{name}.json"
+    if not file.exists():
+        write_text(file, json.dumps(measure(), indent=1) + "\n")
+    found: dict[str, Any] = read(file)
+    return found
+
+
+def cells_of(grid: str) -> dict[str, dict[str, Any]]:
+    """Returns row -> what was measured of it, by the kept results of a grid; nothing where there are none."""
+    file = KEPT / f"{grid}.json"
+    return {cell["row"]: cell for cell in read(file)["cells"]} if file.exists() else {}
+
+
+def runs_of(grid: str, row: str, runs: Path) -> list[Path]:
+    """Returns the folders of a row's runs, one a seed."""
+    return [runs / "jobs" / folder for folder in cells_of(grid)[row]["runs"].values()]
 
 
 def looked_at(runs: Path) -> dict[str, Path]:
     """Returns label -> folder of the first run of a row."""
-    return {label: run_of(grid, row, runs) for label, (grid, row) in LOOKED_AT.items()}
+    return {label: runs_of(grid, row, runs)[0] for label, (grid, row) in LOOKED_AT.items()}
 
 
 def wordings(runs: Path) -> str:
     """Returns the text-to-image R@1 of Flickr8k captions by what they speak of, from the ranks that grids left behind."""
-    kept = KEPT / "flickr8k-wordings.json"
-    if not kept.exists():
-        test = read_pairs(runs / "flickr8k-1600.jsonl").split("test")
-        found = {
-            label: by_wording(
-                test.captions, Retrieval.from_dict(json.loads(results_of(folder).read_text())).ranks["t2i"]
-            )
-            for label, folder in looked_at(runs).items()
+
+    def measure() -> dict[str, Any]:
+        captions = read_pairs(runs / "flickr8k-1600.jsonl").split("test").captions
+        return {
+            label: by_wording(captions, result_of(folder).ranks["t2i"]) for label, folder in looked_at(runs).items()
         }
-        write_text(kept, json.dumps(found, indent=1) + "\n")
-    rows = json.loads(kept.read_text(encoding="utf-8"))
-    return table(rows, next(iter(rows.values())), "captions", "t2i_r1")
+
+    return table(kept("flickr8k-wordings", measure), "captions", "t2i_r1")
 
 
-def results_of(folder: Path) -> Path:
+def result_of(folder: Path) -> Retrieval:
     """Returns the measurement of a run; of several, that of the mode it re-ranks in."""
-    return sorted(folder.glob("result*.json"), key=lambda file: ("pooled" in file.name, "top" in file.name))[-1]
+    files = sorted(folder.glob("result*.json"), key=lambda file: ("pooled" in file.name, "top" in file.name))
+    return Retrieval.from_dict(read(files[-1]))
 
 
 def preferred(runs: Path) -> str:
     """Returns how often each run prefers a caption of COCO to its edited version."""
-    kept = KEPT / "sugarcrepe.json"
-    if not kept.exists():
+
+    def measure() -> dict[str, Any]:
         found = {}
         for label, folder in looked_at(runs).items():
             what = "zero_shot --image_size 160" if label == "zero-shot" else str(folder)
@@ -244,70 +259,61 @@ def preferred(runs: Path) -> str:
             crosscue(
                 f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs true --diagnostics 0 --json {file}"
             )
-            found[label] = json.loads(file.read_text(encoding="utf-8"))["minimal_pairs"]
+            found[label] = read(file)["minimal_pairs"]
             found[label].pop("attribute")  # every edit is read as one
-        write_text(kept, json.dumps(found, indent=1) + "\n")
-    rows = json.loads(kept.read_text(encoding="utf-8"))
-    return table(rows, next(iter(rows.values())), "pairs", "preferred")
+        return found
+
+    return table(kept("sugarcrepe", measure), "pairs", "preferred")
 
 
 def claimed(name: str, runs: Path) -> str:
     """Returns the differences in R@1 that claims are about, hits averaged over seeds, with paired 95 % intervals over pictures."""
-    kept = KEPT / f"{name}.json"
-    if not kept.exists():
-        found = {}
+
+    def measure() -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for claim, grid, row, other in CLAIMS[name]:
-            ours, theirs = measured(grid, row, runs), measured(grid, other, runs)
+            ours, theirs = ([result_of(run) for run in runs_of(grid, label, runs)] for label in (row, other))
             found[claim] = {}
             for direction in DIRECTIONS:
                 one, two = (np.mean([hits(r.ranks[direction], 1) for r in some], axis=0) for some in (ours, theirs))
                 found[claim][direction] = difference(two, one, ours[0].clusters(direction)).to_dict()
-        write_text(kept, json.dumps(found, indent=1) + "\n")
+        return found
+
     lines = ["| claim | i2t | t2i |", "|---|---:|---:|"]
-    for claim, both in json.loads(kept.read_text(encoding="utf-8")).items():
+    for claim, both in kept(name, measure).items():
         shown = [f"{both[d]['mean']:+.1f} ({both[d]['low']:+.1f} to {both[d]['high']:+.1f})" for d in DIRECTIONS]
         lines.append(f"| {claim} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def measured(grid: str, row: str, runs: Path) -> list[Retrieval]:
-    """Returns what a grid measured of a row, one result a seed."""
-    cells = json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]
-    (cell,) = (cell for cell in cells if cell["row"] == row)
-    files = [results_of(runs / "jobs" / folder) for folder in cell["runs"].values()]
-    return [Retrieval.from_dict(json.loads(file.read_text(encoding="utf-8"))) for file in files]
-
-
 def leaked(runs: Path) -> str:
     """Returns what the released way of asking, in which a caption is read with its own picture's prompts, makes of one run."""
-    run = run_of("acke_flickr8k", LEAKY, runs)
+    cells, run = cells_of("acke_flickr8k"), runs_of("acke_flickr8k", LEAKY, runs)[0]
     row = Row(
         "the same run asked as released: NOT COMPARABLE",
         "acke-oracle",
         f"{run} --data {runs}/flickr8k-1600.jsonl --inference oracle --allow_oracle true",
     )
-    cells = json.loads((KEPT / "acke_flickr8k.json").read_text(encoding="utf-8"))["cells"]
     lines = [
-        f"| {cell['row']} | " + " | ".join(f"{cell[direction][k]['mean']:.1f}" for direction, k in KEYS) + " |"
-        for cell in cells
-        if cell["row"] in ("evidence weights (ACKE)", LEAKY)
+        f"| {label} | " + " | ".join(f"{cells[label][direction][k]['mean']:.1f}" for direction, k in KEYS) + " |"
+        for label in (ACKE, LEAKY)
     ]
     return "\n".join([*HEAD, *lines, evaluated(row, runs)])
 
 
 def calibrated(runs: Path) -> str:
     """Returns how often ACKE is wrong among its most and its least certain queries, in tenths of the queries."""
-    kept = KEPT / "acke_calibration.json"
-    if not kept.exists():
+
+    def measure() -> dict[str, Any]:
         found = {}
-        for grid in CALIBRATED:
-            run = run_of(grid, "evidence weights (ACKE)", runs)
-            source = GRIDS[grid].format(runs=runs).partition("=")[2]
-            crosscue(f"evaluate {run} --data {source}")
-            report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
-            found |= {f"{CALIBRATED[grid]}, {direction}": one for direction, one in report["calibration"].items()}
-        write_text(kept, json.dumps(found, indent=1) + "\n")
-    found = json.loads(kept.read_text(encoding="utf-8"))
+        for grid, source in CALIBRATED.items():
+            run = runs_of(grid, ACKE, runs)[0]
+            crosscue(f"evaluate {run} --data {GRIDS[grid].format(runs=runs).partition('=')[2]}")
+            report = read(run / "report" / "report.json")
+            found |= {f"{source}, {direction}": one for direction, one in report["calibration"].items()}
+        return found
+
+    found = kept("acke_calibration", measure)
     tenths = len(next(iter(found.values()))["bins"])
     lines = [f"| | AUROC | {' | '.join(map(str, range(1, tenths + 1)))} |", "|---|" + "---:|" * (tenths + 1)]
     for label, one in found.items():
@@ -316,10 +322,10 @@ def calibrated(runs: Path) -> str:
     return "\n".join(lines)
 
 
-def table(rows: dict[str, dict[str, dict[str, float]]], parts: Iterable[str], count: str, value: str) -> str:
+def table(rows: dict[str, dict[str, dict[str, float]]], count: str, value: str) -> str:
     """Returns a table of one value for each row and part; the heads of its columns say how many each part holds."""
-    first = next(iter(rows.values()))
-    heads = [f"{part.replace('_', ' ')} ({first[part][count]:,})" for part in parts]
+    parts = next(iter(rows.values()))
+    heads = [f"{part.replace('_', ' ')} ({of[count]:,})" for part, of in parts.items()]
     lines = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     lines += [
         f"| {label} | " + " | ".join(f"{found[part][value]:.1f}" for part in parts) + " |"
@@ -332,11 +338,10 @@ def quoted(label: str) -> str:
     """Returns a sentence with the R@1 of a row, in every source that it was measured on."""
     found: dict[str, str] = {}
     for grid, source in COMPARED.items():
-        file = KEPT / f"{grid}.json"
-        cells = {c["row"]: c for c in json.loads(file.read_text(encoding="utf-8"))["cells"]} if file.exists() else {}
+        cells = cells_of(grid)
         if label in cells:
             before, after = (
-                " / ".join(f"{cells[row][direction]['r1']['mean']:.1f}" for direction in ("i2t", "t2i"))
+                " / ".join(f"{cells[row][direction]['r1']['mean']:.1f}" for direction in DIRECTIONS)
                 for row in ("zero-shot", label)
             )
             found.setdefault(source, f"{source}: {before} → {after} in {cells[label]['steps']} steps")
