@@ -19,7 +19,7 @@ from clip_shapes import write_checkpoint
 
 from crosscue import load_backbone, read_pairs
 from crosscue.knowledge.views.record import ViewKnowledge, Views
-from crosscue.methods.acke import Acke
+from crosscue.methods.acke.model import Acke
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 

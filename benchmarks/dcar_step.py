@@ -26,7 +26,7 @@ from crosscue.data.negatives import NegativeWriter
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive
 from crosscue.methods.contract import Batch
-from crosscue.methods.dcar import Dcar
+from crosscue.methods.dcar.model import Dcar
 from crosscue.methods.registry import build
 
 BATCH, STEPS, CONTEXT, NEGATIVES = 32, 3, 4, 4

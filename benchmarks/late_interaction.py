@@ -33,11 +33,11 @@ def child() -> None:
     from torch import Tensor
     from torch.nn.functional import normalize
 
-    from crosscue.evaluation.late_scores import LateScores, TokenStore
     from crosscue.evaluation.ranks import rank_scores
     from crosscue.evaluation.recall import recall
+    from crosscue.methods.capabilities import LateInteraction, Tokens
     from crosscue.methods.filip import token_wise
-    from crosscue.methods.late_interaction import LateInteraction, Tokens
+    from crosscue.retrieval.late_scores import LateScores, TokenStore
 
     class TokenWise(LateInteraction):
         """FILIP's score over tokens that are there already."""

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from crosscue import load_backbone, read_pairs
 from crosscue.data.sources import Reading
-from crosscue.evaluation.conditioning import ConditionedPictures
-from crosscue.methods.action import Action
+from crosscue.methods.action.model import Action
 from crosscue.methods.registry import build
+from crosscue.retrieval.conditioning import ConditionedPictures
 
 TOP = 20
 TEST_SETS = {"Flickr8k": (1_000, 5_000), "Flickr30k": (1_000, 5_000), "COCO 5K": (5_000, 25_000)}

@@ -25,7 +25,7 @@ from crosscue import read_pairs
 from crosscue.demo.emoji import emoji_pairs
 from crosscue.evaluation.intervals import difference
 from crosscue.evaluation.recall import hits
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.evaluation.slices import by_wording
 from crosscue.storage import write_text
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.frozen import FrozenFeatures, FrozenStates, Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.batches import Batches
@@ -23,21 +24,20 @@ from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.measuring import embed_pictures
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.minimal_pairs import preferences
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
+from crosscue.methods.capabilities import LateInteraction
 from crosscue.methods.contract import Method
-from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.retrieval.options import Inference
 from crosscue.storage import sole_run
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
-from crosscue.training.feed import Feed, Images
+from crosscue.training.feed import Feed
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.runs import BackboneIdentity, finish_run, load_method, read_backbone, read_config, start_run
-from crosscue.training.states import FrozenFeatures, FrozenStates
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -15,7 +15,7 @@ from crosscue.bench.significance import BETTER, EQUAL, verdicts
 from crosscue.errors import RunError
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import recall
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 
 QUERIES = 40
 

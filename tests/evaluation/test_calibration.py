@@ -14,8 +14,8 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.evaluation.calibration import calibrate, calibration, uncertainties
 from crosscue.evaluation.figures import calibration_curves
 from crosscue.evaluation.measuring import score
-from crosscue.evaluation.scores import Cosines
 from crosscue.methods.registry import build
+from crosscue.retrieval.scores import Cosines
 from tests.tiny import tiny_backbones
 
 N = 60

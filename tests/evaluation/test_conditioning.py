@@ -13,17 +13,17 @@ from torch import Tensor
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
-from crosscue.evaluation.conditioning import ConditionedPictures
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.measuring import embed_pictures, evaluate
 from crosscue.evaluation.ranks import ranks
 from crosscue.evaluation.recall import hits
-from crosscue.evaluation.reranking import Scorer, rerank
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
-from crosscue.methods.action import Action
+from crosscue.methods.action.model import Action
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
+from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.options import Inference
+from crosscue.retrieval.reranking import Scorer, rerank
 from tests.tiny import COLOURS, tiny_backbones
 
 N = 8

@@ -16,17 +16,17 @@ import crosscue
 from crosscue.api import Run, before_and_after, pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
-from crosscue.evaluation import late_scores as module
 from crosscue.evaluation.comparison import examples, top_pictures
-from crosscue.evaluation.inference import Inference
-from crosscue.evaluation.late_scores import LateScores, TokenStore, late_scores
 from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.ranks import Ranks, rank_scores
 from crosscue.evaluation.report import write_report
+from crosscue.methods.capabilities import LateInteraction, Tokens
 from crosscue.methods.contract import Batch
 from crosscue.methods.filip import token_wise
-from crosscue.methods.late_interaction import LateInteraction, Tokens
 from crosscue.methods.registry import build
+from crosscue.retrieval import late_scores as module
+from crosscue.retrieval.late_scores import LateScores, TokenStore, late_scores
+from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
 from tests.evaluation.test_ranks import by_hand
 from tests.methods.test_contract import similarity

@@ -16,10 +16,10 @@ from crosscue.cli import dispatch
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import DataError
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.minimal_pairs import Contests, preferences
-from crosscue.methods.late_interaction import LateInteraction
+from crosscue.methods.capabilities import LateInteraction
 from crosscue.methods.registry import build
+from crosscue.retrieval.options import Inference
 from tests import tiny
 from tests.tiny import tiny_backbones
 

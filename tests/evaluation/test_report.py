@@ -16,11 +16,11 @@ from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
 from crosscue.evaluation.comparison import compare, examples
 from crosscue.evaluation.console import comparison_table, result_table
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.report import Extras, write_report
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 from crosscue.methods.registry import build
+from crosscue.retrieval.options import Inference
 from tests.tiny import tiny_backbones
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow"]

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.errors import MethodError
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.ranks import ranks
-from crosscue.evaluation.reranking import rerank
+from crosscue.retrieval.options import Inference
+from crosscue.retrieval.reranking import rerank
 
 N, PER = 12, 3
 

@@ -23,10 +23,10 @@ from crosscue.knowledge.views.record import ViewKnowledge, Views
 from crosscue.losses.contrastive import contrastive, pair_losses
 from crosscue.losses.evidential import retrieval_evidence
 from crosscue.losses.view_weights import gallery_trust, shuffled, view_opinions
-from crosscue.methods.acke import Acke
-from crosscue.methods.acke_released import DEFECTS, weighted
+from crosscue.methods.acke.model import Acke
+from crosscue.methods.acke.pool import PoolShape, PromptPool, Selection, chosen_prompts
+from crosscue.methods.acke.released import DEFECTS, weighted
 from crosscue.methods.contract import Batch
-from crosscue.methods.prompt_pool import PoolShape, PromptPool, Selection, chosen_prompts
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
 from tests import tiny

@@ -13,9 +13,9 @@ from crosscue.backbones.protocol import Backbone, ImageState
 from crosscue.errors import DataError, MethodError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.losses.hinge import triplet_hinge
-from crosscue.methods.action import Action
-from crosscue.methods.action_knowledge import KnowledgeBatch, hand_crafted, state_sentence
-from crosscue.methods.action_modules import AdaptiveInteraction
+from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_sentence
+from crosscue.methods.action.model import Action
+from crosscue.methods.action.modules import AdaptiveInteraction
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
@@ -188,7 +188,7 @@ def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> N
 
 def test_parameter_counts_at_clips_size() -> None:
     """The table of the paper's modules at ViT-B/32: width 768, embeddings 512."""
-    from crosscue.methods.action_modules import PromptAdapter, TripletEncoder
+    from crosscue.methods.action.modules import PromptAdapter, TripletEncoder
 
     def count(module: torch.nn.Module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())

@@ -10,8 +10,8 @@ from torch import Tensor
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.pairs import Negative
 from crosscue.errors import MethodError
+from crosscue.methods.capabilities import LateInteraction
 from crosscue.methods.contract import Batch, Method
-from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import METHODS, build
 from crosscue.training.checkpoints import save_learned
 from crosscue.training.config import TrainingConfig

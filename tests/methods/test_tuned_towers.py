@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from crosscue.methods.tuned_towers import is_tuned, tuned_copy
+from crosscue.methods.parts.tuned_towers import is_tuned, tuned_copy
 from tests.tiny import SIZE, tiny_backbones
 
 

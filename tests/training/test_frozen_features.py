@@ -12,14 +12,14 @@ from torch import Tensor
 
 import crosscue
 from crosscue.backbones.clip_towers import ClipImageTower, ClipTextTower
+from crosscue.backbones.frozen import FrozenFeatures
 from crosscue.backbones.loading import load_backbone
 from crosscue.errors import MethodError
-from crosscue.evaluation.retrieval import Retrieval
-from crosscue.evaluation.scores import Cosines
+from crosscue.evaluation.result import Retrieval
 from crosscue.methods.coop import Coop
-from crosscue.methods.frozen_towers import FrozenTowersMethod
+from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 from crosscue.methods.registry import build
-from crosscue.training.states import FrozenFeatures
+from crosscue.retrieval.scores import Cosines
 from tests import tiny
 from tests.training.test_loop import adapt, config, learned
 

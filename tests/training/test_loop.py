@@ -188,7 +188,7 @@ def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> Non
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crosscue.methods import contrastive as method
+    from crosscue.methods.parts import contrastive as method
 
     whole, calls = method.contrastive, []
 

@@ -14,7 +14,7 @@ from crosscue.bench.grid import Row, Shots
 from crosscue.bench.jobs import Timing, Training
 from crosscue.bench.plan import Choice
 from crosscue.evaluation.recall import KS, hits
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import DIRECTIONS, Retrieval
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crosscue.bench.results import Results
 from crosscue.evaluation.figures import ShotsLine, shots_curves
-from crosscue.evaluation.retrieval import ARROWS
+from crosscue.evaluation.result import ARROWS
 
 
 def shots_curve(results: Results, domain: str) -> str | None:

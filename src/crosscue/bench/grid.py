@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from crosscue.data.negatives import NegativesConfig
 from crosscue.errors import MethodError, RunError, suggestion
-from crosscue.evaluation.inference import Inference
 from crosscue.methods.registry import config_of, method_class
+from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
 
 Shots = int | Literal["all"]

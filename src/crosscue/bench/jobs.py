@@ -23,9 +23,9 @@ from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.errors import RunError
-from crosscue.evaluation.inference import Inference
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 from crosscue.methods.registry import config_of, method_class
+from crosscue.retrieval.options import Inference
 from crosscue.storage import write_text
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable

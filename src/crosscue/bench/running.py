@@ -13,7 +13,7 @@ from crosscue.bench.grid import Candidate
 from crosscue.bench.jobs import Job
 from crosscue.bench.plan import Choice, Pace, Plan
 from crosscue.errors import CrosscueError, RunError
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ import numpy as np
 from crosscue.bench.cells import Cell
 from crosscue.evaluation.intervals import Difference, differences
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.retrieval import DIRECTIONS
+from crosscue.evaluation.result import DIRECTIONS
 
 LEVEL = 0.05
 BETTER, EQUAL = "*", "°"

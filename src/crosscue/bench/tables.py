@@ -12,7 +12,7 @@ from crosscue.bench.grid import Shots
 from crosscue.bench.results import Results
 from crosscue.bench.significance import Verdict
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.retrieval import DIRECTIONS
+from crosscue.evaluation.result import DIRECTIONS
 
 MARKS = (
     "R@k in percent: mean ± standard deviation over the seeds. * better than every other row; ° not told apart from the best "

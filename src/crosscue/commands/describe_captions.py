@@ -46,6 +46,7 @@ def run(arguments: list[str]) -> int:
     """Runs `describe captions`; 1 when the acceptance report finds something that has to be put right."""
     require_packages()
     from crosscue.data.negatives import NegativesConfig
+    from crosscue.interruption import interruption
     from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
     from crosscue.knowledge.captions.domains import domain_of
     from crosscue.knowledge.captions.drafting import Writing
@@ -57,7 +58,6 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
     from crosscue.storage import sole_run, write_text
-    from crosscue.training.interruption import interruption
 
     parser = options_parser(
         "describe captions",

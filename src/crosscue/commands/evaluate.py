@@ -8,7 +8,7 @@ from pathlib import Path
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
 from crosscue.commands.parser import options_parser
 from crosscue.errors import DataError
-from crosscue.evaluation.inference import Inference
+from crosscue.retrieval.options import Inference
 
 
 def run(arguments: list[str]) -> int:

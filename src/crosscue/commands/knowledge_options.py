@@ -58,10 +58,10 @@ def with_model(
     work: Callable[[LanguageModel], Awaitable[Result]],
 ) -> Result:
     """Returns what `work` makes with a model, alone in the target's folder; says what was spent on standard output."""
+    from crosscue.interruption import interruption
     from crosscue.knowledge.cache import ReplyCache
     from crosscue.knowledge.limits import Meter
     from crosscue.storage import sole_run
-    from crosscue.training.interruption import interruption
 
     limits.require_prices(endpoint)
 

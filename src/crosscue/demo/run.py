@@ -16,7 +16,7 @@ from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
 from crosscue.evaluation.comparison import Comparison, top_pictures
 from crosscue.evaluation.console import comparison_table, report_console
 from crosscue.evaluation.report import Extras, write_report
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.methods.dual_prompt import DualPromptConfig
 from crosscue.storage import write_text
 from crosscue.training.config import TrainingConfig

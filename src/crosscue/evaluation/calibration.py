@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from crosscue.evaluation.recall import hits
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import DIRECTIONS, Retrieval
 
 if TYPE_CHECKING:
-    from crosscue.evaluation.scores import Scores
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.scores import Scores
 
 BINS = 10
 QUERIES_AT_ONCE = 256

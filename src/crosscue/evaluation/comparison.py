@@ -11,7 +11,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.errors import CrosscueError
 from crosscue.evaluation.intervals import Difference, difference
 from crosscue.evaluation.recall import KS, hits
-from crosscue.evaluation.retrieval import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import DIRECTIONS, Retrieval
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.retrieval import ARROWS, DIRECTIONS, Retrieval
+from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from crosscue.evaluation.conditioning import ConditionedPictures
 from crosscue.evaluation.recall import hits
-from crosscue.evaluation.reranking import candidates_of, placed
+from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.reranking import candidates_of, placed
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method

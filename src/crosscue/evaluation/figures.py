@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crosscue.evaluation.retrieval import Retrieval
+from crosscue.evaluation.result import Retrieval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,25 +15,25 @@ from torch.nn.functional import normalize
 from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.protocol import Pictures
 from crosscue.errors import DataError
-from crosscue.evaluation.conditioning import ConditionedPictures
 from crosscue.evaluation.diagnostics import diagnose
-from crosscue.evaluation.enrichment import enriched, enrichment_protocol
-from crosscue.evaluation.inference import Inference
-from crosscue.evaluation.late_scores import late_scores
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import Recall, hits, recall
-from crosscue.evaluation.reranking import MODES, EmbeddedPairs, Scorer, rerank
-from crosscue.evaluation.retrieval import ARROWS, Retrieval
-from crosscue.evaluation.scores import Cosines, Scores
+from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.evaluation.slices import by_category, by_wording
+from crosscue.methods.capabilities import LateInteraction
 from crosscue.methods.contract import Method
-from crosscue.methods.late_interaction import LateInteraction
 from crosscue.methods.registry import build
 from crosscue.progress import progress
+from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.enrichment import enriched, enrichment_protocol
+from crosscue.retrieval.late_scores import late_scores
+from crosscue.retrieval.options import Inference
+from crosscue.retrieval.reranking import MODES, EmbeddedPairs, Scorer, rerank
+from crosscue.retrieval.scores import Cosines, Scores
 
 if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
     from crosscue.data.pairs import Pairs
-    from crosscue.training.feed import Images
 
 
 def evaluate(

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
-from crosscue.evaluation.inference import Inference
 from crosscue.evaluation.intervals import interval
-from crosscue.evaluation.late_scores import late_scores
 from crosscue.evaluation.measuring import embed_captions, embed_pictures, second_look
 from crosscue.evaluation.ranks import TIE
-from crosscue.evaluation.reranking import MODES
-from crosscue.methods.late_interaction import LateInteraction
+from crosscue.methods.capabilities import LateInteraction
+from crosscue.retrieval.late_scores import late_scores
+from crosscue.retrieval.options import Inference
+from crosscue.retrieval.reranking import MODES
 
 if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
     from crosscue.methods.contract import Method
-    from crosscue.training.feed import Images
 
 ALL = "all"
 

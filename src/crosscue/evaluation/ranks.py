@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import CrosscueError
-from crosscue.evaluation.scores import Cosines, Scores
+from crosscue.retrieval.scores import Cosines, Scores
 
 TIE = 1e-6
 """Scores closer than this count as tied: it is above the rounding of a float32 dot product of unit vectors, so that equal

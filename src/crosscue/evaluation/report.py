@@ -16,7 +16,7 @@ from crosscue.evaluation.calibration import Calibration, calibration_table
 from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.retrieval import ARROWS, DIRECTIONS
+from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.storage import write_text
 
 THUMBNAIL = 128

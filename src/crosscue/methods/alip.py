@@ -24,8 +24,8 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article, key, mentions, replaced
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import pair_losses
-from crosscue.methods.carrier import Carrier, CarrierConfig, class_names
 from crosscue.methods.contract import Batch
+from crosscue.methods.parts.carrier import Carrier, CarrierConfig, class_names
 
 
 @dataclass(frozen=True)

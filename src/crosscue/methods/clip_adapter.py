@@ -17,8 +17,8 @@ from torch.nn.functional import relu
 
 from crosscue.backbones.protocol import Backbone, Pictures
 from crosscue.errors import MethodError
-from crosscue.methods.contrastive import ContrastiveConfig
-from crosscue.methods.frozen_towers import FrozenTowersMethod
+from crosscue.methods.parts.contrastive import ContrastiveConfig
+from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, Pictures, Prompts
 from crosscue.errors import MethodError
-from crosscue.methods.context import initial_context
 from crosscue.methods.contract import Batch
-from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.context import initial_context
+from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.protocol import Pictures
 from crosscue.losses.contrastive import pair_losses
-from crosscue.methods.carrier import Carrier, CarrierConfig
+from crosscue.methods.capabilities import LateInteraction, Tokens
 from crosscue.methods.contract import Batch
-from crosscue.methods.late_interaction import LateInteraction, Tokens
+from crosscue.methods.parts.carrier import Carrier, CarrierConfig
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import pair_losses
-from crosscue.methods.carrier import Carrier, CarrierConfig, class_names
 from crosscue.methods.contract import Batch
-from crosscue.methods.regions import crops, region_boxes, roi_align
+from crosscue.methods.parts.carrier import Carrier, CarrierConfig, class_names
+from crosscue.methods.parts.regions import crops, region_boxes, roi_align
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from crosscue.backbones.protocol import Backbone, Pictures
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch
-from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, Pictures
-from crosscue.methods.contrastive import ContrastiveConfig
-from crosscue.methods.frozen_towers import FrozenTowersMethod
+from crosscue.methods.parts.contrastive import ContrastiveConfig
+from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 
 
 class LinearProbe(FrozenTowersMethod[ContrastiveConfig]):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, Pictures
 from crosscue.errors import MethodError
-from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
 TARGETS = ("q_proj", "v_proj", "query", "value")
 """Names of the query and value projections in the supported towers."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 METHODS = {
     "zero_shot": "crosscue.methods.zero_shot:ZeroShot",
     "dual_prompt": "crosscue.methods.dual_prompt:DualPrompt",
-    "dcar": "crosscue.methods.dcar:Dcar",
+    "dcar": "crosscue.methods.dcar.model:Dcar",
     "filip": "crosscue.methods.filip:Filip",
     "alip": "crosscue.methods.alip:Alip",
     "fineclip": "crosscue.methods.fineclip:FineClip",
@@ -27,8 +27,8 @@ METHODS = {
     "lora": "crosscue.methods.lora:Lora",
     "full_ft": "crosscue.methods.full_ft:FullFt",
     "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
-    "action": "crosscue.methods.action:Action",
-    "acke": "crosscue.methods.acke:Acke",
+    "action": "crosscue.methods.action.model:Action",
+    "acke": "crosscue.methods.acke.model:Acke",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

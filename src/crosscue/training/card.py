@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from crosscue.methods.late_interaction import LateInteraction
+from crosscue.methods.capabilities import LateInteraction
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crosscue.backbones.protocol import Pictures
 from crosscue.data.augmentation import augment
 from crosscue.methods.contract import Batch
 
 if TYPE_CHECKING:
+    from crosscue.backbones.frozen import FrozenFeatures, Images
     from crosscue.data.batches import Batches
     from crosscue.data.pairs import Pairs
-    from crosscue.training.states import FrozenFeatures
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """Returns a seed of its own for every step of a run."""
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
-
-
-class Images(Protocol):
-    """Pictures by index: decoded pixels, or what is cached of the frozen layers."""
-
-    def __getitem__(self, indices: Sequence[int], /) -> Pictures:
-        """B indices -> (B, 3, S, S) uint8, or the state or features of B pictures."""
-        ...
 
 
 class Feed:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import TrainingError
+from crosscue.interruption import interruption
 from crosscue.progress import progress
 from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
-from crosscue.training.interruption import interruption
 from crosscue.training.journal import Journal, require_trackers
 from crosscue.training.optimisers import optimizer
 from crosscue.training.schedules import scheduler

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.errors import MethodError, suggestion
-from crosscue.methods.late_interaction import LateInteraction
+from crosscue.methods.capabilities import LateInteraction
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method

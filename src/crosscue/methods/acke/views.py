@@ -14,10 +14,10 @@ from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import dempster_evidence
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
 from crosscue.losses.view_weights import known_pairs, shuffled, view_opinions
-from crosscue.methods.training_views import COUNT
+from crosscue.methods.acke.descriptions import COUNT
 
 if TYPE_CHECKING:
-    from crosscue.methods.acke_config import AckeConfig
+    from crosscue.methods.acke.config import AckeConfig
 
 
 class ViewLosses(nn.Module):

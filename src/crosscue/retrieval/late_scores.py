@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.embedding import by_length
-from crosscue.evaluation.scores import require_finite
-from crosscue.methods.late_interaction import LateInteraction, Tokens
+from crosscue.methods.capabilities import LateInteraction, Tokens
 from crosscue.progress import progress
+from crosscue.retrieval.scores import require_finite
 
 if TYPE_CHECKING:
     from torch import device as Device
 
-    from crosscue.training.feed import Images
+    from crosscue.backbones.frozen import Images
 
 TILE = 2_000_000
 """Most token similarities computed at once: 8 MB."""

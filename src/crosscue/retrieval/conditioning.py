@@ -14,8 +14,8 @@ from crosscue.backbones.protocol import ImageFeatures
 from crosscue.progress import note
 
 if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
     from crosscue.methods.contract import Method
-    from crosscue.training.feed import Images
 
 LONG = 60.0
 """Seconds from which on a re-rank is announced with an estimate."""

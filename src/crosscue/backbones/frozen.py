@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,16 @@ from crosscue.storage import cache_dir
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pixels import PixelStore
-    from crosscue.training.feed import Images
 
 BLOCK = 32
+
+
+class Images(Protocol):
+    """Pictures by index: decoded pixels, or what is cached of the frozen layers."""
+
+    def __getitem__(self, indices: Sequence[int], /) -> Pictures:
+        """B indices -> (B, 3, S, S) uint8, or the state or features of B pictures."""
+        ...
 
 
 class FrozenRows(ABC):

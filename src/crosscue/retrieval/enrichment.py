@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crosscue.data.pairs import Pairs
-    from crosscue.evaluation.inference import Inference
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.options import Inference
 
 
 def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inference) -> Tensor:

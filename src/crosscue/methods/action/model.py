@@ -27,10 +27,10 @@ from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageState, Pictures, Prompts
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.hinge import HardNegatives, triplet_hinge
-from crosscue.methods.action_candidates import Scores, scores_by_nearest, scores_by_own
-from crosscue.methods.action_config import ActionConfig, check, prompted_layers
-from crosscue.methods.action_knowledge import REMEMBERED, FrozenReader, KnowledgeBatch, KnowledgeSource
-from crosscue.methods.action_modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
+from crosscue.methods.action.candidates import Scores, scores_by_nearest, scores_by_own
+from crosscue.methods.action.config import ActionConfig, check, prompted_layers
+from crosscue.methods.action.knowledge import REMEMBERED, FrozenReader, KnowledgeBatch, KnowledgeSource
+from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
 from crosscue.methods.contract import Batch, Method, Stage
 
 CONTRASTIVE, RANKING = "contrastive", "ranking"

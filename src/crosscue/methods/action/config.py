@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from crosscue.errors import MethodError
 from crosscue.losses.hinge import HardNegatives
-from crosscue.methods.action_knowledge import RULES
-from crosscue.methods.action_modules import TripletInput
+from crosscue.methods.action.knowledge import RULES
+from crosscue.methods.action.modules import TripletInput
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone

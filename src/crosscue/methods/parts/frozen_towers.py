@@ -9,7 +9,7 @@ from torch import Tensor
 
 from crosscue.backbones.embedding import RememberedTexts
 from crosscue.backbones.protocol import Backbone, Pictures
-from crosscue.methods.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
 HeadOptions = TypeVar("HeadOptions", bound=ContrastiveConfig)
 

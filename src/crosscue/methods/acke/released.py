@@ -27,8 +27,8 @@ from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, tota
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
-    from crosscue.methods.acke import Acke
-    from crosscue.methods.acke_config import AckeConfig
+    from crosscue.methods.acke.config import AckeConfig
+    from crosscue.methods.acke.model import Acke
     from crosscue.methods.contract import Batch
 
 Defect = Literal[

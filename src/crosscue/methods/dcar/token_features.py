@@ -14,7 +14,7 @@ from crosscue.backbones.protocol import TokenBatch
 from crosscue.errors import MethodError
 
 if TYPE_CHECKING:
-    from crosscue.methods.dcar import Dcar
+    from crosscue.methods.dcar.model import Dcar
 
 REMEMBERED = 20_000
 """Most captions whose token features are kept in memory in training; of a larger set, every step computes its own."""

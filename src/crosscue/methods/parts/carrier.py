@@ -16,9 +16,9 @@ from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, TextF
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
 from crosscue.methods.contract import Batch
-from crosscue.methods.contrastive import ContrastiveConfig
 from crosscue.methods.dual_prompt import DualPromptConfig, DualPromptLearner
-from crosscue.methods.tuned_towers import WithTunedTowers, tuned_copy
+from crosscue.methods.parts.contrastive import ContrastiveConfig
+from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
 
 
 @dataclass(frozen=True)

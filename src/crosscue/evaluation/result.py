@@ -15,7 +15,7 @@ from crosscue.evaluation.diagnostics import Diagnostic
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
-from crosscue.evaluation.scores import Scores
+from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_text
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
     ACP    picture -- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
                                                +-- M shared keys ---+
-           sentence - frozen tower --> query --+   (prompt_pool.py) +--> phi(k prompts) -> text tower --> g
+           sentence - frozen tower --> query --+   (pool.py) +--> phi(k prompts) -> text tower --> g
                                  (W)
     UAIP   caption, descriptions -> evidence for the pictures of the batch -> opinions -> trust = certain and in agreement -> weights
 
 The paper's text was not within reach: what the abstract claims is built here as it makes sense, what the released code does instead is
-`faithful` (acke_released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
+`faithful` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
 time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prompts itself; its picture's choice is only a training target.
 """
 
@@ -28,15 +28,15 @@ from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.evidential import retrieval_evidence
 from crosscue.losses.opinions import opinion
 from crosscue.losses.view_weights import gallery_trust
-from crosscue.methods.acke_config import AckeConfig, check
-from crosscue.methods.acke_released import released_losses, second_pass
-from crosscue.methods.acke_views import ViewLosses, pair_contrast, pair_hinge
+from crosscue.methods.acke.config import AckeConfig, check
+from crosscue.methods.acke.descriptions import COUNT, TrainingViews
+from crosscue.methods.acke.frozen_queries import FrozenQueries
+from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
+from crosscue.methods.acke.released import released_losses, second_pass
+from crosscue.methods.acke.views import ViewLosses, pair_contrast, pair_hinge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import zero_linear
-from crosscue.methods.frozen_queries import FrozenQueries
-from crosscue.methods.prompt_pool import PromptPool, Selection, chosen_prompts
-from crosscue.methods.training_views import COUNT, TrainingViews
-from crosscue.methods.tuned_towers import WithTunedTowers, tuned_copy
+from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs

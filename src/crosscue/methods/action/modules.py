@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from crosscue.methods.action_knowledge import KnowledgeBatch
+from crosscue.methods.action.knowledge import KnowledgeBatch
 
 TripletInput = Literal["seq3", "concat_linear", "all_tokens"]
 HEAD_WIDTH = 64

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from crosscue.errors import MethodError
 from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
 from crosscue.losses.contrastive import Directions
-from crosscue.methods.acke_released import DEFECTS, Defect, check_released
-from crosscue.methods.prompt_pool import Keys, PoolShape
-from crosscue.methods.training_views import COUNT, MissingViews
+from crosscue.methods.acke.descriptions import COUNT, MissingViews
+from crosscue.methods.acke.pool import Keys, PoolShape
+from crosscue.methods.acke.released import DEFECTS, Defect, check_released
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone

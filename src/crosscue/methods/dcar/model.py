@@ -27,8 +27,8 @@ from crosscue.errors import MethodError
 from crosscue.losses.category import Reduction, category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.contract import Batch
+from crosscue.methods.dcar.token_features import TokenFeatures
 from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
-from crosscue.methods.token_features import TokenFeatures
 
 
 @dataclass(frozen=True)
