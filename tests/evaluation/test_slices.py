@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.slices import by_wording, wordings
+from crosscue.evaluation.slices import by_wording, unread, wordings
+from crosscue.knowledge.actions import parser
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from crosscue.evaluation.slices import by_wording, wordings
     ],
 )
 def test_what_a_caption_speaks_of(caption: str, expected: list[str]) -> None:
-    assert list(wordings(caption)) == expected
+    assert list(wordings((caption,))[0]) == expected
 
 
 def test_recall_of_a_wording_is_that_of_its_captions() -> None:
@@ -39,3 +40,12 @@ def test_recall_of_a_wording_is_that_of_its_captions() -> None:
         "an action": {"captions": 2, "t2i_r1": 50, "t2i_r5": 50, "t2i_r10": 100},
         "a relation, no action": {"captions": 1, "t2i_r1": 0, "t2i_r5": 100, "t2i_r10": 100},
     }
+
+
+def test_without_spacy_there_are_no_wordings_but_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    ones = np.ones(1, dtype=np.int64)
+    assert by_wording(["A man is riding a horse."], Ranks(ones, ones, ones)) and not unread()
+    monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
+    parser.load_parser.cache_clear()
+    assert by_wording(["A man is riding a horse."], Ranks(ones, ones, ones)) == {}
+    assert "pip install 'crosscue[spacy]'" in unread()

@@ -1,5 +1,9 @@
 """Captions of our own and their triplets, read by a person: `subject, action, object`, a star before an attribute."""
 
+from __future__ import annotations
+
+from crosscue.knowledge.actions.record import Triplet
+
 GOLDEN: tuple[tuple[str, str], ...] = (
     # transitive
     ("A farmer drives a tractor.", "farmer, driving, tractor"),
@@ -72,6 +76,7 @@ GOLDEN: tuple[tuple[str, str], ...] = (
     ("A man in a park reads the morning paper.", "man, reading, morning paper; man, in, park"),
     ("A woman dressed in black waits at a crossing.", "woman, dressed in, black; woman, waiting at, crossing"),
     ("A painting of flowers in a dining room", "flowers, in, dining room"),
+    ("A welder repairs a gate.", "welder, repairing, gate"),
 )
 
 FOREIGN = (
@@ -85,4 +90,13 @@ FOREIGN = (
     "Мужчина едет на лошади",
     "男の子が公園でボールを蹴っている",
 )
-"""Captions the English rules must leave alone."""
+"""Captions that are not English."""
+
+
+def golden_triplets(caption: str) -> tuple[Triplet, ...]:
+    """The triplets of a golden caption, in the order written above; none of another caption."""
+    found = []
+    for part in filter(None, map(str.strip, dict(GOLDEN).get(caption, "").split(";"))):
+        subject, action, thing = (slot.strip() for slot in part.removeprefix("*").split(","))
+        found.append(Triplet(subject, action, thing, "attribute" if part.startswith("*") else "action"))
+    return tuple(found)

@@ -13,13 +13,11 @@ from crosscue.errors import DataError
 from crosscue.knowledge.actions.audit import audited, disagreement
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 
-RIDING = CaptionKnowledge((Triplet("man", "riding", "horse"),), ("seated on its back, legs at both sides",), "rules")
+RIDING = CaptionKnowledge((Triplet("man", "riding", "horse"),), ("seated on its back, legs at both sides",), "spacy")
 RED = CaptionKnowledge(
     (Triplet("bus", "is", "red", "attribute"),), ("its whole body is painted in this colour",), "m+templates"
 )
-NEAR = CaptionKnowledge(
-    (Triplet("lamp", "near", "bed"),), ("standing close to its side, light falling on it",), "m+rules"
-)
+NEAR = CaptionKnowledge((Triplet("lamp", "near", "bed"),), ("standing close to its side, light falling on it",), "m")
 KNOWN = {
     "a man rides a horse": RIDING,
     "a red bus": RED,
@@ -88,8 +86,8 @@ def test_audit_counts() -> None:
     report = audited(KNOWN)
     assert (report.captions, report.with_action, report.with_deed, report.null) == (4, 2, 1, 1)
     assert (report.actions, report.attributes) == (2, 1)
-    assert report.coverage == 0.5 and report.fallback_rate == 0.5
-    assert report.sources == {"rules": 1, "m+templates": 1, "m+rules": 1, "null": 1}
+    assert report.coverage == 0.5 and report.fallback_rate == 0.25
+    assert report.sources == {"spacy": 1, "m+templates": 1, "m": 1, "null": 1}
     assert audited({}).coverage == 0
 
 
@@ -111,6 +109,10 @@ def test_the_audit_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert dispatch([*command, str(tmp_path / "counts.json")]) == 0
     said = capsys.readouterr().out
     assert "4 captions, 50.0% with an action triplet (25.0% with a verb), 0.75 triplets a caption" in said
-    assert "m+rules: 1 (25.0%)" in said and "(man, riding, horse): seated on its back" in said
+    assert (
+        "m+templates: 1 (25.0%)" in said
+        and "1 (25.0%) with null knowledge" in said
+        and "(man, riding, horse): seated on its back" in said
+    )
     assert "4 captions in both: 75.0% with equal triplets, disagreement 0.250" in said
     assert json.loads((tmp_path / "counts.json").read_text())["disagreement"]["equal"] == 3

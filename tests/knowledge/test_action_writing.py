@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from crosscue.cli import dispatch
-from crosscue.knowledge.actions.record import ActionKnowledge, Triplet
-from crosscue.knowledge.actions.rules import caption_knowledge, rules_triplets
+from crosscue.knowledge.actions import parser
+from crosscue.knowledge.actions.parser import parsed_knowledge
+from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.knowledge.actions.states import template_states
 from crosscue.knowledge.actions.validation import invents, state_problem, triplet_problem, without_pronouns
 from tests.knowledge.conftest import Serve
-from tests.knowledge.golden_captions import GOLDEN
+from tests.knowledge.golden_captions import GOLDEN, golden_triplets
 from tests.knowledge.server import Asked, Scripted, error
 
 CAPTIONS = [caption for caption, _ in GOLDEN][:48]
@@ -43,7 +44,7 @@ def wants_states(asked: Asked) -> bool:
 def triplets_reply(captions: dict[int, str], more: tuple[Triplet, ...] = ()) -> dict[str, Any]:
     rows = []
     for number, caption in captions.items():
-        written = [*more, *rules_triplets(caption)]
+        written = [*more, *golden_triplets(caption)]
         rows.append(
             {
                 "id": number,
@@ -56,13 +57,13 @@ def triplets_reply(captions: dict[int, str], more: tuple[Triplet, ...] = ()) -> 
 def states_reply(captions: dict[int, str]) -> dict[str, Any]:
     rows = []
     for number, caption in captions.items():
-        count = len(rules_triplets(caption))
+        count = len(golden_triplets(caption))
         rows.append({"id": number, "states": [{"i": i, "text": STATE.format(i)} for i in range(1, count + 1)]})
     return {"captions": rows}
 
 
 def good(asked: Asked, number: int) -> str:
-    """Reads like the rules do, and writes states of its own."""
+    """Reads the golden captions like a person, and writes states of its own."""
     captions = asked_captions(asked)
     return json.dumps(states_reply(captions) if wants_states(asked) else triplets_reply(captions))
 
@@ -115,7 +116,7 @@ def made(out: Path) -> ActionKnowledge:
 def expect(captions: list[str], source: str = "m") -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for caption in captions:
-        own = rules_triplets(caption)
+        own = golden_triplets(caption)
         states = tuple(STATE.format(i) for i in range(1, len(own) + 1))
         found[caption] = (own, states, source if own else "null")
     return found
@@ -183,21 +184,19 @@ def test_a_batch_with_wrong_ids_is_rejected_and_halved(source: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert {
         caption: known.source for caption, known in made(tmp_path / "out").items() if known.triplets
-    } == dict.fromkeys((caption for caption in CAPTIONS if rules_triplets(caption)), "m")
+    } == dict.fromkeys((caption for caption in CAPTIONS if golden_triplets(caption)), "m")
     sizes = sorted(len(asked_captions(asked)) for asked in script.log)
     assert sizes == sorted([20, 10, 10, 5, 5, 5, 5] * 2 + [8, 4, 4])
     assert "7 batches rejected" in done.stdout
 
 
-def test_a_model_that_never_gets_ids_right_is_replaced_by_rules(source: Path, tmp_path: Path, serve: Serve) -> None:
+def test_captions_of_a_model_that_never_gets_ids_right_are_null(source: Path, tmp_path: Path, serve: Serve) -> None:
     script = serve('{"captions": [{"id": 99, "triplets": []}]}')
     done = describe(source, tmp_path / "out", script)
     assert done.returncode == 0
-    for caption, known in made(tmp_path / "out").items():
-        offline = caption_knowledge(caption)
-        assert known.triplets == offline.triplets and known.states == template_states(known.triplets)
-        assert known.source == ("m+rules+templates" if known.triplets else "null")
-    assert "48 captions left to the rules" in done.stdout and "fallback 100.0%" in done.stdout
+    assert set(made(tmp_path / "out").values()) == {CaptionKnowledge()}
+    assert "48 captions left null" in done.stdout and "48 (100.0%) with null knowledge" in done.stdout
+    assert done.stdout.endswith("done: 48 captions, 48 of them null\n")
 
 
 @pytest.mark.parametrize("learns", [True, False])
@@ -258,13 +257,20 @@ def test_states_that_do_not_fit_come_from_templates(
     assert "1 captions with template states" in done.stdout
 
 
-def test_a_refusal_leaves_the_captions_to_the_rules(tmp_path: Path, serve: Serve) -> None:
-    script = serve("I'm sorry, but I can't help with that.")
-    captions = ["A farmer drives a tractor.", "Ein Mann reitet auf einem Pferd."]
-    describe(write_source(tmp_path / "p.jsonl", captions), tmp_path / "out", script)
+def test_a_refusal_leaves_the_captions_null(tmp_path: Path, serve: Serve) -> None:
+    def answer(asked: Asked, number: int) -> str:
+        return (
+            good(asked, number)
+            if CAPTIONS[1] in asked_captions(asked).values()
+            else "I'm sorry, but I can't help with that."
+        )
+
+    done = describe(
+        write_source(tmp_path / "p.jsonl", CAPTIONS[:2]), tmp_path / "out", serve(answer), "--asking.batch", 1
+    )
     known = made(tmp_path / "out")
-    assert known[captions[0]].source == "m+rules+templates"
-    assert (known[captions[1]].source, known[captions[1]].triplets) == ("null", ()), "never silently English"
+    assert (known[CAPTIONS[0]], known[CAPTIONS[1]].source) == (CaptionKnowledge(), "m")
+    assert "1 captions left null" in done.stdout and done.stdout.endswith("done: 2 captions, 1 of them null\n")
 
 
 def test_a_model_may_read_other_languages(tmp_path: Path, serve: Serve) -> None:
@@ -345,13 +351,23 @@ def test_mistakes_are_one_line(source: Path, tmp_path: Path, capsys: pytest.Capt
         assert message in said and len(said.strip().splitlines()) == 1, said
 
 
-def test_rules_from_the_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dispatch(["describe", "states", str(source), "--out", str(tmp_path / "rules.jsonl")]) == 0
-    assert "48 captions" in capsys.readouterr().out
-    known = made(tmp_path / "rules.jsonl")
-    assert {caption: known[caption] for caption in known} == {
-        caption: caption_knowledge(caption) for caption in CAPTIONS
-    }
+def test_without_a_backend_spacy_reads(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["describe", "states", str(source), "--out", str(tmp_path / "parsed.jsonl")]) == 0
+    known = made(tmp_path / "parsed.jsonl")
+    assert dict(known) == dict(parsed_knowledge(CAPTIONS))
+    null = sum(not each.triplets for each in known.values())
+    assert capsys.readouterr().out.endswith(f"done: 48 captions, {null} of them null\n")
+
+
+def test_without_spacy_nothing_reads_in_its_place(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
+    parser.load_parser.cache_clear()
+    parser.english_words.cache_clear()
+    assert dispatch(["describe", "triplets", str(source), "--out", str(tmp_path / "parsed.jsonl")]) == 2
+    assert "pip install 'crosscue[spacy]'" in capsys.readouterr().err
+    assert not (tmp_path / "parsed.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from crosscue.cli import dispatch
 from crosscue.errors import DataError
-from crosscue.knowledge.views.from_captions import caption_views
+from crosscue.knowledge.views.from_captions import UNREAD, caption_views, unread_views
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from tests.knowledge.conftest import Serve, draw
 from tests.knowledge.server import COLOURS, Asked, Scripted, colour_of
@@ -92,7 +92,8 @@ def test_replies_of_another_form_are_asked_for_once_more_then_left_to_the_captio
     assert describe(source, tmp_path, script) == 0
     views = ViewKnowledge.load(tmp_path)
     sources = {identity: each.source for identity, each in views.items()}
-    assert sources == {"p0": "captions", "p1": "captions", "p2": "vl", "p3": "vl", "p4": "captions", "p5": "vl"}
+    assert sources == {"p0": UNREAD, "p1": UNREAD, "p2": "vl", "p3": "vl", "p4": UNREAD, "p5": "vl"}
+    assert views["p0"] == unread_views([CAPTION])
     again = sum("cannot be used" in asked.question for asked in script.log)
     assert again == (0 if "sorry" in reply else 2)
 
@@ -102,16 +103,17 @@ def asked_picture(asked: Asked) -> Any:
 
 
 def test_views_from_captions(source: Path, tmp_path: Path) -> None:
-    views = caption_views([CAPTION, "Two boys wearing red hats watch it."])
+    views, german = caption_views(
+        {"a": [CAPTION, "Two boys wearing red hats watch it."], "b": ["Ein Hund läuft im Gras."]}
+    ).values()
     assert views.source == "captions"
     assert views.overall == f"{CAPTION} Two boys wearing red hats watch it."
     assert views.background == "grass, fence"
     assert views.entity == "dog, boys, hats"
-    german = caption_views(["Ein Hund läuft im Gras."])
     assert (german.background, german.entity) == ("Ein Hund läuft im Gras.",) * 2
     (tmp_path / "words.jsonl").write_text(json.dumps({"image": "gone.jpg", "caption": CAPTION}))
     assert describe(tmp_path / "words.jsonl", tmp_path / "v.jsonl", None, "--backend", "captions") == 0
-    assert dict(ViewKnowledge.load(tmp_path / "v.jsonl")) == {"gone.jpg": caption_views([CAPTION])}
+    assert dict(ViewKnowledge.load(tmp_path / "v.jsonl")) == caption_views({"gone.jpg": [CAPTION]})
 
 
 def test_a_source_without_a_train_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

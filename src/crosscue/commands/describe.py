@@ -1,4 +1,4 @@
-"""crosscue describe KIND SOURCE: text that a model, a parser or rules write about pictures and captions."""
+"""crosscue describe KIND SOURCE: text that a model or a parser writes about images and captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""crosscue describe triplets SOURCE: who does what in each caption and how that looks, for methods that learn from actions."""
+"""crosscue describe triplets SOURCE: actions of each caption and their visual states, for methods that learn from actions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TripletsOptions:
-    """Who reads the captions, and where the result goes."""
+    """Reader of the captions, and place of the result."""
 
     out: Path | None = None
     """A .jsonl file, or a folder that gets actions.jsonl. Run the same command again to go on after an interruption."""
-    backend: Literal["rules", "spacy", "openai", "local"] = "rules"
-    """rules: no model. spacy: its small English parser. openai: a language model behind any compatible endpoint. local: an
-    instruct model in this process, through transformers."""
+    backend: Literal["spacy", "openai", "local"] = "spacy"
+    """Reader of the captions. `spacy`: spaCy's small English parser (crosscue[spacy]). `openai`: a language model behind any
+    compatible endpoint. `local`: an instruct model in this process, through transformers."""
     split: str | None = None
     """Only the captions of this split; default all. Searching needs knowledge of the captions that are searched, too."""
     negatives: bool = False
@@ -60,22 +60,24 @@ def run(arguments: list[str]) -> int:
     pairs = read_pairs(given.source, given.split, reading)
     edited = [negative.text for pair in pairs for negative in pair.negatives] if given.negatives else []
     captions = list(dict.fromkeys([*pairs.captions, *edited]))
-    if given.backend in ("openai", "local"):
-        knowledge = _by_model(captions, given.backend, given.model, given.asking, given.limits, target)
+    if given.backend == "spacy":
+        knowledge = _parsed(captions)
     else:
-        knowledge = _offline(captions, given.backend)
+        knowledge = _by_model(captions, given.backend, given.model, given.asking, given.limits, target)
     knowledge.save(target.file)
-    sys.stdout.write(f"{target.file}: {audited(knowledge).summary()}\nnext: crosscue describe audit {target.file}\n")
+    report = audited(knowledge)
+    sys.stdout.write(
+        f"{target.file}: {report.summary()}\nnext: crosscue describe audit {target.file}\n"
+        f"done: {report.captions:,} captions, {report.null:,} of them null\n"
+    )
     return 0
 
 
-def _offline(captions: Sequence[str], backend: str) -> ActionKnowledge:
+def _parsed(captions: Sequence[str]) -> ActionKnowledge:
     from crosscue.knowledge.actions.parser import parsed_knowledge
-    from crosscue.knowledge.actions.rules import caption_knowledge
     from crosscue.progress import track
 
-    read = parsed_knowledge(captions) if backend == "spacy" else ((text, caption_knowledge(text)) for text in captions)
-    return ActionKnowledge(dict(track(read, f"reading triplets by {backend}", len(captions), "captions")))
+    return ActionKnowledge(dict(track(parsed_knowledge(captions), "reading with spaCy", len(captions), "captions")))
 
 
 def _by_model(

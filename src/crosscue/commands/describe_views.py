@@ -28,8 +28,8 @@ class ViewsOptions:
     out: Path | None = None
     """A .jsonl file, or a folder that gets views.jsonl. Run the same command again to go on after an interruption."""
     backend: Literal["openai", "captions"] = "openai"
-    """openai: a vision-language model behind any compatible endpoint. captions: no model and no picture; weaker views that say
-    no more than the captions do."""
+    """`openai`: a vision-language model behind any compatible endpoint. `captions`: spaCy on the captions, without model and image;
+    weaker views. Needs crosscue[spacy]."""
     split: str | None = None
     """Whose pictures; default train where the source has splits. `all` for all: views of held-out pictures are for diagnosis."""
     cache: Path | None = None
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     """Writes the views of the training pictures of a source."""
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
-    from crosscue.knowledge.views.from_captions import caption_views
+    from crosscue.knowledge.views.from_captions import caption_views, unread_views
 
     parser = options_parser(
         "describe views",
@@ -57,8 +57,9 @@ def run(arguments: list[str]) -> int:
     if given.backend == "captions" and reading.missing == "error":
         reading = replace(reading, missing="keep")  # only text is read here
     pairs = _chosen(read_pairs(given.source, None, reading), given.split)
-    views: dict[str, Views | None] = dict.fromkeys(pair.image_id for pair in pairs)
-    if given.backend == "openai":
+    if given.backend == "captions":
+        known = caption_views({pair.image_id: pair.captions for pair in pairs})
+    else:
         require_packages()
         from crosscue.knowledge.client import LanguageModel
         from crosscue.knowledge.views.writing import ViewWriter
@@ -69,7 +70,7 @@ def run(arguments: list[str]) -> int:
             return await ViewWriter(model).views(pictures)
 
         views = with_model(LanguageModel, given.model, given.limits, target, work)
-    known = {pair.image_id: views[pair.image_id] or caption_views(pair.captions) for pair in pairs}
+        known = {pair.image_id: views[pair.image_id] or unread_views(pair.captions) for pair in pairs}
     ViewKnowledge(known).save(target.file)
     sources = ", ".join(
         f"{count:,} by {source}" for source, count in Counter(v.source for v in known.values()).most_common()

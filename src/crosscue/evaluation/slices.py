@@ -1,4 +1,4 @@
-"""Recall of parts of the queries: by category, and by what a caption speaks of."""
+"""Recall of parts of the queries: by category, and by the wording of a caption."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from crosscue.data.pairs import Pairs
+from crosscue.errors import CrosscueError
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, hits
 from crosscue.knowledge.actions import english
-from crosscue.knowledge.actions.language import is_english
-from crosscue.knowledge.actions.rules import caption_knowledge
-from crosscue.knowledge.actions.tagging import TOKEN
+from crosscue.knowledge.actions.parser import load_parser, parsed_knowledge, readable
+from crosscue.knowledge.actions.record import CaptionKnowledge
+from crosscue.knowledge.actions.validation import words_of
 
 DEED, DEEDS, RELATION, ATTRIBUTE, NOTHING, NEGATION = WORDINGS = (
     "an action",
@@ -23,13 +24,13 @@ DEED, DEEDS, RELATION, ATTRIBUTE, NOTHING, NEGATION = WORDINGS = (
     "a negation",
 )
 """The second is a part of the first; a negation may be in any of them."""
-REMEMBERED = 50_000
-"""Captions that are not read again by the next validation, or by the comparison with the untouched backbone."""
+REMEMBERED = 4
+"""Lists of captions whose wordings are kept: the comparison with the untouched backbone reads the same list."""
 NEGATING = english.NEGATIONS | {"no", "without", "none", "nobody", "nothing"}
 
 
 def by_category(pairs: Pairs, i2t: Ranks, t2i: Ranks) -> dict[str, dict[str, float]]:
-    """Returns category -> R@1 of both directions in percent, and the number of pictures."""
+    """Returns category -> R@1 of both directions in percent, and the number of images."""
     hit = {"i2t": hits(i2t, 1), "t2i": hits(t2i, 1)}
     members: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"i2t": [], "t2i": []})
     for caption, image in enumerate(pairs.caption_owner):
@@ -44,14 +45,16 @@ def by_category(pairs: Pairs, i2t: Ranks, t2i: Ranks) -> dict[str, dict[str, flo
 
 
 def by_wording(captions: Sequence[str], t2i: Ranks) -> dict[str, dict[str, float]]:
-    """Returns what captions speak of -> text-to-image recall of these captions in percent, and their number.
+    """Returns wording -> text-to-image recall of its captions in percent, and their number; empty where spaCy is absent.
 
-    The rules of `crosscue describe triplets --backend rules` read the captions; those that are not English are left out.
+    Captions that are not English are left out. `unread()` returns the reason for an empty result.
     """
+    if unread():
+        return {}
     members: dict[str, list[int]] = defaultdict(list)
-    for number, caption in enumerate(captions):
-        for wording in wordings(caption):
-            members[wording].append(number)
+    for index, found in enumerate(wordings(tuple(captions))):
+        for wording in found:
+            members[wording].append(index)
     hit = {k: hits(t2i, k) for k in KS}
     return {
         wording: {"captions": len(rows)} | {f"t2i_r{k}": 100 * float(hit[k][rows].mean()) for k in KS}
@@ -60,15 +63,35 @@ def by_wording(captions: Sequence[str], t2i: Ranks) -> dict[str, dict[str, float
     }
 
 
+def unread() -> str:
+    """Returns the reason that captions cannot be read, with the command that changes it; empty where they can."""
+    try:
+        load_parser()
+    except CrosscueError as error:
+        return str(error)
+    return ""
+
+
 @lru_cache(maxsize=REMEMBERED)
-def wordings(caption: str) -> tuple[str, ...]:
-    """Returns what a caption speaks of; nothing for one that is not English."""
-    if not is_english(caption):
-        return ()
-    known = caption_knowledge(caption)
+def wordings(captions: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Returns the wordings of each caption; none for one that is not English.
+
+    Raises:
+        CrosscueError: spaCy or its English model is not installed.
+    """
+    distinct = list(dict.fromkeys(captions))
+    english_ones = {caption for caption in distinct if readable(caption)}
+    found = {
+        caption: _wordings(caption, known) if caption in english_ones else ()
+        for caption, known in parsed_knowledge(distinct)
+    }
+    return tuple(found[caption] for caption in captions)
+
+
+def _wordings(caption: str, known: CaptionKnowledge) -> tuple[str, ...]:
     found = [DEED if known.deeds else RELATION if known.actions else ATTRIBUTE if known.triplets else NOTHING]
     if len(known.deeds) > 1:
         found.append(DEEDS)
-    if not NEGATING.isdisjoint(TOKEN.findall(caption.lower())):
+    if not NEGATING.isdisjoint(words_of(caption)):
         found.append(NEGATION)
     return tuple(found)

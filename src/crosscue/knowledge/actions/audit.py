@@ -1,4 +1,4 @@
-"""What a file of action knowledge covers, who wrote it, and how far two files disagree."""
+"""Coverage of a file of action knowledge, its writers, and the disagreement of two files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ActionsAudit:
     with_deed: int
     """Captions with an action triplet whose action is a verb, not a preposition alone."""
     null: int
-    """Captions of which nothing is known: nothing found, or a language that is not covered."""
+    """Captions of which nothing is known: no triplet, a language that is not covered, or no usable reply of a model."""
     actions: int
     attributes: int
     sources: Mapping[str, int]
-    """Who wrote it -> captions. A name with a + is a fallback from the first to the second."""
+    """Writer -> captions. `<model>+templates`: triplets of the model, states of the templates."""
 
     @property
     def coverage(self) -> float:
@@ -34,7 +34,7 @@ class ActionsAudit:
 
     @property
     def fallback_rate(self) -> float:
-        """Share of the captions that a model left to rules or templates."""
+        """Share of the captions with triplets of a model and states of the templates."""
         return sum(count for source, count in self.sources.items() if "+" in source) / max(self.captions, 1)
 
     def summary(self) -> str:
@@ -42,8 +42,8 @@ class ActionsAudit:
         mean = (self.actions + self.attributes) / max(self.captions, 1)
         return (
             f"{self.captions:,} captions, {self.coverage:.1%} with an action triplet ({self.with_deed / max(self.captions, 1):.1%} with "
-            f"a verb), {mean:.2f} triplets a caption ({self.actions / max(self.captions, 1):.2f} actions), {self.null:,} with null knowledge, "
-            f"fallback {self.fallback_rate:.1%}"
+            f"a verb), {mean:.2f} triplets a caption ({self.actions / max(self.captions, 1):.2f} actions), {self.null:,} ({self.null / max(self.captions, 1):.1%}) with null "
+            f"knowledge, {self.fallback_rate:.1%} with template states in place of a model's"
         )
 
     def lines(self) -> list[str]:

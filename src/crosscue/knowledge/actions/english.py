@@ -1,4 +1,4 @@
-"""The English that captions are written in: closed word classes, verbs by how they look, and their forms."""
+"""Closed word classes of English, words for living beings and clothes, classes of verbs and their forms."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ NUMBERS = _words(
     "one two three four five six seven eight nine ten eleven twelve dozen dozens several many few multiple numerous various"
 )
 BE = _words("is are was were be been being am 's isn't aren't wasn't weren't")
-AUXILIARIES = _words(
-    "do does did can could will would may might must should has have had don't doesn't didn't can't won't gets get got getting"
-)
 NEGATIONS = _words("not never n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor")
 PRONOUNS = _words(
     "he she they it him them i you we us me himself herself themselves itself something someone somebody everyone everybody "
@@ -28,7 +25,6 @@ PRONOUNS = _words(
 )
 RELATIVES = _words("who which that whom")
 CONJUNCTIONS = _words("and or but while as & then when where because so")
-JOINING = _words("and or &")
 LOCATIVE = _words(
     "in on at near by with under over behind beside above below beneath between among inside outside against atop around "
     "along across before after without amongst amid within next_to in_front_of on_top_of close_to in_the_middle_of underneath "
@@ -40,51 +36,16 @@ PREPOSITIONS = LOCATIVE | _words(
     "of to for from into onto through toward towards off out out_of away_from during at_night about via per till until"
 )
 NO_RELATION = _words("of to for from about as during into per till until via at_night")
-"""Prepositions that say nothing of where two things are."""
+"""Prepositions that do not place one thing in relation to another."""
 WRAPPERS = _words("photo picture image view shot photograph")
-"""Nouns that speak of the picture, not of what is in it."""
+"""Nouns for the image itself, not for its content."""
 PARTICLES = _words("up down off out away over around back along together forward apart by through past")
-ADVERBS = _words(
-    "up_and_down back_and_forth around away together outside inside outdoors indoors there here very just also too still "
-    "now ahead forward backward backwards forwards upside-down upside_down headlong midway upwards downwards nearby overhead alone apart "
-    "almost about halfway midair mid-air back down up off out along each_other one_another only even well fast hard high "
-    "low close underwater downhill uphill upstairs downstairs sideways half quite as_well aside home away airborne somewhere"
-)
 OF_GROUP = _words(
     "group couple pair bunch lot lots herd flock pack team crowd line row number variety set pile series gathering body piece slice kind type bunches "
     "groups pairs rows collection stack"
 )
-"""`a group of people` is about the people."""
-LY_ADJECTIVES = _words(
-    "friendly elderly curly silly hilly ugly lonely lively early woolly wrinkly smelly bubbly wobbly"
-)
-LY_NOUNS = _words("family fly belly jelly bully lily butterfly assembly dragonfly supply reply ally rally trolley")
+"""Nouns of quantity: `a group of people` is about the people."""
 
-ADJECTIVES = LY_ADJECTIVES | _words(
-    "red blue green yellow purple pink brown black white grey gray silver gold golden beige tan maroon navy turquoise teal "
-    "violet crimson scarlet orange cream khaki blonde blond brunette dark light bright pale colorful colourful multicolored "
-    "multi-colored multicoloured rainbow dark-haired red-haired blond-haired blonde-haired dark-skinned light-colored tricolor "
-    "small tiny little miniature big large huge giant massive enormous tall short long wide narrow thick thin fat slim skinny "
-    "deep shallow high low medium full-size oversized toy-sized heavy mini "
-    "wooden metal metallic plastic concrete leather wool woolen cotton denim rubber paper cardboard steel iron marble wicker "
-    "brick rocky sandy grassy snowy icy muddy dusty dirty wet dry clean rusty shiny glossy smooth rough soft hard fluffy furry "
-    "hairy shaggy curly straight bald bare barefoot shirtless topless naked nude bearded tattooed masked hooded helmeted "
-    "young old elderly middle-aged teenage adult senior aged new ancient modern vintage antique "
-    "happy sad angry excited tired sleepy bored calm serious smiling playful lone alone pretty beautiful cute handsome ugly "
-    "nice lovely fancy plain simple ordinary strange odd funny silly "
-    "striped plaid spotted dotted checkered floral patterned flowered camouflage polka-dot polka-dotted tie-dyed bright-colored "
-    "open closed empty full crowded busy quiet broken fresh ripe raw hot cold warm cool frozen sunny cloudy foggy rainy "
-    "steep flat round square oval curved pointed sharp dull transparent clear "
-    "male female asian african american indian african-american caucasian chinese japanese hispanic native "
-    "older younger larger smaller bigger taller shorter longer lighter darker oldest youngest largest smallest "
-    "professional military public local urban rural tropical outdoor indoor grassy leafy leafless green-eyed weathered "
-    "foamy wavy choppy stormy blurry single double multiple different same similar various whole entire front back rear "
-    "left right upper lower inner outer middle electric electronic traditional formal casual religious famous "
-    "brightly-colored well-dressed barren lush dense overgrown paved unpaved dimly lit lit vacant abandoned fenced "
-    "brindle tabby calico hairless long-haired short-haired floppy pointy bushy stuffed inflatable portable wild tame "
-    "athletic muscular pregnant blind disabled intense hardwood gravel-covered snow-covered tree-lined grass-covered "
-    "dead swampy circular digital murky sparkly glittery neon fluorescent pastel transparent translucent reflective sleeveless plush fuzzy gray-haired white-haired"
-)
 PEOPLE = _words(
     "man men woman women boy boys girl girls child children kid kids baby babies toddler toddlers infant person people lady "
     "ladies guy guys gentleman gentlemen teenager teenagers teen teens adult adults youth youths couple family families friend "
@@ -111,22 +72,6 @@ CLOTHING = _words(
     "helmet helmets glasses sunglasses collar collars uniform uniforms gloves scarf skirt goggles hood jersey jerseys outfit outfits "
     "costume costumes swimsuit swimsuits bikini trunks leash harness backpack clothes clothing gear sweater sweatshirt hoodie robe "
     "wetsuit bathing_suit bathing_suits swimming_trunks muzzle mask tie socks sandals apron bandana headband tuxedo gown overalls top"
-)
-ING_NOUNS = _words(
-    "building buildings ring rings morning evening clothing ceiling wing wings string strings spring king railing railings awning "
-    "wedding clearing siding stocking stockings earring earrings lightning something nothing anything everything pudding icing "
-    "frosting topping toppings stuffing seasoning lettering bling thing things painting paintings drawing drawings ping viking "
-    "setting landing lining parking piping duckling sling sibling siblings bedding grating scaffolding"
-)
-ING_COMPOUNDS = _words(
-    "swimming_pool swimming_pools swimming_trunks swimming_suit parking_lot parking_garage parking_meter shopping_cart shopping_mall "
-    "shopping_bag shopping_bags shopping_center skating_rink fishing_rod fishing_pole fishing_boat fishing_net diving_board "
-    "cutting_board dining_room dining_table living_room washing_machine sewing_machine frying_pan rocking_chair sleeping_bag "
-    "climbing_wall climbing_gear running_shoes running_track hiking_boots hiking_trail bowling_alley bowling_ball boxing_ring "
-    "boxing_gloves boxing_match wrestling_match racing_car racing_bike racing_track walking_stick walking_path baking_sheet "
-    "waiting_room crossing_guard training_session serving_dish reading_glasses playing_field playing_cards playing_card changing_table "
-    "tennis_racket rowing_boat sailing_boat ski_lift hunting_dog riding_gear bathing_suit bathing_suits wedding_dress wedding_cake "
-    "cooking_pot mixing_bowl measuring_cup folding_chair folding_chairs swing_set sailing_ship racing_uniform racing_gear starting_line"
 )
 
 VERBS: dict[str, frozenset[str]] = {
@@ -170,9 +115,7 @@ VERBS: dict[str, frozenset[str]] = {
         "have contain include seem appear need want like enjoy help let start begin stop continue get keep share"
     ),
 }
-"""How an action looks -> its verbs, in their base form. The first class that has a verb is its class."""
-STILL = VERBS["posture"] | VERBS["locomotion"] | VERBS["expression"] | VERBS["looking"]
-"""Verbs that rarely take an object: their -ed form after a noun is a past tense (the dog jumped over), not a passive."""
+"""Visual class of an action -> base forms of its verbs. A verb belongs to the first class that contains it."""
 CATENATIVE = _words("try attempt prepare start begin wait want need get go reach lean continue stop stretch set")
 
 IRREGULAR = {
@@ -186,18 +129,6 @@ IRREGULAR = {
     "knelt": "kneel", "leapt": "leap", "slid": "slide", "stuck": "stick", "torn": "tear", "bitten": "bite", "sold": "sell",
     "lit": "light", "begun": "begin", "began": "begin", "shook": "shake", "clung": "cling", "has": "have", "had": "have",
 }  # fmt: skip
-PARTICIPLES = _words(
-    "ridden held thrown caught taken made eaten worn fought driven flown hung built given drawn written shot seen fed blown "
-    "shown dug left led laid stuck torn bitten sold lit bent hit cut put set read shut split cast"
-)
-AMBIGUOUS = _words(
-    "watch box bowl bat hand face brush step stand wave plant leave pet dress ski skate bike line park train sail place set line "
-    "cover fly block cook pitch point land race row sled swing slide turn head sign fall light type use model sport mix comb "
-    "paint film fish spring rest work show saw hammer drum plant toss cup bark shoot scale display pass cross surf fold close like "
-    "drink bite kiss hug walk ride jump play dance smile laugh look hike dive run bend score open dry clean present stroke play "
-    "bury share help talk view scratch charge golf box"
-)
-"""Verbs whose forms are nouns or adjectives as well: they need the word order of a verb."""
 
 
 @functools.cache
@@ -218,7 +149,7 @@ def base_of(word: str) -> str | None:
 
 
 def verb_class(word: str) -> str:
-    """Returns how a verb's action looks, or `other`."""
+    """Returns the visual class of a verb, or `other`."""
     base = base_of(word) or word
     return next((name for name, verbs in VERBS.items() if base in verbs), "other")
 
@@ -248,15 +179,6 @@ _PLURALS = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot",
     "teeth": "tooth", "leaves": "leaf", "wolves": "wolf", "knives": "knife", "policemen": "policeman", "persons": "person",
 }  # fmt: skip
-
-
-def plural(noun: str) -> bool:
-    """Says whether a noun looks like several things."""
-    return (
-        noun in _PLURALS
-        or noun in ("police", "family", "crowd", "group", "couple", "team")
-        or (noun.endswith("s") and not noun.endswith(("ss", "us", "is")))
-    )
 
 
 def _stems(word: str) -> list[str]:

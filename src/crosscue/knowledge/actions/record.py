@@ -11,11 +11,13 @@ from crosscue.knowledge.actions import english
 from crosscue.knowledge.kept import KeptKnowledge
 
 Kind = Literal["action", "attribute"]
+NULL = "null"
+"""Source of a caption of which nothing is known: nothing could read it, or it contains no triplet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """Who does what to what, or what something is like."""
+    """An action with its subject and object, or an attribute of a thing."""
 
     subject: str
     action: str
@@ -33,12 +35,12 @@ class CaptionKnowledge:
     triplets: tuple[Triplet, ...] = ()
     states: tuple[str, ...] = ()
     """One a triplet: the visible pose, motion, contact or consequence."""
-    source: str = "null"
-    """Who wrote it: a model's name, `spacy`, `rules`; `<model>+rules` after a fallback; `null` where nothing is known."""
+    source: str = NULL
+    """Writer: `spacy`, a model's name, `<model>+templates` where its states were of no use; `null` where nothing is known."""
 
     @property
     def actions(self) -> tuple[Triplet, ...]:
-        """The triplets that are no attributes."""
+        """The triplets that are not attributes."""
         return tuple(triplet for triplet in self.triplets if triplet.kind == "action")
 
     @property
@@ -56,7 +58,7 @@ class ActionKnowledge(KeptKnowledge[CaptionKnowledge]):
 
     FILE = "actions.jsonl"
     MISSING = "captions have no action knowledge"
-    REMEDY = "crosscue describe triplets SOURCE --out FILE.jsonl (--backend rules needs no model)."
+    REMEDY = "crosscue describe triplets SOURCE --out FILE.jsonl"
 
     @staticmethod
     def row(key: str, known: CaptionKnowledge) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A language model writes triplets and states; what it writes is held against the caption, asked for once more, or replaced."""
+"""Triplets and states from a language model, checked against the caption and asked for once more where they do not fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from crosscue.knowledge.actions.asking import Asking
 from crosscue.knowledge.actions.prompts import TEMPLATES, states_question, triplets_question
-from crosscue.knowledge.actions.record import CaptionKnowledge, Triplet
+from crosscue.knowledge.actions.record import NULL, CaptionKnowledge, Triplet
 from crosscue.knowledge.actions.replies import (
     Batch,
     Item,
@@ -17,7 +17,6 @@ from crosscue.knowledge.actions.replies import (
     states_of,
     triplets_of,
 )
-from crosscue.knowledge.actions.rules import rules_triplets
 from crosscue.knowledge.actions.states import template_state, template_states
 from crosscue.knowledge.actions.validation import MOST, deduplicated, triplet_problem
 from crosscue.knowledge.answering import answers_for
@@ -37,7 +36,7 @@ class ActionWriter:
         self.model, self.asking = model, asking
         self.version = digest("actions", model.endpoint.provenance(), asking.states, TEMPLATES)
         self.counts: Counter[str] = Counter()
-        """What was wrong with replies in this run."""
+        """Faults of the replies of this run -> their number."""
 
     def key(self, caption: str) -> str:
         """Returns what an answer is kept under: model, parameters, prompts and the caption."""
@@ -79,14 +78,14 @@ class ActionWriter:
         written = {}
         for caption, own in triplets.items():
             texts = states.get(caption) or template_states(own)
-            written[caption] = _packed(CaptionKnowledge(own, tuple(texts), sources[caption] if own else "null"))
+            written[caption] = _packed(CaptionKnowledge(own, tuple(texts), sources[caption] if own else NULL))
         return written
 
     async def triplets(self, captions: Sequence[str]) -> tuple[dict[str, tuple[Triplet, ...]], dict[str, str]]:
-        """Returns the valid triplets of each caption, and who wrote them.
+        """Returns the valid triplets of each caption, and their writer.
 
         A caption with a triplet that does not fit is asked for once more, alone. Then what does not fit is dropped, and
-        where nothing fits, or no reply was of use, the rules write them: source `<model>+rules`.
+        where nothing fits, or no reply was of use, the caption is left without triplets: `null`.
         """
         found: dict[str, tuple[Triplet, ...]] = {}
         sources: dict[str, str] = {}
@@ -103,8 +102,8 @@ class ActionWriter:
             if valid or (reply is not None and not written):
                 found[caption], sources[caption] = deduplicated(valid)[:MOST], self.model.endpoint.model
             else:
-                self.counts["captions left to the rules"] += 1
-                found[caption], sources[caption] = rules_triplets(caption), f"{self.model.endpoint.model}+rules"
+                self.counts["captions left null"] += 1
+                found[caption], sources[caption] = (), NULL
         return found, sources
 
     async def states(

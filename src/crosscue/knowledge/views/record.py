@@ -22,7 +22,8 @@ class Views:
     entity: str
     """The things in the picture."""
     source: str
-    """Who wrote it: a model's name, or `captions` where they were taken from the captions without a model."""
+    """Writer: a model's name, or `captions` where they were taken from the captions without a model,
+    or `unread captions` where they repeat them."""
 
 
 class ViewKnowledge(KeptKnowledge[Views]):
@@ -30,7 +31,7 @@ class ViewKnowledge(KeptKnowledge[Views]):
 
     FILE = "views.jsonl"
     MISSING = "pictures have no views"
-    REMEDY = "crosscue describe views SOURCE --out FILE.jsonl (--backend captions needs no model)."
+    REMEDY = "crosscue describe views SOURCE --out FILE.jsonl (--backend captions needs no model but crosscue[spacy])"
 
     @staticmethod
     def row(key: str, known: Views) -> dict[str, Any]:

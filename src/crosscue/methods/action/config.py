@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from crosscue.errors import MethodError
 from crosscue.losses.hinge import HardNegatives
-from crosscue.methods.action.knowledge import RULES
 from crosscue.methods.action.modules import TripletInput
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 class ActionConfig:
     """What of ACT is switched on, and every choice the paper leaves open."""
 
-    knowledge: str = RULES
-    """Triplets and states of the captions: a file that `crosscue describe triplets` wrote, or rules (made on the fly, no model)."""
+    knowledge: str = ""
+    """Triplets and states of the captions: a file from `crosscue describe triplets`, or `spacy`: read when needed (crosscue[spacy])."""
     triplets: bool = True
     """Action triplet prompts (eq. 4-5). With states off too: visual prompt tuning, the control."""
     states: bool = True

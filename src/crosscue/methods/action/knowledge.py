@@ -13,11 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.protocol import Backbone
 from crosscue.errors import DataError
+from crosscue.knowledge.actions.parser import SPACY, parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
-from crosscue.knowledge.actions.rules import rules_knowledge
 
-RULES = "rules"
-"""Names the backend that needs no file."""
 STATE = "Fine-grained state of the action triplet <{triplet}>: {state}"
 """The state stands last: what exceeds the text tower's length is cut from it, never from the triplet."""
 HAND_CRAFTED = "A photo capturing a {subject} performing {action} in relation to {object}."
@@ -27,11 +25,11 @@ REMEMBERED = 20_000
 
 
 class KnowledgeSource:
-    """Caption -> knowledge: from a file, or made on the fly by the rules."""
+    """Caption -> knowledge: from a file, or read by spaCy when it is needed."""
 
     def __init__(self, source: str) -> None:
         self.source, self.known = source, dict[str, CaptionKnowledge]()
-        self.fingerprint = torch.zeros(32, dtype=torch.uint8)  # SHA-256 of the file a run learned from; zeros: rules
+        self.fingerprint = torch.zeros(32, dtype=torch.uint8)  # SHA-256 of the file a run learned from; zeros: no file
         self.opened: str | None = None
 
     def prepare(self, captions: Sequence[str], source: str | None = None) -> None:
@@ -39,15 +37,25 @@ class KnowledgeSource:
 
         Args:
             captions: what will be asked for.
-            source: a file that describes them, or `rules`, instead of the one the method was configured with.
+            source: a file that describes them, or `spacy`, instead of the one the method was configured with.
 
         Raises:
-            DataError: there is no such file; captions are not in it; or the configured file is not the one the run was
-                trained with.
+            CrosscueError: the source is `spacy`, which is not installed.
+            DataError: no source is named; there is no such file; captions are not in it; or the configured file is not
+                the one the run was trained with.
         """
         wanted = source or self.source
-        if wanted == RULES:
-            self.known.update(rules_knowledge([caption for caption in captions if caption not in self.known]))
+        if not wanted:
+            raise DataError(
+                "action needs knowledge of the captions: --options.knowledge FILE.jsonl. Make the file: "
+                "crosscue describe triplets SOURCE --out FILE.jsonl"
+            )
+        if wanted == SPACY:
+            if self.opened != SPACY:
+                self.known, self.opened = {}, SPACY
+            self.known.update(
+                parsed_knowledge([caption for caption in dict.fromkeys(captions) if caption not in self.known])
+            )
             return
         if self.opened != wanted:
             self._open(wanted, configured=source is None)
