@@ -2,7 +2,7 @@
 
     python benchmarks/rerank.py ../shared/data/flickr8k --queries 50
 
-Random weights, random pictures, real captions with knowledge from the rules; 20 candidates a query, both directions, one caption at
+Random weights, random pictures, real captions with knowledge from spaCy; 20 candidates a query, both directions, one caption at
 a time. The plain way encodes the candidates of a query as one batch from pixels, with the query's knowledge. Ours starts from
 cached states of the frozen layers, batches candidates of all queries together and reads each caption once. The scores are compared,
 so that the speed is that of the same scores. What a whole test set would take follows from the time of one reading.
@@ -98,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         backbone = load_backbone(str(write_checkpoint(Path(scratch))), precision=given.precision, device="cpu")
         for layer in (10, 0):
-            method = build("action", backbone, {"aim_layer": layer, "deep_start": max(layer, 6)}).eval()
+            method = build("action", backbone, {"knowledge": "spacy", "aim_layer": layer, "deep_start": max(layer, 6)}).eval()
             with torch.no_grad():
                 method.interaction.gate.fill_(0.5)
             compare(method, pixels, texts, given.queries)

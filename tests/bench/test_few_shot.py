@@ -110,7 +110,7 @@ def test_mistakes_are_found_before_any_job(
 def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ways = [{"label": f"top {top}", "inference": "pooled", "top": top} for top in (2, 3, 20)]
     ways.append({"label": "plain", "inference": "plain"})
-    rows = [{"method": "action", "options": {"second_stage_epochs": 1}} | way for way in ways]
+    rows = [{"method": "action", "options": {"second_stage_epochs": 1, "knowledge": "spacy"}} | way for way in ways]
     given = ["few-shot", "--data", "a", "--backbone", tiny.clip_folder(), "--seeds", 1, "--shots", 2]
     code, _, stderr = bench(
         capsys, *given, "--rows", json.dumps(rows), "--training.epochs", 2, "--precision", "fp32", "--out", "asked"

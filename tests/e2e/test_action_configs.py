@@ -47,7 +47,7 @@ def test_a_config_runs_to_its_report(
     common = ["--data", str(karpathy)]
     assert adapt.run(["--config", str(config), *common, *small, *short, "--out", str(out)]) == 0
     written = yaml.safe_load((out / "config.yaml").read_text())
-    assert written["options"]["knowledge"] == "rules"
+    assert written["options"]["knowledge"] == "spacy"
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[0])["contrastive_loss"] > 0
     assert evaluate.run([str(out), *common, "--precision", "fp32", "--top", "3", "--diagnostics", "4"]) == 0
     printed = " ".join(capsys.readouterr().out.split())

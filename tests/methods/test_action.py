@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.protocol import Backbone, ImageState
-from crosscue.errors import DataError, MethodError
+from crosscue.errors import CrosscueError, DataError, MethodError
+from crosscue.knowledge.actions import parser
+from crosscue.knowledge.actions.parser import parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.losses.hinge import triplet_hinge
 from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_sentence
@@ -330,6 +332,24 @@ def test_word_embeddings_of_a_triplet_are_means_of_pieces(known: str) -> None:
     every = built(known, triplet_input="all_tokens").reader([DOG])[0]
     assert close(every.pieces[every.slot == 1], words)
     assert built(known).reader([DOGS])[0].triplet.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]  # no object, no piece
+
+
+def test_without_a_source_the_error_names_the_command() -> None:
+    with pytest.raises(DataError, match=r"--options.knowledge FILE.jsonl.*crosscue describe triplets SOURCE --out"):
+        built("").prepare([MAN])
+    built("", triplets=False, states=False).prepare([MAN])  # the control uses no knowledge
+
+
+def test_spacy_reads_captions_when_they_are_needed(known: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = built("spacy")
+    method.prepare([MAN, MAN])
+    assert method.source([MAN, DOG]) == [known for _, known in parsed_knowledge([MAN, DOG])]
+    monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
+    parser.load_parser.cache_clear()
+    with pytest.raises(CrosscueError, match=r"pip install 'crosscue\[spacy\]'"):
+        built("spacy").prepare([MAN])
+    method.prepare([MAN], known)
+    assert method.source([MAN]) == [KNOWN[MAN]], "a file replaces what spaCy read"
 
 
 def test_knowledge_that_is_missing_or_not_the_run_s(known: str, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
 
 def wordings_table(result: Retrieval, before: Retrieval | None = None) -> Table:
     """Returns text-to-image R@1 by what captions speak of."""
-    title = "text to image R@1, by what the rules find in the caption (English)"
+    title = "text to image R@1, by what spaCy finds in the caption (English)"
     return _parts_table(title, "captions", result.wordings, before.wordings if before else None, "captions", "t2i_r1")
 
 
