@@ -24,7 +24,7 @@ class AckeConfig:
     """Which prompts, which descriptions, and how much each part of the loss counts."""
 
     views: str = FROM_CAPTIONS
-    """Descriptions of the training pictures: a file of `crosscue describe views`, or `captions`, which makes weak ones of the captions."""
+    """Descriptions of the training pictures: a file of `crosscue describe views`, or `captions`: weak ones from the captions (crosscue[spacy])."""
     missing_views: MissingViews = "error"
     """Pictures without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
     views_per_step: int = 1

@@ -38,7 +38,7 @@ class TrainingViews:
         """
         names = [pair.image_id for pair in train]
         if self.source == FROM_CAPTIONS:
-            self.known = ViewKnowledge({pair.image_id: caption_views(pair.captions) for pair in train})
+            self.known = ViewKnowledge(caption_views({pair.image_id: pair.captions for pair in train}))
         lacking = sum(name not in self.known for name in names)
         if self.missing == "error":
             try:
@@ -75,7 +75,7 @@ class TrainingViews:
         for name, caption in zip(image_ids, captions, strict=True):
             views = self.known.get(name)
             if views is None and self.source == FROM_CAPTIONS:
-                views = caption_views([caption])
+                views = caption_views({name: [caption]})[name]
             found.append(None if views is None else (views.overall, views.background, views.entity))
         if self.missing == "error" and None in found:
             self.known.require(image_ids)
