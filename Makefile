@@ -25,6 +25,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check src tests scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 
 # Real captions set the lengths that speed depends on: `make bench CAPTIONS=SOURCE` takes any source of pairs.
 CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101
