@@ -21,10 +21,11 @@ test: .venv/ready lint
 	$(BIN)/python -m pytest
 
 lint: .venv/ready
-	$(BIN)/ruff check src tests scripts benchmarks
-	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/ruff check src tests scripts benchmarks examples
+	$(BIN)/ruff format --check src tests scripts benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 
 # Real captions set the lengths that speed depends on: `make bench CAPTIONS=SOURCE` takes any source of pairs.
 CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101

@@ -1,0 +1,111 @@
+"""Check the words of the project against the glossary (docs/glossary.md).
+
+    python scripts/check_words.py           # fails with file, line and the better word
+    python scripts/check_words.py --list    # the files that have findings, in the form of words_todo.txt
+
+`words_todo.txt` lists the files that still have to be brought over. A file outside the list must be clean, and a clean
+file must leave the list, so the list only shrinks. A line that ends in `words: ok` is exempt, in any kind of comment.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TODO = "scripts/words_todo.txt"
+CHECKED = (
+    "*.md",
+    "docs/**/*.md",
+    "src/**/*.py",
+    "src/**/*.yaml",
+    "src/**/*.j2",
+    "configs/**/*.yaml",
+    "examples/*.py",
+    "scripts/*.py",
+    "benchmarks/*.py",
+)
+"""Every text a reader meets. The help of the command line is written in src."""
+GENERATED = {"docs/reference.md"}
+EXEMPT = {"scripts/check_words.py"}
+WORDS = (
+    (r"(?i)picture", "image"),
+    (r"(?i)(?<![\"'`])\bsentences?\b(?! encoder|-transformers|[\"'`])", "caption (of the dataset) or text (any input)"),
+    (r"(?i)\blearned numbers?\b", "parameter"),
+    (r"(?i)\bnumber formats?\b", "dtype"),
+    (r"(?i)\bprocessors?\b", "CPU"),
+    (r"(?i)\b(is|are|was|were) told\b", "receives, contains or is configured with"),
+    (r"(?i)\b(is|are|was|were) asked\b", "is evaluated, is queried or is called"),
+)
+"""Pattern -> the word of the glossary. A quoted `"sentences"` is a column name and stays."""
+OPENINGS = re.compile(r"(What|How|Who|Where|Says|Whether|Asks|Told)\b")
+MARK = re.compile(r"words: ok\W*$")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def findings(path: Path) -> list[str]:
+    """Return `line: what, better` for one file."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    found = []
+    for index, line in enumerate(lines, 1):
+        if MARK.search(line):
+            continue
+        for pattern, better in WORDS:
+            found += [f"{index}: '{match.group()}', better: {better}" for match in re.finditer(pattern, line)]
+    if path.suffix == ".py":
+        found += [
+            f"{index}: a docstring starts with '{word}', better: a noun phrase, an imperative, or Returns"
+            for index, word in openings(text)
+            if not MARK.search(lines[index - 1])
+        ]
+    return found
+
+
+def openings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield line and first word of every docstring, attribute docstrings included, that starts with a refused word."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, DOCUMENTED):
+            continue
+        strings = node.body if isinstance(node, ast.ClassDef | ast.Module) else node.body[:1]
+        for statement in strings:
+            value = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                match = OPENINGS.match(value.value)
+                if match:
+                    yield statement.lineno, match.group()
+
+
+def dirty(root: Path) -> dict[str, list[str]]:
+    """Return file -> findings of every file that has any."""
+    paths = {path for pattern in CHECKED for path in root.glob(pattern) if path.is_file()}
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    checked = {name: findings(root / name) for name in names if name not in GENERATED | EXEMPT}
+    return {name: found for name, found in checked.items() if found}
+
+
+def complaints(root: Path) -> list[str]:
+    """Return one line for each finding outside the list, and for each file that has to leave the list."""
+    todo = root / TODO
+    listed = set(todo.read_text(encoding="utf-8").split()) if todo.exists() else set()
+    found = dirty(root)
+    lines = [f"{name}:{line}" for name, each in found.items() if name not in listed for line in each]
+    return lines + [f"{TODO}: {name} is clean or gone; remove its line" for name in sorted(listed - found.keys())]
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--list"]:
+        print("\n".join(dirty(ROOT)))
+        return 0
+    lines = complaints(ROOT)
+    print(
+        "\n".join([*lines, f"{len(lines)} finding(s). The words are in docs/glossary.md."] if lines else ["words: ok"])
+    )
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""The glossary, and the check that keeps the project to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripts import check_words
+
+ROOT = Path(__file__).parents[2]
+
+
+def project(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_the_glossary_has_25_words_of_one_short_sentence_each() -> None:
+    lines = (ROOT / "docs" / "glossary.md").read_text().splitlines()
+    rows = [line.strip("|").split("|", 1) for line in lines if line.startswith("| ") and "| word |" not in line]
+    rows = [row for row in rows if row[0].strip() != "word"]
+    assert len(rows) == 25
+    assert len({word.strip() for word, _ in rows}) == 25
+    for word, meaning in rows:
+        assert len(meaning.split()) <= 25, word
+        assert meaning.strip().endswith("."), word
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Two pictures of a dog.",
+        "def embed_pictures():",
+        "It reads a sentence.",
+        "The learned numbers are saved.",
+        "in another number format",
+        "on one processor",
+        "The method is told all captions.",
+        "Modes that are asked for.",
+    ],
+)
+def test_a_refused_word_is_found_with_its_line(tmp_path: Path, line: str) -> None:
+    root = project(tmp_path, {"docs/page.md": f"# Title\n\n{line}\n"})
+    assert [each.split(": '")[0] for each in check_words.complaints(root)] == ["docs/page.md:3"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "An image and its caption.",
+        'record["sentences"]',
+        "a sentence encoder",
+        "image_processor_type",
+        "Each sentence of a text.  # words: ok",
+        "<!-- picture words: ok -->",
+    ],
+)
+def test_an_allowed_line_passes(tmp_path: Path, line: str) -> None:
+    assert check_words.complaints(project(tmp_path, {"README.md": line})) == []
+
+
+@pytest.mark.parametrize("word", ["What", "How", "Who", "Where", "Says", "Whether", "Asks", "Told"])
+def test_a_docstring_with_a_refused_opening_is_found(tmp_path: Path, word: str) -> None:
+    function = f'def f():\n    """{word} it does."""\n'
+    attribute = f'class A:\n    x = 1\n    """{word} x is."""\n'
+    root = project(tmp_path, {"src/p/a.py": function, "src/p/b.py": attribute, "src/p/c.py": f'"""{word}ever."""\n'})
+    lines = check_words.complaints(root)
+    assert [line.split(": ")[0] for line in lines] == ["src/p/a.py:2", "src/p/b.py:3"]
+
+
+def test_the_list_of_files_to_do_only_shrinks(tmp_path: Path) -> None:
+    root = project(tmp_path, {"README.md": "a picture", check_words.TODO: "README.md\n"})
+    assert check_words.complaints(root) == []
+    (root / "README.md").write_text("an image")
+    assert check_words.complaints(root) == [f"{check_words.TODO}: README.md is clean or gone; remove its line"]
+
+
+def test_the_project_keeps_to_its_words() -> None:
+    assert check_words.complaints(ROOT) == []
