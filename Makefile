@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Never torchvision next to CPU torch: it breaks the import of transformers.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test test-fast lint bench docs clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,8 +17,14 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 demo: .venv/ready
 	$(BIN)/crosscue demo
 
+# One process a core, one thread each (tests/conftest.py); tests that share downloads stay in one process.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
+
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: .venv/ready lint
+	$(PYTEST) -m "not slow and not starter"
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks examples

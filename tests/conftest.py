@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps tests that fetch packages in one process of a parallel run, so that downloads and conversions do not race."""
+    for item in items:
+        if item.get_closest_marker("starter") or item.get_closest_marker("network"):
+            item.add_marker(pytest.mark.xdist_group("downloads"))
+
+
 def shared_data() -> Path | None:
     """The development data: CROSSCUE_SHARED, or ../shared/data beside the checkout."""
     named = os.environ.get("CROSSCUE_SHARED")

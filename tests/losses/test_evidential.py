@@ -1,4 +1,4 @@
-"""Evidence from cosines, evidential losses, the hinge and PAU's scores, against worked examples (ACKE spec 7 to 10, 24)."""
+"""Evidence from cosines, evidential losses, the hinge and PAU's scores, against worked examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence theory, against worked examples and its own laws (ACKE spec 1 to 6)."""
+"""Evidence theory, against worked examples and its own laws."""
 
 from __future__ import annotations
 

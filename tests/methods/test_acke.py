@@ -1,4 +1,4 @@
-"""ACKE's own parts: the pool, the weights of descriptions, the released arithmetic, and what may not be seen (ACKE spec 8 to 25)."""
+"""ACKE's own parts: the pool, the weights of descriptions, the released arithmetic, and what may not be seen."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum()
 
 
-# --- the pool (spec 12 to 14) -------------------------------------------------------------------------------------------
+# --- the pool -------------------------------------------------------------------------------------------
 
 
 def pool(size: int = 5, chosen: int = 2, **options: Any) -> PromptPool:
@@ -173,7 +173,7 @@ def test_impossible_options_are_refused() -> None:
             acke(**options)
 
 
-# --- encoders (spec 15 to 18) -------------------------------------------------------------------------------------------
+# --- encoders -------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_visual_prompts_does_not_matter() -> None:
@@ -312,7 +312,7 @@ def test_sentences_that_were_not_announced_are_encoded() -> None:
     assert not method.frozen.texts.known
 
 
-# --- weights of descriptions (spec 23 to 25) ------------------------------------------------------------------------------
+# --- weights of descriptions ------------------------------------------------------------------------------
 
 
 def mixed(size: int = 64, informative: int = 32) -> tuple[Tensor, Tensor, Tensor]:
@@ -385,7 +385,6 @@ def test_every_way_of_weighing_trains(weights: str) -> None:
 
 
 def test_switched_off_it_is_the_contrastive_loss_of_prompts() -> None:
-    """Spec 11."""
     off = {f"lambda_{name}": 0.0 for name in ("hinge", "pull", "agree", "balance", "overlap")}
     method = acke(weights="none", **off)
     losses = method.losses(batch())
@@ -394,7 +393,7 @@ def test_switched_off_it_is_the_contrastive_loss_of_prompts() -> None:
 
 
 def test_evidence_is_finite_for_long_features_and_half_precision() -> None:
-    """Spec 24: features are normalised before they are compared, so their length does not matter."""
+    """Features are normalised before they are compared, so their length does not matter."""
     images, captions, views = mixed(8, 4)
     normal = view_opinions(images, captions, views, 100.0)
     half = view_opinions(images.half(), captions.half(), views.half(), 100.0)
@@ -404,7 +403,7 @@ def test_evidence_is_finite_for_long_features_and_half_precision() -> None:
     assert torch.isfinite(evidence).all()
 
 
-# --- the released arithmetic (spec 8 to 11, 13) -----------------------------------------------------------------------------
+# --- the released arithmetic -----------------------------------------------------------------------------
 
 
 @functools.cache
@@ -496,7 +495,7 @@ def test_the_released_ablations() -> None:
     assert "view_loss" in faithful(acp="none", tune="full").losses(batch()), "UAIP without prompts"
 
 
-# --- descriptions (spec 22) ------------------------------------------------------------------------------------------------
+# --- descriptions ------------------------------------------------------------------------------------------------
 
 
 def described(folder: Path, names: Sequence[str], source: str = "a model") -> Path:

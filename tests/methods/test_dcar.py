@@ -46,7 +46,7 @@ def rho(method: Dcar, images: Tensor, blank: Tensor) -> Tensor:
     return method.token_weights(TEXTS, method.tokenize(TEXTS), images, blank)
 
 
-# --- token weights (spec 13 to 16, 22) --------------------------------------------------------------------------------
+# --- token weights --------------------------------------------------------------------------------
 
 
 def test_weights_of_one_change_nothing() -> None:
@@ -177,7 +177,7 @@ def test_blank_pictures_differ_and_are_stable(blank: str) -> None:
     assert all(not torch.allclose(feature, other, atol=1e-4) for other in others)
 
 
-# --- the losses (spec 17 to 21) ---------------------------------------------------------------------------------------
+# --- the losses ---------------------------------------------------------------------------------------
 
 
 def test_everything_off_is_the_plain_dual_prompt() -> None:
@@ -304,7 +304,7 @@ def test_weight_dropout_trains_some_captions_as_they_are_tested() -> None:
     )
 
 
-# --- inference (spec 23) ----------------------------------------------------------------------------------------------
+# --- inference ----------------------------------------------------------------------------------------------
 
 
 def test_a_pair_score_depends_on_its_pair_alone() -> None:
