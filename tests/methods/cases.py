@@ -110,6 +110,16 @@ CASES = [
         memorise={"acp": "text_query", "keys": "random", "pool_size": 8, "depth": 2, "tune": "projection"}
         | {"projection_lr_scale": 1.0, "weights": "none"},
     ),
+    Case(
+        "acke_released",
+        {
+            "pool_size": 6,
+            "top_k": 2,
+            "projector_width": 16,
+            "weights": "none",  # the released losses of descriptions need a tower whose widths are equal
+            "defects": (),
+        },
+    ),
     Case("coop", {"context_tokens": 4}, memorise={"context_tokens": 8}, memorised_by=("siglip", "siglip2")),
     Case(
         "coop",

@@ -25,7 +25,7 @@ from crosscue.losses.evidential import retrieval_evidence
 from crosscue.losses.view_weights import gallery_trust, shuffled, view_opinions
 from crosscue.methods.acke.model import Acke
 from crosscue.methods.acke.pool import PoolShape, PromptPool, Selection, chosen_prompts
-from crosscue.methods.acke.released import DEFECTS, weighted
+from crosscue.methods.acke.released import DEFECTS, ReleasedAcke, ReleasedPool, weighted
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
@@ -65,7 +65,8 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 def pool(size: int = 5, chosen: int = 2, **options: Any) -> PromptPool:
     torch.manual_seed(0)
-    made = PromptPool(PoolShape(size, 1, chosen), 8, 5, options.pop("keys", "learned"), **options)
+    kind = options.pop("kind", PromptPool)
+    made = kind(PoolShape(size, 1, chosen), 8, 5, options.pop("keys", "learned"), **options)
     if size == 5 and made.keys is not None:
         made.keys.data.copy_(torch.eye(5))
     return made
@@ -81,7 +82,7 @@ def test_known_queries_choose_the_expected_prompts() -> None:
 
 
 def test_the_released_choice_is_hard_and_in_order_of_affinity() -> None:
-    chosen = pool(keys="random", released=True).select(torch.tensor([[0.1, 0.8, 0, 0, 0.9]]))
+    chosen = pool(keys="random", kind=ReleasedPool).select(torch.tensor([[0.1, 0.8, 0, 0, 0.9]]))
     assert chosen.index.tolist() == [[4, 1]]
     assert torch.equal(chosen.gate, torch.ones(1, 2))
 
@@ -166,11 +167,20 @@ def test_impossible_options_are_refused() -> None:
         ({"acp": "none"}, "tune projection or full"),
         ({"views_per_step": 4}, "3 descriptions"),
         ({"depth": 3, "image_start_layer": 1}, "layers 0 to 2"),
-        ({"faithful": True}, "needs a CLIP checkpoint where both are equal"),
-        ({"faithful": True, "depth": 2}, "depth 1"),
     ):
         with pytest.raises(MethodError, match=message):
             acke(**options)
+    for options, message in (
+        ({}, "needs a CLIP checkpoint where both are equal"),
+        ({"depth": 2}, "depth 1"),
+        ({"acp": "paired_leaky"}, "allow_leak true"),
+    ):
+        if "acp" in options:
+            options |= {"defects": (), "weights": "none"}
+        with pytest.raises(MethodError, match=message):
+            build("acke_released", tiny_backbones["clip"](), SMALL | options)
+    with pytest.raises(MethodError, match="no option 'defects'"):
+        acke(defects=())
 
 
 # --- encoders -------------------------------------------------------------------------------------------
@@ -422,11 +432,11 @@ def square_clip() -> Backbone:
     return load_backbone(str(folder), device="cpu", precision="fp32")
 
 
-def faithful(**options: Any) -> Acke:
+def released(**options: Any) -> ReleasedAcke:
     backbone = square_clip()
     torch.manual_seed(0)
-    method = build("acke", backbone, SMALL | {"faithful": True, "acp": "vision"} | options)
-    assert isinstance(method, Acke)
+    method = build("acke_released", backbone, SMALL | {"acp": "vision"} | options)
+    assert isinstance(method, ReleasedAcke)
     return method
 
 
@@ -440,7 +450,7 @@ def test_every_defect_changes_the_loss_or_its_gradient(tmp_path: Path) -> None:
     file = str(described(tmp_path, batch().image_ids))
 
     def measured(defects: tuple[str, ...]) -> tuple[dict[str, float], Tensor]:
-        method = faithful(defects=defects, acp="paired_leaky", allow_leak=True, views=file)
+        method = released(defects=defects, acp="paired_leaky", allow_leak=True, views=file)
         select_trainable(method)
         losses = method.losses(batch())
         total(losses).backward()
@@ -469,13 +479,13 @@ def test_every_defect_changes_the_loss_or_its_gradient(tmp_path: Path) -> None:
 
 
 def test_released_keys_never_learn() -> None:
-    assert "pool.keys" not in dict(select_trainable(faithful()))
-    learns = faithful(defects=tuple(defect for defect in DEFECTS if defect != "frozen_keys"))
+    assert "pool.keys" not in dict(select_trainable(released()))
+    learns = released(defects=tuple(defect for defect in DEFECTS if defect != "frozen_keys"))
     assert "pool.keys" in dict(select_trainable(learns))
 
 
 def test_the_second_pass_is_the_stock_tower_on_zeros_prompts_and_the_pooled_caption() -> None:
-    method = faithful(acp="paired_leaky", allow_leak=True)
+    method = released(acp="paired_leaky", allow_leak=True)
     model, queries = method.backbone.text.text_model, method.frozen.of_images(pixels())
     with torch.no_grad():
         ours = method.read_beside(TEXTS, queries)
@@ -491,8 +501,8 @@ def test_the_second_pass_is_the_stock_tower_on_zeros_prompts_and_the_pooled_capt
 
 
 def test_the_released_ablations() -> None:
-    assert set(faithful(weights="none").losses(batch())) == {"contrastive_loss"}
-    assert "view_loss" in faithful(acp="none", tune="full").losses(batch()), "UAIP without prompts"
+    assert set(released(weights="none").losses(batch())) == {"contrastive_loss"}
+    assert "view_loss" in released(acp="none", tune="full").losses(batch()), "UAIP without prompts"
 
 
 # --- descriptions ------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from crosscue.data.pairs import Negative
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.methods.contract import Batch
-from crosscue.methods.dcar.model import CategoryHead, Dcar, DcarConfig
+from crosscue.methods.dcar.config import DcarConfig
+from crosscue.methods.dcar.model import CategoryHead, Dcar
 from crosscue.methods.registry import build
 from tests import tiny
 from tests.tiny import tiny_backbones

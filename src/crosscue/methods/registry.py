@@ -29,6 +29,7 @@ METHODS = {
     "linear_probe": "crosscue.methods.linear_probe:LinearProbe",
     "action": "crosscue.methods.action.model:Action",
     "acke": "crosscue.methods.acke.model:Acke",
+    "acke_released": "crosscue.methods.acke.released:ReleasedAcke",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
 

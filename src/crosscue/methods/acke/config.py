@@ -10,7 +10,6 @@ from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
 from crosscue.losses.contrastive import Directions
 from crosscue.methods.acke.descriptions import COUNT, MissingViews
 from crosscue.methods.acke.pool import Keys, PoolShape
-from crosscue.methods.acke.released import DEFECTS, Defect, check_released
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
@@ -104,20 +103,6 @@ class AckeConfig:
     """acp pairwise: wrong pictures that each caption is also read with in training. One more text pass each."""
     eta: float = 0.5
     """acp pairwise: share of the conditioned score in `pairwise` inference."""
-    faithful: bool = False
-    """The released code's losses and prompts instead, all three descriptions a step (none with weights none); CLIP checkpoints only."""
-    defects: tuple[Defect, ...] = DEFECTS
-    """Which of the released code's defects `faithful` keeps."""
-
-    @property
-    def kept(self) -> tuple[Defect, ...]:
-        """The released defects that are in force."""
-        return self.defects if self.faithful else ()
-
-    @property
-    def key_kind(self) -> Keys:
-        """How the pool's keys come about."""
-        return self.keys if not self.faithful else "random" if "frozen_keys" in self.kept else "learned"
 
     @property
     def texts_choose(self) -> bool:
@@ -150,5 +135,3 @@ def check(backbone: Backbone, config: AckeConfig) -> None:
                 f"{tower}_start_layer {start} and depth {config.depth} do not fit the {tower} tower of '{backbone.source}', which "
                 f"has layers 0 to {layers - 1}."
             )
-    if config.faithful:
-        check_released(backbone, config)

@@ -6,8 +6,8 @@
                                  (W)
     UAIP   caption, descriptions -> evidence for the pictures of the batch -> opinions -> trust = certain and in agreement -> weights
 
-The paper's text was not within reach: what the abstract claims is built here as it makes sense, what the released code does instead is
-`faithful` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
+The paper's text was not within reach: what the abstract claims is built here as it makes sense. The released code's arithmetic is the
+method `acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
 time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prompts itself; its picture's choice is only a training target.
 """
 
@@ -32,7 +32,6 @@ from crosscue.methods.acke.config import AckeConfig, check
 from crosscue.methods.acke.descriptions import COUNT, TrainingViews
 from crosscue.methods.acke.frozen_queries import FrozenQueries
 from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
-from crosscue.methods.acke.released import released_losses, second_pass
 from crosscue.methods.acke.views import ViewLosses, pair_contrast, pair_hinge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import zero_linear
@@ -55,17 +54,12 @@ class Acke(WithTunedTowers[AckeConfig]):
     def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
         super().__init__(backbone, config)
         check(backbone, config)
-        width, released = backbone.image_width, config.faithful
-        self.frozen = FrozenQueries(backbone, hidden=released)
+        self.frozen = self.frozen_queries()
         self.views = TrainingViews(config.views, config.missing_views)
-        self.pool: PromptPool | None = None
-        if config.acp != "none" or released:
-            self.pool = PromptPool(config.shape, width, self.frozen.width, config.key_kind, released=released)
-        self.projector: nn.Module | None = None  # phi
-        if config.texts_choose or config.acp == "paired_leaky" or released:
-            self.projector = two_layers(width, config.projector_width, backbone.text_width)
+        self.pool = self.prompt_pool()
+        self.projector = self.prompt_projector()  # phi
         self.text_key: nn.Linear | None = None  # W
-        if config.texts_choose and config.key_kind != "static":
+        if config.texts_choose and self.pool is not None and self.pool.keys is not None:
             self.text_key = query_map(backbone.embed_dim, self.frozen.width)
         self.view_losses = ViewLosses(config, backbone.embed_dim)
         projections = config.tune == "projection"
@@ -74,6 +68,24 @@ class Acke(WithTunedTowers[AckeConfig]):
         self.tuned = tuned_copy(backbone) if config.tune == "full" else None
         self.steps = torch.zeros(())  # training steps so far
         self.to(backbone.device)
+
+    def frozen_queries(self) -> FrozenQueries:
+        """Returns the reader of the queries that choose from the pool."""
+        return FrozenQueries(self.backbone)
+
+    def prompt_pool(self) -> PromptPool | None:
+        """Returns the pool of prompts; None where no input gets any."""
+        config = self.config
+        if config.acp == "none":
+            return None
+        return PromptPool(config.shape, self.backbone.image_width, self.frozen.width, config.keys)
+
+    def prompt_projector(self) -> nn.Module | None:
+        """Returns phi; None where texts get no prompts."""
+        config, backbone = self.config, self.backbone
+        if config.texts_choose or config.acp == "paired_leaky":
+            return two_layers(backbone.image_width, config.projector_width, backbone.text_width)
+        return None
 
     @property
     def towers(self) -> Backbone:
@@ -136,8 +148,10 @@ class Acke(WithTunedTowers[AckeConfig]):
             prompts = Prompts.of(
                 chosen_prompts(self.projector(self.pool.prompts), chosen), self.config.text_start_layer
             )
-            if "pooled_text" in self.config.kept:
-                return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
+        return self.read_prompted(texts, prompts)
+
+    def read_prompted(self, texts: Sequence[str], prompts: Prompts | None) -> Tensor:
+        """Texts, and one set of prompts for each (B, k L, W) -> (B, D)."""
         positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
         features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
         return features.pooled if self.text_change is None else features.pooled + self.text_change(features.hidden)
@@ -158,10 +172,7 @@ class Acke(WithTunedTowers[AckeConfig]):
         """Returns every part of the loss, already times its weight, and what is worth watching."""
         if self.training:
             self.steps += 1
-        batch = self.completed(batch)
-        if self.config.faithful:
-            return released_losses(self, batch)
-        config = self.config
+        batch, config = self.completed(batch), self.config
         chosen = self.chosen_by_images(batch.images, batch.untouched)
         images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
         rows, described = self.draw_views(batch)

@@ -70,33 +70,34 @@ class PromptPool(nn.Module):
     every input, as many positions as with one (the other control).
     """
 
-    def __init__(self, shape: PoolShape, width: int, key_width: int, keys: Keys, *, released: bool = False) -> None:
-        """Draws prompts and keys; with `released` from U(-1, 1), and they are chosen without a gate, the nearest first."""
+    def __init__(self, shape: PoolShape, width: int, key_width: int, keys: Keys) -> None:
         super().__init__()
         shape.check()
-        self.shape, self.kind, self.gated = shape, keys, not (released and keys == "random")
+        self.shape, self.kind = shape, keys
         members = shape.chosen if keys == "static" else shape.size
-        prompts = torch.empty(shape.depth, members, shape.length, width)
-        self.prompts = nn.Parameter(
-            prompts.uniform_(-1, 1) if released else prompts.normal_(std=0.02)
-        )  # P (J, M, L, W)
-        drawn = torch.empty(members, key_width).uniform_(-1, 1) if released else torch.randn(members, key_width)
+        self.prompts = nn.Parameter(self.drawn(shape.depth, members, shape.length, width, std=0.02))  # P (J, M, L, W)
+        drawn = self.drawn(members, key_width, std=1.0)
         if keys == "learned":
             self.keys: Tensor | None = nn.Parameter(drawn)  # (M, C)
         else:
             self.register_buffer("keys", drawn if keys == "random" else None)
 
+    def drawn(self, *size: int, std: float) -> Tensor:
+        """Returns the first values of prompts or keys, from N(0, std^2)."""
+        return torch.empty(*size).normal_(std=std)
+
     def select(self, queries: Tensor) -> Selection:
         """(B, C) queries -> what each chooses; ties go to the prompt that comes first."""
         if self.keys is None:
             return self.fixed(len(queries))
-        chosen = self.shape.chosen
         affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)
-        nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, :chosen]
-        if not self.gated:
-            return Selection(nearest, torch.ones_like(affinity[:, :chosen]), affinity)
+        nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, : self.shape.chosen]
+        return self.gated(affinity, nearest)
+
+    def gated(self, affinity: Tensor, nearest: Tensor) -> Selection:
+        """Returns the choice of `nearest` (B, k), the prompts of highest cosine first, with its gate."""
         index = nearest.sort(dim=1).values
-        gate = chosen * (affinity.gather(1, index) / self.shape.temperature).softmax(1)  # pi
+        gate = self.shape.chosen * (affinity.gather(1, index) / self.shape.temperature).softmax(1)  # pi
         return Selection(index, gate, affinity)
 
     def fixed(self, count: int) -> Selection:

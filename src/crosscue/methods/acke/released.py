@@ -1,4 +1,4 @@
-"""ACKE as its released code computes it (github.com/nynu-BDAI/ACKE, June 2025), with each of its defects on a switch.
+"""ACKE as its released code computes it (github.com/nynu-BDAI/ACKE, June 2025), with one option for each of its defects.
 
 Written from a description of the arithmetic, to measure what the defects do. What differs from the clean method:
 
@@ -12,24 +12,25 @@ Written from a description of the arithmetic, to measure what the defects do. Wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import encode_bucketed
-from crosscue.backbones.protocol import Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import contrastive
 from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
-
-if TYPE_CHECKING:
-    from crosscue.backbones.protocol import Backbone
-    from crosscue.methods.acke.config import AckeConfig
-    from crosscue.methods.acke.model import Acke
-    from crosscue.methods.contract import Batch
+from crosscue.methods.acke.config import AckeConfig
+from crosscue.methods.acke.frozen_queries import FrozenQueries
+from crosscue.methods.acke.model import Acke, two_layers
+from crosscue.methods.acke.pool import PromptPool, Selection
+from crosscue.methods.contract import Batch
 
 Defect = Literal[
     "broadcast", "unnormalised", "attached", "caption_logits", "scaled_overlap", "frozen_keys", "pooled_text"
@@ -51,7 +52,69 @@ TAU = 5.0
 """Scaled similarities are divided by this before they become evidence."""
 
 
-def released_losses(method: Acke, batch: Batch) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class ReleasedAckeConfig(AckeConfig):
+    """Options of the released ACKE. Every step reads all three descriptions, or none with weights none."""
+
+    defects: tuple[Defect, ...] = DEFECTS
+    """Defects of the released code that are kept."""
+
+
+class ReleasedAcke(Acke):
+    """The arithmetic of the released ACKE around the same encoders."""
+
+    name = "acke_released"
+    summary = "ACKE with the released code's arithmetic, one option for each of its defects. For comparisons only."
+    paper = "ACKE, TOMM 2026 (github.com/nynu-BDAI/ACKE), as released"
+    config_class = ReleasedAckeConfig
+    config: ReleasedAckeConfig
+
+    def __init__(self, backbone: Backbone, config: ReleasedAckeConfig) -> None:
+        check_released(backbone, config)
+        super().__init__(backbone, config)
+        self.view_losses.prototypes = None  # the pool's prompts are the prototypes
+
+    def frozen_queries(self) -> FrozenQueries:
+        """Returns the reader of queries before the projection (B, W), the width of the released keys."""
+        return FrozenQueries(self.backbone, hidden=True)
+
+    def prompt_pool(self) -> PromptPool:
+        """Returns the released pool, which the losses need even where no input gets prompts."""
+        keys: Literal["random", "learned"] = "random" if "frozen_keys" in self.config.defects else "learned"
+        return ReleasedPool(self.config.shape, self.backbone.image_width, self.frozen.width, keys)
+
+    def prompt_projector(self) -> nn.Module:
+        """Returns phi, which the losses need even where no text gets prompts."""
+        return two_layers(self.backbone.image_width, self.config.projector_width, self.backbone.text_width)
+
+    def read_prompted(self, texts: Sequence[str], prompts: Prompts | None) -> Tensor:
+        """Texts, and one set of prompts for each (B, k L, W) -> (B, D); with pooled_text in a second pass."""
+        if prompts is None or "pooled_text" not in self.config.defects:
+            return super().read_prompted(texts, prompts)
+        return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the parts of the released loss, times their weights."""
+        if self.training:
+            self.steps += 1
+        return released_losses(self, self.completed(batch))
+
+
+class ReleasedPool(PromptPool):
+    """A pool that starts in U(-1, 1). Random keys choose without a gate, the nearest prompt first."""
+
+    def drawn(self, *size: int, std: float) -> Tensor:
+        """Returns the first values of prompts or keys, from U(-1, 1)."""
+        return torch.empty(*size).uniform_(-1, 1)
+
+    def gated(self, affinity: Tensor, nearest: Tensor) -> Selection:
+        """Returns the choice of `nearest` (B, k), with a gate only if the keys are learned."""
+        if self.kind != "random":
+            return super().gated(affinity, nearest)
+        return Selection(nearest, torch.ones_like(affinity[:, : self.shape.chosen]), affinity)
+
+
+def released_losses(method: ReleasedAcke, batch: Batch) -> dict[str, Tensor]:
     """Returns the parts of the released loss, times their weights."""
     config, scale = method.config, method.backbone.logit_scale
     chosen = method.chosen_by_images(batch.images, batch.untouched)
@@ -105,13 +168,13 @@ def sum_of(hinges: tuple[Tensor, Tensor]) -> Tensor:
     return hinges[0] + hinges[1]
 
 
-def described(method: Acke, batch: Batch) -> list[tuple[str, str, str]]:
+def described(method: ReleasedAcke, batch: Batch) -> list[tuple[str, str, str]]:
     """Returns the three descriptions of every picture of a batch; the released losses cannot do without one."""
     found = [views for views in method.views.of(batch.image_ids, batch.captions) if views is not None]
     if len(found) < len(batch):
         raise MethodError(
-            f"{len(batch) - len(found)} pictures of a batch have no descriptions, and faithful reads all three of every picture. "
-            "Describe them (crosscue describe views), or use faithful false."
+            f"{len(batch) - len(found)} images of a batch have no descriptions, and method 'acke_released' reads all three of every "
+            "image. Describe them (crosscue describe views SOURCE), or use method acke."
         )
     return found
 
@@ -129,12 +192,17 @@ def second_pass(towers: Backbone, pooled: Tensor, prompts: Prompts) -> Tensor:
     return towers.encode_text(tokens, Prompts.of([sequence]), torch.zeros_like(ids, dtype=pooled.dtype)).pooled
 
 
-def check_released(backbone: Backbone, config: AckeConfig) -> None:
+def check_released(backbone: Backbone, config: ReleasedAckeConfig) -> None:
     """Raises `MethodError` where the released arithmetic is impossible."""
     if config.depth > 1 or config.text_start_layer or config.image_start_layer:
-        raise MethodError("faithful has prompts at the input of both towers only: use depth 1 and start layers 0.")
-    if backbone.family != "clip" or backbone.text_width != backbone.embed_dim:
         raise MethodError(
-            f"faithful puts pooled captions (width {backbone.embed_dim}) among words (width {backbone.text_width}) of a causal text "
-            f"tower: it needs a CLIP checkpoint where both are equal, such as ViT-B/32, and '{backbone.source}' is not one."
+            "method 'acke_released' has prompts at the input of both towers only: use depth 1 and start layers 0."
+        )
+    causal = backbone.family == "clip" or "pooled_text" not in config.defects
+    equal = backbone.text_width == backbone.embed_dim
+    if not causal or (not equal and (config.weights != "none" or "pooled_text" in config.defects)):
+        raise MethodError(
+            f"method 'acke_released' compares and mixes prompts of the text tower (width {backbone.text_width}) with embeddings (width "
+            f"{backbone.embed_dim}) of a causal text tower: it needs a CLIP checkpoint where both are equal, such as ViT-B/32, and "
+            f"'{backbone.source}' (family {backbone.family}) is not one. Use such a checkpoint, or method acke."
         )

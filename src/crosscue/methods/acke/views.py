@@ -26,7 +26,7 @@ class ViewLosses(nn.Module):
     def __init__(self, config: AckeConfig, embed_dim: int) -> None:
         super().__init__()
         self.config = config
-        pau = config.weights == "pau" and not config.faithful
+        pau = config.weights == "pau"
         self.prototypes = nn.Parameter(torch.randn(config.prototypes, embed_dim)) if pau else None  # (K, D)
 
     def forward(

@@ -14,8 +14,7 @@ by its own picture would tell which picture is right. What else may be asked of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,69 +23,13 @@ from torch.nn.functional import normalize
 from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
-from crosscue.losses.category import Reduction, category_aware
+from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.contract import Batch
+from crosscue.methods.dcar import weighting
+from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.token_features import TokenFeatures
-from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
-
-
-@dataclass(frozen=True)
-class DcarConfig(DualPromptConfig):
-    """What of DCAR is switched on, and every choice the paper leaves open."""
-
-    dp: bool = True
-    """Dual prompts (eq. 5-8). Off: the towers are as pre-trained and only the category head learns."""
-    tw: bool = True
-    """Token re-weighting (eq. 9-15)."""
-    ca: bool = True
-    """Category-aware augmentation (eq. 16-19). Needs pairs with negatives."""
-    weights: Literal["abs", "relu", "flipped"] = "abs"
-    """How a difference becomes a weight. abs: |dS| (eq. 13). relu: only tokens nearer to the picture than to the blank one count.
-    flipped: only the others do; a control that should hurt."""
-    token_feature: Literal["projected", "input", "word"] = "projected"
-    """What stands for a token. projected: the last layer, projected. input: its word embedding, where widths allow. word: the
-    text feature of its word alone."""
-    token_features_from: Literal["frozen", "prompted"] = "frozen"
-    """Whether the prompts are there when token features are computed. Frozen ones are computed once."""
-    weights_image: Literal["prompted", "frozen"] = "prompted"
-    """Which image feature weighs the tokens. With frozen ones and frozen token features, weights are computed once."""
-    blank: Literal["white", "black", "mean", "noise"] = "white"
-    """The picture without content."""
-    similarity: Literal["cos", "exp"] = "cos"
-    """S in eq. 11: the cosine, or its exponential (eq. 1)."""
-    rescale: Literal["mean_one", "literal"] = "mean_one"
-    """Weights of a caption average 1, or add up to 1 (eq. 14 as printed), which shrinks every word embedding."""
-    blend: float = 1.0
-    """beta: 0 is no weighting, 1 the weights as they are."""
-    smallest: float = 0.0
-    """Smallest weight."""
-    largest: float = float("inf")
-    """Largest weight."""
-    weight_dropout: float = 0.0
-    """Chance that a caption is trained without weights, as it will be tested."""
-    weight_control: Literal["none", "shuffled", "wrong_image"] = "none"
-    """Controls. shuffled: the weights of a caption in random order. wrong_image: weights from another picture of the batch."""
-    category_head: Literal["residual_zero", "plain_relu", "plain_linear"] = "residual_zero"
-    """F_CAA: T + a two-layer network that starts at zero, the network alone, or two linear layers."""
-    category_width: int = 512
-    """Hidden width of F_CAA."""
-    category_prompt: bool = True
-    """Whether captions and negatives carry the text context on the way to F_CAA."""
-    category_reduction: Reduction = "mean"
-    """mean over the batch, or the sum (eq. 18 as printed)."""
-    alpha: float = 0.5
-    """Eq. 17: how much more the caption and negatives of its own category weigh than negatives of another."""
-    lambda1: float = 0.8
-    """Weight of L_con in eq. 19."""
-    lambda2: float = 0.2
-    """Weight of L_cate in eq. 19."""
-    negatives: int = 4
-    """Q, the most negatives of a caption."""
-    temperature: Literal["pretrained", "literal"] = "pretrained"
-    """literal: none, because in the paper's S = exp(cos) it cancels."""
-    eta: float = 0.5
-    """Share of the weighted score in `pairwise` inference."""
+from crosscue.methods.dual_prompt import DualPrompt
 
 
 class Dcar(DualPrompt):
@@ -214,23 +157,17 @@ class Dcar(DualPrompt):
             raise MethodError("this run was trained with tw off: its captions have no token weights.")
         config, content = self.config, tokens.content
         features = self.token_features(texts, tokens)  # u (B, N, D)
-        near, empty = (torch.einsum("bnd,bd->bn", features, of) for of in (images, blank.expand_as(images)))  # (B, N)
-        if config.similarity == "exp":
-            near, empty = near.exp(), empty.exp()
-        difference = empty - near  # eq. 11
-        kinds = {"abs": difference.abs(), "relu": (-difference).clamp(min=0), "flipped": difference.clamp(min=0)}
-        weights = kinds[config.weights] * content  # eq. 13
+        difference = weighting.similarity_difference(
+            features, images, blank, exponential=config.similarity == "exp"
+        )  # (B, N)
+        weights = weighting.WEIGHTS[config.weights](difference) * content
         if config.weight_control == "shuffled":
-            weights = shuffled(weights, content)
-        count, total = content.sum(1, keepdim=True), weights.sum(1, keepdim=True)
-        share = torch.where(total < 1e-8, content / count, weights / total.clamp(min=1e-8))  # eq. 14
-        rho = share
+            weights = weighting.shuffled(weights, content)
+        rho = weighting.share(weights, content)
         if config.rescale == "mean_one":
-            rho = (1 + config.blend * (count * share - 1)).clamp(config.smallest, config.largest) * content
-            rho = rho * count / rho.sum(1, keepdim=True).clamp(min=1e-8)
+            rho = weighting.mean_one(rho, content, blend=config.blend, smallest=config.smallest, largest=config.largest)
         if self.training and config.weight_dropout:
-            dropped = torch.rand(len(rho), 1, device=rho.device) < config.weight_dropout
-            rho = torch.where(dropped, torch.ones_like(rho), rho)
+            rho = weighting.dropped(rho, config.weight_dropout)
         return torch.where(content, rho, torch.ones_like(rho))
 
     @torch.no_grad()
@@ -311,15 +248,6 @@ class CategoryHead(nn.Module):
         hidden = self.first(texts)
         out: Tensor = self.second(hidden if self.kind == "plain_linear" else hidden.relu())
         return texts + out if self.kind == "residual_zero" else out
-
-
-def shuffled(weights: Tensor, content: Tensor) -> Tensor:
-    """(B, N) -> the weights of every row in random order among its content tokens."""
-    mixed = weights.clone()
-    for row, places in enumerate(content):
-        own = places.nonzero().squeeze(1)
-        mixed[row, own] = weights[row, own[torch.randperm(len(own), device=own.device)]]
-    return mixed
 
 
 def require_negatives(batch: Batch) -> None:
