@@ -20,7 +20,7 @@ from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
 from crosscue.evaluation.recall import Recall, hits, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.evaluation.slices import by_category, by_wording
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, ReadsTogether, ScoresPairs, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
 from crosscue.progress import progress
@@ -53,7 +53,7 @@ def evaluate(
         MethodError: the method has no such inference mode.
     """
     inference = (inference or Inference()).of(method)
-    method.prepare(pairs.captions, inference.knowledge)
+    require(method, pairs.captions, inference.knowledge)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
@@ -63,7 +63,7 @@ def evaluate(
     pictures = embed_pictures(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
     if inference.inference == "oracle":
-        own = pair_features(method, images, pictures, batch_size)[owner]
+        own = pair_features(method, images, len(pairs), batch_size)[owner]
         captions = embed_beside(method, pairs.captions, own, batch_size)
         return score(method, pairs, pictures, captions, inference)
     if inference.inference == "enriched":
@@ -99,10 +99,10 @@ def second_look(
     batch_size: int,
 ) -> Scorer:
     """Returns what scores candidates again: N pictures with their (N, D) embeddings, M captions with theirs and their strings."""
-    if method.reads_with_sentences:
+    if isinstance(method, ReadsTogether):
         pooled = inference.inference == "pooled"
         return ConditionedPictures(method, images, captions, texts, pooled, inference.pairs_at_once)
-    return EmbeddedPairs(method, pair_features(method, images, pictures, batch_size), texts)
+    return EmbeddedPairs(method, pair_features(method, images, len(pictures), batch_size), texts)
 
 
 def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inference) -> Tensor:
@@ -120,15 +120,15 @@ def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, ba
     with torch.no_grad():
         for start in range(0, len(texts), batch_size):
             own = pictures[start : start + batch_size].to(device)
+            assert isinstance(method, ScoresPairs)  # only these have the mode
             parts.append(method.text_given_image(texts[start : start + batch_size], own).cpu())
     return torch.cat(parts)
 
 
-def pair_features(method: Method[Any], images: Images, pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (N, E) what pair scores see of a gallery: its embeddings (N, D), unless the method wants more."""
-    if type(method).pair_features is Method.pair_features:
-        return pictures
-    return embed_pictures(method, images, len(pictures), batch_size, method.pair_features)
+def pair_features(method: Method[Any], images: Images, count: int, batch_size: int) -> Tensor:
+    """Returns (N, E): the image side of pair scores, for a gallery."""
+    assert isinstance(method, ScoresPairs)  # only these have the modes
+    return embed_pictures(method, images, count, batch_size, method.pair_features)
 
 
 def embed_pictures(

@@ -15,7 +15,7 @@ from crosscue.errors import DataError
 from crosscue.evaluation.intervals import interval
 from crosscue.evaluation.measuring import embed_captions, embed_pictures, second_look
 from crosscue.evaluation.ranks import TIE
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, require
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import MODES
@@ -107,7 +107,7 @@ def preferences(
     inference = (inference or Inference()).of(method)
     contests = Contests.of(pairs)
     try:
-        method.prepare(contests.sentences, inference.knowledge)
+        require(method, contests.sentences, inference.knowledge)
     except DataError as error:
         raise DataError(f"{error} Edited captions need it too: add --negatives true to that command.") from error
     picture, choice = contests.picture[:, None].expand(-1, 2), contests.choice

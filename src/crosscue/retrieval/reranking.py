@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from crosscue.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosscue.methods.capabilities import ScoresPairs
     from crosscue.methods.contract import Method
 
 QUERIES_AT_ONCE = 256
@@ -62,7 +63,7 @@ def rerank(
         owner: (M,) the picture of each caption.
         plain: the ranks without re-ranking; they stay for queries whose positives are not among the first `top`.
         top: candidates scored again; more than there are means all.
-        scorer: what scores; default `Method.pair_scores`.
+        scorer: what scores; default `ScoresPairs.pair_scores`.
 
     Returns:
         image to text and text to image.
@@ -107,7 +108,7 @@ def placed(scores: Tensor, right: Tensor) -> Ranks:
 
 
 class EmbeddedPairs:
-    """Scores pairs by `Method.pair_scores`, from the embeddings of pictures and the strings of captions."""
+    """Scores pairs by `ScoresPairs.pair_scores`, from the embeddings of pictures and the strings of captions."""
 
     def __init__(self, method: Method[Any], pictures: Tensor, texts: Sequence[str]) -> None:
         self.method, self.pictures, self.texts = method, pictures, texts
@@ -116,11 +117,12 @@ class EmbeddedPairs:
         """See `Scorer`; pairs are scored in batches of captions of similar length."""
         images, captions, given = image.flatten(), caption.flatten(), plain.flatten()
         order = sorted(range(len(images)), key=lambda pair: len(self.texts[int(captions[pair])]))
+        pairs = cast("ScoresPairs", self.method)
         scores = torch.empty(len(order))
         device = self.method.backbone.device
         for start in range(0, len(order), PAIRS_AT_ONCE):
             chosen = torch.tensor(order[start : start + PAIRS_AT_ONCE])
             batch = [self.texts[int(number)] for number in captions[chosen]]
             own = self.pictures[images[chosen]].to(device)
-            scores[chosen] = self.method.pair_scores(own, given[chosen].to(device), batch).float().cpu()
+            scores[chosen] = pairs.pair_scores(own, given[chosen].to(device), batch).float().cpu()
         return scores.view_as(plain)

@@ -15,20 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageState, Pictures, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import Reduction, category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
+from crosscue.methods.capabilities import ScoresPairs, UsesKnowledge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dcar.token_features import TokenFeatures
 from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class DcarConfig(DualPromptConfig):
     """Share of the weighted score in `pairwise` inference."""
 
 
-class Dcar(DualPrompt):
+class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
     """Dual prompts whose words are weighed by what the picture adds, trained against edited captions."""
 
     name = "dcar"
@@ -188,6 +192,15 @@ class Dcar(DualPrompt):
         """Where they weigh the tokens."""
         return self.config.tw and self.config.weights_image == "frozen"
 
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """See `UsesKnowledge.study`."""
+        self.remember(captions)
+        return {}
+
+    def forget(self) -> None:
+        """Drops the token features."""
+        self.remember([])
+
     def remember(self, texts: Sequence[str]) -> None:
         """Computes the token features of all captions, where they stay the same."""
         if self.token_features is not None:
@@ -266,6 +279,10 @@ class Dcar(DualPrompt):
                 raise MethodError("this run was trained with ca off: it has no category head. Use --inference plain.")
             return self.category(features)
         return features
+
+    def pair_features(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D): the embedding."""
+        return self.encode_image(images)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
         """T'_w: B sentences, each weighed by the embedding of one picture (B, D) -> (B, D) unit vectors."""
