@@ -24,13 +24,13 @@ from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.measuring import embed_pictures
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import LateInteraction, WantsNeighbours, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.storage import sole_run
 from crosscue.training.card import model_card
@@ -291,7 +291,7 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
     """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
     untouched = build("zero_shot", backbone)
     captions = embed_texts(pairs.captions, untouched.encode_text)
-    return nearest(embed_pictures(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
+    return nearest(embed_images(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:

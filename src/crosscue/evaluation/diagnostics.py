@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from crosscue.evaluation.ranks import placed
 from crosscue.evaluation.recall import hits
 from crosscue.methods.capabilities import ReadsTogether
 from crosscue.retrieval.conditioning import ConditionedPictures
-from crosscue.retrieval.reranking import candidates_of, placed
+from crosscue.retrieval.reranking import candidates_of
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method

@@ -11,6 +11,9 @@ from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
+MODES = ("pairwise", "pooled")
+"""Inference modes that re-rank."""
+
 
 @dataclass(frozen=True)
 class Inference:
