@@ -98,7 +98,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         backbone = load_backbone(str(write_checkpoint(Path(scratch))), precision=given.precision, device="cpu")
         for layer in (10, 0):
-            method = build("action", backbone, {"knowledge": "spacy", "aim_layer": layer, "deep_start": max(layer, 6)}).eval()
+            method = build(
+                "action", backbone, {"knowledge": "spacy", "aim_layer": layer, "deep_start": max(layer, 6)}
+            ).eval()
             with torch.no_grad():
                 method.interaction.gate.fill_(0.5)
             compare(method, pixels, texts, given.queries)

@@ -15,7 +15,7 @@ from jsonargparse import auto_cli
 
 from crosscue.api import cached_images, held_out, load
 from crosscue.data.sources import read_pairs
-from crosscue.evaluation.measuring import embed_pictures
+from crosscue.retrieval.encoding import embed_images
 
 FUNCTION_WORDS = frozenset(
     [
@@ -63,7 +63,7 @@ def main(run: Path, data: str, pictures: int = 500) -> None:
     loaded = load(run)
     method, pairs = loaded.method, held_out(read_pairs(data))
     pairs = pairs[:: max(len(pairs) // pictures, 1)]
-    images = embed_pictures(method, cached_images(pairs, method), len(pairs))
+    images = embed_images(method, cached_images(pairs, method), len(pairs))
     others = images.roll(len(images) // 2, 0)
     sums = {kind: torch.zeros(3, dtype=torch.float64) for kind in ("category", "function word", "other")}
     spread, moved, shift = [], [], []

@@ -24,13 +24,13 @@ from crosscue.data.pixels import PixelStore
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.measuring import embed_pictures
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.result import Retrieval
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, WantsNeighbours, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.storage import sole_run
 from crosscue.training.card import model_card
@@ -165,18 +165,17 @@ def adapt(
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
     captions = [*train.captions, *(val.captions if val else ())]
-    adapted.prepare(captions)
-    data |= adapted.training_knowledge(train)
-    with sole_run(folder):
+    with studied(adapted, train, captions) as record_of_method, sole_run(folder):
+        data |= record_of_method
         start_run(folder, resolved, identity, data, resume=resume)
-        adapted.remember(captions)
         pixels, lasting = pixel_store(train, tower), training.augmentation == "none"
         images = cached(pixels, adapted) if lasting else pixels
-        near = neighbours(train, images, tower) if adapted.companions else None
+        companions = adapted.companions if isinstance(adapted, WantsNeighbours) else 0
+        near = neighbours(train, images, tower) if companions else None
         feed = Feed(
             train,
             images,
-            Batches(train, training.batch_size, training.seed, adapted.companions, near),
+            Batches(train, training.batch_size, training.seed, companions, near),
             untouched=FrozenFeatures(tower, pixels, images) if lasting and adapted.reads_untouched_images else None,
             augmentation=training.augmentation,
             device=tower.device,
@@ -186,7 +185,6 @@ def adapt(
             val_images = cached_images(val, adapted)
             validate = lambda: measure(adapted, val, val_images, Inference(diagnostics=0)).metrics()  # noqa: E731
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
-        adapted.remember([])
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
             finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
@@ -293,7 +291,7 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
     """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
     untouched = build("zero_shot", backbone)
     captions = embed_texts(pairs.captions, untouched.encode_text)
-    return nearest(embed_pictures(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
+    return nearest(embed_images(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
-from crosscue.evaluation.measuring import embed_pictures, evaluate
-from crosscue.evaluation.ranks import ranks
+from crosscue.evaluation.measuring import evaluate
+from crosscue.evaluation.ranks import ranks, reranked
 from crosscue.evaluation.recall import hits
 from crosscue.evaluation.result import Retrieval
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
@@ -22,6 +22,7 @@ from crosscue.methods.action.model import Action
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
 from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import Scorer, rerank
 from tests.tiny import COLOURS, tiny_backbones
@@ -142,7 +143,7 @@ def test_scorers_are_never_told_what_is_right(method: Action) -> None:
     owner = torch.arange(N).repeat_interleave(2)
     with torch.no_grad():
         captions = method.encode_text(pairs.captions)
-        pictures = embed_pictures(method, States(method, pixels), N)
+        pictures = embed_images(method, States(method, pixels), N)
     asked: list[list[float]] = []
 
     class Recorder(ConditionedPictures):
@@ -153,16 +154,7 @@ def test_scorers_are_never_told_what_is_right(method: Action) -> None:
 
     for pairing in (owner, owner.roll(4)):
         scorer = Recorder(method, States(method, pixels), captions, pairs.captions, True, 64)
-        rerank(
-            method,
-            pictures,
-            captions,
-            pairs.captions,
-            pairing,
-            ranks(pictures, captions, pairing),
-            top=4,
-            scorer=scorer,
-        )
+        reranked(rerank(pictures, captions, scorer, top=4), pairing, ranks(pictures, captions, pairing))
     assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
 
 

@@ -17,7 +17,7 @@ from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import DataError
 from crosscue.evaluation.minimal_pairs import Contests, preferences
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from tests import tiny
@@ -111,7 +111,7 @@ def by_hand(method: object, image: Tensor, sentences: list[str], mode: str | Non
     plain = (picture @ texts.T)[0]
     if mode == "plain":
         return plain
-    if not method.reads_with_sentences:
+    if not isinstance(method, ReadsTogether):
         return method.pair_scores(method.pair_features(image).expand(2, -1), plain, sentences)
     if mode == "pooled":
         return method.scores_given_texts(image, [sentences], texts[None], plain[None])[0]

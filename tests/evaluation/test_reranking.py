@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.errors import MethodError
-from crosscue.evaluation.ranks import ranks
+from crosscue.evaluation.ranks import Ranks, ranks, reranked
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import rerank
+from crosscue.retrieval.reranking import EmbeddedPairs, rerank
 
 N, PER = 12, 3
 
@@ -32,6 +32,18 @@ class Scorer:
         return (1 - self.share) * plain + self.share * torch.sin(13 * images.sum(-1) + numbers)
 
 
+def again(
+    method: Scorer,
+    images: Tensor,
+    texts: Tensor,
+    strings: list[str],
+    owner: Tensor,
+    plain: tuple[Ranks, Ranks],
+    top: int,
+) -> tuple[Ranks, Ranks]:
+    return reranked(rerank(images, texts, EmbeddedPairs(method, images, strings), top=top), owner, plain)
+
+
 @pytest.fixture
 def embedded() -> tuple[Tensor, Tensor, list[str], Tensor]:
     generator = torch.Generator().manual_seed(3)
@@ -45,7 +57,7 @@ def test_all_candidates_again_is_ranking_by_the_pair_scores(
 ) -> None:
     images, texts, strings, owner = embedded
     method = Scorer()
-    i2t, t2i = rerank(method, images, texts, strings, owner, ranks(images, texts, owner), top=100)
+    i2t, t2i = again(method, images, texts, strings, owner, ranks(images, texts, owner), top=100)
     full = torch.stack([method.pair_scores(image.expand(len(texts), -1), texts[:, 0], strings) for image in images])
     for image in range(N):
         best = full[image, owner == image].max()
@@ -58,7 +70,7 @@ def test_a_share_of_zero_and_one_candidate_change_nothing(embedded: tuple[Tensor
     images, texts, strings, owner = embedded
     plain = ranks(images, texts, owner)
     for method, top in ((Scorer(0.0), 7), (Scorer(), 1)):
-        for before, after in zip(plain, rerank(method, images, texts, strings, owner, plain, top=top), strict=True):
+        for before, after in zip(plain, again(method, images, texts, strings, owner, plain, top=top), strict=True):
             assert (before.better == after.better).all()
             assert (before.tied_positives == after.tied_positives).all()
 
@@ -67,7 +79,7 @@ def test_recall_at_the_depth_of_re_ranking_stays(embedded: tuple[Tensor, Tensor,
     images, texts, strings, owner = embedded
     plain = ranks(images, texts, owner)
     changed = 0
-    for before, after in zip(plain, rerank(Scorer(), images, texts, strings, owner, plain, top=5), strict=True):
+    for before, after in zip(plain, again(Scorer(), images, texts, strings, owner, plain, top=5), strict=True):
         assert ((before.better < 5) == (after.better < 5)).all()
         assert (before.better[before.better >= 5] == after.better[before.better >= 5]).all()
         changed += int(np.sum(before.better != after.better))
@@ -86,7 +98,7 @@ def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str],
             return scores
 
     for pairing in (owner, owner.roll(PER)):
-        rerank(Recorder(), images, texts, strings, pairing, ranks(images, texts, pairing), top=4)
+        again(Recorder(), images, texts, strings, pairing, ranks(images, texts, pairing), top=4)
     half = len(asked) // 2
     assert asked[:half] == asked[half:]
 

@@ -521,9 +521,9 @@ def pairs(count: int = 4) -> Pairs:
 def test_missing_descriptions_are_counted(tmp_path: Path) -> None:
     file = described(tmp_path, ["0", "1", "9"])
     with pytest.raises(DataError, match=r"2 of 4 pictures have no views.*describe views.*missing_views skip"):
-        acke(views=str(file)).training_knowledge(pairs())
+        acke(views=str(file)).study(pairs(), [])
     method = acke(views=str(file), missing_views="skip")
-    recorded = method.training_knowledge(pairs())
+    recorded = method.study(pairs(), [])
     assert recorded["pictures_without_views"] == 2
     assert len(recorded["views_fingerprint"]) == 64
     losses = method.losses(replace(batch(), image_ids=["0", "1", "2", "3"]))
@@ -532,22 +532,22 @@ def test_missing_descriptions_are_counted(tmp_path: Path) -> None:
         "one cannot be contrasted"
     )
     with pytest.raises(DataError, match="describes none of the 4"):
-        acke(views=str(described(tmp_path, ["a", "b"])), missing_views="skip").training_knowledge(pairs())
+        acke(views=str(described(tmp_path, ["a", "b"])), missing_views="skip").study(pairs(), [])
 
 
 def test_a_wrong_file_of_descriptions_is_refused(tmp_path: Path) -> None:
     row = {"image_id": "0", "views": {"global": "a", "background": "b", "entry": "c"}, "source": "m"}
     (tmp_path / "views.jsonl").write_text(json.dumps(row))
     with pytest.raises(DataError, match=r"exactly the keys global, background, entity"):
-        acke(views=str(tmp_path / "views.jsonl")).training_knowledge(pairs())
+        acke(views=str(tmp_path / "views.jsonl")).study(pairs(), [])
 
 
 def test_captions_stand_in_for_descriptions() -> None:
     method = acke()
-    assert method.training_knowledge(pairs())["views"] == "captions"
+    assert method.study(pairs(), [])["views"] == "captions"
     assert method.views.known["0"].source == "captions"
     assert method.views.of(["0"], ["a dog 0"])[0][0] == "a dog 0 a cat 0"
-    assert acke(weights="none").training_knowledge(pairs()) == {}
+    assert acke(weights="none").study(pairs(), []) == {}
 
 
 def test_a_trained_run_needs_no_descriptions(tmp_path: Path) -> None:

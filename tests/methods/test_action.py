@@ -18,6 +18,7 @@ from crosscue.losses.hinge import triplet_hinge
 from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_sentence
 from crosscue.methods.action.model import Action
 from crosscue.methods.action.modules import AdaptiveInteraction
+from crosscue.methods.capabilities import require
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
@@ -135,7 +136,7 @@ def test_the_order_of_triplets_and_of_captions(known: str) -> None:
         method = opened(built(known, triplet_index=indexed))
         before = read(method, [DOGS], [MAN])
         assert close(read(method, [DOGS, MAN]), read(method, [MAN, DOGS]))
-        method.prepare(list(KNOWN), str(Path(known).with_name("reverse.jsonl")))
+        method.require(list(KNOWN), str(Path(known).with_name("reverse.jsonl")))
         assert close(read(method, [DOGS], [MAN]), before, 1e-6) != indexed
 
 
@@ -354,31 +355,31 @@ def test_spacy_reads_captions_when_they_are_needed(known: str, monkeypatch: pyte
 
 def test_knowledge_that_is_missing_or_not_the_run_s(known: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 captions have no action knowledge.*crosscue describe triplets"):
-        built(known).prepare([MAN, "never seen"])
+        built(known).require([MAN, "never seen"])
     with pytest.raises(DataError, match=r"no such knowledge file.*--knowledge FILE"):
-        built(str(tmp_path / "gone.jsonl")).prepare([MAN])
+        built(str(tmp_path / "gone.jsonl")).require([MAN])
     run = built(known)
-    run.prepare([MAN])
+    run.require([MAN])
     saved = {name: tensor.clone() for name, tensor in run.learned_state().items()}
     again = built(known)
     again.load_learned_state(saved)
-    again.prepare([MAN])
+    again.require([MAN])
     ActionKnowledge({MAN: KNOWN[DOG]}).save(known)
     other = built(known)
     other.load_learned_state(saved)
     with pytest.raises(DataError, match=r"not the knowledge the run was trained with.*--knowledge FILE"):
-        other.prepare([MAN])
+        other.require([MAN])
     late = built(known)
-    late.prepare([MAN])
+    late.require([MAN])
     with pytest.raises(DataError, match="not the knowledge the run was trained with"):
         late.load_learned_state(saved)
     asked = built(known)
     asked.load_learned_state(saved)
-    asked.prepare([MAN], known)  # named for these captions: nothing to compare with
+    asked.require([MAN], known)  # named for these captions: nothing to compare with
     control = built("nowhere.jsonl", triplets=False, states=False)
-    control.prepare(["anything"])
+    control.require(["anything"])
     with pytest.raises(MethodError, match="uses no knowledge"):
-        build("zero_shot", tiny_backbones["clip"]()).prepare([MAN], known)
+        require(build("zero_shot", tiny_backbones["clip"]()), [MAN], known)
 
 
 @pytest.mark.parametrize(

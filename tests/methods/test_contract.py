@@ -10,7 +10,7 @@ from torch import Tensor
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.pairs import Negative
 from crosscue.errors import MethodError
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS, build
 from crosscue.training.checkpoints import save_learned
@@ -70,7 +70,7 @@ def similarity(method: Method, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             return method.token_scores(method.image_tokens(batch.images), method.text_tokens(batch.captions))
     images, texts = embeddings(method, batch)
-    if not method.reads_with_sentences:
+    if not isinstance(method, ReadsTogether):
         return images @ texts.T, images @ texts.T
     everything, none = texts.expand(8, -1, -1), torch.zeros(8, 8)
     with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from crosscue.data.negatives import NegativesConfig
 from crosscue.errors import MethodError, RunError, suggestion
+from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
@@ -140,7 +141,7 @@ class Grid:
         budgets = {name: len(settings) for name, settings in self.candidates.items()}
         if len(set(budgets.values())) > 1:
             raise RunError(f"candidates: every method gets the same number of settings to choose from, not {budgets}.")
-        if not self.candidates or not method_class(method).trains:
+        if not self.candidates or issubclass(method_class(method), Untrained):
             return [Candidate()]
         found = self.candidates.get(method, self.candidates.get("default"))
         if not found:

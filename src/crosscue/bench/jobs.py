@@ -24,6 +24,7 @@ from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
+from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
 from crosscue.storage import write_text
@@ -81,7 +82,7 @@ class Job:
     @property
     def trains(self) -> bool:
         """Whether there is anything to learn."""
-        return method_class(self.method).trains
+        return not issubclass(method_class(self.method), Untrained)
 
     @cached_property
     def folder(self) -> Path:

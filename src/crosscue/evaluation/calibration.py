@@ -10,6 +10,7 @@ import torch
 
 from crosscue.evaluation.recall import hits
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
+from crosscue.methods.capabilities import KnowsUncertainty
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -46,7 +47,7 @@ def calibration(method: Method[Any], result: Retrieval) -> dict[str, Calibration
 
     Uncertainty comes from a query's scores with the gallery alone; which candidate was right is only used to count errors.
     """
-    if result.scores is None or method.query_uncertainty(torch.zeros(1, 2)) is None:
+    if result.scores is None or not isinstance(method, KnowsUncertainty):
         return {}
     return {
         direction: calibrate(uncertainties(method, result.scores, direction), 1 - hits(result.ranks[direction], 1))
@@ -54,15 +55,13 @@ def calibration(method: Method[Any], result: Retrieval) -> dict[str, Calibration
     }
 
 
-def uncertainties(method: Method[Any], scores: Scores, direction: str) -> np.ndarray:
-    """Returns (Q,) `Method.query_uncertainty` of the queries of a direction."""
+def uncertainties(method: KnowsUncertainty, scores: Scores, direction: str) -> np.ndarray:
+    """Returns (Q,) `KnowsUncertainty.query_uncertainty` of the queries of a direction."""
     every, parts = slice(None), []
     for start in range(0, scores.pictures if direction == "i2t" else scores.captions, QUERIES_AT_ONCE):
         chosen = slice(start, start + QUERIES_AT_ONCE)
         block = scores.block(chosen, every)[0] if direction == "i2t" else scores.block(every, chosen)[1].T
-        part = method.query_uncertainty(block)
-        assert part is not None
-        parts.append(part)
+        parts.append(method.query_uncertainty(block))
     return torch.cat(parts).numpy()
 
 

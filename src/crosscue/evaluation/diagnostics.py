@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from crosscue.evaluation.ranks import placed
 from crosscue.evaluation.recall import hits
+from crosscue.methods.capabilities import ReadsTogether
 from crosscue.retrieval.conditioning import ConditionedPictures
-from crosscue.retrieval.reranking import candidates_of, placed
+from crosscue.retrieval.reranking import candidates_of
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -54,6 +56,7 @@ def diagnose(
         sample: the most queries of each direction.
     """
     method, texts, captions = scorer.method, scorer.texts, scorer.captions
+    assert isinstance(method, ReadsTogether)
     blank = BlankPicture(method)
     other = (torch.arange(len(texts)) + max(len(texts) // 2, 1)) % len(texts)
     swapped = replace(scorer, texts=[texts[number] for number in other.tolist()])

@@ -13,22 +13,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.protocol import Pictures
 from crosscue.errors import DataError
 from crosscue.evaluation.diagnostics import diagnose
-from crosscue.evaluation.ranks import TIE, Ranks, rank_scores
+from crosscue.evaluation.ranks import TIE, Ranks, rank_scores, reranked
 from crosscue.evaluation.recall import Recall, hits, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.evaluation.slices import by_category, by_wording
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
-from crosscue.progress import progress
 from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.encoding import embed_beside, embed_captions, embed_images, pair_features
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
-from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import MODES, EmbeddedPairs, Scorer, rerank
+from crosscue.retrieval.options import MODES, Inference
+from crosscue.retrieval.reranking import EmbeddedPairs, Scorer, rerank, second_look
 from crosscue.retrieval.scores import Cosines, Scores
 
 if TYPE_CHECKING:
@@ -53,17 +52,17 @@ def evaluate(
         MethodError: the method has no such inference mode.
     """
     inference = (inference or Inference()).of(method)
-    method.prepare(pairs.captions, inference.knowledge)
+    require(method, pairs.captions, inference.knowledge)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
     if isinstance(method, LateInteraction):
         scores = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
         return result_of(method, pairs, scores, rank_scores(scores, torch.tensor(pairs.caption_owner)), inference)
-    pictures = embed_pictures(method, images, len(pairs), batch_size)
+    pictures = embed_images(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
     if inference.inference == "oracle":
-        own = pair_features(method, images, pictures, batch_size)[owner]
+        own = pair_features(method, images, len(pairs), batch_size)[owner]
         captions = embed_beside(method, pairs.captions, own, batch_size)
         return score(method, pairs, pictures, captions, inference)
     if inference.inference == "enriched":
@@ -75,7 +74,7 @@ def evaluate(
     if inference.preselect == "clip":
         untouched = build("zero_shot", method.backbone)
         first = (
-            embed_pictures(untouched, images, len(pairs), batch_size),
+            embed_images(untouched, images, len(pairs), batch_size),
             embed_texts(pairs.captions, untouched.encode_text),
         )
     scorer = second_look(method, images, pictures, captions, pairs.captions, inference, batch_size)
@@ -87,65 +86,6 @@ def evaluate(
         return result
     controls = diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics)
     return replace(result, diagnostics=controls)
-
-
-def second_look(
-    method: Method[Any],
-    images: Images,
-    pictures: Tensor,
-    captions: Tensor,
-    texts: Sequence[str],
-    inference: Inference,
-    batch_size: int,
-) -> Scorer:
-    """Returns what scores candidates again: N pictures with their (N, D) embeddings, M captions with theirs and their strings."""
-    if method.reads_with_sentences:
-        pooled = inference.inference == "pooled"
-        return ConditionedPictures(method, images, captions, texts, pooled, inference.pairs_at_once)
-    return EmbeddedPairs(method, pair_features(method, images, pictures, batch_size), texts)
-
-
-def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inference) -> Tensor:
-    """Returns (M, D) unit vectors of captions alone, in the mode that was asked for."""
-    method.inference = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
-    try:
-        return embed_texts(texts, method.encode_text)
-    finally:
-        method.inference = "plain"
-
-
-def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (M, D): each caption beside the pair features (M, E) of one picture."""
-    parts, device = [], method.backbone.device
-    with torch.no_grad():
-        for start in range(0, len(texts), batch_size):
-            own = pictures[start : start + batch_size].to(device)
-            parts.append(method.text_given_image(texts[start : start + batch_size], own).cpu())
-    return torch.cat(parts)
-
-
-def pair_features(method: Method[Any], images: Images, pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (N, E) what pair scores see of a gallery: its embeddings (N, D), unless the method wants more."""
-    if type(method).pair_features is Method.pair_features:
-        return pictures
-    return embed_pictures(method, images, len(pictures), batch_size, method.pair_features)
-
-
-def embed_pictures(
-    method: Method[Any],
-    images: Images,
-    count: int,
-    batch_size: int = 32,
-    encode: Callable[[Pictures], Tensor] | None = None,
-) -> Tensor:
-    """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
-    parts, encode = [], encode or method.encode_image
-    with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
-        for start in range(0, count, batch_size):
-            batch = images[range(start, min(start + batch_size, count))]
-            parts.append(encode(batch.to(method.backbone.device)).cpu())
-            advance(len(batch))
-    return torch.cat(parts)
 
 
 def score(
@@ -169,7 +109,8 @@ def score(
     first = rank_scores(scores, owner)
     if inference.inference not in MODES:
         return result_of(method, pairs, scores, first, inference)
-    ranked = rerank(method, pictures, captions, pairs.captions, owner, first, top=inference.top, scorer=scorer)
+    again = rerank(pictures, captions, scorer or EmbeddedPairs(method, pictures, pairs.captions), top=inference.top)
+    ranked = reranked(again, owner, first)
     return result_of(method, pairs, scores, ranked, inference, reranking_protocol(inference, *first))
 
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
 from crosscue.evaluation.intervals import interval
-from crosscue.evaluation.measuring import embed_captions, embed_pictures, second_look
 from crosscue.evaluation.ranks import TIE
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, require
+from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.late_scores import late_scores
-from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import MODES
+from crosscue.retrieval.options import MODES, Inference
+from crosscue.retrieval.reranking import second_look
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
@@ -107,14 +107,14 @@ def preferences(
     inference = (inference or Inference()).of(method)
     contests = Contests.of(pairs)
     try:
-        method.prepare(contests.sentences, inference.knowledge)
+        require(method, contests.sentences, inference.knowledge)
     except DataError as error:
         raise DataError(f"{error} Edited captions need it too: add --negatives true to that command.") from error
     picture, choice = contests.picture[:, None].expand(-1, 2), contests.choice
     if isinstance(method, LateInteraction):
         own = late_scores(method, images, len(pairs), contests.sentences, method.backbone.device, batch_size).own
         return contests.decide(own(picture.flatten(), choice.flatten())[0].view(-1, 2))
-    pictures = embed_pictures(method, images, len(pairs), batch_size)
+    pictures = embed_images(method, images, len(pairs), batch_size)
     sentences = embed_captions(method, contests.sentences, inference)
     scores = (pictures[picture] * sentences[choice]).sum(-1)  # (P, 2)
     if inference.inference in MODES:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import CrosscueError
+from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Cosines, Scores
 
 TIE = 1e-6
@@ -80,6 +81,34 @@ def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[R
         Ranks(*(row.numpy() for row in i2t)),
         Ranks(back[0].numpy(), back[1].numpy(), np.ones(total, dtype=np.int64)),
     )
+
+
+def reranked(again: tuple[Reranked, Reranked], owner: Tensor, plain: tuple[Ranks, Ranks]) -> tuple[Ranks, Ranks]:
+    """Returns the ranks of both directions after re-ranking, read off the new scores.
+
+    Args:
+        again: candidates and new scores of both directions.
+        owner: (M,) the image of each caption.
+        plain: ranks before re-ranking; they stay for queries without a positive among their candidates.
+    """
+
+    def direction(part: Reranked, before: Ranks) -> Ranks:
+        better, tied, positives = before.better.copy(), before.tied.copy(), before.tied_positives.copy()
+        right = owner[part.caption] == part.image  # (Q, k)
+        found = right.any(1)
+        own, where = placed(part.scores[found], right[found]), found.numpy()
+        better[where], tied[where], positives[where] = own.better, own.tied, own.tied_positives
+        return Ranks(better, tied, positives)
+
+    return direction(again[0], plain[0]), direction(again[1], plain[1])
+
+
+def placed(scores: Tensor, right: Tensor) -> Ranks:
+    """Reads off where the best right candidate stands: (b, k) scores and (b, k) bool, true in every row -> ranks of b queries."""
+    best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+    near = (scores - best).abs() <= TIE
+    counts = ((scores > best + TIE), near, near & right)
+    return Ranks(*(count.sum(1).numpy() for count in counts))
 
 
 class Counter:

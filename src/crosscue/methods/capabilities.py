@@ -1,16 +1,173 @@
-"""Methods that compare a picture and a sentence part by part, not by one vector each."""
+"""Capabilities of methods beyond the two encoders: one abstract class each, tested for with isinstance."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from crosscue.errors import MethodError
+
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Pictures
+    from crosscue.data.pairs import Pairs
+
+
+class Untrained(ABC):  # noqa: B024
+    """Marker of a method without trainable parameters: it is evaluated once for all shots and seeds."""
+
+
+class ScoresPairs(ABC):
+    """Scores of candidate pairs from image vectors and texts, for re-ranking."""
+
+    @abstractmethod
+    def pair_features(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, E): the image side of `text_given_image` and `pair_scores`."""
+
+    @abstractmethod
+    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
+        """B texts, each encoded beside the `pair_features` of one image (B, E) -> (B, D) unit vectors."""
+
+    @abstractmethod
+    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
+        """(B, E) `pair_features`, (B,) plain cosines, B texts -> (B,); a score depends on its own pair alone."""
+
+
+class ReadsTogether(ABC):
+    """Images encoded beside texts, for re-ranking."""
+
+    preselect: Literal["tuned", "clip"] = "tuned"
+    """Default model that pre-selects the candidates. `tuned`: this method. `clip`: the untouched backbone."""
+
+    @abstractmethod
+    def scores_given_texts(
+        self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
+    ) -> Tensor:
+        """Returns scores of candidates for images that are encoded beside texts.
+
+        A score depends on its image, the texts given with it, and its caption: never on which candidate is right.
+
+        Args:
+            images: B images, or their cached state.
+            given: the texts that each image is encoded with, at least one.
+            captions: (B, C, D) the candidates of every image, unit vectors.
+            plain: (B, C) cosines of the candidates with the image alone, from the model that pre-selected them.
+
+        Returns:
+            (B, C).
+        """
+
+
+class EnrichesGallery(ABC):
+    """Generated descriptions added to the embeddings of a gallery."""
+
+    @abstractmethod
+    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+        """(N, D) gallery and V lists of N descriptions, without any query -> (N, D), not normalised."""
+
+
+class KnowsUncertainty(ABC):
+    """An uncertainty for every query."""
+
+    @abstractmethod
+    def query_uncertainty(self, scores: Tensor) -> Tensor:
+        """(B, N) scores of B queries -> (B,) in 0 .. 1: how undecided a query is between its candidates."""
+
+
+class WantsNeighbours(ABC):
+    """Batches of similar images."""
+
+    companions: int
+    """Number of nearest training images placed in the same batch as each image. 0: random batches."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training run with losses, parameters and a learning rate of its own."""
+
+    name: str
+    trains: Callable[[str], bool] = lambda name: True
+    """Parameters that get gradients in this stage, by name."""
+    epochs: int | None = None
+    """Epochs of the run that belong to it. None: those that the other stages leave."""
+    learning_rate_scale: float = 1.0
+    """Multiplier of the run's learning rate; the schedule starts anew in every stage."""
+
+
+class TrainsInStages(ABC):
+    """Training in several parts."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of a training run, in order."""
+
+    @abstractmethod
+    def enter(self, stage: str, epoch: int) -> None:
+        """Called before every epoch with the stage's name and the number of its epochs that are done."""
+
+
+class UsesKnowledge(ABC):  # noqa: B024
+    """Knowledge beside the pairs: of captions, of training images, or features computed once for a run."""
+
+    def require(self, captions: Sequence[str], source: str | None = None) -> None:
+        """Checks, before captions are encoded, that what the method needs of them is there.
+
+        Args:
+            captions: the texts that will be encoded.
+            source: the file that describes them, where it is not the one of the method's options.
+
+        Raises:
+            CrosscueError: something is missing.
+        """
+        refuse(self, source)
+
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """Reads or computes, before the first step, what training needs; returns the part that a run records.
+
+        Args:
+            train: the training pairs.
+            captions: all captions that training and validation encode.
+
+        Raises:
+            DataError: something is missing or cannot be used.
+        """
+        return {}
+
+    def forget(self) -> None:  # noqa: B027
+        """Drops what `study` computed."""
+
+
+def refuse(method: object, source: str | None) -> None:
+    """Raises `MethodError` where a knowledge file is given to a method that uses none."""
+    if source is not None:
+        name = getattr(method, "name", type(method).__name__)
+        raise MethodError(f"method '{name}' uses no knowledge of captions. Leave --knowledge out.")
+
+
+def require(method: object, captions: Sequence[str], source: str | None = None) -> None:
+    """Checks that a method has what it needs of captions; see `UsesKnowledge.require`."""
+    if isinstance(method, UsesKnowledge):
+        method.require(captions, source)
+    else:
+        refuse(method, source)
+
+
+@contextmanager
+def studied(method: object, train: Pairs, captions: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Holds a method's knowledge of a run: `require` and `study` before, `forget` after; yields what a run records."""
+    if not isinstance(method, UsesKnowledge):
+        yield {}
+        return
+    method.require(captions)
+    try:
+        yield method.study(train, captions)
+    finally:
+        method.forget()
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.protocol import ImageFeatures, ImageState
-from crosscue.errors import MethodError, RunError
+from crosscue.errors import RunError
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, Pictures
-    from crosscue.data.pairs import Negative, Pairs
+    from crosscue.data.pairs import Negative
 
 Config = TypeVar("Config")
 
@@ -41,19 +41,6 @@ class Batch:
         return len(self.captions)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A part of a training run with losses, tensors and a rate of its own; the method reads its name in `Method.stage`."""
-
-    name: str
-    trains: Callable[[str], bool] = lambda name: True
-    """Which of the trainable parameters get gradients in this stage, by name."""
-    epochs: int | None = None
-    """How many of the run's epochs it takes; None takes what the other stages leave."""
-    learning_rate_scale: float = 1.0
-    """Multiplier of the run's learning rate; the schedule starts anew in every stage."""
-
-
 class Method(nn.Module, Generic[Config]):
     """A way of adapting a frozen backbone. `self.backbone` holds the pre-trained towers and is never changed.
 
@@ -65,8 +52,6 @@ class Method(nn.Module, Generic[Config]):
     summary: ClassVar[str]
     """One sentence for `crosscue methods`."""
     paper: ClassVar[str] = ""
-    trains: ClassVar[bool] = True
-    """Whether there is anything to learn: without, one measurement serves for all shots and seeds."""
     inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
     """What `evaluate --inference` may ask for. `pairwise` and `pooled` re-rank candidates, by `pair_scores` or by
     `scores_given_texts`; `enriched` adds descriptions to the gallery's pictures by `enrich`; `oracle` encodes every caption with its own
@@ -75,16 +60,6 @@ class Method(nn.Module, Generic[Config]):
     """The mode `text_features` is in."""
     default_inference: str = "plain"
     """The mode `evaluate` and validation take when none is asked for."""
-    reads_with_sentences: bool = False
-    """Whether pictures are read beside sentences in re-ranking (`scores_given_texts`), or pairs are scored by their embeddings."""
-    preselect: Literal["tuned", "clip"] = "tuned"
-    """Which model pre-selects the candidates of re-ranking where the user does not say: tuned (this method), or clip."""
-    stage: str = "training"
-    """The stage of training the method is in."""
-    stage_epoch: int = 0
-    """Epochs of that stage that are done."""
-    companions: int = 0
-    """With how many of its nearest training pictures each picture shares a batch; 0 leaves batches to chance."""
     config_class: ClassVar[type[Any]]
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
@@ -112,14 +87,6 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
-    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
-        """Reads what training needs to know beside the pairs, before the first step; returns what a run has to record of it.
-
-        Raises:
-            DataError: it is missing or cannot be used.
-        """
-        return {}
-
     def encode_image(self, images: Pictures) -> Tensor:
         """Pictures -> (B, D) unit vectors, float32.
 
@@ -134,65 +101,6 @@ class Method(nn.Module, Generic[Config]):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Sentences -> (B, D) unit vectors, float32."""
         return normalize(self.text_features(texts).float(), dim=-1)
-
-    def pair_features(self, images: Pictures) -> Tensor:
-        """What `text_given_image` and `pair_scores` get of pictures: (B, 3, S, S) or a cached state -> (B, E); by default embeddings."""
-        return self.encode_image(images)
-
-    def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """B sentences, each encoded beside the `pair_features` of one picture (B, E) -> (B, D) unit vectors."""
-        raise MethodError(f"method '{self.name}' encodes sentences without pictures.")
-
-    def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
-        """Scores B candidate pairs: (B, E) `pair_features` of pictures, (B,) their plain cosines, B sentences -> (B,).
-
-        A score depends on its own pair alone: it sees a query and a candidate, never which candidate is right.
-        """
-        raise MethodError(f"method '{self.name}' does not re-rank.")
-
-    def scores_given_texts(
-        self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
-    ) -> Tensor:
-        """Scores of candidates for pictures that are read beside sentences; for methods whose pictures depend on sentences.
-
-        A score depends on its picture, the sentences given with it, and its caption: never on which candidate is right.
-
-        Args:
-            images: B pictures, or their cached state.
-            given: for every picture the sentences whose knowledge it is read with, at least one.
-            captions: (B, C, D) the candidates of every picture, unit vectors.
-            plain: (B, C) cosines of the candidates with the picture alone, from the model that pre-selected them.
-
-        Returns:
-            (B, C).
-        """
-        raise MethodError(f"method '{self.name}' reads pictures without sentences.")
-
-    def prepare(self, captions: Sequence[str], knowledge: str | None = None) -> None:
-        """Called with all captions before they are trained on or measured: the place to find out that something is missing.
-
-        Args:
-            captions: what will be encoded.
-            knowledge: the file that describes these captions, where it is not the one the method was configured with.
-
-        Raises:
-            CrosscueError: the method lacks what it needs to know about them.
-        """
-        if knowledge is not None:
-            raise MethodError(f"method '{self.name}' uses no knowledge of captions. Leave --knowledge out.")
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The parts of a training run, in order."""
-        return (Stage("training"),)
-
-    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
-        """Adds to a gallery's embeddings (N, D) its pictures' descriptions (V lists of N), no query seen -> (N, D), not normalised."""
-        raise MethodError(f"method '{self.name}' does not use descriptions of the gallery.")
-
-    def query_uncertainty(self, scores: Tensor) -> Tensor | None:
-        """How little B queries know about which of N candidates is right, from their scores (B, N) -> (B,) in 0 .. 1; None: no such notion."""
-        return None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Same as `losses`; lets data-parallel wrappers see the step."""
@@ -253,9 +161,3 @@ class Method(nn.Module, Generic[Config]):
     def untouched(self, batch: Batch) -> ImageFeatures:
         """Returns what the untouched image tower makes of a batch: what came with it, or else computed from its pictures."""
         return batch.untouched if batch.untouched is not None else self.backbone.encode_image(batch.images)
-
-    def remember(self, texts: Sequence[str]) -> None:
-        """Told all captions before training, and none after it.
-
-        A method that leaves the text tower untouched encodes them here, once, so that no step has to.
-        """

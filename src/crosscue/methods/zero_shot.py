@@ -9,6 +9,7 @@ from torch import Tensor
 
 from crosscue.backbones.protocol import Pictures
 from crosscue.errors import MethodError
+from crosscue.methods.capabilities import Untrained
 from crosscue.methods.contract import Batch, Method
 
 
@@ -17,13 +18,12 @@ class ZeroShotConfig:
     """Zero-shot retrieval has nothing to configure."""
 
 
-class ZeroShot(Method[ZeroShotConfig]):
+class ZeroShot(Method[ZeroShotConfig], Untrained):
     """No template, no learned tensor: the caption as it is, the picture as it is."""
 
     name = "zero_shot"
     summary = "The pre-trained backbone, unchanged: the reference for every other method."
     config_class = ZeroShotConfig
-    trains = False
 
     def image_features(self, images: Pictures) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""

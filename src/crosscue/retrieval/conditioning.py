@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.protocol import ImageFeatures
+from crosscue.methods.capabilities import ReadsTogether
 from crosscue.progress import note
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SAMPLE = 32
 
 @dataclass(frozen=True)
 class ConditionedPictures:
-    """Scores candidates by `Method.scores_given_texts`; see `reranking.Scorer`.
+    """Scores candidates by `ReadsTogether.scores_given_texts`; see `reranking.Scorer`.
 
     text to image   every candidate picture is read with the query sentence
     image to text   pooled: the picture is read once, with the sentences of all its candidates together;
@@ -57,7 +58,8 @@ class ConditionedPictures:
 
     def _read(self, image: Tensor, given: Sequence[Sequence[str]], caption: Tensor, plain: Tensor) -> Tensor:
         """(P,) pictures with P lists of sentences, and (P, C) captions to compare with -> (P, C)."""
-        parts, device = [], self.method.backbone.device
+        parts, device, reader = [], self.method.backbone.device, self.method
+        assert isinstance(reader, ReadsTogether)
         for start in range(0, len(image), self.at_once):
             rows = slice(start, start + self.at_once)
             numbers, place = image[rows].unique(return_inverse=True)
@@ -65,7 +67,7 @@ class ConditionedPictures:
             assert not isinstance(distinct, ImageFeatures)  # only of methods that leave the whole image tower alone
             pictures = distinct[place.to(device)]
             compared, before = self.captions[caption[rows]].to(device), plain[rows].to(device)
-            parts.append(self.method.scores_given_texts(pictures, given[rows], compared, before).float().cpu())
+            parts.append(reader.scores_given_texts(pictures, given[rows], compared, before).float().cpu())
         return torch.cat(parts)
 
     def readings(self, pictures: int, captions: int, top: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from crosscue.errors import DataError
 from crosscue.knowledge.views.from_captions import SOURCE as FROM_CAPTIONS
 from crosscue.knowledge.views.record import ViewKnowledge
+from crosscue.methods.capabilities import EnrichesGallery
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inference) -> Tensor:
-    """Adds descriptions to a gallery (N, D) by `Method.enrich` -> (N, D). Queries stay as they are.
+    """Adds descriptions to a gallery (N, D) by `EnrichesGallery.enrich` -> (N, D). Queries stay as they are.
 
     Raises:
         DataError: pictures without descriptions, or descriptions that were made of the captions.
@@ -35,6 +36,7 @@ def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inf
             "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views)."
         )
     texts = [[view.overall for view in views], [view.background for view in views], [view.entity for view in views]]
+    assert isinstance(method, EnrichesGallery)  # only these have the mode
     return method.enrich(pictures, texts, inference.enrichment)
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.errors import MethodError, suggestion
-from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
+
+MODES = ("pairwise", "pooled")
+"""Inference modes that re-rank."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Inference:
             MethodError: see `check`.
         """
         mode = self.inference if self.inference is not None else method.default_inference
-        chosen = replace(self, inference=mode, preselect=self.preselect or method.preselect)
+        chosen = replace(
+            self,
+            inference=mode,
+            preselect=self.preselect or (method.preselect if isinstance(method, ReadsTogether) else "tuned"),
+        )
         chosen.check(method)
         return chosen
 

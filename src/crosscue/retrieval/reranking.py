@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from crosscue.evaluation.ranks import TIE, Ranks
+from crosscue.methods.capabilities import ReadsTogether
 from crosscue.progress import progress
+from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.encoding import pair_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosscue.backbones.frozen import Images
+    from crosscue.methods.capabilities import ScoresPairs
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.options import Inference
 
 QUERIES_AT_ONCE = 256
 PAIRS_AT_ONCE = 256
-MODES = ("pairwise", "pooled")
-"""Inference modes that re-rank."""
 
 
 class Scorer(Protocol):
@@ -39,54 +43,39 @@ class Scorer(Protocol):
         ...
 
 
-def rerank(
-    method: Method[Any],
-    pictures: Tensor,
-    captions: Tensor,
-    texts: Sequence[str],
-    owner: Tensor,
-    plain: tuple[Ranks, Ranks],
-    *,
-    top: int,
-    scorer: Scorer | None = None,
-) -> tuple[Ranks, Ranks]:
-    """Ranks both directions again, the first `top` candidates by `scorer`.
+@dataclass(frozen=True)
+class Reranked:
+    """The candidates of every query of one direction, and their new scores."""
 
-    The scorer sees queries and candidates, never which is right; `owner` is used only to read the ranks off.
+    image: Tensor
+    """(Q, k) indices of images."""
+    caption: Tensor
+    """(Q, k) indices of captions."""
+    scores: Tensor
+    """(Q, k)"""
+
+
+def rerank(images: Tensor, captions: Tensor, scorer: Scorer, *, top: int) -> tuple[Reranked, Reranked]:
+    """Returns the first `top` candidates of every query with their new scores: image to text and text to image.
 
     Args:
-        method: gives pair scores where there is no other scorer.
-        pictures: (N, D) unit vectors that pre-select.
+        images: (N, D) unit vectors that pre-select.
         captions: (M, D) unit vectors that pre-select.
-        texts: the M captions.
-        owner: (M,) the picture of each caption.
-        plain: the ranks without re-ranking; they stay for queries whose positives are not among the first `top`.
-        top: candidates scored again; more than there are means all.
-        scorer: what scores; default `Method.pair_scores`.
-
-    Returns:
-        image to text and text to image.
+        scorer: gives the new scores.
+        top: candidates of a query; all of them where there are fewer.
     """
-    chosen = scorer or EmbeddedPairs(method, pictures, texts)
-    with torch.no_grad(), progress("re-ranking", len(pictures) + len(captions), "queries") as advance:
+    with torch.no_grad(), progress("re-ranking", len(images) + len(captions), "queries") as advance:
 
-        def direction(queries: Tensor, gallery: Tensor, ranks: Ranks, image_first: bool) -> Ranks:
-            better, tied, positives = ranks.better.copy(), ranks.tied.copy(), ranks.tied_positives.copy()
+        def direction(queries: Tensor, gallery: Tensor, image_first: bool) -> Reranked:
+            parts = []
             for start in range(0, len(queries), QUERIES_AT_ONCE):
                 rows = torch.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
                 image, caption, scores = candidates_of(rows, queries, gallery, top, image_first=image_first)
-                again = chosen(image, caption, scores, image_first=image_first)
-                right = owner[caption] == image
-                found = right.any(1)
-                own, where = placed(again[found], right[found]), rows[found].numpy()
-                better[where], tied[where], positives[where] = own.better, own.tied, own.tied_positives
+                parts.append((image, caption, scorer(image, caption, scores, image_first=image_first)))
                 advance(len(rows))
-            return Ranks(better, tied, positives)
+            return Reranked(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-        return (
-            direction(pictures, captions, plain[0], True),
-            direction(captions, pictures, plain[1], False),
-        )
+        return direction(images, captions, True), direction(captions, images, False)
 
 
 def candidates_of(
@@ -98,16 +87,8 @@ def candidates_of(
     return (query, candidates, scores) if image_first else (candidates, query, scores)
 
 
-def placed(scores: Tensor, right: Tensor) -> Ranks:
-    """Reads off where the best right candidate stands: (b, k) scores and (b, k) bool, true in every row -> ranks of b queries."""
-    best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
-    near = (scores - best).abs() <= TIE
-    counts = ((scores > best + TIE), near, near & right)
-    return Ranks(*(count.sum(1).numpy() for count in counts))
-
-
 class EmbeddedPairs:
-    """Scores pairs by `Method.pair_scores`, from the embeddings of pictures and the strings of captions."""
+    """Scores pairs by `ScoresPairs.pair_scores`, from the embeddings of pictures and the strings of captions."""
 
     def __init__(self, method: Method[Any], pictures: Tensor, texts: Sequence[str]) -> None:
         self.method, self.pictures, self.texts = method, pictures, texts
@@ -116,11 +97,28 @@ class EmbeddedPairs:
         """See `Scorer`; pairs are scored in batches of captions of similar length."""
         images, captions, given = image.flatten(), caption.flatten(), plain.flatten()
         order = sorted(range(len(images)), key=lambda pair: len(self.texts[int(captions[pair])]))
+        pairs = cast("ScoresPairs", self.method)
         scores = torch.empty(len(order))
         device = self.method.backbone.device
         for start in range(0, len(order), PAIRS_AT_ONCE):
             chosen = torch.tensor(order[start : start + PAIRS_AT_ONCE])
             batch = [self.texts[int(number)] for number in captions[chosen]]
             own = self.pictures[images[chosen]].to(device)
-            scores[chosen] = self.method.pair_scores(own, given[chosen].to(device), batch).float().cpu()
+            scores[chosen] = pairs.pair_scores(own, given[chosen].to(device), batch).float().cpu()
         return scores.view_as(plain)
+
+
+def second_look(
+    method: Method[Any],
+    images: Images,
+    pictures: Tensor,
+    captions: Tensor,
+    texts: Sequence[str],
+    inference: Inference,
+    batch_size: int,
+) -> Scorer:
+    """Returns what scores candidates again: N pictures with their (N, D) embeddings, M captions with theirs and their strings."""
+    if isinstance(method, ReadsTogether):
+        pooled = inference.inference == "pooled"
+        return ConditionedPictures(method, images, captions, texts, pooled, inference.pairs_at_once)
+    return EmbeddedPairs(method, pair_features(method, images, len(pictures), batch_size), texts)

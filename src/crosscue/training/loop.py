@@ -20,7 +20,7 @@ from crosscue.training.collapse import CollapseDetector
 from crosscue.training.journal import Journal, require_trackers
 from crosscue.training.optimisers import optimizer
 from crosscue.training.schedules import scheduler
-from crosscue.training.stages import Plan
+from crosscue.training.stages import Plan, stages_of
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -73,7 +73,7 @@ def fit(
         log_with=list(config.trackers) or None, project_dir=str(folder), cpu=method.backbone.device.type == "cpu"
     )
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
-    plan = Plan(method.stages, config.epochs)
+    plan = Plan(stages_of(method), config.epochs)
     plain_optimizer = optimizer(method, config)
     learned = [parameter for group in plain_optimizer.param_groups for parameter in group["params"]]
     model, stepper, schedule = accelerator.prepare(
@@ -143,7 +143,7 @@ def fit(
                 position.finished = last or early
                 if not position.finished:
                     plan.enter(method, position.epoch)
-                    position.stale = 0 if method.stage_epoch == 0 else position.stale
+                    position.stale = 0 if plan.opens(position.epoch) else position.stale
             position.seconds = time.monotonic() - started
             if epoch_done or position.step % config.checkpoint_every == 0 or stop.asked:
                 checkpoints.save(position)

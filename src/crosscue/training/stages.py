@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import TrainingError
+from crosscue.methods.capabilities import Stage, TrainsInStages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosscue.methods.contract import Method, Stage
+    from crosscue.methods.contract import Method
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Span:
     start: int
     """Its first epoch."""
     epochs: int
+
+
+def stages_of(method: Method[Any]) -> tuple[Stage, ...]:
+    """Returns the parts of a training run: one, unless the method trains in stages."""
+    return method.stages if isinstance(method, TrainsInStages) else (Stage("training"),)
 
 
 class Plan:
@@ -46,6 +52,10 @@ class Plan:
         """Returns the stage that an epoch belongs to; after the end, the last."""
         return next(span for span in reversed(self.spans) if span.start <= epoch)
 
+    def opens(self, epoch: int) -> bool:
+        """Returns True for the first epoch of a stage."""
+        return self.span(epoch).start == epoch
+
     def last(self, epoch: int) -> bool:
         """Says whether an epoch belongs to the last stage."""
         return self.span(epoch) is self.spans[-1]
@@ -53,7 +63,8 @@ class Plan:
     def enter(self, method: Method[Any], epoch: int) -> None:
         """Tells the method where it is, and gives gradients to the tensors that learn there."""
         span = self.span(epoch)
-        method.stage, method.stage_epoch = span.stage.name, epoch - span.start
+        if isinstance(method, TrainsInStages):
+            method.enter(span.stage.name, epoch - span.start)
         for name, parameter in method.named_parameters():
             if method.trainable(name):
                 parameter.requires_grad_(span.stage.trains(name))

@@ -33,6 +33,7 @@ from crosscue.methods.acke.descriptions import COUNT, TrainingViews
 from crosscue.methods.acke.frozen_queries import FrozenQueries
 from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
 from crosscue.methods.acke.views import ViewLosses, pair_contrast, pair_hinge
+from crosscue.methods.capabilities import EnrichesGallery, KnowsUncertainty, ScoresPairs, UsesKnowledge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Acke(WithTunedTowers[AckeConfig]):
+class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGallery, KnowsUncertainty):
     """Prompts chosen from a shared pool; training enriched by descriptions that are trusted as far as the evidence goes."""
 
     name = "acke"
@@ -92,9 +93,15 @@ class Acke(WithTunedTowers[AckeConfig]):
         """What encodes: the frozen backbone, or with tune full its copy."""
         return self.backbone if self.tuned is None else self.tuned
 
-    def training_knowledge(self, train: Pairs) -> dict[str, Any]:
-        """Reads the descriptions of the training pictures; see `TrainingViews.prepare`."""
-        return {} if self.config.weights == "none" else self.views.prepare(train)
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """Reads the descriptions of the training images and computes the queries of all texts; see `UsesKnowledge.study`."""
+        record = {} if self.config.weights == "none" else self.views.prepare(train)
+        self.remember(captions)
+        return record
+
+    def forget(self) -> None:
+        """Drops the queries."""
+        self.remember([])
 
     # --- encoding -----------------------------------------------------------------------------------------------------
 

@@ -31,14 +31,15 @@ from crosscue.methods.action.candidates import Scores, scores_by_nearest, scores
 from crosscue.methods.action.config import ActionConfig, check, prompted_layers
 from crosscue.methods.action.knowledge import REMEMBERED, FrozenReader, KnowledgeBatch, KnowledgeSource
 from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
-from crosscue.methods.contract import Batch, Method, Stage
+from crosscue.methods.capabilities import ReadsTogether, Stage, TrainsInStages, UsesKnowledge, WantsNeighbours
+from crosscue.methods.contract import Batch, Method
 
 CONTRASTIVE, RANKING = "contrastive", "ranking"
 SHARPEST = 100.0
 """First and largest 1 / temperature, as in CLIP."""
 
 
-class Action(Method[ActionConfig]):
+class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge, WantsNeighbours):
     """Visual prompts and patches that attend to action knowledge; the encoders stay frozen."""
 
     name = "action"
@@ -48,7 +49,6 @@ class Action(Method[ActionConfig]):
     paper = "arXiv 2506.23502"
     config_class = ActionConfig
     inference_modes: ClassVar[tuple[str, ...]] = ("plain", "pooled", "pairwise")
-    reads_with_sentences = True
     preselect = "clip"
 
     def __init__(self, backbone: Backbone, config: ActionConfig) -> None:
@@ -96,6 +96,7 @@ class Action(Method[ActionConfig]):
         )
         self.remembered: dict[str, Tensor] = {}  # caption -> (kinds, k, W), while nothing is learned
         self.default_inference = "pooled" if self.kinds else "plain"
+        self.stage, self.stage_epoch = CONTRASTIVE, 0
         self.companions = 0 if config.conditioning == "own" else config.candidates
         self.to(backbone.device)
 
@@ -224,7 +225,7 @@ class Action(Method[ActionConfig]):
     def scores_given_texts(
         self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
     ) -> Tensor:
-        """See `Method.scores_given_texts`: a blend of the plain cosine and cos(f(x | C), z_txt)."""
+        """See `ReadsTogether.scores_given_texts`: a blend of the plain cosine and cos(f(x | C), z_txt)."""
         pictures = self.image_given_texts(images, given)  # (B, D)
         refined = (captions @ pictures.unsqueeze(-1)).squeeze(-1)  # (B, C)
         return (1 - self.config.eta) * plain + self.config.eta * refined
@@ -292,6 +293,10 @@ class Action(Method[ActionConfig]):
         )
         return (Stage(CONTRASTIVE), second)
 
+    def enter(self, stage: str, epoch: int) -> None:
+        """See `TrainsInStages.enter`."""
+        self.stage, self.stage_epoch = stage, epoch
+
     @property
     def frozen_image_layers(self) -> int:
         """The layers before the knowledge enters."""
@@ -299,13 +304,13 @@ class Action(Method[ActionConfig]):
 
     # --- knowledge, and what is saved -----------------------------------------------------------------------------------
 
-    def prepare(self, captions: Sequence[str], knowledge: str | None = None) -> None:
-        """See `Method.prepare`; nothing is needed where neither triplets nor states are used."""
+    def require(self, captions: Sequence[str], source: str | None = None) -> None:
+        """See `UsesKnowledge.require`; nothing is needed where neither triplets nor states are used."""
         if self.kinds or self.config.text_enrich != "none":
-            if knowledge is not None and knowledge != self.source.opened:
+            if source is not None and source != self.source.opened:
                 self.reader.forget()
                 self.remembered.clear()
-            self.source.prepare(captions, knowledge)
+            self.source.prepare(captions, source)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode and drops what was remembered of captions, because tensors may have changed."""

@@ -14,25 +14,29 @@ by its own picture would tell which picture is right. What else may be asked of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageState, Pictures, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
+from crosscue.methods.capabilities import ScoresPairs, UsesKnowledge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dcar import weighting
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.token_features import TokenFeatures
 from crosscue.methods.dual_prompt import DualPrompt
 
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
 
-class Dcar(DualPrompt):
+
+class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
     """Dual prompts whose words are weighed by what the picture adds, trained against edited captions."""
 
     name = "dcar"
@@ -131,6 +135,15 @@ class Dcar(DualPrompt):
         """Where they weigh the tokens."""
         return self.config.tw and self.config.weights_image == "frozen"
 
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """See `UsesKnowledge.study`."""
+        self.remember(captions)
+        return {}
+
+    def forget(self) -> None:
+        """Drops the token features."""
+        self.remember([])
+
     def remember(self, texts: Sequence[str]) -> None:
         """Computes the token features of all captions, where they stay the same."""
         if self.token_features is not None:
@@ -203,6 +216,10 @@ class Dcar(DualPrompt):
                 raise MethodError("this run was trained with ca off: it has no category head. Use --inference plain.")
             return self.category(features)
         return features
+
+    def pair_features(self, images: Pictures) -> Tensor:
+        """(B, 3, S, S) or a cached state -> (B, D): the embedding."""
+        return self.encode_image(images)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
         """T'_w: B sentences, each weighed by the embedding of one picture (B, D) -> (B, D) unit vectors."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
 from crosscue.backbones.embedding import RememberedTexts
 from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
 
 HeadOptions = TypeVar("HeadOptions", bound=ContrastiveConfig)
 
 
-class FrozenTowersMethod(ContrastiveMethod[HeadOptions]):
+class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
     """A method that changes the two towers' features f and g, never the towers."""
 
     def __init__(self, backbone: Backbone, config: HeadOptions) -> None:
@@ -28,6 +32,15 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions]):
     def plain_texts(self, texts: Sequence[str]) -> Tensor:
         """g: B sentences -> (B, D), not normalised."""
         return self.texts(texts).to(self.backbone.device)
+
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """See `UsesKnowledge.study`."""
+        self.remember(captions)
+        return {}
+
+    def forget(self) -> None:
+        """Drops the features."""
+        self.remember([])
 
     def remember(self, texts: Sequence[str]) -> None:
         """Encodes these captions, once, and no others."""

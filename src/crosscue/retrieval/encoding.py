@@ -1,0 +1,62 @@
+"""Embeddings of a gallery and of its captions, each encoded without the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.protocol import Pictures
+from crosscue.methods.capabilities import ScoresPairs
+from crosscue.progress import progress
+from crosscue.retrieval.options import MODES, Inference
+
+if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
+    from crosscue.methods.contract import Method
+
+
+def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inference) -> Tensor:
+    """Returns (M, D) unit vectors of captions alone, in the mode that was asked for."""
+    method.inference = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
+    try:
+        return embed_texts(texts, method.encode_text)
+    finally:
+        method.inference = "plain"
+
+
+def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
+    """Returns (M, D): each caption beside the pair features (M, E) of one picture."""
+    parts, device = [], method.backbone.device
+    with torch.no_grad():
+        for start in range(0, len(texts), batch_size):
+            own = pictures[start : start + batch_size].to(device)
+            assert isinstance(method, ScoresPairs)  # only these have the mode
+            parts.append(method.text_given_image(texts[start : start + batch_size], own).cpu())
+    return torch.cat(parts)
+
+
+def pair_features(method: Method[Any], images: Images, count: int, batch_size: int) -> Tensor:
+    """Returns (N, E): the image side of pair scores, for a gallery."""
+    assert isinstance(method, ScoresPairs)  # only these have the modes
+    return embed_images(method, images, count, batch_size, method.pair_features)
+
+
+def embed_images(
+    method: Method[Any],
+    images: Images,
+    count: int,
+    batch_size: int = 32,
+    encode: Callable[[Pictures], Tensor] | None = None,
+) -> Tensor:
+    """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
+    parts, encode = [], encode or method.encode_image
+    with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
+        for start in range(0, count, batch_size):
+            batch = images[range(start, min(start + batch_size, count))]
+            parts.append(encode(batch.to(method.backbone.device)).cpu())
+            advance(len(batch))
+    return torch.cat(parts)
