@@ -20,17 +20,17 @@ class DcarConfig(DualPromptConfig):
     ca: bool = True
     """Category-aware augmentation (eq. 16-19). Needs pairs with negatives."""
     weights: Literal["abs", "relu", "flipped"] = "abs"
-    """How a difference becomes a weight. abs: |dS| (eq. 13). relu: only tokens nearer to the picture than to the blank one count.
-    flipped: only the others do; a control that should hurt."""
+    """Weight of a token from its difference. abs: |dS| (eq. 13). relu: tokens nearer to the image than to the blank one count.
+    flipped: only the others count; a control that should hurt."""
     token_feature: Literal["projected", "input", "word"] = "projected"
-    """What stands for a token. projected: the last layer, projected. input: its word embedding, where widths allow. word: the
+    """Feature of a token. projected: the last layer, projected. input: its word embedding, where widths allow. word: the
     text feature of its word alone."""
     token_features_from: Literal["frozen", "prompted"] = "frozen"
-    """Whether the prompts are there when token features are computed. Frozen ones are computed once."""
+    """Text tower of the token features: without prompts (frozen, computed once) or with them (prompted)."""
     weights_image: Literal["prompted", "frozen"] = "prompted"
-    """Which image feature weighs the tokens. With frozen ones and frozen token features, weights are computed once."""
+    """Image feature that weighs the tokens. With frozen ones and frozen token features, weights are computed once."""
     blank: Literal["white", "black", "mean", "noise"] = "white"
-    """The picture without content."""
+    """The image without content."""
     similarity: Literal["cos", "exp"] = "cos"
     """S in eq. 11: the cosine, or its exponential (eq. 1)."""
     rescale: Literal["mean_one", "literal"] = "mean_one"
@@ -44,17 +44,17 @@ class DcarConfig(DualPromptConfig):
     weight_dropout: float = 0.0
     """Chance that a caption is trained without weights, as it will be tested."""
     weight_control: Literal["none", "shuffled", "wrong_image"] = "none"
-    """Controls. shuffled: the weights of a caption in random order. wrong_image: weights from another picture of the batch."""
+    """Controls. shuffled: the weights of a caption in random order. wrong_image: weights from another image of the batch."""
     category_head: Literal["residual_zero", "plain_relu", "plain_linear"] = "residual_zero"
     """F_CAA: T + a two-layer network that starts at zero, the network alone, or two linear layers."""
     category_width: int = 512
     """Hidden width of F_CAA."""
     category_prompt: bool = True
-    """Whether captions and negatives carry the text context on the way to F_CAA."""
+    """True: captions and negatives carry the text context on the way to F_CAA."""
     category_reduction: Reduction = "mean"
     """mean over the batch, or the sum (eq. 18 as printed)."""
     alpha: float = 0.5
-    """Eq. 17: how much more the caption and negatives of its own category weigh than negatives of another."""
+    """Extra weight of the caption and of negatives of its own category, over negatives of another (eq. 17)."""
     lambda1: float = 0.8
     """Weight of L_con in eq. 19."""
     lambda2: float = 0.2
