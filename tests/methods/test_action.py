@@ -337,19 +337,19 @@ def test_word_embeddings_of_a_triplet_are_means_of_pieces(known: str) -> None:
 
 def test_without_a_source_the_error_names_the_command() -> None:
     with pytest.raises(DataError, match=r"--options.knowledge FILE.jsonl.*crosscue describe triplets SOURCE --out"):
-        built("").prepare([MAN])
-    built("", triplets=False, states=False).prepare([MAN])  # the control uses no knowledge
+        built("").require([MAN])
+    built("", triplets=False, states=False).require([MAN])  # the control uses no knowledge
 
 
 def test_spacy_reads_captions_when_they_are_needed(known: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = built("spacy")
-    method.prepare([MAN, MAN])
+    method.require([MAN, MAN])
     assert method.source([MAN, DOG]) == [known for _, known in parsed_knowledge([MAN, DOG])]
     monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
     parser.load_parser.cache_clear()
     with pytest.raises(CrosscueError, match=r"pip install 'crosscue\[spacy\]'"):
-        built("spacy").prepare([MAN])
-    method.prepare([MAN], known)
+        built("spacy").require([MAN])
+    method.require([MAN], known)
     assert method.source([MAN]) == [KNOWN[MAN]], "a file replaces what spaCy read"
 
 
