@@ -106,8 +106,8 @@ def test_the_image_tower_is_the_onnx_graph() -> None:
 
 
 STORED_ERROR = 1e-5
-ROUNDED_COSINE = 0.93
-"""Measured on eight photographs: 0.959 to 0.983."""
+ROUNDED_COSINE = 0.9
+"""Measured on eight photographs with AVX512: 0.959 to 0.983; on the two drawings without AVX512: 0.928 and 0.982."""
 
 
 @pytest.mark.shared
