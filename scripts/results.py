@@ -84,7 +84,7 @@ EVALUATIONS = {
         Row("zero-shot, 224 px", "flickr8k-zero_shot-224", FLICKR),
         Row("zero-shot, 160 px", "flickr8k-zero_shot-160", f"{FLICKR} --image_size 160"),
         Row("zero-shot, 112 px", "flickr8k-zero_shot-112", f"{FLICKR} --image_size 112"),
-        Row("zero-shot, 224 px, centred", "flickr8k-zero_shot-224-centred", f"{FLICKR} --centre true"),
+        Row("zero-shot, 224 px, centred", "flickr8k-zero_shot-224-centred", f"{FLICKR} --centre"),
     ],
     "caltech101_sizes": [
         Row("zero-shot, 224 px", "caltech101-zero_shot-224", "zero_shot --data {shared}/fdrd_caltech101"),
@@ -257,7 +257,7 @@ def preferred(runs: Path) -> str:
             what = "zero_shot --image_size 160" if label == "zero-shot" else str(folder)
             file = runs / f"sugarcrepe-{folder.name}.json"
             crosscue(
-                f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs true --diagnostics 0 --json {file}"
+                f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs --diagnostics 0 --json {file}"
             )
             found[label] = read(file)["minimal_pairs"]
             found[label].pop("attribute")  # every edit is read as one
@@ -292,7 +292,7 @@ def leaked(runs: Path) -> str:
     row = Row(
         "the same run asked as released: NOT COMPARABLE",
         "acke-oracle",
-        f"{run} --data {runs}/flickr8k-1600.jsonl --inference oracle --allow_oracle true",
+        f"{run} --data {runs}/flickr8k-1600.jsonl --inference oracle --allow_oracle",
     )
     lines = [
         f"| {label} | " + " | ".join(f"{cells[label][direction][k]['mean']:.1f}" for direction, k in KEYS) + " |"

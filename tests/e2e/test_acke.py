@@ -115,8 +115,8 @@ def test_the_leak_has_to_be_asked_for_twice(place: Path, views: Path) -> None:
     assert "--options.allow_leak true" in line
     assert not (place / "no").exists(), "nothing is left behind"
     run = adapt(place, "caltech101_reduced.yaml", "leaky", *options, "--options.allow_leak", "true")
-    assert "--allow_oracle true" in refused(*evaluate(run, "--inference", "oracle"), cwd=place)
-    done = crosscue(*evaluate(run, "--inference", "oracle", "--allow_oracle", "true"), cwd=place)
+    assert "--allow_oracle" in refused(*evaluate(run, "--inference", "oracle"), cwd=place)
+    done = crosscue(*evaluate(run, "--inference", "oracle", "--allow_oracle"), cwd=place)
     assert done.returncode == 0, done.stderr
     assert "NOT COMPARABLE" in done.stdout
 

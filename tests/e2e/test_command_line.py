@@ -181,8 +181,8 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "NOT COMPARABLE" not in done.stdout
     oracle = ["evaluate", "dcar", "--data", "sub/with.jsonl", "--inference", "oracle"]
-    assert "add --allow_oracle true" in refused(*oracle, cwd=place)
-    done = crosscue(*oracle, "--allow_oracle", "true", "--json", "oracle.json", cwd=place)
+    assert "add --allow_oracle" in refused(*oracle, cwd=place)
+    done = crosscue(*oracle, "--allow_oracle", "--json", "oracle.json", cwd=place)
     assert "NOT COMPARABLE" in done.stdout
     assert json.loads((place / "oracle.json").read_text())["protocol"]["comparable"] is False
     assert "NOT COMPARABLE" in (place / "dcar" / "report" / "report.html").read_text()
@@ -270,6 +270,6 @@ def test_every_config_is_parsed(path: Path, place: Path) -> None:
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_grid_is_parsed(path: Path, place: Path) -> None:
-    done = crosscue("bench", path, "--data", "pairs.jsonl", "--out", "bench", "--dry_run", "true", cwd=place)
+    done = crosscue("bench", path, "--data", "pairs.jsonl", "--out", "bench", "--dry_run", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "to do" in done.stdout

@@ -153,7 +153,7 @@ def test_from_a_file_to_a_page(
     asked = ["evaluate", out, "--data", source, "--precision", "fp32", "--minimal_pairs", "true"]
     capsys.readouterr()
     assert dispatch(asked) == 2
-    assert "add --negatives true to that command" in capsys.readouterr().err
+    assert "add --negatives to that command" in capsys.readouterr().err
     assert dispatch([*asked, "--knowledge", edited, "--json", str(tmp_path / "result.json")]) == 0
     assert "preferred to an edited caption" in " ".join(capsys.readouterr().out.split())
     result = json.loads((tmp_path / "result.json").read_text())

@@ -106,7 +106,7 @@ def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str],
 def test_an_oracle_has_to_be_asked_for_twice() -> None:
     method = SimpleNamespace(name="dcar", inference_modes=("plain", "prior", "oracle"))
     Inference("prior").check(method)
-    with pytest.raises(MethodError, match=r"sees the answer.*--allow_oracle true"):
+    with pytest.raises(MethodError, match=r"sees the answer.*--allow_oracle"):
         Inference("oracle").check(method)
     Inference("oracle", allow_oracle=True).check(method)
     with pytest.raises(MethodError, match=r"no inference mode 'priro'. Did you mean 'prior'"):

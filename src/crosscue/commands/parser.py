@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from crosscue.errors import CrosscueError, suggestion
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+set_parsing_settings(docstring_parse_attribute_docstrings=True, add_print_completion_argument=True)
+
+SWITCHED = {"true": "true", "yes": "true", "false": "false", "no": "false"}
+"""Values that may follow a boolean option: `--resume true` is `--resume`, and `--resume false` is `--no-resume`."""
 
 
 class Parser(ArgumentParser):
     """A parser whose mistakes are one line that says what is wrong and what would be right."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any) -> Any:
+        """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
+        given = sys.argv[1:] if args is None else list(args)
+        return super().parse_args(switched(given, self.switches()), namespace, **settings)
+
+    def switches(self) -> set[str]:
+        """Returns the flags of the boolean options; `float | bool` options always take a value."""
+        return {
+            flag
+            for action in self._actions
+            if getattr(action, "_typehint", None) is bool
+            for flag in action.option_strings
+        }
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""
@@ -25,6 +43,24 @@ class Parser(ArgumentParser):
             near = suggestion(unknown.split("=")[0], flags).split(" Choose from")[0]
             line = f"there is no option {unknown}.{near}"
         raise CrosscueError(f"{line} See `{self.prog} --help`.")
+
+
+def switched(arguments: Sequence[str], switches: set[str]) -> list[str]:
+    """Returns the arguments with a value for every boolean option: `--x` and `--no-x` become `--x=true` and `--x=false`."""
+    rewritten: list[str] = []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        if argument == "--":
+            return [*rewritten, argument, *left]
+        if argument in switches:
+            value = SWITCHED[left.pop(0).lower()] if left and left[0].lower() in SWITCHED else "true"
+            rewritten.append(f"{argument}={value}")
+        elif argument.startswith("--no-") and f"--{argument.removeprefix('--no-')}" in switches:
+            rewritten.append(f"--{argument.removeprefix('--no-')}=false")
+        else:
+            rewritten.append(argument)
+    return rewritten
 
 
 def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) -> Parser:

@@ -109,7 +109,7 @@ def preferences(
     try:
         require(method, contests.sentences, inference.knowledge)
     except DataError as error:
-        raise DataError(f"{error} Edited captions need it too: add --negatives true to that command.") from error
+        raise DataError(f"{error} Edited captions need it too: add --negatives to that command.") from error
     picture, choice = contests.picture[:, None].expand(-1, 2), contests.choice
     if isinstance(method, LateInteraction):
         own = late_scores(method, images, len(pairs), contests.sentences, method.backbone.device, batch_size).own

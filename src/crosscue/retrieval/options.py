@@ -79,5 +79,5 @@ class Inference:
         if self.inference == "oracle" and not self.allow_oracle:
             raise MethodError(
                 "oracle inference encodes every caption beside its own picture, so it sees the answer. It is a diagnostic: "
-                "add --allow_oracle true to get numbers that are stamped NOT COMPARABLE."
+                "add --allow_oracle to get numbers that are stamped NOT COMPARABLE."
             )
