@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,8 @@ class Cell:
     choice: Choice | None
     runs: dict[int, str]
     """Seed -> its folder in jobs/: a run like those of `crosscue adapt`, where something is learned."""
+    evaluations: dict[str, dict[int, Retrieval]] = field(default_factory=dict)
+    """Label of an `evaluate:` entry -> seed -> result of the same run."""
 
     @property
     def first(self) -> Retrieval:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from crosscue.api import held_out
+from crosscue.bench.grid import Evaluation
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.readers.fdrd_folder import read_fdrd_folder
@@ -66,6 +68,17 @@ def read_domains(
             )
         read = {name: read_pairs(source, reading=reading) for name, source in sources if not names or name in names}
     return [_domain(name, pairs, negatives) for name, pairs in read.items()]
+
+
+def read_others(data: Sequence[str], evaluations: Sequence[Evaluation], reading: Reading) -> dict[str, Pairs]:
+    """Returns the pairs of every `evaluate:` entry that names its own: `data` -> pairs, the test split where there is one.
+
+    Raises:
+        DataError: neither a NAME of --data nor a source.
+    """
+    named = dict(_named(source) for source in data)
+    wanted = {entry.data for entry in evaluations if entry.data is not None}
+    return {name: held_out(read_pairs(named.get(name, name), reading=reading)) for name in sorted(wanted)}
 
 
 def _named(source: str) -> tuple[str, str]:

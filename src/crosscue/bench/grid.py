@@ -64,6 +64,34 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A difference between two rows that the page lists with its interval."""
+
+    claim: str
+    """Text of the claim, e.g. "evidence weights over shuffled ones"."""
+    row: str
+    """Label of the row that is claimed to be better."""
+    over: str
+    """Label of the row it is compared with."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The kept runs of a row, evaluated again."""
+
+    label: str
+    """Name in the tables."""
+    row: str
+    """Label of the row."""
+    data: str | None = None
+    """Pairs: a NAME of --data that is not among `domains`, or a source. Default the test split of each domain."""
+    image_size: int | None = None
+    """Image size in pixels of a row without training; default the grid's."""
+    inference: Inference = field(default_factory=Inference)
+    """Options of `crosscue evaluate`: the inference mode, minimal pairs, centring."""
+
+
+@dataclass(frozen=True)
 class Grid:
     """Rows x domains x shots x seeds, and what all of them share."""
 
@@ -91,12 +119,17 @@ class Grid:
     """Write this many negatives for training pairs that have categories and no negatives yet."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The loop, for all rows."""
+    claims: list[Claim] = field(default_factory=list)
+    """Differences between two rows, listed after the tables."""
+    evaluate: list[Evaluation] = field(default_factory=list)
+    """Runs of a row evaluated again: in another inference mode, on other pairs, at another image size."""
 
     def lines(self) -> list[Row]:
         """Returns the rows, combinations expanded.
 
         Raises:
-            RunError: there is none, two have one label, a row changes the number of steps, or shots or seeds make no sense.
+            RunError: there is none, two have one label, a row changes the number of steps, shots or seeds make no sense, or a
+                claim or an evaluation names no row.
             MethodError: there is no such method or option.
         """
         for method in (*self.methods, *(name for name in self.candidates if name != "default")):
@@ -117,7 +150,38 @@ class Grid:
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise RunError(f"two rows are called '{twice}'. Give each a label of its own.")
+        self._check_references({row.label: row for one in declared for row in one.expanded()})
         return rows
+
+    def _check_references(self, rows: dict[str, Row]) -> None:
+        named = [("claims", c.claim, label) for c in self.claims for label in (c.row, c.over)]
+        named += [("evaluate", again.label, again.row) for again in self.evaluate]
+        for part, name, label in named:
+            if label not in rows:
+                raise RunError(f"{part}: '{name}' names a row '{label}'. The rows are: {', '.join(rows)}.")
+        for part, names in (
+            ("claims", [claim.claim for claim in self.claims]),
+            ("evaluate", [again.label for again in self.evaluate]),
+        ):
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise RunError(f"{part}: two entries are called '{twice}'. Give each a name of its own.")
+        for again in self.evaluate:
+            if again.image_size is not None and method_class(rows[again.row].method).trains:
+                raise RunError(
+                    f"evaluate: '{again.label}': row '{again.row}' is trained, and a run is loaded at its own image size only. "
+                    "Leave out image_size, or name a row without training."
+                )
+            modes, mode = method_class(rows[again.row].method).inference_modes, again.inference.inference
+            if mode is not None and mode not in modes:
+                raise MethodError(
+                    f"evaluate: '{again.label}': row '{again.row}' has no inference mode '{mode}'.{suggestion(mode, modes)}"
+                )
+            if mode == "oracle" and not again.inference.allow_oracle:
+                raise MethodError(
+                    f"evaluate: '{again.label}': oracle encodes every caption beside its own image, so its numbers are NOT "
+                    "COMPARABLE. Add allow_oracle: true to its inference."
+                )
 
     def _check(self, row: Row) -> None:
         method = method_class(row.method)

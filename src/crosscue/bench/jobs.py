@@ -4,6 +4,7 @@ config.yaml, adapter.safetensors, metrics.jsonl ...   as `crosscue adapt` writes
 training.json      optimiser steps, validation, learned parameters
 result.json        retrieval on the test split with the ranks of every query; result-MODE.json of another inference mode or number of
                    candidates
+evaluation-*.json  retrieval of an `evaluate:` entry of a grid
 timing.json        seconds and memory: what differs from machine to machine
 """
 
@@ -22,6 +23,7 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
+from crosscue.data.pairs import Pairs
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import Untrained
@@ -172,8 +174,7 @@ class Job:
                 )
             return found
         with Gauge(backbone.device) as gauge:
-            run: Run = load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
-            result = run.evaluate(self.domain.test, asked)
+            result = self._run(backbone).evaluate(self.domain.test, asked)
         before = self.timing()
         self._note(
             Timing(
@@ -184,6 +185,25 @@ class Job:
         )
         result.save(self._result_file(asked))
         return result
+
+    def evaluate(self, backbone: Backbone, pairs: Pairs, inference: Inference) -> Retrieval:
+        """Evaluates the trained run on other pairs, or in another way, unless that was done.
+
+        Raises:
+            CrosscueError: it cannot be evaluated; the message contains the reason.
+        """
+        towers = (backbone.checkpoint, backbone.pixels.size)
+        settings = json.dumps([asdict(inference), pairs.fingerprint(), *towers], sort_keys=True)
+        file = self.folder / f"evaluation-{hashlib.sha256(settings.encode()).hexdigest()[:12]}.json"
+        content = _read(file)
+        if content is not None:
+            return Retrieval.from_dict(content)
+        result = self._run(backbone).evaluate(pairs, inference)
+        result.save(file)
+        return result
+
+    def _run(self, backbone: Backbone) -> Run:
+        return load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
 
     def _result_file(self, asked: Inference) -> Path:
         usual = Inference()

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.bench.cells import Cell
+from crosscue.bench.claims import Tested, tested
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Grid, Row, Shots
 from crosscue.bench.jobs import Towers
 from crosscue.bench.running import Failure
 from crosscue.bench.significance import Verdict, verdicts
+from crosscue.evaluation.result import Retrieval
 from crosscue.storage import write_text
 
 
@@ -50,6 +52,11 @@ class Results:
     def verdicts(self) -> dict[tuple[str, Shots], dict[tuple[str, str, int], Verdict]]:
         """(domain, shots) -> the rows against the best other row."""
         return {(domain.name, shots): verdicts(cells) for domain, shots, cells in self.tables()}
+
+    @cached_property
+    def claims(self) -> dict[tuple[str, Shots], list[Tested]]:
+        """(domain, shots) -> the claims with their differences."""
+        return {(domain.name, shots): list(tested(self.grid.claims, cells)) for domain, shots, cells in self.tables()}
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
@@ -88,6 +95,17 @@ class Results:
                 for (domain, shots), found in self.verdicts.items()
                 for (label, direction, k), verdict in found.items()
             ],
+            "claims": [
+                {"domain": domain, "shots": shots} | one.to_dict()
+                for (domain, shots), found in self.claims.items()
+                for one in found
+            ],
+            "evaluations": [
+                {"label": label, "row": cell.row.label, "domain": cell.domain.name, "shots": cell.shots}
+                | {"seeds": {str(seed): _without_queries(result) for seed, result in found.items()}}
+                for cell in self.cells
+                for label, found in cell.evaluations.items()
+            ],
             "failures": [asdict(failure) for failure in self.failures],
         }
 
@@ -103,3 +121,7 @@ class Results:
         """Writes results.json and timings.json."""
         write_text(folder / "results.json", json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
         write_text(folder / "timings.json", json.dumps(self.timings(), indent=1) + "\n")
+
+
+def _without_queries(result: Retrieval) -> dict[str, Any]:
+    return {key: value for key, value in result.to_dict().items() if key not in ("queries", "categories")}

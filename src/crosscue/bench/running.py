@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.bench.cells import Cell
-from crosscue.bench.grid import Candidate
+from crosscue.bench.grid import Candidate, Evaluation
 from crosscue.bench.jobs import Job
 from crosscue.bench.plan import Choice, Pace, Plan
+from crosscue.data.pairs import Pairs
 from crosscue.errors import CrosscueError, RunError
 from crosscue.evaluation.result import Retrieval
 
@@ -38,8 +40,12 @@ class Measured:
 class Bench:
     """One pass over the plans of a grid."""
 
-    def __init__(self, plans: list[Plan], backbone: Backbone, say: Say) -> None:
+    def __init__(
+        self, plans: list[Plan], backbone: Backbone, say: Say, others: Mapping[str, Pairs] | None = None
+    ) -> None:
         self.plans, self.backbone, self.say = plans, backbone, say
+        self.others = others or {}
+        self.towers: dict[int | None, Backbone] = {}
         self.pace = Pace(plans)
         self.measured = Measured()
         self.left = {folder: (plan.row.method, plan.steps) for plan in plans for folder in plan.jobs()}
@@ -76,7 +82,36 @@ class Bench:
         timings = {seed: jobs[seed].timing() for seed in results}
         tuned = choice if len(plan.candidates) > 1 else None
         runs = {seed: jobs[seed].folder.name for seed in results}
-        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs)
+        again = {
+            entry.label: found
+            for entry in plan.grid.evaluate
+            if entry.row == plan.row.label and (found := self._again(plan, choice.candidate, entry, list(results)))
+        }
+        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs, again)
+
+    def _again(self, plan: Plan, candidate: Candidate, entry: Evaluation, seeds: list[int]) -> dict[int, Retrieval]:
+        """Evaluates the runs of a cell again; seed -> result."""
+        pairs = plan.domain.test if entry.data is None else self.others[entry.data]
+        found = {}
+        for seed in seeds:
+            self.say(f"{entry.label}: {plan.title(candidate, seed)}")
+            result = self._guarded(
+                plan, candidate, seed, lambda job: job.evaluate(self._tower(plan, entry), pairs, entry.inference)
+            )
+            if result is not None:
+                found[seed] = result
+        return found
+
+    def _tower(self, plan: Plan, entry: Evaluation) -> Backbone:
+        """Returns the backbone at the image size of an evaluation."""
+        if entry.image_size in (None, self.backbone.pixels.size):
+            return self.backbone
+        if entry.image_size not in self.towers:
+            towers, device = plan.towers, str(self.backbone.device)
+            self.towers[entry.image_size] = load_backbone(
+                towers.backbone, image_size=entry.image_size, precision=towers.precision, device=device
+            )
+        return self.towers[entry.image_size]
 
     def _choose(self, plan: Plan) -> Choice | None:
         """Trains the candidates with the first seed and lets validation choose; no test pair is read."""

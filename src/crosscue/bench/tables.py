@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crosscue.bench.cells import Cell
+from crosscue.bench.cells import Cell, Spread
+from crosscue.bench.claims import Tested
 from crosscue.bench.curve import shots_curve
 from crosscue.bench.grid import Shots
 from crosscue.bench.results import Results
@@ -69,6 +70,17 @@ def tables(results: Results) -> Iterator[Table]:
         lines = [Line(cell.row.label, [*recalls(cell, marks), *costs(cell)], chosen(cell)) for cell in cells]
         title = f"{domain.name}, {in_words(shots)}"
         yield Table(title, gallery(results, domain.name), [*RECALLS, "Rsum", *COSTS], lines, domain.name, curve)
+    for domain, shots, cells in results.tables():
+        where = f"{domain.name}, {in_words(shots)}"
+        yield from (
+            table
+            for table in (
+                claims_table(where, results.claims[domain.name, shots]),
+                evaluations_table(where, cells),
+                minimal_pairs_table(where, cells),
+            )
+            if table.lines
+        )
 
 
 def overview(results: Results, shots: Shots) -> Table:
@@ -97,6 +109,57 @@ def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Numb
             note = f"{change.mean:+.1f} to {verdict.against}, p {change.p:.4f}"
             numbers.append(Number(text + verdict.mark, verdict.best, note))
     return [*numbers, Number(str(cell.rsum))]
+
+
+def claims_table(where: str, claims: list[Tested]) -> Table:
+    """Returns the differences in R@1 that the claims of a grid are about."""
+    about = "R@1 in points, hits averaged over the seeds: difference and paired 95 % bootstrap interval over images."
+    lines = [
+        Line(
+            one.claim.claim,
+            [Number(f"{d.mean:+.1f} ({d.low:+.1f} to {d.high:+.1f})") for d in one.differences.values()],
+        )
+        for one in claims
+    ]
+    return Table(f"Claims, {where}", about, list(DIRECTIONS), lines)
+
+
+def evaluations_table(where: str, cells: list[Cell]) -> Table:
+    """Returns the recalls of runs that were evaluated again."""
+    about = "Kept runs evaluated again. R@k in percent: mean ± standard deviation over the seeds."
+    lines = []
+    for cell in cells:
+        for label, found in cell.evaluations.items():
+            results = list(found.values())
+            keys = [(direction, k) for direction in DIRECTIONS for k in KS]
+            numbers = [str(Spread.of([getattr(getattr(one, d), f"r{k}") for one in results])) for d, k in keys]
+            numbers.append(str(Spread.of([one.rsum for one in results])))
+            stamp = "" if results[0].comparable else "NOT COMPARABLE"
+            lines.append(Line(label, [Number(text) for text in numbers], stamp))
+    return Table(f"Evaluated again, {where}", about, [*RECALLS, "Rsum"], lines)
+
+
+def minimal_pairs_table(where: str, cells: list[Cell]) -> Table:
+    """Returns the share of contests in which an image prefers its caption to an edited one, by kind of edit."""
+    found = {
+        label: [result.minimal_pairs for result in results.values()]
+        for cell in cells
+        for label, results in cell.evaluations.items()
+        if all(result.minimal_pairs for result in results.values())
+    }
+    kinds = sorted({kind for seeds in found.values() for one in seeds for kind in one})
+    lines = [
+        Line(
+            label,
+            [
+                Number(str(Spread.of([one[kind]["preferred"] for one in seeds])) if kind in seeds[0] else "")
+                for kind in kinds
+            ],
+        )
+        for label, seeds in found.items()
+    ]
+    about = "Own caption preferred to an edited one, in percent of the contests."
+    return Table(f"Minimal pairs, {where}", about, kinds, lines)
 
 
 def costs(cell: Cell) -> list[Number]:

@@ -58,13 +58,14 @@ def run(arguments: list[str]) -> int:
     reading = Reading(**{key: getattr(given, key) for key in Reading.__dataclass_fields__})
     grid.lines()
 
-    from crosscue.bench.domains import read_domains
+    from crosscue.bench.domains import read_domains, read_others
     from crosscue.bench.jobs import Towers
     from crosscue.bench.plan import plans
 
     out = given.out or Path("runs") / f"bench-{Path(name).stem}"
     towers = Towers(given.backbone, given.image_size, given.precision)
     domains = read_domains(given.data, grid.domains, reading, grid.negatives)
+    others = read_others(given.data, grid.evaluate, reading)
     planned = plans(grid, domains, towers, given.jobs or out / "jobs")
     if given.dry_run:
         sys.stdout.write("\n".join(listing(planned)) + "\n")
@@ -79,7 +80,8 @@ def run(arguments: list[str]) -> int:
         given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )
     try:
-        measured = Bench(planned, backbone, say=lambda line: print(line, file=sys.stderr, flush=True)).run()  # noqa: T201
+        say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731, T201
+        measured = Bench(planned, backbone, say, others).run()
     except KeyboardInterrupt:
         sys.stderr.write("crosscue bench: interrupted; the same command goes on from here\n")
         return 130
