@@ -330,8 +330,17 @@ def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inferen
 
 
 def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
-    """Returns the split of that name; by default `test`, or everything where a source has no splits."""
+    """Returns the split of that name; by default `test`, or everything where a source has no splits.
+
+    Raises:
+        DataError: no such split; or no split is given and the source has `train` alone.
+    """
     if split is None:
+        if pairs.splits == ["train"] and not pairs.source.endswith("[train]"):
+            raise DataError(
+                f"{pairs.source}: its only split is 'train', so nothing is held out. Add --split train to evaluate on "
+                "these pairs (in Python: pairs.split('train')), or give a source with a split 'test'."
+            )
         return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
     return pairs.split(split)
 
