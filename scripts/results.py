@@ -256,9 +256,7 @@ def preferred(runs: Path) -> str:
         for label, folder in looked_at(runs).items():
             what = "zero_shot --image_size 160" if label == "zero-shot" else str(folder)
             file = runs / f"sugarcrepe-{folder.name}.json"
-            crosscue(
-                f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs --diagnostics 0 --json {file}"
-            )
+            crosscue(f"evaluate {what} --data {runs}/sugarcrepe.jsonl --minimal_pairs --diagnostics 0 --json {file}")
             found[label] = read(file)["minimal_pairs"]
             found[label].pop("attribute")  # every edit is read as one
         return found

@@ -29,7 +29,7 @@ from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import LateInteraction, WantsNeighbours, studied
 from crosscue.methods.contract import Method
-from crosscue.methods.registry import METHODS, build, config_of, method_class
+from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.storage import sole_run
@@ -91,8 +91,16 @@ class Run:
             )
 
     def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
-        """Measures retrieval in both directions on held-out pairs (their `test` split where they have one)."""
-        chosen = held_out(as_pairs(pairs))
+        """Measures retrieval in both directions on held-out pairs.
+
+        Args:
+            pairs: pairs of one split, which are used as they are; otherwise see `held_out`.
+            inference: the inference mode; default the method's own.
+
+        Raises:
+            DataError: a source cannot be read, or holds nothing but training pairs.
+        """
+        chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
         return _asked(self.method, chosen, cached_images(chosen, self.method), inference or Inference())
 
 
@@ -242,10 +250,10 @@ def as_run(
         return load(
             run_or_method, backbone if isinstance(backbone, Backbone) else None, precision=precision, device=device
         )
-    if str(run_or_method) not in METHODS:
+    if str(run_or_method) not in method_names():
         raise RunError(
             f"'{run_or_method}' is neither a run folder nor a method. Give the folder `crosscue adapt --out` wrote, "
-            f"or one of: {', '.join(METHODS)}."
+            f"or one of: {', '.join(method_names())}."
         )
     tower = (
         backbone
@@ -336,7 +344,7 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
         DataError: no such split; or no split is given and the source has `train` alone.
     """
     if split is None:
-        if pairs.splits == ["train"] and not pairs.source.endswith("[train]"):
+        if pairs.splits == ["train"]:
             raise DataError(
                 f"{pairs.source}: its only split is 'train', so nothing is held out. Add --split train to evaluate on "
                 "these pairs (in Python: pairs.split('train')), or give a source with a split 'test'."

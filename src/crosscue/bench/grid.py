@@ -167,7 +167,7 @@ class Grid:
                 twice = next(name for name in names if names.count(name) > 1)
                 raise RunError(f"{part}: two entries are called '{twice}'. Give each a name of its own.")
         for again in self.evaluate:
-            if again.image_size is not None and method_class(rows[again.row].method).trains:
+            if again.image_size is not None and not issubclass(method_class(rows[again.row].method), Untrained):
                 raise RunError(
                     f"evaluate: '{again.label}': row '{again.row}' is trained, and a run is loaded at its own image size only. "
                     "Leave out image_size, or name a row without training."

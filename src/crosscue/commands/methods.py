@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from crosscue.commands.parser import options_parser
+from crosscue.errors import CrosscueError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,21 +23,16 @@ def run(arguments: list[str]) -> int:
     """Prints every registered method with its summary and options."""
     given = options_parser("methods", "Lists the methods and their options.", (ListOptions, None)).parse_args(arguments)
 
-    from crosscue.methods.registry import METHODS, method_class
+    from crosscue.methods.registry import method_names
 
-    listed: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "summary": method_class(name).summary,
-            "paper": method_class(name).paper,
-            "options": {field.name: field.default for field in dataclasses.fields(method_class(name).config_class)},
-        }
-        for name in METHODS
-    ]
+    listed = [described(name) for name in method_names()]
     if given.json:
         sys.stdout.write(json.dumps(listed, indent=2) + "\n")
         return 0
     for method in listed:
+        if "error" in method:
+            sys.stdout.write(f"{method['name']}\n    {method['error']}\n")
+            continue
         sys.stdout.write(f"{method['name']}\n    {method['summary']}\n")
         if method["paper"]:
             sys.stdout.write(f"    {method['paper']}\n")
@@ -44,3 +40,15 @@ def run(arguments: list[str]) -> int:
         sys.stdout.write(f"    options: {options or 'none'}\n")
     sys.stdout.write("crosscue adapt --method NAME --help explains the options of one.\n")
     return 0
+
+
+def described(name: str) -> dict[str, Any]:
+    """Returns the summary, paper and options of a method; for a plug-in that cannot be imported, the error."""
+    from crosscue.methods.registry import method_class
+
+    try:
+        found = method_class(name)
+    except CrosscueError as error:
+        return {"name": name, "error": str(error)}
+    options = {field.name: field.default for field in dataclasses.fields(found.config_class)}
+    return {"name": name, "summary": found.summary, "paper": found.paper, "options": options}

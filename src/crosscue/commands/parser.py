@@ -20,7 +20,9 @@ SWITCHED = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 class Parser(ArgumentParser):
     """A parser whose mistakes are one line that says what is wrong and what would be right."""
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any) -> Any:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any
+    ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
         given = sys.argv[1:] if args is None else list(args)
         return super().parse_args(switched(given, self.switches()), namespace, **settings)

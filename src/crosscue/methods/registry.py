@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import MethodError, suggestion
+from crosscue.plugins import failure, loaded, plugged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,13 @@ METHODS = {
     "acke_released": "crosscue.methods.acke.released:ReleasedAcke",
 }
 """Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
+GROUP = "crosscue.methods"
+"""Entry points of methods in other installed packages."""
+
+
+def method_names() -> list[str]:
+    """Returns the names of all methods: our own, then those of plug-ins. No method is imported."""
+    return list(METHODS | plugged(GROUP))
 
 
 def method_class(name: str) -> type[Method[Any]]:
@@ -39,11 +47,22 @@ def method_class(name: str) -> type[Method[Any]]:
 
     Raises:
         MethodError: there is no such method; the message suggests the nearest name.
+        CrosscueError: it belongs to a plug-in that cannot be imported.
     """
     if name not in METHODS:
-        raise MethodError(f"there is no method '{name}'.{suggestion(name, METHODS)}")
+        return _plugged_class(name)
     module, _, attribute = METHODS[name].partition(":")
     found: type[Method[Any]] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _plugged_class(name: str) -> type[Method[Any]]:
+    point = plugged(GROUP).get(name)
+    if point is None:
+        raise MethodError(f"there is no method '{name}'.{suggestion(name, method_names())}")
+    found: type[Method[Any]] | None = loaded(point)
+    if found is None:
+        raise failure(point)
     return found
 
 
