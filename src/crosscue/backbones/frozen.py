@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosscue.backbones.protocol import ImageFeatures, ImageState, Pictures
+from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
 from crosscue.data.rows import RowCache, blocks_of
 from crosscue.errors import MethodError
 from crosscue.storage import cache_dir
@@ -26,7 +26,7 @@ BLOCK = 32
 class Images(Protocol):
     """Pictures by index: decoded pixels, or what is cached of the frozen layers."""
 
-    def __getitem__(self, indices: Sequence[int], /) -> Pictures:
+    def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
         """B indices -> (B, 3, S, S) uint8, or the state or features of B pictures."""
         ...
 
@@ -120,7 +120,7 @@ class FrozenFeatures(FrozenRows):
         width = self.backbone.embed_dim
         return ImageFeatures(rows[:, :width], rows[:, width:], _no_patches)
 
-    def compute(self, images: Pictures) -> Tensor:
+    def compute(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S), or a state -> (B, D + W)."""
         features = self.backbone.encode_image(images)
         return torch.cat([features.pooled, features.hidden], dim=1)

@@ -143,8 +143,8 @@ class ImageFeatures:
         return self.dense_features()
 
 
-Pictures = Tensor | ImageState | ImageFeatures
-"""Pictures in any form an image tower takes: (B, 3, S, S) pixels, the cached output of its first layers, or of all of them."""
+ImageInput = Tensor | ImageState | ImageFeatures
+"""Images in any form an image tower takes: (B, 3, S, S) pixels, the cached output of its first layers, or of all of them."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Backbone(nn.Module, ABC):
         """Returns the tokens that layer 0 reads, behind the tower's first norm: from pixels or a state of layer 0."""
 
     @abstractmethod
-    def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:
+    def encode_image(self, images: ImageInput, prompts: Prompts | None = None) -> ImageFeatures:
         """Encodes pictures: uint8 pixels (normalised here), float pixels (taken as normalised), or a cached state.
 
         Cached features are returned as they are.

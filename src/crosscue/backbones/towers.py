@@ -13,8 +13,8 @@ from crosscue.backbones.precision import Precision
 from crosscue.backbones.protocol import (
     Backbone,
     ImageFeatures,
+    ImageInput,
     ImageState,
-    Pictures,
     PixelSpec,
     Prompts,
     TextFeatures,
@@ -123,7 +123,7 @@ class TwoTowers(Backbone):
         with torch.no_grad():
             return state if state.entered else ImageState(self.image.first_norm(state.tokens), 0, entered=True)
 
-    def encode_image(self, images: Pictures, prompts: Prompts | None = None) -> ImageFeatures:
+    def encode_image(self, images: ImageInput, prompts: Prompts | None = None) -> ImageFeatures:
         """See `Backbone.encode_image`."""
         first = self.image_layers - 1 if prompts is None else prompts.first
         if isinstance(images, ImageFeatures):

@@ -13,7 +13,7 @@ from torch import Tensor
 from crosscue.errors import MethodError
 
 if TYPE_CHECKING:
-    from crosscue.backbones.protocol import Pictures
+    from crosscue.backbones.protocol import ImageInput
     from crosscue.data.pairs import Pairs
 
 
@@ -25,7 +25,7 @@ class ScoresPairs(ABC):
     """Scores of candidate pairs from image vectors and texts, for re-ranking."""
 
     @abstractmethod
-    def pair_features(self, images: Pictures) -> Tensor:
+    def pair_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, E): the image side of `text_given_image` and `pair_scores`."""
 
     @abstractmethod
@@ -45,7 +45,7 @@ class ReadsTogether(ABC):
 
     @abstractmethod
     def scores_given_texts(
-        self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
+        self, images: ImageInput, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
     ) -> Tensor:
         """Returns scores of candidates for images that are encoded beside texts.
 
@@ -194,7 +194,7 @@ class LateInteraction(ABC):
     """
 
     @abstractmethod
-    def image_tokens(self, images: Pictures) -> Tokens:
+    def image_tokens(self, images: ImageInput) -> Tokens:
         """Encodes B pictures."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.parts.contrastive import ContrastiveConfig
 from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
@@ -74,7 +74,7 @@ class ClipAdapter(FrozenTowersMethod[ClipAdapterConfig]):
         self.text_adapter = Bottleneck(width, config) if config.adapters != "image" else None
         self.to(backbone.device)
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """f*: pictures -> (B, D)."""
         return mixed(self.image_adapter, self.plain_images(images), self.config.image_ratio)
 

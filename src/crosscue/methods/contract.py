@@ -15,7 +15,7 @@ from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.errors import RunError
 
 if TYPE_CHECKING:
-    from crosscue.backbones.protocol import Backbone, Pictures
+    from crosscue.backbones.protocol import Backbone, ImageInput
     from crosscue.data.pairs import Negative
 
 Config = TypeVar("Config")
@@ -25,7 +25,7 @@ Config = TypeVar("Config")
 class Batch:
     """What one training step sees: B different pictures with one caption each."""
 
-    images: Pictures
+    images: ImageInput
     """(B, 3, S, S) uint8 pixels, or the cached state or features of the layers the method leaves frozen."""
     captions: Sequence[str]
     image_ids: Sequence[str]
@@ -76,7 +76,7 @@ class Method(nn.Module, Generic[Config]):
         return self
 
     @abstractmethod
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S), a cached state or cached features -> (B, D), not normalised."""
 
     @abstractmethod
@@ -87,7 +87,7 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
-    def encode_image(self, images: Pictures) -> Tensor:
+    def encode_image(self, images: ImageInput) -> Tensor:
         """Pictures -> (B, D) unit vectors, float32.
 
         Raises:

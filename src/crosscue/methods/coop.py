@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, Pictures, Prompts
+from crosscue.backbones.protocol import Backbone, ImageInput, Prompts
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch
 from crosscue.methods.parts.context import initial_context
@@ -49,7 +49,7 @@ class Coop(ContrastiveMethod[CoopConfig]):
         self.context = nn.Parameter(initial_context(backbone, config.context_tokens, config.context_words))  # (M, W)
         self.to(backbone.device)
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """f: pictures -> (B, D), the tower as it is."""
         return self.backbone.encode_image(images).pooled
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, Pictures, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageInput, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.methods.parts.context import initial_context
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
@@ -84,7 +84,7 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
             self.text_change = zero_linear(backbone.text_width, backbone.embed_dim)
         self.to(backbone.device)
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """I' of DCAR eq. 8: (B, 3, S, S) or a cached state -> (B, D)."""
         features = self.backbone.encode_image(images, self.image_prompts())
         if self.image_change is None:

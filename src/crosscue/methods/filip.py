@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.protocol import Pictures
+from crosscue.backbones.protocol import ImageInput
 from crosscue.losses.contrastive import pair_losses
 from crosscue.methods.capabilities import LateInteraction, Tokens
 from crosscue.methods.contract import Batch
@@ -42,7 +42,7 @@ class Filip(Carrier[FilipConfig], LateInteraction):
     config_class = FilipConfig
     needs_heads = True
 
-    def image_tokens(self, images: Pictures) -> Tokens:
+    def image_tokens(self, images: ImageInput) -> Tokens:
         """B pictures -> their patches p (B, P, D); none is padding."""
         features = self.read_images(images)
         patches = normalize(self.image_head(features.patches).float(), dim=-1)  # (B, P, D)
@@ -76,7 +76,7 @@ class Filip(Carrier[FilipConfig], LateInteraction):
         loss = pair_losses(i2t, t2i, directions=self.config.directions, not_negative=same)
         return {"token_loss": loss.mean()}
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """(B, D): the mean patch, for measures of spread."""
         return self.image_tokens(images).vectors.mean(1)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
@@ -73,7 +73,7 @@ class FullFt(ContrastiveMethod[FullFtConfig]):
             module.training = mode and isinstance(module, Change)
         return self
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """Pictures -> (B, D)."""
         return self.tuned.encode_image(images).pooled
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.methods.parts.contrastive import ContrastiveConfig
 from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 
@@ -32,7 +32,7 @@ class LinearProbe(FrozenTowersMethod[ContrastiveConfig]):
         nn.init.zeros_(self.text_change.weight)
         self.to(backbone.device)
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """f*: pictures -> (B, D)."""
         features = self.plain_images(images)
         return features + self.image_change(features)

@@ -14,7 +14,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
@@ -79,7 +79,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
         self.changed.eval()
         return self
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """Pictures -> (B, D)."""
         return self.changed.encode_image(images).pooled
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from crosscue.backbones.protocol import Pictures
+from crosscue.backbones.protocol import ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.contract import Batch, Method
@@ -25,7 +25,7 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
     summary = "The pre-trained backbone, unchanged: the reference for every other method."
     config_class = ZeroShotConfig
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(images).pooled
 

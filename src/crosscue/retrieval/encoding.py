@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.protocol import Pictures
+from crosscue.backbones.protocol import ImageInput
 from crosscue.methods.capabilities import ScoresPairs
 from crosscue.progress import progress
 from crosscue.retrieval.options import MODES, Inference
@@ -50,7 +50,7 @@ def embed_images(
     images: Images,
     count: int,
     batch_size: int = 32,
-    encode: Callable[[Pictures], Tensor] | None = None,
+    encode: Callable[[ImageInput], Tensor] | None = None,
 ) -> Tensor:
     """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
     parts, encode = [], encode or method.encode_image

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import RememberedTexts, encode_bucketed
-from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput
 
 
 class FrozenQueries:
@@ -29,7 +29,7 @@ class FrozenQueries:
         return features.hidden if self.hidden else features.pooled
 
     @torch.no_grad()
-    def of_images(self, images: Pictures) -> Tensor:
+    def of_images(self, images: ImageInput) -> Tensor:
         """Pictures or their cached state -> (B, C)."""
         return self.of_features(self.backbone.encode_image(images))
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, Prompts
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, Prompts
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.evidential import retrieval_evidence
@@ -105,7 +105,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
 
     # --- encoding -----------------------------------------------------------------------------------------------------
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """f: (B, 3, S, S) or a cached state -> (B, D)."""
         images = self.once(images)
         return self.read_images(images, self.chosen_by_images(images))
@@ -114,7 +114,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
         return self.read_texts(texts, self.chosen_by_texts(texts))
 
-    def chosen_by_images(self, images: Pictures, untouched: ImageFeatures | None = None) -> Selection | None:
+    def chosen_by_images(self, images: ImageInput, untouched: ImageFeatures | None = None) -> Selection | None:
         """Returns what pictures choose from the pool; `untouched` are the untouched tower's features, where they are known."""
         if self.config.acp == "none" or self.pool is None:
             return None
@@ -132,12 +132,12 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
             return self.pool.fixed(len(texts))
         return self.pool.select(self.text_key(self.frozen.of_texts(texts, remembered=remembered)))  # W h (B, C)
 
-    def once(self, images: Pictures) -> Pictures:
+    def once(self, images: ImageInput) -> ImageInput:
         """Runs the layers before the first prompt once for both passes, the one that chooses prompts and the one that reads them."""
         shared = self.frozen_image_layers if self.config.acp != "none" else 0
         return self.backbone.image_state(images, shared) if isinstance(images, Tensor) and shared else images
 
-    def read_images(self, images: Pictures, chosen: Selection | None) -> Tensor:
+    def read_images(self, images: ImageInput, chosen: Selection | None) -> Tensor:
         """Pictures, and the prompts they are read with -> (B, D)."""
         prompts = None
         if chosen is not None:
@@ -278,7 +278,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
-    def pair_features(self, images: Pictures) -> Tensor:
+    def pair_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D + C): the embedding, and the query that chooses prompts."""
         images = self.once(images)
         return torch.cat([self.encode_image(images), self.frozen.of_images(images)], dim=-1)

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.embedding import encode_bucketed
-from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageState, Pictures, Prompts
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, ImageState, Prompts
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.hinge import HardNegatives, triplet_hinge
 from crosscue.methods.action.candidates import Scores, scores_by_nearest, scores_by_own
@@ -102,7 +102,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
 
     # --- pictures and sentences alone -----------------------------------------------------------------------------------
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """Pictures read without sentences, which is visual prompt tuning: (B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(self.state(images), self.visual_prompts()).pooled
 
@@ -117,7 +117,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         ]
         return torch.stack(enriched)
 
-    def state(self, images: Pictures) -> ImageState:
+    def state(self, images: ImageInput) -> ImageState:
         """Returns the tokens at the input of the layer where the knowledge enters."""
         layer = self.config.aim_layer
         assert not isinstance(images, ImageFeatures)  # only of methods that leave the whole image tower alone
@@ -137,7 +137,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
 
     # --- pictures read with sentences -----------------------------------------------------------------------------------
 
-    def image_given_texts(self, images: Pictures, given: Sequence[Sequence[str]]) -> Tensor:
+    def image_given_texts(self, images: ImageInput, given: Sequence[Sequence[str]]) -> Tensor:
         """f(x | C): B pictures, each read with the knowledge of its sentences -> (B, D) unit vectors.
 
         The order of a picture's sentences does not matter. Where nothing is known about them, the picture is read alone.
@@ -223,7 +223,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         return [next(adapted)[:, : len(member)] if len(member) else empty for member in members]
 
     def scores_given_texts(
-        self, images: Pictures, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
+        self, images: ImageInput, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
     ) -> Tensor:
         """See `ReadsTogether.scores_given_texts`: a blend of the plain cosine and cos(f(x | C), z_txt)."""
         pictures = self.image_given_texts(images, given)  # (B, D)

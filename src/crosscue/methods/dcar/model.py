@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
-from crosscue.backbones.protocol import Backbone, ImageState, Pictures, Prompts, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageInput, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
@@ -217,7 +217,7 @@ class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
             return self.category(features)
         return features
 
-    def pair_features(self, images: Pictures) -> Tensor:
+    def pair_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D): the embedding."""
         return self.encode_image(images)
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, ImageFeatures, Pictures, TextFeatures, TokenBatch
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, TextFeatures, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
 from crosscue.methods.contract import Batch
@@ -83,7 +83,7 @@ class Carrier(WithTunedTowers[Config]):
         """What encodes: the shared frozen backbone, or the tuned copy."""
         return self.backbone if self.tuned is None else self.tuned
 
-    def read_images(self, images: Pictures) -> ImageFeatures:
+    def read_images(self, images: ImageInput) -> ImageFeatures:
         """Pictures -> what the image tower says of them, before the head."""
         return self.towers.encode_image(images, self.prompts.image_prompts() if self.prompts else None)
 
@@ -95,7 +95,7 @@ class Carrier(WithTunedTowers[Config]):
         """Tokens -> what the text tower says of them, before the head."""
         return self.towers.encode_text(tokens, self.prompts.text_prompts() if self.prompts else None)
 
-    def image_features(self, images: Pictures) -> Tensor:
+    def image_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""
         features: Tensor = self.image_head(self.read_images(images).pooled)
         return features

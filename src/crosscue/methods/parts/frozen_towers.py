@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from crosscue.backbones.embedding import RememberedTexts
-from crosscue.backbones.protocol import Backbone, Pictures
+from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
@@ -25,7 +25,7 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
         super().__init__(backbone, config)
         self.texts = RememberedTexts(lambda texts: backbone.encode_text(backbone.tokenize(texts)).pooled)
 
-    def plain_images(self, images: Pictures) -> Tensor:
+    def plain_images(self, images: ImageInput) -> Tensor:
         """f: pictures -> (B, D), not normalised."""
         return self.backbone.encode_image(images).pooled
 
