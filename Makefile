@@ -46,8 +46,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 
+# The site goes into site/; a warning fails the target.
 docs: .venv/ready
 	$(BIN)/python scripts/render_reference.py
+	$(BIN)/zensical build --strict --clean
 
 clean:
 	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

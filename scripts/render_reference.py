@@ -1,39 +1,43 @@
-"""Writes docs/reference.md: every verb with its help, every method with its options, as the program itself tells them.
+"""Write docs/reference.md: the help of every verb, and the options of every method.
 
 make docs
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-from crosscue.cli import VERBS
+from crosscue.cli import VERBS, dispatch
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 
 def output(*arguments: str) -> str:
-    command = [sys.executable, "-c", "from crosscue.cli import main; main()", *arguments]
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.rstrip()
+    """Return the text that a command prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        dispatch(list(arguments))
+    return printed.getvalue().rstrip()
 
 
-def main() -> None:
-    parts = ["# Reference", "", "Written by `make docs` from the program's own help.", ""]
+def page() -> str:
+    """Return the page as Markdown."""
+    os.environ |= {"COLUMNS": "120", "NO_COLOR": "1"}
+    parts = ["# Reference", "", "Written by `make docs` from the help of the program.", ""]
     for verb in VERBS:
-        parts += [f"## crosscue {verb}", "", "```", output(verb, "--help"), "```", ""]
-    for method in json.loads(output("methods", "--json", "true")):
+        parts += [f"## crosscue {verb}", "", "```text", output(verb, "--help"), "```", ""]
+    for method in json.loads(output("methods", "--json")):
+        text = output("adapt", "--method", method["name"], "--help")
+        options = text[text.find("\n  --options.") + 1 :] if "\n  --options." in text else ""
         parts += [f"## Method {method['name']}", "", method["summary"], ""]
-        help_text = output("adapt", "--method", method["name"], "--help")
-        options = help_text[help_text.find("--options.") :] if "--options." in help_text else ""
-        parts += ["```", options, "```", ""] if options else ["It has no options.", ""]
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
-    print(PAGE)
+        parts += ["```text", options, "```", ""] if options else ["It has no options.", ""]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
