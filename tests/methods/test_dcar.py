@@ -146,14 +146,14 @@ def test_remembered_token_features_equal_fresh_ones(feature: str) -> None:
     tokens = method.tokenize(TEXTS)
     first = method.token_features(TEXTS, tokens)
     method.remember([*TEXTS, "something else"])
-    assert len(method.token_features.known) == len({*TEXTS}) + 1
+    assert len(method.token_features.memory.known) == len({*TEXTS}) + 1
     again = method.token_features(TEXTS[::-1], method.tokenize(TEXTS[::-1])).flip(0)
     torch.testing.assert_close(first, again)
     norms = first.norm(dim=-1)
     torch.testing.assert_close(norms[tokens.content], torch.ones(int(tokens.content.sum())))
     assert (norms[~tokens.content] == 0).all()
     method.remember([])
-    assert not method.token_features.known
+    assert not method.token_features.memory.known
 
 
 def test_the_pieces_of_a_word_share_its_feature() -> None:

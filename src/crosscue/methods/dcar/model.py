@@ -53,7 +53,7 @@ class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
         self.category = (
             CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
         )
-        self.token_features = TokenFeatures(self) if config.tw else None
+        self.token_features = TokenFeatures(backbone, config, self.tokenize, self.text_prompts) if config.tw else None
         self.image_prior: Tensor  # (D,) mean I' of the training pictures
         self.images_seen: Tensor
         self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))

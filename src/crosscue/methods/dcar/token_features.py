@@ -1,70 +1,82 @@
-"""What stands for each token of a caption when DCAR compares it with pictures (u_j of eq. 11)."""
+"""Features u_j of the tokens of a caption, which DCAR compares with images (eq. 11)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import by_length, encode_bucketed
-from crosscue.backbones.protocol import TokenBatch
+from crosscue.backbones.embedding import encode_bucketed
+from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
+from crosscue.backbones.text_memory import TextMemory
 from crosscue.errors import MethodError
+from crosscue.methods.dcar.config import DcarConfig
 
-if TYPE_CHECKING:
-    from crosscue.methods.dcar.model import Dcar
-
-REMEMBERED = 20_000
+MOST = 20_000
 """Most captions whose token features are kept in memory in training; of a larger set, every step computes its own."""
 AT_ONCE = 128
 """Captions whose token features are computed together."""
 
 
 class TokenFeatures:
-    """u_j: what stands for each token of a caption when it is compared with pictures."""
+    """Features u_j of the tokens of a caption."""
 
-    def __init__(self, method: Dcar) -> None:
-        self.method, self.known = method, dict[str, Tensor]()
-        backbone, config = method.backbone, method.config
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: DcarConfig,
+        tokenize: Callable[[Sequence[str]], TokenBatch],
+        prompts: Callable[[], Prompts | None],
+    ) -> None:
+        """Checks that the backbone has such features.
+
+        Args:
+            backbone: the towers.
+            config: the options of DCAR.
+            tokenize: texts -> tokens, with room for the text prompts.
+            prompts: returns the text prompts as they are now.
+
+        Raises:
+            MethodError: word embeddings and image features differ in width.
+        """
         if config.token_feature == "input" and backbone.text_width != backbone.embed_dim:
             raise MethodError(
                 f"token_feature=input compares word embeddings of width {backbone.text_width} with image features of width "
                 f"{backbone.embed_dim}. Use token_feature=projected or word with this backbone."
             )
+        self.backbone, self.config, self.tokenize, self.prompts = backbone, config, tokenize, prompts
         self.constant = config.token_features_from == "frozen" or config.token_feature == "input"
+        self.memory: TextMemory[Tensor] = TextMemory(self._contents, MOST)
 
     def __call__(self, texts: Sequence[str], tokens: TokenBatch) -> Tensor:
-        """B sentences -> (B, N, D) unit vectors at content tokens, zeros elsewhere."""
-        if not self.constant:
+        """B texts -> (B, N, D) unit vectors at content tokens, zeros elsewhere."""
+        known = self.memory.recall(texts)
+        if known is None:
             return self._compute(texts, tokens) * tokens.content.unsqueeze(-1)
-        if any(text not in self.known for text in texts):
-            return self._compute(texts, tokens) * tokens.content.unsqueeze(-1)
-        features = torch.zeros(*tokens.content.shape, self.method.backbone.embed_dim, device=tokens.ids.device)
-        features[tokens.content] = torch.cat([self.known[text] for text in texts])
+        features = torch.zeros(*tokens.content.shape, self.backbone.embed_dim, device=tokens.ids.device)
+        features[tokens.content] = torch.cat(known)
         return features
 
     @torch.no_grad()
     def remember(self, texts: Sequence[str]) -> None:
-        """Computes the features of each distinct sentence once and forgets all others; of more than `REMEMBERED`, none.
+        """Computes the features of each distinct text once and forgets all others; of more than `MOST`, none."""
+        self.memory.fill(texts if self.constant else [])
 
-        They are computed as a set, so that a resumed run sees the same numbers to the bit.
-        """
-        self.known.clear()
-        distinct = by_length(texts)
-        if not self.constant or len(distinct) > REMEMBERED:
-            return
-        for start in range(0, len(distinct), AT_ONCE):
-            some = distinct[start : start + AT_ONCE]
-            tokens = self.method.tokenize(some)
+    def _contents(self, texts: Sequence[str]) -> list[Tensor]:
+        """Returns the (n, D) features of the n content tokens of each text."""
+        contents: list[Tensor] = []
+        for start in range(0, len(texts), AT_ONCE):
+            some = texts[start : start + AT_ONCE]
+            tokens = self.tokenize(some)
             computed = self._compute(some, tokens)
-            for row, text in enumerate(some):
-                self.known[text] = computed[row, tokens.content[row]]  # (n, D)
+            contents += [computed[row, tokens.content[row]] for row in range(len(some))]
+        return contents
 
     def _compute(self, texts: Sequence[str], tokens: TokenBatch) -> Tensor:
-        backbone, config = self.method.backbone, self.method.config
-        prompts = self.method.text_prompts() if config.token_features_from == "prompted" else None
+        backbone, config = self.backbone, self.config
+        prompts = self.prompts() if config.token_features_from == "prompted" else None
         if config.token_feature == "input":
             return normalize(backbone.word_embedding(tokens.ids).float(), dim=-1)
         if config.token_feature == "projected":
@@ -72,7 +84,7 @@ class TokenFeatures:
         features = torch.zeros(*tokens.content.shape, backbone.embed_dim, device=tokens.ids.device)
         words = encode_bucketed(
             [word for text in texts for word in text.split()],
-            lambda part: backbone.encode_text(self.method.tokenize(part), prompts).pooled,
+            lambda part: backbone.encode_text(self.tokenize(part), prompts).pooled,
         )
         start = 0
         for row, text in enumerate(texts):
