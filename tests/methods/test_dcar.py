@@ -324,16 +324,14 @@ def test_prior_and_head_need_no_picture() -> None:
     assert method.image_prior.norm() > 0.1
     embedded = {}
     for mode in ("plain", "prior", "caa"):
-        method.inference = mode
         with torch.no_grad():
-            embedded[mode] = method.encode_text(TEXTS)
+            embedded[mode] = method.encode_text(TEXTS, mode)
     assert not torch.allclose(embedded["plain"], embedded["prior"], atol=1e-4)
     assert torch.equal(embedded["plain"], embedded["caa"]), "the residual head starts as the identity"
-    method.inference = "caa"
     with pytest.raises(MethodError, match="trained with ca off"):
-        other = dcar(ca=False)
-        other.inference = "caa"
-        other.encode_text(TEXTS)
+        dcar(ca=False).encode_text(TEXTS, "caa")
+    with pytest.raises(MethodError, match=r"no text mode 'priro'. Did you mean 'prior'"):
+        method.encode_text(TEXTS, "priro")
 
 
 def test_the_mean_training_picture_is_saved_and_is_the_mean() -> None:

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
 
-from crosscue.errors import MethodError
+from crosscue.errors import MethodError, suggestion
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import ImageInput
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 
 class Untrained(ABC):  # noqa: B024
     """Marker of a method without trainable parameters: it is evaluated once for all shots and seeds."""
+
+
+class HasTextModes(ABC):
+    """Several ways to encode texts alone. All other methods have the mode `plain` only."""
+
+    text_modes: ClassVar[tuple[str, ...]]
+    """Modes of `text_features`, the default first."""
+
+
+def text_modes(method: object) -> tuple[str, ...]:
+    """Returns the modes of `text_features` of a method or a class of methods, the default first."""
+    modes: tuple[str, ...] = getattr(method, "text_modes", ("plain",))
+    return modes
+
+
+def require_text_mode(method: Any, mode: str) -> None:
+    """Raises `MethodError` if a method, or a class of methods, has no such text mode."""
+    modes = text_modes(method)
+    if mode not in modes:
+        raise MethodError(f"method '{method.name}' has no text mode '{mode}'.{suggestion(mode, modes)}")
 
 
 class ScoresPairs(ABC):

@@ -78,7 +78,7 @@ class ClipAdapter(FrozenTowersMethod[ClipAdapterConfig]):
         """f*: pictures -> (B, D)."""
         return mixed(self.image_adapter, self.plain_images(images), self.config.image_ratio)
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """W*: B sentences -> (B, D)."""
         return mixed(self.text_adapter, self.plain_texts(texts), self.config.text_ratio)
 

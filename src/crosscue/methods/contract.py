@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.errors import RunError
+from crosscue.methods.capabilities import require_text_mode
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone, ImageInput
@@ -55,9 +56,7 @@ class Method(nn.Module, Generic[Config]):
     inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
     """What `evaluate --inference` may ask for. `pairwise` and `pooled` re-rank candidates, by `pair_scores` or by
     `scores_given_texts`; `enriched` adds descriptions to the gallery's pictures by `enrich`; `oracle` encodes every caption with its own
-    picture, sees the pairing, and is a diagnostic; all others are states of `text_features`."""
-    inference: str = "plain"
-    """The mode `text_features` is in."""
+    picture, sees the pairing, and is a diagnostic; all others are modes of `text_features`."""
     default_inference: str = "plain"
     """The mode `evaluate` and validation take when none is asked for."""
     config_class: ClassVar[type[Any]]
@@ -80,8 +79,8 @@ class Method(nn.Module, Generic[Config]):
         """(B, 3, S, S), a cached state or cached features -> (B, D), not normalised."""
 
     @abstractmethod
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """B sentences -> (B, D), not normalised; called with batches of sentences of similar length."""
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
+        """B texts of similar length -> (B, D), not normalised; `mode` is one of `capabilities.text_modes`."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -98,9 +97,14 @@ class Method(nn.Module, Generic[Config]):
             raise ValueError(f"cached states or features bypass image layers that method '{self.name}' changes")
         return normalize(self.image_features(images).float(), dim=-1)
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (B, D) unit vectors, float32."""
-        return normalize(self.text_features(texts).float(), dim=-1)
+    def encode_text(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
+        """Texts -> (B, D) unit vectors, float32.
+
+        Raises:
+            MethodError: the method has no such text mode.
+        """
+        require_text_mode(self, mode)
+        return normalize(self.text_features(texts, mode).float(), dim=-1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Same as `losses`; lets data-parallel wrappers see the step."""

@@ -53,7 +53,7 @@ class Coop(ContrastiveMethod[CoopConfig]):
         """f: pictures -> (B, D), the tower as it is."""
         return self.backbone.encode_image(images).pooled
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """g(t) of CoOp: B sentences -> (B, D)."""
         count = self.config.context_tokens
         leading = {"end": None, "middle": count // 2, "front": 0}[self.config.class_token_position]

@@ -91,7 +91,7 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
             return features.pooled
         return features.pooled + self.image_change(features.hidden)
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """T' of DCAR eq. 6: B sentences -> (B, D)."""
         return self.read(self.tokenize(texts))
 

@@ -80,7 +80,7 @@ class Filip(Carrier[FilipConfig], LateInteraction):
         """(B, D): the mean patch, for measures of spread."""
         return self.image_tokens(images).vectors.mean(1)
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """(B, D): the mean word, for measures of spread."""
         tokens = self.text_tokens(texts)
         return (tokens.vectors * tokens.valid.unsqueeze(-1)).sum(1) / tokens.valid.sum(1, keepdim=True)

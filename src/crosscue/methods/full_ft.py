@@ -77,7 +77,7 @@ class FullFt(ContrastiveMethod[FullFtConfig]):
         """Pictures -> (B, D)."""
         return self.tuned.encode_image(images).pooled
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B sentences -> (B, D)."""
         return self.tuned.encode_text(self.backbone.tokenize(texts)).pooled
 

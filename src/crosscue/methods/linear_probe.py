@@ -37,7 +37,7 @@ class LinearProbe(FrozenTowersMethod[ContrastiveConfig]):
         features = self.plain_images(images)
         return features + self.image_change(features)
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """g*: B sentences -> (B, D)."""
         features = self.plain_texts(texts)
         return features + self.text_change(features)

@@ -83,7 +83,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
         """Pictures -> (B, D)."""
         return self.changed.encode_image(images).pooled
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B sentences -> (B, D)."""
         return self.changed.encode_text(self.backbone.tokenize(texts)).pooled
 

@@ -29,7 +29,7 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
         """(B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(images).pooled
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B sentences -> (B, D)."""
         return self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
 

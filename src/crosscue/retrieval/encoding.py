@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
 
 def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inference) -> Tensor:
-    """Returns (M, D) unit vectors of captions alone, in the mode that was asked for."""
-    method.inference = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
-    try:
-        return embed_texts(texts, method.encode_text)
-    finally:
-        method.inference = "plain"
+    """Returns (M, D) unit vectors of captions alone, in the text mode of `inference`."""
+    mode = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
+    return embed_texts(texts, lambda some: method.encode_text(some, mode))
 
 
 def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:

@@ -110,7 +110,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         images = self.once(images)
         return self.read_images(images, self.chosen_by_images(images))
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
         return self.read_texts(texts, self.chosen_by_texts(texts))
 

@@ -106,7 +106,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         """Pictures read without sentences, which is visual prompt tuning: (B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(self.state(images), self.visual_prompts()).pooled
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """z_txt, the frozen text feature of each sentence: B sentences -> (B, D)."""
         plain = self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
         if self.config.text_enrich == "none":

@@ -25,7 +25,7 @@ from crosscue.backbones.protocol import Backbone, ImageInput, ImageState, Prompt
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
-from crosscue.methods.capabilities import ScoresPairs, UsesKnowledge
+from crosscue.methods.capabilities import HasTextModes, ScoresPairs, UsesKnowledge
 from crosscue.methods.contract import Batch
 from crosscue.methods.dcar import weighting
 from crosscue.methods.dcar.config import DcarConfig
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
+class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     """Dual prompts whose words are weighed by what the picture adds, trained against edited captions."""
 
     name = "dcar"
     summary = "Dual prompts + words weighed by the picture + category-aware negatives. Needs a category column for ca."
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
+    text_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa")
     inference_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa", "pairwise", "oracle")
     config: DcarConfig
 
@@ -205,13 +206,13 @@ class Dcar(DualPrompt, UsesKnowledge, ScoresPairs):
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """T' (`plain`), T' weighed by the mean training picture (`prior`), or F_CAA(T') (`caa`): B sentences -> (B, D)."""
-        if self.inference == "prior":
+        if mode == "prior":
             prior = normalize(self.image_prior, dim=-1)
             return self.weighted(texts, prior.expand(len(texts), -1))
         features = super().text_features(texts)
-        if self.inference == "caa":
+        if mode == "caa":
             if self.category is None:
                 raise MethodError("this run was trained with ca off: it has no category head. Use --inference plain.")
             return self.category(features)

@@ -100,7 +100,7 @@ class Carrier(WithTunedTowers[Config]):
         features: Tensor = self.image_head(self.read_images(images).pooled)
         return features
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B sentences -> (B, D)."""
         features: Tensor = self.text_head(self.read_texts(self.tokenize(texts)).pooled)
         return features
