@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from crosscue import load_backbone, read_pairs
-from crosscue.api import cached_images, pixel_store
+from crosscue.api import cached_images
+from crosscue.backbones.frozen import pixel_store
 from crosscue.data.batches import Batches
 from crosscue.data.pairs import Pairs
 from crosscue.methods.contract import Method
@@ -47,7 +48,7 @@ def epoch(method: Method[Any], feed: Feed, number: int) -> tuple[float, float]:
 def main(source: str) -> None:
     pairs = Pairs(read_pairs(source).split("train").items[:PICTURES], "benchmark")
     backbone = load_backbone("starter", image_size=SIZE)
-    pixels = pixel_store(pairs, backbone)
+    pixels = pixel_store(pairs.images, backbone)
     pixels[range(PICTURES)]  # decoded before anything is timed
     for name, options in METHODS.items():
         torch.manual_seed(0)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from crosscue.backbones import frozen
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.frozen import FrozenFeatures, FrozenStates, Images
+from crosscue.backbones.frozen import FrozenFeatures, Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.batches import Batches
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
 from crosscue.data.neighbours import nearest
-from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
-from crosscue.data.pixels import PixelStore
+from crosscue.data.pairs import Pairs
 from crosscue.data.sources import read_pairs
+from crosscue.data.stream import Given
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import evaluate as measure
@@ -32,15 +33,13 @@ from crosscue.methods.contract import Method
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
+from crosscue.retrieval.streaming import encoded_images
 from crosscue.storage import sole_run
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import Feed
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.runs import BackboneIdentity, finish_run, load_method, read_backbone, read_config, start_run
-
-if TYPE_CHECKING:
-    import PIL.Image
 
 HELD_OUT = 0.1
 """Share of the pairs that validates where a source has no splits at all."""
@@ -64,24 +63,19 @@ class Run:
         self._require_vectors()
         return embed_texts(texts, self.method.encode_text)
 
-    def encode_image(self, images: Sequence[str | Path | PIL.Image.Image]) -> Tensor:
-        """Paths or opened pictures -> (N, D) unit vectors.
+    def encode_image(self, images: Iterable[Given]) -> Tensor:
+        """Paths, opened images or arrays -> (N, D) unit vectors. `encoded_images` does the same in bounded memory.
 
         Raises:
-            DataError: a picture cannot be read.
+            DataError: images cannot be read; the message names each.
             MethodError: the method has no one vector a picture.
         """
         self._require_vectors()
-        pairs = Pairs(Pair(_as_image(image, index), (), str(index)) for index, image in enumerate(images))
-        pixels = pixel_store(pairs, self.method.backbone, cache=False)
-        with torch.no_grad():
-            parts = [
-                self.method.encode_image(
-                    pixels[range(start, min(start + 32, len(pairs)))].to(self.method.backbone.device)
-                )
-                for start in range(0, len(pairs), 32)
-            ]
-        return torch.cat(parts).cpu()
+        batches = list(encoded_images(self.method, images))
+        unreadable = [failure for batch in batches for failure in batch.unreadable]
+        if unreadable:
+            raise DataError(f"{len(unreadable)} of the images cannot be read: {' '.join(map(str, unreadable))}")
+        return torch.cat([batch.vectors for batch in batches])
 
     def _require_vectors(self) -> None:
         if isinstance(self.method, LateInteraction):
@@ -176,8 +170,9 @@ def adapt(
     with studied(adapted, train, captions) as record_of_method, sole_run(folder):
         data |= record_of_method
         start_run(folder, resolved, identity, data, resume=resume)
-        pixels, lasting = pixel_store(train, tower), training.augmentation == "none"
-        images = cached(pixels, adapted) if lasting else pixels
+        pixels = frozen.pixel_store(train.images, tower, source=train.source)
+        lasting = training.augmentation == "none"
+        images = frozen.cached_images(pixels, tower, frozen_layers(adapted)) if lasting else pixels
         companions = adapted.companions if isinstance(adapted, WantsNeighbours) else 0
         near = neighbours(train, images, tower) if companions else None
         feed = Feed(
@@ -303,22 +298,14 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
-    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen; see `cached`."""
-    return cached(pixel_store(pairs, method.backbone), method)
+    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen."""
+    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.source)
+    return frozen.cached_images(pixels, method.backbone, frozen_layers(method))
 
 
-def cached(pixels: PixelStore, method: Method[Any]) -> Images:
-    """Returns pictures as far as `method` leaves the image tower frozen: cached features, cached states, or the pixels."""
-    backbone, layers = method.backbone, method.frozen_image_layers
-    if method.image_tower_frozen:
-        return FrozenFeatures(backbone, pixels)
-    return FrozenStates(backbone, pixels, layers) if layers else pixels
-
-
-def pixel_store(pairs: Pairs, backbone: Backbone, *, cache: bool = True) -> PixelStore:
-    """Returns decoded pictures as the backbone's checkpoint wants them."""
-    spec = backbone.pixels
-    return PixelStore(pairs, spec.size, resample=spec.resample, crop=spec.crop, cache=cache)
+def frozen_layers(method: Method[Any]) -> int | Literal["pooled"]:
+    """Returns the number of first image layers that no parameter of `method` changes; see `frozen.cached_images`."""
+    return "pooled" if method.image_tower_frozen else method.frozen_image_layers
 
 
 def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None) -> Comparison:
@@ -361,17 +348,3 @@ def as_pairs(pairs: Pairs | str | Path) -> Pairs:
 def new_folder(method: str) -> Path:
     """Returns a folder name nobody uses yet: runs/<method>-<time>."""
     return Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _as_image(image: str | Path | PIL.Image.Image, index: int) -> Image:
-    if isinstance(image, str | Path):
-        return ImageFile(Path(image))
-
-    def encoded() -> bytes:
-        import io
-
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        return buffer.getvalue()
-
-    return EmbeddedImage(f"picture {index}", encoded)

@@ -53,7 +53,7 @@ def test_large_jpeg_may_be_decoded_smaller(picture) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty"), (b"not a picture", "not a picture"), (None, "cannot be read"), ("cut", "truncated")],
+    [(b"", "empty"), (b"not a picture", "not an image"), (None, "cannot be read"), ("cut", "truncated")],
 )
 def test_unusable_files_are_named_with_a_remedy(picture, tmp_path: Path, content, words: str) -> None:
     path = tmp_path / "bad.jpg"

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ import torch
 from PIL import Image
 
 from crosscue.data.augmentation import augment
-from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.data.pixels import PixelStore, square
+from crosscue.data.pairs import ImageFile
+from crosscue.data.pixels import PixelSpec, PixelStore, square
 from crosscue.errors import DataError
 
 
@@ -27,8 +28,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def pairs_of(paths: list[Path]) -> Pairs:
-    return Pairs(Pair(ImageFile(path), ("a",), path.name) for path in paths)
+def spec(size: int) -> PixelSpec:
+    return PixelSpec(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def store_of(paths: list[Path], size: int = 16, **options: Any) -> PixelStore:
+    return PixelStore([ImageFile(path) for path in paths], spec(size), **options)
 
 
 @pytest.mark.parametrize("size", [(40, 30), (31, 47), (224, 224), (300, 100)])
@@ -45,28 +50,28 @@ def test_square_equals_the_stock_processor(picture, size: tuple[int, int]) -> No
 
 def test_pictures_are_decoded_once(picture, cache: Path) -> None:
     paths = [picture(f"{i}.png", seed=i) for i in range(5)]
-    first = PixelStore(pairs_of(paths), 16)[range(5)]
+    first = store_of(paths, 16)[range(5)]
     assert first.shape == (5, 3, 16, 16)
     assert first.dtype == torch.uint8
     stamps = [(path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
     for path, (changed, size) in zip(paths, stamps, strict=True):
         path.write_bytes(b"x" * size)  # same size and time, so only the cache can answer
         os.utime(path, ns=(changed, changed))
-    assert torch.equal(PixelStore(pairs_of(paths), 16)[range(5)], first)
+    assert torch.equal(store_of(paths, 16)[range(5)], first)
 
 
 def test_a_changed_picture_is_decoded_again(picture) -> None:
     path = picture("one.png", seed=1)
-    before = PixelStore(pairs_of([path]), 16)[[0]]
+    before = store_of([path], 16)[[0]]
     picture("one.png", seed=2)
-    assert not torch.equal(PixelStore(pairs_of([path]), 16)[[0]], before)
+    assert not torch.equal(store_of([path], 16)[[0]], before)
 
 
 def test_unreadable_pictures_are_reported_together(picture, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no")
     (tmp_path / "worse.jpg").write_bytes(b"")
-    store = PixelStore(pairs_of([picture("good.png"), tmp_path / "bad.jpg", tmp_path / "worse.jpg"]), 16)
-    with pytest.raises(DataError, match=r"bad.jpg.*and 1 more.*crosscue data check"):
+    store = store_of([picture("good.png"), tmp_path / "bad.jpg", tmp_path / "worse.jpg"], source="mine.csv")
+    with pytest.raises(DataError, match=r"bad.jpg.*and 1 more.*crosscue data check mine.csv"):
         store[[0]]
 
 
@@ -77,14 +82,14 @@ def test_a_killed_decoding_is_continued(picture, cache: Path, tmp_path: Path) ->
         import time
         from pathlib import Path
         from crosscue.data import pixels
-        from crosscue.data.pairs import ImageFile, Pair, Pairs
-        pairs = Pairs(Pair(ImageFile(p), ("a",), p.name) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir()))
+        from crosscue.data.pairs import ImageFile
+        images = [ImageFile(p) for p in sorted(Path({str(tmp_path / "p")!r}).iterdir())]
         whole = pixels.PixelStore._decode
         def slow(self, indices):
             time.sleep(1.0 if indices[0] else 0)
             return whole(self, indices)
         pixels.PixelStore._decode = slow
-        pixels.PixelStore(pairs, 8)[[0]]
+        pixels.PixelStore(images, pixels.PixelSpec(8, (0, 0, 0), (1, 1, 1)))[[0]]
     """)
     process = subprocess.Popen([sys.executable, "-c", script])
     marks = cache / "pixels"
@@ -105,14 +110,14 @@ def test_a_killed_decoding_is_continued(picture, cache: Path, tmp_path: Path) ->
             decoded.extend(indices)
             return super()._decode(indices)
 
-    continued = Counting(pairs_of(paths), 8)[range(150)]
+    continued = Counting([ImageFile(path) for path in paths], spec(8))[range(150)]
     assert len(decoded) == 150 - half
-    assert torch.equal(continued, PixelStore(pairs_of(paths), 8, cache=False)[range(150)])
+    assert torch.equal(continued, store_of(paths, 8, cache=False)[range(150)])
 
 
 @pytest.mark.parametrize("kind", ["none", "crop", "coop"])
 def test_augmentation_is_a_function_of_the_generator(picture, kind: str) -> None:
-    pixels = PixelStore(pairs_of([picture(f"{i}.png", seed=i) for i in range(4)]), 16, cache=False)[range(4)]
+    pixels = store_of([picture(f"{i}.png", seed=i) for i in range(4)], 16, cache=False)[range(4)]
     one, two, other = (augment(pixels, kind, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert one.shape == pixels.shape
     assert one.dtype == torch.uint8

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import crosscue
-from crosscue.api import Run, before_and_after, pixel_store
+from crosscue.api import Run, before_and_after
+from crosscue.backbones.frozen import pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
 from crosscue.evaluation.comparison import examples, top_pictures
@@ -191,7 +192,7 @@ def test_shown_pictures_and_group_recall_follow_the_methods_own_score(pairs: Pai
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
     method = build("filip", backbone).eval()
-    pixels = pixel_store(pairs, backbone, cache=False)
+    pixels = pixel_store(pairs.images, backbone, cache=False)
     result = evaluate(method, pairs, pixels)
     _, t2i = similarity(method, Batch(pixels[range(16)], pairs.captions, [p.image_id for p in pairs]))
     for caption in (0, 5, 31):

@@ -62,7 +62,7 @@ def test_a_tie_is_half_a_win(pairs: Pairs) -> None:
 def test_an_edit_that_changes_nothing_is_a_tie(pairs: Pairs) -> None:
     same = Pairs([Pair(p.image, p.captions[:1], p.image_id, None, (Negative(p.captions[0]),)) for p in pairs], "same")
     backbone = tiny_backbones["clip"]()
-    found = preferences(build("zero_shot", backbone), same, PixelStore(same, backbone.pixels.size, cache=False))
+    found = preferences(build("zero_shot", backbone), same, PixelStore(same.images, backbone.pixels, cache=False))
     assert found["all"]["preferred"] == found["all"]["low"] == 50
 
 
@@ -82,7 +82,7 @@ def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: 
     )
     method = build(name, backbone, options)
     method.eval()
-    images = PixelStore(pairs, backbone.pixels.size, cache=False)
+    images = PixelStore(pairs.images, backbone.pixels, cache=False)
     asked: list[Tensor] = []
     contests = Contests.of(pairs)
 

@@ -42,7 +42,7 @@ def measured(pairs: Pairs, seed: int | None = None, **options: object) -> Retrie
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(seed or 0)
     method = build("zero_shot" if seed is None else "dual_prompt", backbone)
-    return evaluate(method, pairs, PixelStore(pairs, backbone.pixels.size, cache=False), Inference(**options))
+    return evaluate(method, pairs, PixelStore(pairs.images, backbone.pixels, cache=False), Inference(**options))
 
 
 def test_result_names_its_protocol_and_survives_json(pairs: Pairs, tmp_path: Path) -> None:

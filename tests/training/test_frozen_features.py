@@ -12,7 +12,7 @@ from torch import Tensor
 
 import crosscue
 from crosscue.backbones.clip_towers import ClipImageTower, ClipTextTower
-from crosscue.backbones.frozen import FrozenFeatures
+from crosscue.backbones.frozen import FrozenFeatures, pixel_store
 from crosscue.backbones.loading import load_backbone
 from crosscue.errors import MethodError
 from crosscue.evaluation.result import Retrieval
@@ -91,7 +91,7 @@ def test_cached_features_give_the_same_run(name: str, folder: Path, monkeypatch:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_cached_features_equal_the_tower(family: str, precision: str, folder: Path) -> None:
     backbone = tiny.tiny_backbones[family](precision=precision)
-    pixels = crosscue.api.pixel_store(crosscue.read_pairs(folder), backbone)
+    pixels = pixel_store(crosscue.read_pairs(folder).images, backbone)
     rows = list(range(3, 11))
     cached = FrozenFeatures(backbone, pixels)[rows]
     expected = backbone.encode_image(pixels[rows])

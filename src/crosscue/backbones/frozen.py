@@ -5,58 +5,59 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
+from crosscue.data.pixels import PixelStore
 from crosscue.data.rows import RowCache, blocks_of
 from crosscue.errors import MethodError
 from crosscue.storage import cache_dir
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
-    from crosscue.data.pixels import PixelStore
+    from crosscue.data.pairs import Image
 
 BLOCK = 32
 
 
 class Images(Protocol):
-    """Pictures by index: decoded pixels, or what is cached of the frozen layers."""
+    """Images by index: decoded pixels, or the cached output of frozen layers."""
 
     def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
-        """B indices -> (B, 3, S, S) uint8, or the state or features of B pictures."""
+        """B indices -> (B, 3, S, S) uint8, or the state or features of B images."""
         ...
 
 
 class FrozenRows(ABC):
-    """One tensor a picture, in the backbone's own number format.
+    """One tensor an image, in the dtype of the backbone.
 
-    Kept under a name made of the pictures, the weights, what is computed and the format, so it is never stale.
+    Its file is named by a hash of the images, the weights, the computation and the dtype, so it is never stale.
     """
 
     what: str
-    """For the progress bar."""
+    """The text of the progress bar."""
 
     def __init__(self, backbone: Backbone, pixels: PixelStore) -> None:
         self.backbone, self.pixels = backbone, pixels
         self.images: Images = pixels
-        """What the rows are computed from."""
+        """The input of the computation."""
         self._rows: RowCache | None = None
         self._dtype = torch.float32
 
     @abstractmethod
     def compute(self, images: Any) -> Tensor:
-        """B pictures -> (B, ...)."""
+        """B images -> (B, ...)."""
 
     @abstractmethod
     def key(self) -> str:
-        """Returns what the rows depend on beside the pictures and the number format."""
+        """Returns a text of everything that the rows depend on beside the images."""
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        """B positions -> (B, ...) on the backbone's device."""
+        """B indices -> (B, ...) on the backbone's device."""
         rows = self._filled()
         values = torch.from_numpy(rows.read(list(indices)))
         return values.view(self._dtype).to(self.backbone.device)
@@ -71,7 +72,7 @@ class FrozenRows(ABC):
             rows = RowCache(folder, len(self.pixels), tuple(sample.shape[1:]), stored)
             missing = rows.missing()
             if missing:
-                rows.fill(blocks_of(missing, BLOCK, self._values), len(missing), self.what, "pictures")
+                rows.fill(blocks_of(missing, BLOCK, self._values), len(missing), self.what, "images")
             self._rows = rows
         return self._rows
 
@@ -85,14 +86,14 @@ class FrozenRows(ABC):
 
 
 class FrozenStates(FrozenRows):
-    """`states[indices]` -> the `ImageState` of B pictures at the input of `layer`."""
+    """`states[indices]` -> the `ImageState` of B images at the input of `layer`."""
 
     def __init__(self, backbone: Backbone, pixels: PixelStore, layer: int) -> None:
         super().__init__(backbone, pixels)
         self.layer, self.what = layer, f"running {layer} frozen image layers"
 
     def __getitem__(self, indices: Sequence[int], /) -> ImageState:
-        """B positions -> state of (B, S, W)."""
+        """B indices -> state of (B, S, W)."""
         return ImageState(self.read(indices), self.layer)
 
     def compute(self, pixels: Tensor) -> Tensor:
@@ -100,22 +101,22 @@ class FrozenStates(FrozenRows):
         return self.backbone.image_state(pixels, self.layer).tokens
 
     def key(self) -> str:
-        """The image tower's own weights: a state does not depend on a bridge behind it."""
+        """Returns the weights of the image tower alone: a state does not depend on a bridge behind it."""
         return f"{self.backbone.image_checkpoint} {self.layer} {self.backbone.precision.dtype}"
 
 
 class FrozenFeatures(FrozenRows):
-    """`features[indices]` -> the `ImageFeatures` of B pictures: the pooled feature alone, a few kilobytes a picture."""
+    """`features[indices]` -> the `ImageFeatures` of B images: the pooled feature alone, a few kilobytes an image."""
 
     what = "running the frozen image tower"
 
     def __init__(self, backbone: Backbone, pixels: PixelStore, images: Images | None = None) -> None:
-        """`images`: the same pictures past some layers, where they are cached."""
+        """`images`: the same images behind some layers, where they are cached."""
         super().__init__(backbone, pixels)
         self.images: Images = pixels if images is None else images
 
     def __getitem__(self, indices: Sequence[int], /) -> ImageFeatures:
-        """B positions -> features with (B, D) and (B, W), without patches."""
+        """B indices -> features with (B, D) and (B, W), without patches."""
         rows = self.read(indices)
         width = self.backbone.embed_dim
         return ImageFeatures(rows[:, :width], rows[:, width:], _no_patches)
@@ -126,11 +127,29 @@ class FrozenFeatures(FrozenRows):
         return torch.cat([features.pooled, features.hidden], dim=1)
 
     def key(self) -> str:
-        """All weights, the bridge's among them."""
+        """Returns all weights, those of a bridge among them."""
         return f"{self.backbone.checkpoint} features {self.backbone.precision.dtype}"
+
+
+def pixel_store(images: Sequence[Image], backbone: Backbone, *, cache: bool = True, source: str = "") -> PixelStore:
+    """Returns images at the size that the backbone's checkpoint reads; `source` is for messages."""
+    return PixelStore(images, backbone.pixels, cache=cache, source=source)
+
+
+def cached_images(images: PixelStore, backbone: Backbone, frozen_layers: int | Literal["pooled"]) -> Images:
+    """Returns images behind the layers of the image tower that stay frozen.
+
+    Args:
+        images: decoded images.
+        backbone: the tower.
+        frozen_layers: number of first layers that stay frozen. `pooled`: all do, and only the pooled feature is read.
+    """
+    if frozen_layers == "pooled":
+        return FrozenFeatures(backbone, images)
+    return FrozenStates(backbone, images, frozen_layers) if frozen_layers else images
 
 
 def _no_patches() -> Tensor:
     raise MethodError(
-        "only pooled features of these pictures are cached, and the method reads patches: its image_tower_frozen must be False."
+        "only pooled features of these images are cached, and the method reads patches: its image_tower_frozen must be False."
     )

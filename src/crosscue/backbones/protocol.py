@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from crosscue.backbones.precision import Precision
+from crosscue.data.pixels import PixelSpec as PixelSpec
 from crosscue.errors import BackboneError
 
 
@@ -161,18 +162,6 @@ class TextFeatures:
     def tokens(self) -> Tensor:
         """(B, N, D) token features of the last layer, aligned with `TokenBatch.ids` (prompts removed)."""
         return self.token_features()
-
-
-@dataclass(frozen=True)
-class PixelSpec:
-    """How a decoded picture becomes the square the tower sees. Values come with the checkpoint, never from the user."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resample: str = "bicubic"
-    crop: bool = True
-    """True: the short side is resized to `size`, then the centre is cropped. False: squashed to a square."""
 
 
 class Backbone(nn.Module, ABC):

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from crosscue.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image as Pillow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,16 @@ class EmbeddedImage:
 
 
 Image = ImageFile | EmbeddedImage
+"""An image of a pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image that is decoded already. It belongs to no pair."""
+
+    name: str
+    """The image's name in messages."""
+    opened: Pillow.Image = field(repr=False)
 
 
 NegativeType = Literal["category", "attribute"]
@@ -105,6 +118,11 @@ class Pairs(Sequence[Pair]):
 
     def __repr__(self) -> str:
         return f"Pairs({len(self)} images, {len(self.captions)} captions, source={self.source!r})"
+
+    @property
+    def images(self) -> list[Image]:
+        """The image of each pair."""
+        return [pair.image for pair in self.items]
 
     @property
     def captions(self) -> list[str]:

@@ -1,17 +1,18 @@
-"""Pictures at the size a backbone sees, decoded once."""
+"""Images at the size a backbone reads, decoded once."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as Pillow
 
 from crosscue.data.images import open_image
-from crosscue.data.pairs import Image, ImageFile, Pairs
+from crosscue.data.pairs import Image, ImageFile, OpenedImage
 from crosscue.data.rows import RowCache, blocks_of
 from crosscue.errors import DataError
 from crosscue.storage import cache_dir
@@ -23,22 +24,42 @@ RESAMPLING = {"bicubic": Pillow.Resampling.BICUBIC, "bilinear": Pillow.Resamplin
 BLOCK = 64
 
 
-def square(picture: Pillow.Image, size: int, resample: str = "bicubic", crop: bool = True) -> np.ndarray[Any, Any]:
+@dataclass(frozen=True)
+class PixelSpec:
+    """The square that an image tower reads. The values come with the checkpoint, never from the user."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resample: str = "bicubic"
+    crop: bool = True
+    """True: the short side is resized to `size`, then the centre is cropped. False: squashed to a square."""
+
+    def read(self, image: Image | OpenedImage) -> np.ndarray[Any, Any]:
+        """Returns an image as (3, size, size) uint8.
+
+        Raises:
+            DataError: it cannot be decoded; the message names it.
+        """
+        return square(open_image(image, at_least=self.size), self.size, self.resample, self.crop)
+
+
+def square(opened: Pillow.Image, size: int, resample: str = "bicubic", crop: bool = True) -> np.ndarray[Any, Any]:
     """Resizes to (3, size, size) uint8 as CLIP's image processor does.
 
     Args:
-        picture: RGB.
+        opened: RGB.
         size: side of the square.
         resample: bicubic or bilinear.
         crop: True resizes the short side and crops the centre; False squashes.
     """
-    width, height = picture.size
+    width, height = opened.size
     if crop:
         short = min(width, height)
         scaled = (int(size * width / short), int(size * height / short))
     else:
         scaled = (size, size)
-    resized = picture.resize(scaled, RESAMPLING[resample])
+    resized = opened.resize(scaled, RESAMPLING[resample])
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
     cropped = resized.crop((left, top, left + size, top + size))
     return np.asarray(cropped).transpose(2, 0, 1)
@@ -47,40 +68,37 @@ def square(picture: Pillow.Image, size: int, resample: str = "bicubic", crop: bo
 class PixelStore:
     """`store[indices]` -> (B, 3, S, S) uint8. Decoded on first use, all at once, into a file in the cache."""
 
-    def __init__(
-        self, pairs: Pairs, size: int, *, resample: str = "bicubic", crop: bool = True, cache: bool = True
-    ) -> None:
+    def __init__(self, images: Sequence[Image], spec: PixelSpec, *, cache: bool = True, source: str = "") -> None:
         """Describes the store; nothing is decoded yet.
 
         Args:
-            pairs: the pictures, by position.
-            size: side of the square.
-            resample: bicubic or bilinear.
-            crop: centre crop, or squash.
+            images: the images by index.
+            spec: the square they become.
             cache: False decodes on every access.
+            source: the source of pairs they come from, for the command in a message.
         """
-        self.pairs, self.size, self.resample, self.crop, self.cache = pairs, size, resample, crop, cache
+        self.images, self.spec, self.cache, self.source = images, spec, cache, source
         self._rows: RowCache | None = None
         self._key: str | None = None
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.images)
 
     @property
     def key(self) -> str:
-        """A hash of which pictures these are and how they were squared."""
+        """A hash of the images and of the square they become."""
         if self._key is None:
-            digest = hashlib.sha256(f"{self.size} {self.resample} {self.crop}".encode())
-            for pair in self.pairs:
-                digest.update(identity(pair.image).encode() + b"\x00")
+            digest = hashlib.sha256(f"{self.spec.size} {self.spec.resample} {self.spec.crop}".encode())
+            for image in self.images:
+                digest.update(identity(image).encode() + b"\x00")
             self._key = digest.hexdigest()[:24]
         return self._key
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
-        """B positions -> (B, 3, S, S) uint8.
+        """B indices -> (B, 3, S, S) uint8.
 
         Raises:
-            DataError: pictures cannot be decoded; names the first few, `crosscue data check` lists all.
+            DataError: images cannot be decoded; the message names the first and the command that lists all.
         """
         import torch
 
@@ -91,18 +109,17 @@ class PixelStore:
 
     def _filled(self) -> RowCache:
         if self._rows is None:
-            rows = RowCache(cache_dir() / "pixels" / self.key, len(self), (3, self.size, self.size), "uint8")
+            rows = RowCache(cache_dir() / "pixels" / self.key, len(self), (3, self.spec.size, self.spec.size), "uint8")
             missing = rows.missing()
             if missing:
-                rows.fill(blocks_of(missing, BLOCK, self._decode), len(missing), "decoding pictures", "pictures")
+                rows.fill(blocks_of(missing, BLOCK, self._decode), len(missing), "decoding images", "images")
             self._rows = rows
         return self._rows
 
     def _decode(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
         def one(index: int) -> np.ndarray[Any, Any] | DataError:
             try:
-                picture = open_image(self.pairs[index].image, at_least=self.size)
-                return square(picture, self.size, self.resample, self.crop)
+                return self.spec.read(self.images[index])
             except DataError as error:
                 return error
 
@@ -111,12 +128,15 @@ class PixelStore:
         failures = [result for result in decoded if isinstance(result, DataError)]
         if failures:
             more = f" (and {len(failures) - 1} more in this block)" if len(failures) > 1 else ""
-            raise DataError(f"{failures[0]}{more} `crosscue data check {self.pairs.source}` lists every such picture.")
+            listed = f" List every such image: crosscue data check {self.source}" if self.source else ""
+            raise DataError(f"{failures[0]}{more}{listed}")
         return np.stack([result for result in decoded if not isinstance(result, DataError)])
 
 
 def identity(image: Image) -> str:
-    """Returns what tells one picture from another without decoding it: path, size and time, or the name in its table.
+    """Returns a text that differs between images, without decoding them.
+
+    A file has its path, size and time; an image inside a table has its name and the hash of its bytes.
 
     Raises:
         DataError: the file is not there.
