@@ -35,7 +35,7 @@ def plain_scores(method: Action, pixels: Tensor, texts: list[str], captions: Ten
     scores = []
     for query in pairs:
         method.reader.forget()
-        method.remembered.clear()
+        method.remembered.forget()
         pictures = method.image_given_texts(pixels[query[:, 0]], [[texts[caption]] for caption in query[:, 1].tolist()])
         scores.append((pictures * captions[query[:, 1]]).sum(-1))
     return torch.stack(scores)
@@ -60,7 +60,7 @@ def compare(method: Action, pixels: Tensor, texts: list[str], queries: int) -> N
         seconds, readings, worst = {"crosscue": 0.0, "plain": 0.0}, 0, 0.0
         for image, caption, image_first in ways.values():
             method.reader.forget()
-            method.remembered.clear()
+            method.remembered.forget()
             scorer = ConditionedPictures(method, Gallery(), captions, texts, False, at_once)
             start = time.perf_counter()
             ours = scorer(image, caption, torch.zeros(image.shape), image_first=image_first)

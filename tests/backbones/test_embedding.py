@@ -27,7 +27,7 @@ class Recorder:
 def test_each_sentence_is_encoded_once_and_returned_in_order(texts: list[str], batch_size: int) -> None:
     for run in (
         lambda encode: embed_texts(texts, encode, batch_size=batch_size),
-        lambda encode: encode_bucketed(texts, encode, buckets=batch_size),
+        lambda encode: encode_bucketed(texts, encode, size=batch_size),
     ):
         recorder = Recorder()
         embedded = run(recorder)
@@ -41,7 +41,7 @@ def test_each_sentence_is_encoded_once_and_returned_in_order(texts: list[str], b
 def test_gradients_flow_through_the_buckets() -> None:
     weight = torch.ones(1, requires_grad=True)
     embedded = encode_bucketed(
-        ["aa", "b", "aa", "cccc"], lambda texts: weight * torch.tensor([[float(len(t))] for t in texts]), buckets=2
+        ["aa", "b", "aa", "cccc"], lambda texts: weight * torch.tensor([[float(len(t))] for t in texts]), size=2
     )
     embedded.sum().backward()
     assert weight.grad is not None

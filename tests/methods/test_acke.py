@@ -319,7 +319,7 @@ def test_sentences_that_were_not_announced_are_encoded() -> None:
     torch.manual_seed(1)
     torch.testing.assert_close(method.losses(batch())["contrastive_loss"], before["contrastive_loss"])
     method.remember([])
-    assert not method.frozen.texts.known
+    assert not method.frozen.texts.memory.known
 
 
 # --- weights of descriptions ------------------------------------------------------------------------------

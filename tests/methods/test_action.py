@@ -288,11 +288,11 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     method = opened(built(known, aim_layer=1))
     given = [[MAN], [DOG, DOGS], [NULL]]
     first = read(method, *given)
-    assert set(method.remembered) == set(KNOWN)
+    assert set(method.remembered.known) == set(KNOWN)
     with torch.no_grad():
         state = method.backbone.image_state(pictures(), method.frozen_image_layers)
         assert close(method.image_given_texts(state, given), first, 1e-6)
-    method.remembered.clear()
+    method.remembered.forget()
     assert torch.equal(read(method, *given), first)
     with torch.no_grad():
         for parameter in method.adapter.parameters():

@@ -1,4 +1,4 @@
-"""Encoding many sentences without paying for padding or for repetitions."""
+"""Batches of texts of similar length, so that little padding is computed, and no text twice."""
 
 from __future__ import annotations
 
@@ -11,76 +11,73 @@ from torch import Tensor
 from crosscue.progress import progress
 
 Encode = Callable[[Sequence[str]], Tensor]
-"""n sentences -> (n, D)"""
+"""n texts -> (n, D)"""
 
 QUIET = 2_000
-"""Fewer sentences than this are encoded without a progress bar."""
+"""Fewer texts than this are encoded without a progress bar."""
 
 
 def by_length(texts: Sequence[str]) -> list[str]:
-    """Returns the distinct sentences, shortest first; bytes stand for tokens, which is all sorting needs."""
+    """Returns the distinct texts, shortest first; bytes stand for tokens, which is all sorting needs."""
     return sorted(dict.fromkeys(texts), key=lambda text: (len(text.encode()), text))
 
 
-def embed_texts(texts: Sequence[str], encode: Encode, *, batch_size: int = 128) -> Tensor:
-    """Encodes sentences without gradients: each distinct one once, in batches of similar length.
+def encode_rows(texts: Sequence[str], encode: Callable[[list[int]], Tensor], size: int) -> Tensor:
+    """Encodes N texts in batches of similar length.
+
+    Args:
+        texts: N texts, at least one.
+        encode: the indices of n texts -> (n, ...), their rows.
+        size: most texts of a batch.
 
     Returns:
-        (N, D) on the CPU, in the order given; equal sentences get bit-identical rows.
+        (N, ...) in the order given.
     """
-    ordered = by_length(texts)
-    row = {text: index for index, text in enumerate(ordered)}
-    quiet = len(ordered) < QUIET
-    bar = contextlib.nullcontext(lambda n: None) if quiet else progress("encoding captions", len(ordered), "captions")
-    parts = []
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index].encode()))
+    rows = torch.cat([encode(order[start : start + size]) for start in range(0, len(order), size)])
+    return rows[torch.tensor(order).argsort().to(rows.device)]
+
+
+def embed_texts(texts: Sequence[str], encode: Encode, *, batch_size: int = 128) -> Tensor:
+    """Encodes texts without gradients: each distinct one once, in batches of similar length.
+
+    Returns:
+        (N, D) on the CPU, in the order given; equal texts get bit-identical rows.
+    """
+    distinct = by_length(texts)
+    quiet = len(distinct) < QUIET
+    bar = contextlib.nullcontext(lambda n: None) if quiet else progress("encoding captions", len(distinct), "captions")
     with torch.no_grad(), bar as advance:
-        for start in range(0, len(ordered), batch_size):
-            batch = ordered[start : start + batch_size]
-            parts.append(encode(batch).cpu())
-            advance(len(batch))
-    return torch.cat(parts)[torch.tensor([row[text] for text in texts])]
+
+        def read(indices: list[int]) -> Tensor:
+            part = encode([distinct[index] for index in indices]).cpu()
+            advance(len(indices))
+            return part
+
+        return encode_rows(distinct, read, batch_size)[places(texts, distinct)]
 
 
-def encode_bucketed(texts: Sequence[str], encode: Encode, *, buckets: int | None = None) -> Tensor:
-    """Encodes the sentences of one training step, with gradients: each distinct one once, in `buckets` by length.
+def encode_bucketed(texts: Sequence[str], encode: Encode, *, size: int | None = None) -> Tensor:
+    """Encodes the texts of one training step, with gradients: each distinct one once, in buckets by length.
 
-    How many there are by default: see `bucket_count`.
+    The default `size` of a bucket is `bucket_size`.
 
     Returns:
         (N, D) in the order given.
     """
-    ordered = by_length(texts)
-    row = {text: index for index, text in enumerate(ordered)}
-    parts = slices(len(ordered), buckets or bucket_count(len(ordered)))
-    embedded = torch.cat([encode(ordered[start:stop]) for start, stop in parts])
-    return embedded[torch.tensor([row[text] for text in texts], device=embedded.device)]
+    distinct = by_length(texts)
+    size = size or bucket_size(len(distinct))
+    rows = encode_rows(distinct, lambda indices: encode([distinct[index] for index in indices]), size)
+    return rows[places(texts, distinct).to(rows.device)]
 
 
-def bucket_count(sentences: int) -> int:
-    """Returns how many buckets pay: of 8 sentences each on a processor, which computes little padding; 4 where launching is dear."""
-    return 4 if torch.accelerator.is_available() else max(-(-sentences // 8), 1)
+def places(texts: Sequence[str], distinct: Sequence[str]) -> Tensor:
+    """Returns (N,) the index in `distinct` of each text."""
+    place = {text: index for index, text in enumerate(distinct)}
+    return torch.tensor([place[text] for text in texts])
 
 
-class RememberedTexts:
-    """`remembered(texts)` -> (B, D) features of an encoder that never changes; what it was told beforehand is not encoded again."""
-
-    def __init__(self, encode: Encode) -> None:
-        self.encode = encode
-        self.known: dict[str, Tensor] = {}
-
-    def remember(self, texts: Sequence[str]) -> None:
-        """Encodes each distinct sentence once, and forgets what was known before: the features depend on the set alone."""
-        distinct = by_length(texts)
-        self.known = dict(zip(distinct, embed_texts(distinct, self.encode), strict=True)) if distinct else {}
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """B sentences -> (B, D)."""
-        if any(text not in self.known for text in texts):
-            return self.encode(texts)
-        return torch.stack([self.known[text] for text in texts])
-
-
-def slices(count: int, parts: int) -> list[tuple[int, int]]:
-    """Cuts `count` items into at most `parts` slices of equal size; the last may be shorter."""
-    size = max(-(-count // parts), 1)
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+def bucket_size(count: int) -> int:
+    """Returns the most texts of a bucket: 8 on a CPU (least padding), a fourth of all on an accelerator (fewest kernel launches)."""
+    buckets = 4 if torch.accelerator.is_available() else max(-(-count // 8), 1)
+    return max(-(-count // buckets), 1)

@@ -39,6 +39,10 @@ class TextMemory(Generic[Value]):
         """Returns the values of B texts; None where one of them is missing."""
         return None if any(text not in self.known for text in texts) else [self.known[text] for text in texts]
 
+    def forget(self) -> None:
+        """Drops all values."""
+        self.known.clear()
+
     def __call__(self, texts: Sequence[str]) -> list[Value]:
         """Returns the values of B texts; those that are missing are computed together."""
         distinct = list(dict.fromkeys(texts))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from crosscue.backbones.protocol import TokenBatch
+from crosscue.backbones.text_memory import TextMemory
 from crosscue.errors import MethodError
 
 
@@ -28,7 +29,7 @@ class Tokenizer:
         start = next(i for i in range(len(outer)) if outer[i : i + len(inner)] == inner)
         self.prefix, self.suffix = outer[:start], outer[start + len(inner) :]
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self.known: dict[str, list[int]] = {}
+        self.memory: TextMemory[list[int]] = TextMemory(self._pieces, 500_000)
 
     def room(self, prompt_count: int) -> int:
         """Returns how many word pieces fit beside `prompt_count` prompts.
@@ -45,14 +46,12 @@ class Tokenizer:
         return room
 
     def content(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns the word-piece ids of every sentence, without special tokens; remembers what it has seen."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        if new:
-            if len(self.known) > 500_000:
-                self.known.clear()
-            encoded = self.tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"]
-            self.known.update(zip(new, encoded, strict=True))
-        return [self.known[text] for text in texts]
+        """Returns the word-piece ids of every text, without special tokens."""
+        return self.memory(texts)
+
+    def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        pieces: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return pieces
 
     def __call__(self, texts: Sequence[str], prompt_count: int, device: torch.device) -> TokenBatch:
         """Tokenises a batch; words beyond the room are dropped from the end and counted."""

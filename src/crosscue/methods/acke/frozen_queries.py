@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crosscue.backbones.embedding import RememberedTexts, encode_bucketed
+from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput
+from crosscue.methods.parts.frozen_texts import FrozenTexts
 
 
 class FrozenQueries:
@@ -22,7 +23,7 @@ class FrozenQueries:
         """With `hidden` a picture's feature before the projection (B, W), as in the released ACKE; else (B, D)."""
         self.backbone, self.hidden = backbone, hidden
         self.width = backbone.image_width if hidden else backbone.embed_dim
-        self.texts = RememberedTexts(self._read)
+        self.texts = FrozenTexts(backbone)
 
     def of_features(self, features: ImageFeatures) -> Tensor:
         """Features of the untouched tower -> (B, C)."""
@@ -36,13 +37,8 @@ class FrozenQueries:
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str], *, remembered: bool = False) -> Tensor:
         """B sentences -> (B, D); with `remembered` those that `remember` was told are not computed again."""
-        if not remembered:
-            return self._read(texts)
-        return encode_bucketed(texts, lambda some: self.texts(some).to(self.backbone.device))
+        return encode_bucketed(texts, self.texts) if remembered else self.texts.read(texts)
 
     def remember(self, texts: Sequence[str]) -> None:
         """Encodes these sentences, once, and forgets all others."""
-        self.texts.remember(texts)
-
-    def _read(self, texts: Sequence[str]) -> Tensor:
-        return self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
+        self.texts.memory.fill(texts)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from crosscue.backbones.embedding import embed_texts, encode_bucketed, slices
+from crosscue.backbones.embedding import embed_texts, encode_bucketed, encode_rows
 from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, Prompts
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
@@ -166,12 +166,12 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
     def read_beside(self, texts: Sequence[str], queries: Tensor) -> Tensor:
         """Sentences, each with the prompts that the query (B, C) of one picture chooses -> (B, D)."""
         assert self.pool is not None
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
-        parts = []
-        for start, stop in slices(len(order), 4):
-            rows = order[start:stop]
-            parts.append(self.read_texts([texts[row] for row in rows], self.pool.select(queries[rows])))
-        return torch.cat(parts)[torch.tensor(order).argsort().to(queries.device)]
+        select = self.pool.select
+        return encode_rows(
+            texts,
+            lambda rows: self.read_texts([texts[row] for row in rows], select(queries[rows])),
+            max(-(-len(texts) // 4), 1),
+        )
 
     # --- training -----------------------------------------------------------------------------------------------------
 

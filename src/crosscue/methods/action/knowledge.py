@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.protocol import Backbone
+from crosscue.backbones.text_memory import TextMemory
 from crosscue.errors import DataError
 from crosscue.knowledge.actions.parser import SPACY, parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
@@ -168,23 +169,11 @@ class FrozenReader:
         """
         self.backbone, self.source = backbone, source
         self.most, self.attributes, self.every_piece, self.hand_crafted = most, attributes, every_piece, hand_crafted
-        self.known: dict[str, FrozenKnowledge] = {}
+        self.memory: TextMemory[FrozenKnowledge] = TextMemory(self._read, REMEMBERED)
 
     def __call__(self, captions: Sequence[str], *, anew: bool = False) -> list[FrozenKnowledge]:
         """C captions -> their frozen knowledge, computed `anew` or remembered."""
-        if anew:
-            return self._read(captions)
-        missing = [caption for caption in dict.fromkeys(captions) if caption not in self.known]
-        if missing:
-            if len(self.known) > REMEMBERED:
-                self.known.clear()
-                missing = list(dict.fromkeys(captions))
-            self.known.update(zip(missing, self._read(missing), strict=True))
-        return [self.known[caption] for caption in captions]
-
-    def forget(self) -> None:
-        """Drops what was computed, because the knowledge has changed."""
-        self.known.clear()
+        return self._read(captions) if anew else self.memory(captions)
 
     def chosen(self, knowledge: CaptionKnowledge) -> list[tuple[Triplet, str]]:
         """Returns the triplets that are used, with their states."""

@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, ImageState, Prompts
+from crosscue.backbones.text_memory import TextMemory
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.hinge import HardNegatives, triplet_hinge
 from crosscue.methods.action.candidates import Scores, scores_by_nearest, scores_by_own
@@ -94,7 +95,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
             every_piece=config.triplet_input == "all_tokens",
             hand_crafted=config.hand_crafted,
         )
-        self.remembered: dict[str, Tensor] = {}  # caption -> (kinds, k, W), while nothing is learned
+        self.remembered: TextMemory[Tensor] = TextMemory(self._adapt, REMEMBERED)  # (kinds, k, W) each
         self.default_inference = "pooled" if self.kinds else "plain"
         self.stage, self.stage_epoch = CONTRASTIVE, 0
         self.companions = 0 if config.conditioning == "own" else config.candidates
@@ -198,14 +199,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
     def _caption_prompts(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Captions -> p_t and p_s behind the adapter (kinds, k, W) each; remembered while nothing is learned."""
         lasting = not self.training and not torch.is_grad_enabled()
-        if len(self.remembered) > REMEMBERED:
-            self.remembered.clear()
-        missing = [caption for caption in captions if caption not in self.remembered] if lasting else list(captions)
-        made = dict(zip(missing, self._adapt(missing), strict=True)) if missing else {}
-        if lasting:
-            self.remembered |= made
-            return self.remembered
-        return made
+        return dict(zip(captions, self.remembered(captions) if lasting else self._adapt(captions), strict=True))
 
     def _adapt(self, captions: Sequence[str]) -> list[Tensor]:
         """C captions -> (kinds, k, W) each (eq. 4-6)."""
@@ -308,14 +302,14 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         """See `UsesKnowledge.require`; nothing is needed where neither triplets nor states are used."""
         if self.kinds or self.config.text_enrich != "none":
             if source is not None and source != self.source.opened:
-                self.reader.forget()
-                self.remembered.clear()
+                self.reader.memory.forget()
+                self.remembered.forget()
             self.source.prepare(captions, source)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode and drops what was remembered of captions, because tensors may have changed."""
-        self.remembered.clear()
-        self.reader.forget()
+        self.remembered.forget()
+        self.reader.memory.forget()
         return super().train(mode)
 
     def learned_state(self) -> dict[str, Tensor]:
@@ -326,7 +320,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         """See `Method.load_learned_state`; knowledge that was read already must be the knowledge of the run."""
         if "knowledge" in state:
             self.source.agree(state["knowledge"])
-        self.remembered.clear()
+        self.remembered.forget()
         super().load_learned_state(state)
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import bucket_count, encode_bucketed, slices
+from crosscue.backbones.embedding import bucket_size, encode_bucketed, encode_rows
 from crosscue.backbones.protocol import Backbone, ImageInput, ImageState, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
@@ -154,15 +154,14 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     def weighted(self, texts: Sequence[str], images: Tensor) -> Tensor:
         """T'_w of DCAR eq. 14-15: sentences, each weighed by its picture (B, D) -> (B, D) unit vectors."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row].encode()))
-        blank, parts = self.blank_feature(), []
-        for start, stop in slices(len(order), bucket_count(len(order))):
-            rows = order[start:stop]
-            tokens = self.tokenize([texts[row] for row in rows])
-            rho = self.token_weights([texts[row] for row in rows], tokens, images[rows], blank)
-            parts.append(self.read(tokens, rho))
-        back = torch.tensor(order).argsort().to(images.device)
-        return normalize(torch.cat(parts)[back].float(), dim=-1)
+        blank = self.blank_feature()
+
+        def read(rows: list[int]) -> Tensor:
+            some = [texts[row] for row in rows]
+            tokens = self.tokenize(some)
+            return self.read(tokens, self.token_weights(some, tokens, images[rows], blank))
+
+        return normalize(encode_rows(texts, read, bucket_size(len(texts))).float(), dim=-1)
 
     @torch.no_grad()
     def token_weights(self, texts: Sequence[str], tokens: TokenBatch, images: Tensor, blank: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from crosscue.backbones.embedding import RememberedTexts
 from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.frozen_texts import FrozenTexts
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
@@ -23,7 +23,7 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
 
     def __init__(self, backbone: Backbone, config: HeadOptions) -> None:
         super().__init__(backbone, config)
-        self.texts = RememberedTexts(lambda texts: backbone.encode_text(backbone.tokenize(texts)).pooled)
+        self.texts = FrozenTexts(backbone)
 
     def plain_images(self, images: ImageInput) -> Tensor:
         """f: pictures -> (B, D), not normalised."""
@@ -31,7 +31,7 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
 
     def plain_texts(self, texts: Sequence[str]) -> Tensor:
         """g: B sentences -> (B, D), not normalised."""
-        return self.texts(texts).to(self.backbone.device)
+        return self.texts(texts)
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
         """See `UsesKnowledge.study`."""
@@ -44,7 +44,7 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
 
     def remember(self, texts: Sequence[str]) -> None:
         """Encodes these captions, once, and no others."""
-        self.texts.remember(texts)
+        self.texts.memory.fill(texts)
 
     @property
     def image_tower_frozen(self) -> bool:
