@@ -28,9 +28,9 @@ from crosscue.methods.registry import build
 from crosscue.retrieval import late_scores as module
 from crosscue.retrieval.late_scores import LateScores, TokenStore, late_scores
 from crosscue.retrieval.options import Inference
+from crosscue.testing import similarity
 from crosscue.training.config import TrainingConfig
 from tests.evaluation.test_ranks import by_hand
-from tests.methods.test_contract import similarity
 from tests.tiny import clip_folder, tiny_backbones
 
 N, PER, PATCHES, WORDS, D = 20, 2, 6, 9, 8

@@ -21,9 +21,9 @@ from crosscue.methods.action.modules import AdaptiveInteraction
 from crosscue.methods.capabilities import require
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
+from crosscue.testing import eight_pairs, step
 from crosscue.training.optimisers import select_trainable
 from crosscue.training.stages import Plan
-from tests.methods.test_contract import eight_pairs, step
 from tests.tiny import colour_knowledge, tiny_backbones
 
 RIDES = Triplet("man", "riding", "horse")

@@ -10,7 +10,7 @@ import torch
 from crosscue.errors import MethodError
 from crosscue.methods.alip import Alip, AlipConfig, without_class
 from crosscue.methods.contract import Batch
-from tests.methods.test_contract import eight_pairs
+from crosscue.testing import eight_pairs
 from tests.tiny import tiny_backbones
 
 

@@ -18,8 +18,8 @@ from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import DualPromptLearner
 from crosscue.methods.maple import MapleConfig
 from crosscue.methods.registry import build
+from crosscue.testing import eight_pairs, embeddings, step
 from crosscue.training.optimisers import select_trainable
-from tests.methods.test_contract import eight_pairs, embeddings, step
 from tests.tiny import tiny_backbones
 
 TEXTS = ["a red thing", "two blue things on the grey thing", "a cat"]

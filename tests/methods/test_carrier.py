@@ -7,8 +7,8 @@ import torch
 
 from crosscue.errors import MethodError
 from crosscue.methods.registry import build
+from crosscue.testing import eight_pairs
 from crosscue.training.optimisers import select_trainable
-from tests.methods.test_contract import eight_pairs
 from tests.tiny import tiny_backbones
 
 WHAT = {"dual_prompt": {"prompts"}, "heads_only": {"image_head", "text_head"}, "full_ft": {"tuned"}}

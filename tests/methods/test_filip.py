@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from crosscue.methods.contract import Batch
 from crosscue.methods.filip import Filip, FilipConfig, token_wise
-from tests.methods.test_contract import eight_pairs
+from crosscue.testing import eight_pairs
 from tests.tiny import tiny_backbones
 
 

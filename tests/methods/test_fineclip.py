@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from crosscue.errors import MethodError
 from crosscue.methods.fineclip import FineClip, FineClipConfig
 from crosscue.methods.parts.regions import axis_weights, crops, region_boxes, roi_align
-from tests.methods.test_contract import eight_pairs
+from crosscue.testing import eight_pairs
 from tests.tiny import tiny_backbones
 
 

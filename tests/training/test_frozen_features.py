@@ -21,7 +21,7 @@ from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 from crosscue.methods.registry import build
 from crosscue.retrieval.scores import Cosines
 from tests import tiny
-from tests.training.test_loop import adapt, config, learned
+from tests.training.runs import adapt, config, learned
 
 METHODS = {
     "linear_probe": {},

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,26 +17,9 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError, RunError, StorageError, TrainingError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.storage import sole_run
-from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 from tests import tiny
-
-
-def config(**changes: object) -> TrainingConfig:
-    return TrainingConfig(
-        **{"epochs": 3, "batch_size": 8, "lr": 0.05, "schedule": "cosine", "checkpoint_every": 2, **changes}
-    )
-
-
-def adapt(folder: Path, out: str, **changes: object) -> crosscue.Run:
-    training = changes.pop("training", config())
-    return crosscue.adapt(
-        folder, backbone=str(tiny.clip_folder()), out=folder / out, training=training, precision="fp32", **changes
-    )
-
-
-def learned(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter.safetensors")
+from tests.training.runs import adapt, config, learned, started
 
 
 def test_run_folder_is_complete_and_loads(folder: Path) -> None:
@@ -96,28 +76,15 @@ def test_killed_and_resumed_equals_uninterrupted(folder: Path, method: str, opti
     whole = adapt(folder, "whole", method=method, training=config(**training), options=options)
     script = f"""
 import time
-from tests.training.test_loop import *
 from crosscue.training import loop
 step = loop.Journal.write
 def slow(self, *arguments):
     step(self, *arguments)
     time.sleep(0.25)
 loop.Journal.write = slow
-torch.set_num_threads(1)
-adapt(Path({str(folder)!r}), "cut", method={method!r}, training=config(**{training!r}), options={options!r})
+adapt(Path({str(folder)!r}), "cut", backbone, method={method!r}, training=config(**{training!r}), options={options!r})
 """
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "CROSSCUE_TINY": str(tiny.root()),
-    }
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    journal = folder / "cut" / "metrics.jsonl"
-    for _ in range(3600):  # two minutes and more, for a busy machine
-        if journal.exists() and len(read_journal(journal)) >= lines:
-            break
-        assert process.poll() is None
-        time.sleep(0.05)
+    process = started(script, folder / "cut" / "metrics.jsonl", lines)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "cut" / "adapter.safetensors").exists()
@@ -167,18 +134,9 @@ def test_stages_have_losses_tensors_and_rates_of_their_own(folder: Path) -> None
 
 
 def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "CROSSCUE_TINY": str(tiny.root()),
-    }
-    script = f"from tests.training.test_loop import *; torch.set_num_threads(1); run = adapt(Path({str(folder)!r}), 'stopped', training=config(epochs=4000)); print(run.outcome.ended)"
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+    script = f"print(adapt(Path({str(folder)!r}), 'stopped', backbone, training=config(epochs=4000)).outcome.ended)"
     journal = folder / "stopped" / "metrics.jsonl"
-    for _ in range(3600):  # two minutes and more, for a busy machine
-        if journal.exists() and len(read_journal(journal)) >= 3:
-            break
-        time.sleep(0.05)
+    process = started(script, journal, 3, stdout=subprocess.PIPE)
     process.send_signal(signal.SIGINT)
     assert "interrupted" in process.communicate(timeout=60)[0]
     position = json.loads((folder / "stopped" / "checkpoints" / "last" / "position.json").read_text())

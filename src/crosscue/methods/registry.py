@@ -32,7 +32,7 @@ METHODS = {
     "acke": "crosscue.methods.acke.model:Acke",
     "acke_released": "crosscue.methods.acke.released:ReleasedAcke",
 }
-"""Name -> module:class. A new method adds its line here and its row in tests/methods/cases.py."""
+"""Name -> module:class. A new method adds its line here and its row in tests/grid.py."""
 GROUP = "crosscue.methods"
 """Entry points of methods in other installed packages."""
 

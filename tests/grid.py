@@ -1,40 +1,22 @@
-"""The grid: one row per method and configuration gives it every check of test_contract.py."""
+"""The contract grid: a row for each method and set of options gives it every check of `crosscue.testing`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+import pytest
+
+from crosscue.testing import Case, contract_checks
 from tests.tiny import colour_knowledge
 
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    identity: bool = False
-    """The untrained method is exactly the backbone."""
-    memorise: dict[str, Any] | None = None
-    """Options with which 8 pairs are learned by heart; None where another row of the method does it, or it has nothing to train."""
-    trains: bool = True
-    families: tuple[str, ...] = ()
-    """The only families it works with; none for all."""
-    lr: float = 0.02
-    """The learning rate at which they are."""
-    memorised_by: tuple[str, ...] = ("clip", "siglip", "siglip2", "dual")
-    """The families whose tiny random towers let the method do so; on the others it must only get better. A context alone cannot
-    tell captions apart where untrained attention hardly mixes it with the words."""
-
-    @property
-    def id(self) -> str:
-        shown = (f"{key}={value}" for key, value in self.options.items() if key != "knowledge")
-        return "-".join([self.name, *shown])
-
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
 
 KNOWN = str(colour_knowledge())
 
 CASES = [
-    Case("zero_shot", identity=True, trains=False),
+    Case("zero_shot", identity=True),
     Case(
         "dual_prompt", memorise={"context_tokens": 4, "depth": 2, "tune_projection": True, "projection_lr_scale": 1.0}
     ),
@@ -157,5 +139,11 @@ CASES = [
         },
     ),
 ]
-TRAINED = [case for case in CASES if case.trains]
-MEMORISED = [case for case in CASES if case.memorise is not None]
+
+
+def contract_grid(cases: Iterable[Case]) -> Iterator[ParameterSet]:
+    """Yields the checks of the cases as parameters of a test; those that train for long are marked `slow`."""
+    for case in cases:
+        for check in contract_checks(case):
+            slow = [pytest.mark.slow] if check.promise.__name__ == "memorises" else []
+            yield pytest.param(check, id=str(check), marks=slow)

@@ -1,0 +1,57 @@
+"""Short training runs on a tiny CLIP, in this process or in another one that can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import crosscue
+from crosscue.training.config import TrainingConfig
+from crosscue.training.journal import read_journal
+from tests import tiny
+
+
+def config(**changes: object) -> TrainingConfig:
+    """Options of a short run."""
+    return TrainingConfig(
+        **{"epochs": 3, "batch_size": 8, "lr": 0.05, "schedule": "cosine", "checkpoint_every": 2, **changes}
+    )
+
+
+def adapt(folder: Path, out: str, backbone: str | None = None, **changes: object) -> crosscue.Run:
+    """Trains on the images of `folder` and writes the run folder `out` inside it."""
+    training = changes.pop("training", config())
+    return crosscue.adapt(
+        folder,
+        backbone=backbone or str(tiny.clip_folder()),
+        out=folder / out,
+        training=training,
+        precision="fp32",
+        **changes,
+    )
+
+
+def learned(folder: Path) -> dict[str, torch.Tensor]:
+    """The trained tensors of a run folder."""
+    return load_file(folder / "adapter.safetensors")
+
+
+def started(code: str, journal: Path, lines: int, **options: object) -> subprocess.Popen[str]:
+    """Starts `code` in a process of its own, with `backbone` defined; returns when the journal has so many lines."""
+    root = str(Path(__file__).parents[2])
+    head = f"import sys; sys.path.insert(0, {root!r}); from pathlib import Path\n"
+    head += f"from tests.training.runs import *\ntorch.set_num_threads(1)\nbackbone = {str(tiny.clip_folder())!r}\n"
+    process = subprocess.Popen([sys.executable, "-c", head + code], env={**os.environ}, text=True, **options)
+    for _ in range(3600):  # three minutes, for a busy machine
+        if journal.exists() and len(read_journal(journal)) >= lines:
+            return process
+        assert process.poll() is None, "the process ended too early"
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"{journal.name} has fewer than {lines} lines after three minutes")
