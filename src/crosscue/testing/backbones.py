@@ -20,7 +20,7 @@ SIZE, PATCH = 32, 8
 COLOURS = ("red", "green", "blue", "white", "black", "yellow", "grey", "pink")
 """Colours of the images and captions that the contract checks train on."""
 PREPROCESSOR = {
-    "image_processor_type": "CLIPImageProcessor",
+    "image_processor_type": "CLIPImageProcessor",  # words: ok
     "do_center_crop": True,
     "resample": 3,
     "image_mean": [0.48, 0.46, 0.41],
@@ -66,7 +66,7 @@ def root() -> Path:
 
 def character_tokenizer(start: str, end: str, pad: str) -> Any:
     """Returns a tokenizer of the library `tokenizers` over lower-cased words and single characters."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # words: ok
     from transformers import PreTrainedTokenizerFast
 
     pieces = [pad, "[UNK]", start, "[MASK]", end, *WORDS, *map(chr, range(33, 127))]
@@ -75,7 +75,7 @@ def character_tokenizer(start: str, end: str, pad: str) -> Any:
     tokenizer = Tokenizer(models.WordPiece(vocabulary | inner, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(  # words: ok
         single=f"{start} $A {end}" if start != end else f"$A {end}",
         special_tokens=[(start, vocabulary[start]), (end, vocabulary[end])],
     )
