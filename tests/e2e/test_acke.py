@@ -75,7 +75,7 @@ def test_the_papers_protocol_from_start_to_report(place: Path, views: Path, conf
     )
     environment = json.loads((run / "environment.json").read_text())
     assert environment["data"]["views"] == "views.jsonl"
-    assert environment["data"]["pictures_without_views"] == 0
+    assert environment["data"]["images_without_views"] == 0
     views.rename(place / "hidden.jsonl")  # a trained run needs its descriptions no more
     try:
         done = crosscue(*evaluate(run, "--json", "plain.json"), cwd=place)
@@ -131,4 +131,4 @@ def test_missing_descriptions_are_counted_or_skipped(place: Path, views: Path) -
     )
     assert "7 of 12 pictures have no views" in line
     run = adapt(place, "flickr8k_reduced.yaml", "few", *options, "--options.missing_views", "skip")
-    assert json.loads((run / "environment.json").read_text())["data"]["pictures_without_views"] == 7
+    assert json.loads((run / "environment.json").read_text())["data"]["images_without_views"] == 7

@@ -271,7 +271,7 @@ def known_batch(method: Acke) -> Batch:
 
 def test_frozen_queries_are_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
     method = acke()
-    method.views.sentences = [text for views in method.views.of(batch().image_ids, TEXTS) for text in views]
+    method.views.texts = [text for views in method.views.of(batch().image_ids, TEXTS) for text in views]
     method.remember(TEXTS)
     torch.manual_seed(1)
     first = method.losses(known_batch(method))
@@ -524,7 +524,7 @@ def test_missing_descriptions_are_counted(tmp_path: Path) -> None:
         acke(views=str(file)).study(pairs(), [])
     method = acke(views=str(file), missing_views="skip")
     recorded = method.study(pairs(), [])
-    assert recorded["pictures_without_views"] == 2
+    assert recorded["images_without_views"] == 2
     assert len(recorded["views_fingerprint"]) == 64
     losses = method.losses(replace(batch(), image_ids=["0", "1", "2", "3"]))
     assert losses["view_loss"] > 0

@@ -15,7 +15,7 @@ from crosscue.knowledge.actions import parser
 from crosscue.knowledge.actions.parser import parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.losses.hinge import triplet_hinge
-from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_sentence
+from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_text
 from crosscue.methods.action.model import Action
 from crosscue.methods.action.modules import AdaptiveInteraction
 from crosscue.methods.capabilities import require
@@ -307,8 +307,8 @@ def test_hand_crafted_sentences_and_states_are_read_by_the_frozen_tower(known: s
     assert method.encoder is None
     encode = lambda text: method.backbone.encode_text(method.backbone.tokenize([text])).pooled[0]  # noqa: E731
     (knowledge,) = method.reader([MAN])
-    assert close(knowledge.sentences[0], encode(hand_crafted(RIDES)), 1e-4)
-    assert close(knowledge.states[1], encode(state_sentence(BLUE, "it looks blue")), 1e-4)
+    assert close(knowledge.crafted[0], encode(hand_crafted(RIDES)), 1e-4)
+    assert close(knowledge.states[1], encode(state_text(BLUE, "it looks blue")), 1e-4)
     assert len(built(known, attributes=False).reader([MAN])[0]) == 1
     assert len(built(known, max_triplets=2).reader([DOGS])[0]) == 2
 

@@ -260,9 +260,9 @@ def test_a_batch_without_a_picture_for_every_caption_is_refused(name: str) -> No
     backbone = tiny_backbones["clip"]()
     method = build(name, backbone, {"context_tokens": 4} if name in ("coop", "dual_prompt") else None)
     whole = eight_pairs(backbone)
-    with pytest.raises(MethodError, match="3 pictures and 8 captions: give one picture for every caption"):
+    with pytest.raises(MethodError, match="3 images and 8 captions: give one image for every caption"):
         method.losses(Batch(whole.images[:3], whole.captions, whole.image_ids))
-    with pytest.raises(MethodError, match="0 pictures and 0 captions"):
+    with pytest.raises(MethodError, match="0 images and 0 captions"):
         method.losses(Batch(whole.images[:0], [], []))
 
 

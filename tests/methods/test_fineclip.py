@@ -130,7 +130,7 @@ def test_the_teacher_has_gradients_only_when_asked() -> None:
 def test_what_it_needs_is_said() -> None:
     method = fineclip()
     batch = dataclasses.replace(eight_pairs(method.backbone), categories=[None] * 8)
-    with pytest.raises(MethodError, match="'fineclip' needs the category of every picture"):
+    with pytest.raises(MethodError, match="'fineclip' needs the category of every image"):
         method.losses(batch)
     assert "region_loss" not in fineclip(region_weight=0.0).losses(batch)
     state = method.backbone.image_state(batch.images, 1)

@@ -31,7 +31,7 @@ class Bridge(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def text(self, hidden: Tensor) -> Tensor:
-        """(..., W) sentence (or token) features -> (..., D), not normalised."""
+        """(..., W) text (or token) features -> (..., D), not normalised."""
         return self.straight(hidden) + self.down(gelu(self.up(self.norm(hidden))))
 
     def image(self, pooled: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""In which number format the frozen towers compute. Learned tensors, logits and losses are always float32."""
+"""In which dtype the frozen towers compute. Learned tensors, logits and losses are always float32."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Precision:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Returns the precision for a device: what was asked for, or with `auto` bf16 where the processor computes it natively.
+    """Returns the precision for a device: what was asked for, or with `auto` bf16 where the CPU computes it natively.
 
     Raises:
         BackboneError: unknown name.
@@ -47,12 +47,12 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     else:
         native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu_has_bf16_instructions()
     if native:
-        return Precision("bf16", "this processor computes bf16 natively; learned tensors and losses stay float32")
-    return Precision("fp32", "this processor has no native bf16")
+        return Precision("bf16", "this CPU computes bf16 natively; learned tensors and losses stay float32")
+    return Precision("fp32", "this CPU has no native bf16")
 
 
 def cpu_has_bf16_instructions() -> bool:
-    """Says whether the processor multiplies bf16 itself; libraries emulate it, slowly, where it does not."""
+    """Says whether the CPU multiplies bf16 itself; libraries emulate it, slowly, where it does not."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

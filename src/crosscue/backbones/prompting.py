@@ -25,7 +25,7 @@ def replace(tokens: Tensor, prompts: Tensor, at: int) -> Tensor:
 
 
 def word_order(prompts: Prompts | None, lengths: Tensor, positions: int, at: int) -> Tensor | None:
-    """Returns (B, S + n) positions that put the trailing prompts behind each sentence's last word; None where all lead.
+    """Returns (B, S + n) positions that put the trailing prompts behind each text's last word; None where all lead.
 
     Args:
         prompts: inserted at position `at`.

@@ -62,7 +62,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Tokenised sentences, cropped to the longest of the batch where the tower allows it."""
+    """Tokenised texts, cropped to the longest of the batch where the tower allows it."""
 
     ids: Tensor
     """(B, N) token ids with the tower's special tokens, padded on the right."""
@@ -71,7 +71,7 @@ class TokenBatch:
     content: Tensor
     """(B, N) bool: true for word pieces, false for special tokens and padding."""
     truncated: int = 0
-    """How many sentences lost words to the length limit."""
+    """How many texts lost words to the length limit."""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -177,7 +177,7 @@ class Backbone(nn.Module, ABC):
     """The name the user gave: `starter`, a Hub id, a local folder."""
     revision: str | None = None
     checkpoint: str
-    """SHA-256 of the weights as loaded, before any change of number format: what a run belongs to."""
+    """SHA-256 of the weights as loaded, before any change of dtype: what a run belongs to."""
     image_checkpoint: str
     """The same of the image tower alone, without a bridge: what cached image states belong to."""
     precision: Precision
@@ -203,7 +203,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
-        """Tokenises sentences, leaving room for `prompt_count` prompts at layer 0.
+        """Tokenises texts, leaving room for `prompt_count` prompts at layer 0.
 
         Words beyond the limit are dropped from the end and counted; the end token is always there.
 
@@ -213,11 +213,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def room(self, prompt_count: int = 0) -> int:
-        """Returns how many word pieces a sentence may have beside `prompt_count` prompts."""
+        """Returns how many word pieces a text may have beside `prompt_count` prompts."""
 
     @abstractmethod
     def token_count(self, text: str) -> int:
-        """Returns how many word pieces a sentence has."""
+        """Returns how many word pieces a text has."""
 
     @abstractmethod
     def word_embedding(self, ids: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class Backbone(nn.Module, ABC):
     def encode_text(
         self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
     ) -> TextFeatures:
-        """Encodes sentences; `token_weights` (B, N) multiply the word embeddings before positions are added."""
+        """Encodes texts; `token_weights` (B, N) multiply the word embeddings before positions are added."""
 
     @abstractmethod
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
@@ -239,7 +239,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, images: ImageInput, prompts: Prompts | None = None) -> ImageFeatures:
-        """Encodes pictures: uint8 pixels (normalised here), float pixels (taken as normalised), or a cached state.
+        """Encodes images: uint8 pixels (normalised here), float pixels (taken as normalised), or a cached state.
 
         Cached features are returned as they are.
 

@@ -1,4 +1,4 @@
-"""Sentences to token ids: special tokens, the length limit, and room for prompts, the same for every family."""
+"""Texts to token ids: special tokens, the length limit, and room for prompts, the same for every family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The category-aware loss of DCAR: a picture, its caption, and edited captions that are wrong for it."""
+"""The category-aware loss of DCAR: an image, its caption, and edited captions that are wrong for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Evidence from similarities, and the losses of evidential deep learning.
 
-A sentence is evidence for a picture by as much as their cosine stands out from the sentence's cosines with the other pictures:
-ordinary cosines of CLIP lie close together, so a map without that background gives every sentence the same uncertainty.
+A text is evidence for an image by as much as their cosine stands out from the text's cosines with the other images:
+ordinary cosines of CLIP lie close together, so a map without that background gives every text the same uncertainty.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def retrieval_evidence(
         scale: how fast evidence grows; the logit scale is a good one.
         margin: how far above the background evidence begins; default two standard deviations of the row's background.
         known: (B, K) bool, matches, which are left out of the background.
-        excluded: (B, K) bool, candidates that get no evidence (another picture with the same caption).
+        excluded: (B, K) bool, candidates that get no evidence (another image with the same caption).
         smooth: softplus(scale (...)) instead, which has a gradient everywhere: for losses.
     """
     mean, spread = background(cosines, known if excluded is None or known is None else known | excluded)

@@ -1,6 +1,6 @@
-"""How far a generated description of a picture is to be trusted: vacuity and conflict of the evidence it gives (ACKE, UAIP).
+"""How far a generated description of an image is to be trusted: vacuity and conflict of the evidence it gives (ACKE, UAIP).
 
-The frame is the batch: every sentence holds an opinion on which of the B pictures it belongs to. A description that points to no picture
+The frame is the batch: every text holds an opinion on which of the B images it belongs to. A description that points to no image
 (vacuity) or to another one than the caption does (conflict) teaches less. Nothing here has a gradient: a weight that learned could
 lower the loss by distrusting everything.
 """
@@ -18,7 +18,7 @@ from crosscue.losses.opinions import Opinion, degree_of_conflict, dempster_opini
 
 @dataclass(frozen=True)
 class ViewOpinions:
-    """What B captions and V descriptions of each picture say about which picture they belong to."""
+    """What B captions and V descriptions of each image say about which image they belong to."""
 
     trust: Tensor
     """(V, B) (1 - u) (1 - DC), before it is normalised."""
@@ -50,12 +50,12 @@ def view_opinions(
 
     Args:
         images: (B, D) unit vectors.
-        captions: (B, D) unit vectors; row i belongs to picture i.
-        views: (V, B, D) unit vectors of V descriptions of each picture.
+        captions: (B, D) unit vectors; row i belongs to image i.
+        views: (V, B, D) unit vectors of V descriptions of each image.
         scale: see `retrieval_evidence`.
         margin: see `retrieval_evidence`.
-        prior_weight: W; default the number of pictures.
-        same: (B, B) bool, other pictures that also match; they are no candidates.
+        prior_weight: W; default the number of images.
+        same: (B, B) bool, other images that also match; they are no candidates.
     """
     evidence = torch.stack(
         [
@@ -72,19 +72,19 @@ def view_opinions(
 
 
 def known_pairs(same: Tensor | None, images: Tensor) -> Tensor:
-    """Returns (B, B) bool, true where picture and sentence match."""
+    """Returns (B, B) bool, true where image and text match."""
     own = torch.eye(len(images), dtype=torch.bool, device=images.device)
     return own if same is None else own | same
 
 
 def shuffled(weights: Tensor) -> Tensor:
-    """(V, B) -> the same weights at other pictures: the control that shows whether it matters which description gets which."""
+    """(V, B) -> the same weights at other images: the control that shows whether it matters which description gets which."""
     return weights[:, torch.randperm(weights.shape[1]).to(weights.device)]
 
 
 @torch.no_grad()
 def gallery_trust(
-    pictures: Tensor,
+    images: Tensor,
     views: Tensor,
     scale: Tensor | float,
     *,
@@ -92,27 +92,25 @@ def gallery_trust(
     prior_weight: float | None = None,
     block: int = 256,
 ) -> Tensor:
-    """Weighs the descriptions of a gallery's own pictures; no query is involved.
+    """Weighs the descriptions of a gallery's own images; no query is involved.
 
     Args:
-        pictures: (N, D) unit vectors.
-        views: (V, N, D) unit vectors of V descriptions of each picture.
+        images: (N, D) unit vectors.
+        views: (V, N, D) unit vectors of V descriptions of each image.
         scale: see `retrieval_evidence`.
         margin: see `retrieval_evidence`.
         prior_weight: W; default N.
-        block: pictures at a time; memory is V x `block` x N.
+        block: images at a time; memory is V x `block` x N.
 
     Returns:
-        (V, N) (1 - u) (1 - mean DC with the picture's other descriptions).
+        (V, N) (1 - u) (1 - mean DC with the image's other descriptions).
     """
     parts = []
-    for start in range(0, len(pictures), block):
+    for start in range(0, len(images), block):
         texts = views[:, start : start + block]  # (V, b, D)
-        own = torch.zeros(texts.shape[1], len(pictures), dtype=torch.bool)
+        own = torch.zeros(texts.shape[1], len(images), dtype=torch.bool)
         own[torch.arange(len(own)), torch.arange(start, start + len(own))] = True
-        held = [
-            opinion(retrieval_evidence(view @ pictures.T, scale, margin, known=own), prior_weight) for view in texts
-        ]
+        held = [opinion(retrieval_evidence(view @ images.T, scale, margin, known=own), prior_weight) for view in texts]
         conflict = torch.stack(
             [
                 sum((degree_of_conflict(one, other) for other in held if other is not one), torch.zeros(len(own)))

@@ -1,7 +1,7 @@
 """ALIP (arXiv 2308.08428) carried to retrieval: a second, synthetic caption says how far a pair is to be trusted.
 
-A picture i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s), and so does a pair
-(w_t, w_c) whose picture and caption are less alike than pairs are on average:
+An image i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s), and so does a pair
+(w_t, w_c) whose image and caption are less alike than pairs are on average:
 
     w_s = min(1, exp(gamma (S_tc - H_tc)))      w_t, w_c from S_ti - H_ti and S_ci - H_ci in the same way
     L   = mean w_s w_t CE(i, t) + mean w_s w_c CE(i, c)
@@ -50,7 +50,7 @@ class AlipConfig(CarrierConfig):
 
 
 class Alip(Carrier[AlipConfig]):
-    """Pairs weighed by how well caption, picture and a synthetic caption agree."""
+    """Pairs weighed by how well caption, image and a synthetic caption agree."""
 
     name = "alip"
     summary = "Pairs weighed by their agreement with a synthetic caption: for noisy captions. Needs categories, or such captions."
@@ -83,7 +83,7 @@ class Alip(Carrier[AlipConfig]):
         }
 
     def pair_losses(self, images: Tensor, captions: Sequence[str], texts: Tensor, batch: Batch) -> Tensor:
-        """(B, D) pictures, B captions and their (B, D) embeddings -> (B,) InfoNCE of every pair."""
+        """(B, D) images, B captions and their (B, D) embeddings -> (B,) InfoNCE of every pair."""
         logits = self.backbone.logit_scale * images @ texts.T  # (B, B)
         same = self.same(captions, batch)
         return pair_losses(logits, logits, directions=self.config.directions, not_negative=same)
@@ -106,7 +106,7 @@ class Alip(Carrier[AlipConfig]):
         """Returns c for every caption of a batch.
 
         Raises:
-            MethodError: a picture has no category, or with `given` no synthetic caption.
+            MethodError: an image has no category, or with `given` no synthetic caption.
         """
         if self.config.synthetic == "given":
             return self._given(batch)
@@ -123,7 +123,7 @@ class Alip(Carrier[AlipConfig]):
         for image_id, text in zip(batch.image_ids, batch.synthetic or [None] * len(batch), strict=True):
             if text is None:
                 raise MethodError(
-                    f"method 'alip' with synthetic=given needs what a model wrote about every picture, and '{image_id}' has nothing. "
+                    f"method 'alip' with synthetic=given needs what a model wrote about every image, and '{image_id}' has nothing. "
                     "Add a column 'synthetic' to the source, or use synthetic=attributes with categories."
                 )
             found.append(text)

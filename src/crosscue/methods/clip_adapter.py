@@ -3,7 +3,7 @@
     A(f) = relu(W_2 relu(W_1 f))     D -> D / 4 -> D, no biases
     f*   = r A(f) + (1 - r) f
 
-f is the tower's feature before it is normalised. Both towers stay untouched, so every picture and caption is encoded once.
+f is the tower's feature before it is normalised. Both towers stay untouched, so every image and caption is encoded once.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class ClipAdapter(FrozenTowersMethod[ClipAdapterConfig]):
         self.to(backbone.device)
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """f*: pictures -> (B, D)."""
+        """f*: images -> (B, D)."""
         return mixed(self.image_adapter, self.plain_images(images), self.config.image_ratio)
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """W*: B sentences -> (B, D)."""
+        """W*: B texts -> (B, D)."""
         return mixed(self.text_adapter, self.plain_texts(texts), self.config.text_ratio)
 
 

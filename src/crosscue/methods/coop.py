@@ -1,9 +1,9 @@
 """CoOp (arXiv 2109.01134, section 3.2): the words before a caption are learned, nothing else.
 
     caption  [start] v_1 .. v_M  w_1 .. w_n [end]  -> text tower  -> g(t)
-    picture  [class] patches                       -> image tower -> f
+    image    [class] patches                       -> image tower -> f
 
-The image tower sees no prompt, so pictures are encoded once and their features cached.
+The image tower sees no prompt, so images are encoded once and their features cached.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Coop(ContrastiveMethod[CoopConfig]):
     """A learned text context, trained with InfoNCE."""
 
     name = "coop"
-    summary = "Learned text context only; pictures are encoded once. The fewest parameters."
+    summary = "Learned text context only; images are encoded once. The fewest parameters."
     paper = "arXiv 2109.01134"
     config_class = CoopConfig
 
@@ -50,11 +50,11 @@ class Coop(ContrastiveMethod[CoopConfig]):
         self.to(backbone.device)
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """f: pictures -> (B, D), the tower as it is."""
+        """f: images -> (B, D), the tower as it is."""
         return self.backbone.encode_image(images).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """g(t) of CoOp: B sentences -> (B, D)."""
+        """g(t) of CoOp: B texts -> (B, D)."""
         count = self.config.context_tokens
         leading = {"end": None, "middle": count // 2, "front": 0}[self.config.class_token_position]
         prompts = Prompts({0: self.context}, leading) if count else None
@@ -72,5 +72,5 @@ class Coop(ContrastiveMethod[CoopConfig]):
 
     @property
     def image_tower_frozen(self) -> bool:
-        """Pictures are their pooled features."""
+        """Images are their pooled features."""
         return True

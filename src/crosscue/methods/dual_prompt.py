@@ -4,7 +4,7 @@
                       |
                       F (linear, one per prompted layer, eq. 7)
                       |
-    picture  [class] patches     e_1 .. e_k        -> image tower -> I'
+    image    [class] patches     e_1 .. e_k        -> image tower -> I'
 
 Only v and F are learned. With `depth` above 1 both towers get fresh prompts at that many consecutive layers, as MaPLe does.
 """
@@ -92,11 +92,11 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
         return features.pooled + self.image_change(features.hidden)
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """T' of DCAR eq. 6: B sentences -> (B, D)."""
+        """T' of DCAR eq. 6: B texts -> (B, D)."""
         return self.read(self.tokenize(texts))
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokenises sentences, leaving room for the context."""
+        """Tokenises texts, leaving room for the context."""
         return self.backbone.tokenize(texts, self.config.context_tokens)
 
     def read(self, tokens: TokenBatch, token_weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """FILIP (arXiv 2111.07783) carried to retrieval: every patch looks for its best word, every word for its best patch.
 
-    picture  -> image tower -> patches -> W_v -> p_1 .. p_P      s_i2t = mean_a max_b p_a . q_b
+    image    -> image tower -> patches -> W_v -> p_1 .. p_P      s_i2t = mean_a max_b p_a . q_b
     caption  -> text tower  -> words   -> W_t -> q_1 .. q_n      s_t2i = mean_b max_a p_a . q_b
 
 The two directions are ranked by two scores. Patches and words of a CLIP-like backbone were never compared in its pre-training, only
@@ -43,14 +43,14 @@ class Filip(Carrier[FilipConfig], LateInteraction):
     needs_heads = True
 
     def image_tokens(self, images: ImageInput) -> Tokens:
-        """B pictures -> their patches p (B, P, D); none is padding."""
+        """B images -> their patches p (B, P, D); none is padding."""
         features = self.read_images(images)
         patches = normalize(self.image_head(features.patches).float(), dim=-1)  # (B, P, D)
         valid = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
         return Tokens(patches, valid, normalize(features.pooled.float(), dim=-1))
 
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
-        """B sentences -> their words and end tokens q (B, N, D); start token, context and padding are not among the valid."""
+        """B texts -> their words and end tokens q (B, N, D); start token, context and padding are not among the valid."""
         tokens = self.tokenize(texts)
         features = self.read_texts(tokens)
         words = normalize(self.text_head(features.tokens).float(), dim=-1)  # (B, N, D)
@@ -67,7 +67,7 @@ class Filip(Carrier[FilipConfig], LateInteraction):
         return i2t + whole, t2i + whole
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """InfoNCE of s_i2t over captions and of s_t2i over pictures, averaged."""
+        """InfoNCE of s_i2t over captions and of s_t2i over images, averaged."""
         images, texts = self.image_tokens(batch.images), self.text_tokens(batch.captions)
         if self.config.pad_bug:
             texts = Tokens(texts.vectors, torch.ones_like(texts.valid), texts.whole)

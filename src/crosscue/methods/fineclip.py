@@ -1,6 +1,6 @@
-"""FineCLIP (NeurIPS 2024) carried to retrieval: regions of a picture are compared with words and with their own crops.
+"""FineCLIP (NeurIPS 2024) carried to retrieval: regions of an image are compared with words and with their own crops.
 
-    picture -> I           global:       InfoNCE(I, caption)
+    image   -> I           global:       InfoNCE(I, caption)
             -> dense map   region:       InfoNCE(region feature, "a photo of a <class>")
                |  boxes    distillation: 1 - cos(region feature, feature of the crop)
                v
@@ -38,15 +38,15 @@ class FineClipConfig(CarrierConfig):
     distil_weight: float = 1.0
     """Weight of the loss between regions and their crops."""
     centre_side: float = 0.8
-    """Side of the box in the middle, as a share of the picture's."""
+    """Side of the box in the middle, as a share of the image's."""
     boxes: int = 4
-    """Further boxes a picture, without text."""
+    """Further boxes an image, without text."""
     smallest_side: float = 0.3
     """Least side of a further box."""
     largest_side: float = 0.8
     """Greatest side of a further box."""
     box_seed: int = 1
-    """Seed of the boxes; together with a picture's id it decides where they are."""
+    """Seed of the boxes; together with an image's id it decides where they are."""
     teacher_grad: bool = False
     """Let gradients through the crops' features too, as the authors' repository does."""
     pad_bug: bool = False
@@ -99,7 +99,7 @@ class FineClip(Carrier[FineClipConfig]):
         return losses
 
     def region_texts(self, batch: Batch) -> list[str]:
-        """Returns what stands for the object of every picture; raises `MethodError` where a picture has no category."""
+        """Returns what stands for the object of every image; raises `MethodError` where an image has no category."""
         return [f"a photo of {article(name)} {name}" for name in class_names(batch, self.name)]
 
     def boxes(self, batch: Batch) -> Tensor:

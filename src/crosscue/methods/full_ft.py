@@ -32,7 +32,7 @@ class FullFtConfig(ContrastiveConfig):
 
 
 class Change(nn.Module):
-    """theta_0 -> theta_0 + delta, or theta_0 + alpha * delta in evaluation mode, in the number format of theta_0."""
+    """theta_0 -> theta_0 + delta, or theta_0 + alpha * delta in evaluation mode, in the dtype of theta_0."""
 
     def __init__(self, pretrained: Tensor, alpha: float) -> None:
         super().__init__()
@@ -74,11 +74,11 @@ class FullFt(ContrastiveMethod[FullFtConfig]):
         return self
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """Pictures -> (B, D)."""
+        """Images -> (B, D)."""
         return self.tuned.encode_image(images).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """B sentences -> (B, D)."""
+        """B texts -> (B, D)."""
         return self.tuned.encode_text(self.backbone.tokenize(texts)).pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

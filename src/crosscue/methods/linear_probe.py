@@ -33,11 +33,11 @@ class LinearProbe(FrozenTowersMethod[ContrastiveConfig]):
         self.to(backbone.device)
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """f*: pictures -> (B, D)."""
+        """f*: images -> (B, D)."""
         features = self.plain_images(images)
         return features + self.image_change(features)
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """g*: B sentences -> (B, D)."""
+        """g*: B texts -> (B, D)."""
         features = self.plain_texts(texts)
         return features + self.text_change(features)

@@ -70,7 +70,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
             peft.inject_adapter_in_model(settings, module)
         for name, parameter in self.named_parameters():
             if self.trainable(name):
-                parameter.data = parameter.data.float()  # peft gives them the towers' number format
+                parameter.data = parameter.data.float()  # peft gives them the towers' dtype
         self.to(backbone.device)
 
     def train(self, mode: bool = True) -> Self:
@@ -80,11 +80,11 @@ class Lora(ContrastiveMethod[LoraConfig]):
         return self
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """Pictures -> (B, D)."""
+        """Images -> (B, D)."""
         return self.changed.encode_image(images).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """B sentences -> (B, D)."""
+        """B texts -> (B, D)."""
         return self.changed.encode_text(self.backbone.tokenize(texts)).pooled
 
     @property

@@ -54,7 +54,7 @@ class Maple(DualPrompt):
             )
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokenises sentences, leaving room for the context.
+        """Tokenises texts, leaving room for the context.
 
         With `maple_keep_of_a` the context replaces the first tokens of `context_words`, and the others stay.
         """

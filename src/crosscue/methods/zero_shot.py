@@ -19,7 +19,7 @@ class ZeroShotConfig:
 
 
 class ZeroShot(Method[ZeroShotConfig], Untrained):
-    """No template, no learned tensor: the caption as it is, the picture as it is."""
+    """No template, no learned tensor: the caption as it is, the image as it is."""
 
     name = "zero_shot"
     summary = "The pre-trained backbone, unchanged: the reference for every other method."
@@ -30,7 +30,7 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
         return self.backbone.encode_image(images).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """B sentences -> (B, D)."""
+        """B texts -> (B, D)."""
         return self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -39,5 +39,5 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
 
     @property
     def image_tower_frozen(self) -> bool:
-        """Pictures are their pooled features."""
+        """Images are their pooled features."""
         return True

@@ -23,13 +23,13 @@ class AckeConfig:
     """Which prompts, which descriptions, and how much each part of the loss counts."""
 
     views: str = FROM_CAPTIONS
-    """Descriptions of the training pictures: a file of `crosscue describe views`, or `captions`: weak ones from the captions (crosscue[spacy])."""
+    """Descriptions of the training images: a file of `crosscue describe views`, or `captions`: weak ones from the captions (crosscue[spacy])."""
     missing_views: MissingViews = "error"
-    """Pictures without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
+    """Images without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
     views_per_step: int = 1
-    """How many of its three descriptions a picture is trained with in one step, drawn anew each time."""
+    """How many of its three descriptions an image is trained with in one step, drawn anew each time."""
     weights: Weights = "evidence"
-    """How descriptions are weighed. evidence: by vacuity and conflict. uniform: not. shuffled: the evidence weights of other pictures, a
+    """How descriptions are weighed. evidence: by vacuity and conflict. uniform: not. shuffled: the evidence weights of other images, a
     control. pau: by ambiguity, as PAU does. none: no descriptions."""
     evidence_scale: float | None = None
     """How fast a cosine above the background becomes evidence; default the backbone's logit scale."""
@@ -38,8 +38,8 @@ class AckeConfig:
     prior_weight: float | None = None
     """W, the evidence that halves the uncertainty; default the number of candidates."""
     acp: Prompting = "text_query"
-    """Who chooses prompts. vision: pictures only. text_query: sentences too, each by itself. pairwise: besides, a sentence is read with a
-    candidate picture's choice when candidates are scored again. paired_leaky: a caption with its own picture's choice, as released: sees the
+    """Who chooses prompts. vision: images only. text_query: texts too, each by itself. pairwise: besides, a text is read with a
+    candidate image's choice when candidates are scored again. paired_leaky: a caption with its own image's choice, as released: sees the
     answer, needs allow_leak. none: no prompts, for tune full."""
     allow_leak: bool = False
     """Needed for paired_leaky, whose oracle numbers are NOT COMPARABLE."""
@@ -50,7 +50,7 @@ class AckeConfig:
     prompt_length: int = 1
     """L, positions of one prompt."""
     top_k: int = 5
-    """k, prompts that a picture or sentence gets."""
+    """k, prompts that an image or text gets."""
     depth: int = 1
     """How many consecutive layers get prompts of their own."""
     text_start_layer: int = 0
@@ -88,7 +88,7 @@ class AckeConfig:
     lambda_pull: float = 0.1
     """Weight of pulling chosen keys towards their queries."""
     lambda_agree: float = 0.1
-    """Weight of a caption's choice agreeing with its picture's."""
+    """Weight of a caption's choice agreeing with its image's."""
     lambda_balance: float = 0.01
     """Weight of using the whole pool."""
     lambda_overlap: float = 0.01
@@ -100,13 +100,13 @@ class AckeConfig:
     lambda_align: float = 1.0
     """Weight of PAU's uncertainty alignment, and of its prototypes differing."""
     pairwise_negatives: int = 3
-    """acp pairwise: wrong pictures that each caption is also read with in training. One more text pass each."""
+    """acp pairwise: wrong images that each caption is also read with in training. One more text pass each."""
     eta: float = 0.5
     """acp pairwise: share of the conditioned score in `pairwise` inference."""
 
     @property
     def texts_choose(self) -> bool:
-        """Whether sentences get prompts of their own choice."""
+        """Whether texts get prompts of their own choice."""
         return self.acp in ("text_query", "pairwise")
 
     @property
@@ -119,13 +119,13 @@ def check(backbone: Backbone, config: AckeConfig) -> None:
     """Raises `MethodError` where the configuration is impossible, or asks for the leak without saying so."""
     if config.acp == "paired_leaky" and not config.allow_leak:
         raise MethodError(
-            "acp paired_leaky reads every caption with prompts that its own picture chose, so training and oracle numbers see the "
+            "acp paired_leaky reads every caption with prompts that its own image chose, so training and oracle numbers see the "
             "answer. It is a diagnostic: add --options.allow_leak true, or use acp text_query."
         )
     if config.acp == "none" and config.tune == "prompts":
         raise MethodError("acp none has no prompts, and tune prompts learns nothing else: use tune projection or full.")
     if not 1 <= config.views_per_step <= COUNT:
-        raise MethodError(f"views_per_step is {config.views_per_step}; a picture has {COUNT} descriptions.")
+        raise MethodError(f"views_per_step is {config.views_per_step}; an image has {COUNT} descriptions.")
     for tower, start, layers in (
         ("text", config.text_start_layer, backbone.text_layers),
         ("image", config.image_start_layer, backbone.image_layers),

@@ -1,4 +1,4 @@
-"""The generated descriptions of training pictures, by picture."""
+"""The generated descriptions of training images, by image."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 COUNT = 3
-"""Descriptions of a picture: as a whole, its background, what is in it."""
+"""Descriptions of an image: as a whole, its background, what is in it."""
 MissingViews = Literal["error", "skip"]
 
 
 class TrainingViews:
     """Image id -> three descriptions, read when training begins: a trained run needs the file no more.
 
-    The source `captions` is no file: descriptions are taken from the pictures' own captions, without a model.
+    The source `captions` is no file: descriptions are taken from the images' own captions, without a model.
     """
 
     def __init__(self, source: str, missing: MissingViews) -> None:
         self.source, self.missing = source, missing
-        self.sentences: list[str] = []
-        """All descriptions of the training pictures, once they are prepared."""
+        self.texts: list[str] = []
+        """All descriptions of the training images, once they are prepared."""
 
     def prepare(self, train: Pairs) -> dict[str, Any]:
-        """Reads or makes the descriptions of all training pictures, and returns what a run records of them.
+        """Reads or makes the descriptions of all training images, and returns what a run records of them.
 
         Raises:
-            DataError: the file cannot be used, or lacks pictures and `missing` is error.
+            DataError: the file cannot be used, or lacks images and `missing` is error.
         """
         names = [pair.image_id for pair in train]
         if self.source == FROM_CAPTIONS:
@@ -49,15 +49,15 @@ class TrainingViews:
                 ) from error
         if lacking == len(names):
             raise DataError(
-                f"{self.source}: it describes none of the {lacking:,} training pictures. Its image ids are those of another source: "
+                f"{self.source}: it describes none of the {lacking:,} training images. Its image ids are those of another source: "
                 "describe this one (crosscue describe views SOURCE)."
             )
         own = {name: self.known[name] for name in names if name in self.known}
-        self.sentences = [text for views in own.values() for text in (views.overall, views.background, views.entity)]
+        self.texts = [text for views in own.values() for text in (views.overall, views.background, views.entity)]
         return {
             "views": self.source,
             "views_fingerprint": ViewKnowledge(own).fingerprint(),
-            "pictures_without_views": lacking,
+            "images_without_views": lacking,
         }
 
     @cached_property
@@ -66,7 +66,7 @@ class TrainingViews:
         return ViewKnowledge({}) if self.source == FROM_CAPTIONS else ViewKnowledge.load(self.source)
 
     def of(self, image_ids: Sequence[str], captions: Sequence[str]) -> list[tuple[str, str, str] | None]:
-        """Returns (whole, background, things) of each picture of a batch; None where it has none.
+        """Returns (whole, background, things) of each image of a batch; None where it has none.
 
         Raises:
             DataError: some have none and `missing` is error.

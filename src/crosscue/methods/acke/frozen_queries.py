@@ -1,4 +1,4 @@
-"""What the untouched towers make of pictures and sentences: the queries of a prompt pool."""
+"""What the untouched towers make of images and texts: the queries of a prompt pool."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from crosscue.methods.parts.frozen_texts import FrozenTexts
 class FrozenQueries:
     """Features of a backbone without prompts; nothing is normalised and nothing has a gradient.
 
-    In training none is computed twice: those of pictures come with the batch, those of sentences are computed before, as a set. Inference computes
+    In training none is computed twice: those of images come with the batch, those of texts are computed before, as a set. Inference computes
     them anew: a result then cannot depend on what was encoded before, not even in its last bit.
     """
 
     def __init__(self, backbone: Backbone, *, hidden: bool = False) -> None:
-        """With `hidden` a picture's feature before the projection (B, W), as in the released ACKE; else (B, D)."""
+        """With `hidden` an image's feature before the projection (B, W), as in the released ACKE; else (B, D)."""
         self.backbone, self.hidden = backbone, hidden
         self.width = backbone.image_width if hidden else backbone.embed_dim
         self.texts = FrozenTexts(backbone)
@@ -31,14 +31,14 @@ class FrozenQueries:
 
     @torch.no_grad()
     def of_images(self, images: ImageInput) -> Tensor:
-        """Pictures or their cached state -> (B, C)."""
+        """Images or their cached state -> (B, C)."""
         return self.of_features(self.backbone.encode_image(images))
 
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str], *, remembered: bool = False) -> Tensor:
-        """B sentences -> (B, D); with `remembered` those that `remember` was told are not computed again."""
+        """B texts -> (B, D); with `remembered` those that `remember` was told are not computed again."""
         return encode_bucketed(texts, self.texts) if remembered else self.texts.read(texts)
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Encodes these sentences, once, and forgets all others."""
+        """Encodes these texts, once, and forgets all others."""
         self.texts.memory.fill(texts)

@@ -1,14 +1,14 @@
 """ACKE (TOMM 2026), rebuilt without its leak: prompts from one shared pool, and generated descriptions weighed by evidence theory.
 
-    ACP    picture -- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
+    ACP    image ---- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
                                                +-- M shared keys ---+
-           sentence - frozen tower --> query --+   (pool.py) +--> phi(k prompts) -> text tower --> g
+           text ----- frozen tower --> query --+   (pool.py) +--> phi(k prompts) -> text tower --> g
                                  (W)
-    UAIP   caption, descriptions -> evidence for the pictures of the batch -> opinions -> trust = certain and in agreement -> weights
+    UAIP   caption, descriptions -> evidence for the images of the batch -> opinions -> trust = certain and in agreement -> weights
 
 The paper's text was not within reach: what the abstract claims is built here as it makes sense. The released code's arithmetic is the
-method `acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own picture*, also at test
-time, which tells the pairing (`paired_leaky`). Here a sentence chooses its prompts itself; its picture's choice is only a training target.
+method `acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own image*, also at test
+time, which tells the pairing (`paired_leaky`). Here a text chooses its prompts itself; its image's choice is only a training target.
 """
 
 from __future__ import annotations
@@ -111,11 +111,11 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return self.read_images(images, self.chosen_by_images(images))
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """g: B sentences -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
+        """g: B texts -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
         return self.read_texts(texts, self.chosen_by_texts(texts))
 
     def chosen_by_images(self, images: ImageInput, untouched: ImageFeatures | None = None) -> Selection | None:
-        """Returns what pictures choose from the pool; `untouched` are the untouched tower's features, where they are known."""
+        """Returns what images choose from the pool; `untouched` are the untouched tower's features, where they are known."""
         if self.config.acp == "none" or self.pool is None:
             return None
         if self.pool.keys is None:
@@ -125,7 +125,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return self.pool.select(self.frozen.of_features(untouched))
 
     def chosen_by_texts(self, texts: Sequence[str], *, remembered: bool = False) -> Selection | None:
-        """Returns what sentences choose from the pool; with `remembered`, from queries that were computed before training."""
+        """Returns what texts choose from the pool; with `remembered`, from queries that were computed before training."""
         if not self.config.texts_choose or self.pool is None:
             return None
         if self.text_key is None:
@@ -138,7 +138,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return self.backbone.image_state(images, shared) if isinstance(images, Tensor) and shared else images
 
     def read_images(self, images: ImageInput, chosen: Selection | None) -> Tensor:
-        """Pictures, and the prompts they are read with -> (B, D)."""
+        """Images, and the prompts they are read with -> (B, D)."""
         prompts = None
         if chosen is not None:
             assert self.pool is not None
@@ -147,7 +147,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return features.pooled if self.image_change is None else features.pooled + self.image_change(features.hidden)
 
     def read_texts(self, texts: Sequence[str], chosen: Selection | None) -> Tensor:
-        """Sentences, and the prompts they are read with -> (B, D)."""
+        """Texts, and the prompts they are read with -> (B, D)."""
         prompts = None
         if chosen is not None:
             assert self.pool is not None
@@ -164,7 +164,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return features.pooled if self.text_change is None else features.pooled + self.text_change(features.hidden)
 
     def read_beside(self, texts: Sequence[str], queries: Tensor) -> Tensor:
-        """Sentences, each with the prompts that the query (B, C) of one picture chooses -> (B, D)."""
+        """Texts, each with the prompts that the query (B, C) of one image chooses -> (B, D)."""
         assert self.pool is not None
         select = self.pool.select
         return encode_rows(
@@ -183,7 +183,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         chosen = self.chosen_by_images(batch.images, batch.untouched)
         images = normalize(self.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)
         rows, described = self.draw_views(batch)
-        texts, views = self.encode_sentences(batch, described)  # g (B, D), z (V, R, D)
+        texts, views = self.encode_captions_and_views(batch, described)  # g (B, D), z (V, R, D)
         same = same_meaning(batch.captions, batch.image_ids, images.device) if config.mask_duplicates else None
         scale = self.backbone.logit_scale
         losses = {
@@ -204,14 +204,14 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
 
     @property
     def reads_untouched_images(self) -> bool:
-        """Pictures choose by what the untouched tower makes of them, unless all get the same prompts."""
+        """Images choose by what the untouched tower makes of them, unless all get the same prompts."""
         chosen = self.pool is not None and self.pool.keys is not None and self.config.acp != "none"
         return chosen or self.config.acp in ("pairwise", "paired_leaky")
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Computes the queries of captions and descriptions, where sentences choose."""
+        """Computes the queries of captions and descriptions, where texts choose."""
         if self.text_key is not None:
-            self.frozen.remember([*texts, *self.views.sentences] if texts else [])
+            self.frozen.remember([*texts, *self.views.texts] if texts else [])
 
     def draw_views(self, batch: Batch) -> tuple[list[int], list[list[str]]]:
         """Returns the R rows of a batch that have descriptions, and V lists of R drawn descriptions."""
@@ -223,8 +223,8 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         drawn = torch.rand(len(rows), COUNT).argsort(1)[:, : self.config.views_per_step].T.tolist()  # (V, R)
         return rows, [[views[place] for views, place in zip(known, places, strict=True)] for places in drawn]
 
-    def encode_sentences(self, batch: Batch, described: list[list[str]]) -> tuple[Tensor, Tensor]:
-        """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no picture is involved."""
+    def encode_captions_and_views(self, batch: Batch, described: list[list[str]]) -> tuple[Tensor, Tensor]:
+        """Returns captions (B, D) and descriptions (V, R, D) as unit vectors, in one pass where no image is involved."""
         extra = [text for texts in described for text in texts]
         if self.config.acp == "paired_leaky":
             assert batch.untouched is not None
@@ -236,7 +236,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return both[: len(batch)], both[len(batch) :].unflatten(0, (len(described), -1)) if extra else both[:0]
 
     def read_alone(self, texts: Sequence[str]) -> Tensor:
-        """Sentences of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
+        """Texts of a training step, each with the prompts it chooses itself -> (B, D) unit vectors."""
         return normalize(self.read_texts(texts, self.chosen_by_texts(texts, remembered=True)).float(), dim=-1)
 
     def pool_losses(self, batch: Batch, chosen: Selection | None) -> dict[str, Tensor]:
@@ -259,22 +259,22 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return losses
 
     def pairwise_loss(self, images: Tensor, batch: Batch, same: Tensor | None) -> Tensor:
-        """Returns the cross-entropies of captions read with the choices of their own and of `pairwise_negatives` other pictures.
+        """Returns the cross-entropies of captions read with the choices of their own and of `pairwise_negatives` other images.
 
-        Caption j meets picture j - d, for d = 0, 1, ...: every picture and every caption is in the same number of pairs.
+        Caption j meets image j - d, for d = 0, 1, ...: every image and every caption is in the same number of pairs.
         """
         assert batch.untouched is not None
         queries = self.frozen.of_features(batch.untouched)
-        by_caption, by_picture = [], []
+        by_caption, by_image = [], []
         for shift in range(min(self.config.pairwise_negatives, len(batch) - 1) + 1):
             texts = normalize(self.read_beside(batch.captions, queries.roll(shift, 0)).float(), dim=-1)
             scores = self.backbone.logit_scale * (images.roll(shift, 0) * texts).sum(-1)  # (B,)
             if same is not None:
                 scores = scores.masked_fill(same.roll(shift, 1).diagonal(), float("-inf"))
             by_caption.append(scores)
-            by_picture.append(scores.roll(-shift, 0))
+            by_image.append(scores.roll(-shift, 0))
         right = torch.zeros(len(batch), dtype=torch.int64, device=images.device)
-        return cross_entropy(torch.stack(by_caption, 1), right) + cross_entropy(torch.stack(by_picture, 1), right)
+        return cross_entropy(torch.stack(by_caption, 1), right) + cross_entropy(torch.stack(by_image, 1), right)
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
@@ -284,10 +284,10 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return torch.cat([self.encode_image(images), self.frozen.of_images(images)], dim=-1)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """B sentences, each with the prompts that one picture (B, D + C) chooses -> (B, D) unit vectors."""
+        """B texts, each with the prompts that one image (B, D + C) chooses -> (B, D) unit vectors."""
         if self.config.acp not in ("pairwise", "paired_leaky"):
             raise MethodError(
-                f"this run was trained with acp {self.config.acp}: its sentences choose their prompts themselves. Use --inference plain."
+                f"this run was trained with acp {self.config.acp}: its texts choose their prompts themselves. Use --inference plain."
             )
         return normalize(self.read_beside(texts, images[:, self.backbone.embed_dim :]).float(), dim=-1)
 
@@ -301,16 +301,16 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         return (1 - self.config.eta) * plain + self.config.eta * beside
 
     @torch.no_grad()
-    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
-        """Adds to pictures (N, D) their descriptions (V lists of N), weighed by evidence: f + strength sum_v w^v z^v (N, D).
+    def enrich(self, images: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+        """Adds to images (N, D) their descriptions (V lists of N), weighed by evidence: f + strength sum_v w^v z^v (N, D).
 
-        A description is weighed by how clearly it points to one picture of the gallery and agrees with the others; no query is seen.
+        A description is weighed by how clearly it points to one image of the gallery and agrees with the others; no query is seen.
         """
         texts = torch.stack([normalize(embed_texts(view, self.encode_text), dim=-1) for view in views])  # z (V, N, D)
         margin, prior = self.config.evidence_margin, self.config.prior_weight
-        trust = gallery_trust(pictures, texts, self.evidence_scale.cpu(), margin=margin, prior_weight=prior)  # (V, N)
+        trust = gallery_trust(images, texts, self.evidence_scale.cpu(), margin=margin, prior_weight=prior)  # (V, N)
         weights = trust / trust.sum(0).clamp(min=1e-8)
-        return pictures + strength * torch.einsum("vn,vnd->nd", weights, texts)
+        return images + strength * torch.einsum("vn,vnd->nd", weights, texts)
 
     def query_uncertainty(self, scores: Tensor) -> Tensor:
         """Returns the vacuity (B,) of the opinion that B queries hold on N candidates, from their cosines (B, N)."""
@@ -355,7 +355,7 @@ def two_layers(width: int, hidden: int, out: int) -> nn.Sequential:
 
 
 def query_map(width: int, key_width: int) -> nn.Linear:
-    """Returns W, which takes sentence queries to the keys; where both live in the shared space it starts as the identity."""
+    """Returns W, which takes text queries to the keys; where both live in the shared space it starts as the identity."""
     linear = nn.Linear(width, key_width, bias=False)
     if width == key_width:
         nn.init.eye_(linear.weight)

@@ -1,6 +1,6 @@
 """A pool of prompts that inputs choose from by keys (L2P), shared by both towers: ACKE's adaptive co-operative prompt.
 
-    query of a picture or sentence -> cosine to M keys -> the k nearest prompts, each times its gate -> k L prompt positions
+    query of an image or text -> cosine to M keys -> the k nearest prompts, each times its gate -> k L prompt positions
 
 Hard selection alone would never teach the keys anything. The gate, k softmax(cosine / tau) over the chosen, averages 1 and carries their
 gradient; `pull_loss` moves the chosen keys towards their queries; `balance_loss` keeps prompts from dying.
@@ -126,7 +126,7 @@ class PromptPool(nn.Module):
         return torch.stack(terms).mean()
 
     def agreement_loss(self, image: Selection, text: Selection) -> Tensor:
-        """Returns () KL of a caption's distribution over the pool to its picture's: the pair is supervision, never an input."""
+        """Returns () KL of a caption's distribution over the pool to its image's: the pair is supervision, never an input."""
         assert image.affinity is not None
         assert text.affinity is not None
         target = self.distribution(image.affinity).detach()

@@ -169,7 +169,7 @@ def sum_of(hinges: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def described(method: ReleasedAcke, batch: Batch) -> list[tuple[str, str, str]]:
-    """Returns the three descriptions of every picture of a batch; the released losses cannot do without one."""
+    """Returns the three descriptions of every image of a batch; the released losses cannot do without one."""
     found = [views for views in method.views.of(batch.image_ids, batch.captions) if views is not None]
     if len(found) < len(batch):
         raise MethodError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ViewLosses(nn.Module):
-    """The losses of R pictures f (R, D), their captions g (R, D) and V drawn descriptions of each, z (V, R, D), all unit vectors."""
+    """The losses of R images f (R, D), their captions g (R, D) and V drawn descriptions of each, z (V, R, D), all unit vectors."""
 
     def __init__(self, config: AckeConfig, embed_dim: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class ViewLosses(nn.Module):
         }
 
     def evidential(
-        self, images: Tensor, sentences: list[Tensor], same: Tensor | None, scale: Tensor, step: int
+        self, images: Tensor, sources: list[Tensor], same: Tensor | None, scale: Tensor, step: int
     ) -> Tensor:
         """Returns the evidential loss of caption and descriptions fused by Dempster's rule, both directions summed."""
         config, known = self.config, known_pairs(same, images)
         target = torch.eye(len(images), device=images.device)
         kl = config.evidential_kl * annealed(step, config.kl_steps)
-        cosines = [texts @ images.T for texts in sentences]
+        cosines = [texts @ images.T for texts in sources]
         loss = images.new_zeros(())
         for turned in (cosines, [matrix.T for matrix in cosines]):
             evidence = [

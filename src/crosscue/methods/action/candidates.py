@@ -1,4 +1,4 @@
-"""What ACT compares in a training step: the candidates of every picture and caption, and what pictures are read with."""
+"""What ACT compares in a training step: the candidates of every image and caption, and what images are read with."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from crosscue.backbones.protocol import ImageState
 
 Read = Callable[[ImageState, Sequence[Sequence[str]]], Tensor]
-"""B pictures and the sentences each is read with -> (B, D) unit vectors."""
+"""B images and the texts each is read with -> (B, D) unit vectors."""
 Scores = tuple[Tensor, Tensor]
 """Cosines of B queries with C candidates, image to text and text to image: (B, C) each, the right one first, -inf is none."""
 
 
 def scores_by_own(read: Read, state: ImageState, captions: Sequence[str], texts: Tensor, excluded: Tensor) -> Scores:
-    """Every picture read with its own caption and compared with all of the batch (ACT section 3.4 as printed).
+    """Every image read with its own caption and compared with all of the batch (ACT section 3.4 as printed).
 
     Args:
         read: f(x | C).
-        state: B pictures.
+        state: B images.
         captions: their captions.
         texts: (B, D) z_txt of the captions.
         excluded: (B, B) bool, true where a pair must not count as wrong: itself, and what means the same.
     """
-    pictures = read(state, [[caption] for caption in captions])
-    cosines = pictures @ texts.T  # (B, B)
+    images = read(state, [[caption] for caption in captions])
+    cosines = images @ texts.T  # (B, B)
     own = torch.arange(len(captions), device=texts.device)
     order = (own[:, None] + own) % len(captions)  # a row's own candidate first
     barred = excluded.gather(1, order) & (order != own[:, None])
@@ -45,20 +45,20 @@ def scores_by_nearest(
     pooled: bool,
     conditioned: bool,
 ) -> Scores:
-    """Every caption against the `count` captions of the batch nearest to it and their pictures, read as at test time.
+    """Every caption against the `count` captions of the batch nearest to it and their images, read as at test time.
 
-    text to image   the candidate pictures, each read with the caption
-    image to text   pooled: the picture read once with all candidate captions; otherwise once with each
+    text to image   the candidate images, each read with the caption
+    image to text   pooled: the image read once with all candidate captions; otherwise once with each
 
     Args:
         read: f(x | C).
-        state: B pictures.
+        state: B images.
         captions: their captions.
         texts: (B, D) z_txt of the captions.
         excluded: (B, B) bool, true where a pair must not count as wrong.
         count: m, the hard negatives.
-        pooled: how pictures look for captions.
-        conditioned: whether sentences change how a picture is read at all; otherwise each is read once.
+        pooled: how images look for captions.
+        conditioned: whether texts change how an image is read at all; otherwise each is read once.
     """
     own = torch.arange(len(captions), device=texts.device)[:, None]
     nearness, near = (texts @ texts.T).masked_fill(excluded, -torch.inf).topk(min(count, len(captions) - 1), dim=1)
@@ -72,8 +72,8 @@ def scores_by_nearest(
             return (read(state, [])[image] * texts[caption]).sum(-1)
         both = torch.stack([image.flatten(), caption.flatten()], 1)
         distinct, place = both.unique(dim=0, return_inverse=True)
-        pictures = read(state[distinct[:, 0]], [[captions[number]] for number in distinct[:, 1].tolist()])
-        return (pictures[place].view(*image.shape, -1) * texts[caption]).sum(-1)
+        images = read(state[distinct[:, 0]], [[captions[number]] for number in distinct[:, 1].tolist()])
+        return (images[place].view(*image.shape, -1) * texts[caption]).sum(-1)
 
     t2i = pairs(candidates, owns)
     if not (pooled and conditioned):

@@ -26,7 +26,7 @@ class ActionConfig:
     attributes: bool = True
     """Keep triplets that say what something is like (the paper's attribute knowledge)."""
     hand_crafted: bool = False
-    """Replace the triplet encoder by the text feature of a sentence about the triplet (Table 2)."""
+    """Replace the triplet encoder by the text feature of a text about the triplet (Table 2)."""
     max_triplets: int = 4
     """K, the most triplets of a caption; the first ones are taken."""
     triplet_input: TripletInput = "seq3"
@@ -58,10 +58,10 @@ class ActionConfig:
     text_enrich: Literal["none", "avg"] = "none"
     """avg: a caption's embedding is the mean of its own and those of its states."""
     conditioning: Literal["matched", "own", "pairwise"] = "matched"
-    """Which captions a picture is read with in training. matched: as at test time, all candidates alike. own: its own caption
-    (the paper as printed), which lets the picture be ignored. pairwise: as matched, image to text with one caption at a time."""
+    """Which captions an image is read with in training. matched: as at test time, all candidates alike. own: its own caption
+    (the paper as printed), which lets the image be ignored. pairwise: as matched, image to text with one caption at a time."""
     candidates: int = 7
-    """m, the hard negatives of each caption and picture (matched and pairwise)."""
+    """m, the hard negatives of each caption and image (matched and pairwise)."""
     strategy: Literal["two_stage", "one_stage", "combined"] = "two_stage"
     """two_stage: eq. 10, then eq. 11 on the interaction module alone. one_stage: eq. 10. combined: both at once (Table 5)."""
     second_stage_epochs: int = 2

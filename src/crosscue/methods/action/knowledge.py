@@ -103,8 +103,8 @@ class FrozenKnowledge:
     """(L,) which triplet a piece belongs to."""
     states: Tensor
     """(k, D) text features of the states, not normalised."""
-    sentences: Tensor
-    """(k, D) text features of hand-crafted sentences about the triplets; (k, 0) where they are not asked for."""
+    crafted: Tensor
+    """(k, D) text features of hand-crafted texts about the triplets; (k, 0) without `hand_crafted`."""
 
     def __len__(self) -> int:
         return len(self.states)
@@ -122,7 +122,7 @@ class KnowledgeBatch:
     """(C, L) -1 at padding."""
     states: Tensor
     """(C, K, D)"""
-    sentences: Tensor
+    crafted: Tensor
     """(C, K, D)"""
     present: Tensor
     """(C, K) bool: where there is a triplet."""
@@ -137,7 +137,7 @@ class KnowledgeBatch:
         states = padded("states")
         counts = torch.tensor([len(member) for member in members], device=states.device)
         present = torch.arange(states.shape[1], device=states.device) < counts[:, None]
-        return cls(padded("pieces"), padded("slot"), padded("triplet", -1), states, padded("sentences"), present)
+        return cls(padded("pieces"), padded("slot"), padded("triplet", -1), states, padded("crafted"), present)
 
 
 class FrozenReader:
@@ -165,7 +165,7 @@ class FrozenReader:
             most: K, the most triplets of a caption; the first ones are taken.
             attributes: whether triplets that say what something is like count.
             every_piece: keep all word pieces instead of their mean per part of a triplet.
-            hand_crafted: also encode a hand-crafted sentence about each triplet.
+            hand_crafted: also encode a hand-crafted text about each triplet.
         """
         self.backbone, self.source = backbone, source
         self.most, self.attributes, self.every_piece, self.hand_crafted = most, attributes, every_piece, hand_crafted
@@ -184,9 +184,9 @@ class FrozenReader:
     def _read(self, captions: Sequence[str]) -> list[FrozenKnowledge]:
         rows = [self.chosen(knowledge) for knowledge in self.source(captions)]
         flat = [pair for row in rows for pair in row]
-        states = self._encode([state_sentence(triplet, state) for triplet, state in flat])  # (T, D)
-        crafted = [hand_crafted(triplet) for triplet, _ in flat] if self.hand_crafted else []
-        sentences = self._encode(crafted) if crafted else states[:, :0]
+        states = self._encode([state_text(triplet, state) for triplet, state in flat])  # (T, D)
+        about = [hand_crafted(triplet) for triplet, _ in flat] if self.hand_crafted else []
+        crafted = self._encode(about) if about else states[:, :0]
         parts = self._parts([text for t, _ in flat for text in (t.subject, t.action, t.object)])
         found, start = [], 0
         for row in rows:
@@ -200,16 +200,16 @@ class FrozenReader:
             pieces = torch.stack([part for part, _, _ in own]) if own else states.new_zeros(0, self.backbone.text_width)
             where = torch.tensor([[slot, number] for _, slot, number in own], dtype=torch.int64).view(-1, 2)
             slot, number = where.to(states.device).unbind(1)
-            found.append(FrozenKnowledge(pieces, slot, number, states[start:stop], sentences[start:stop]))
+            found.append(FrozenKnowledge(pieces, slot, number, states[start:stop], crafted[start:stop]))
             start = stop
         return found
 
-    def _encode(self, sentences: Sequence[str]) -> Tensor:
+    def _encode(self, texts: Sequence[str]) -> Tensor:
         """(T, D) text features, not normalised."""
         backbone = self.backbone
-        if not sentences:
+        if not texts:
             return torch.zeros(0, backbone.embed_dim, device=backbone.device)
-        encoded = embed_texts(sentences, lambda part: backbone.encode_text(backbone.tokenize(part)).pooled)
+        encoded = embed_texts(texts, lambda part: backbone.encode_text(backbone.tokenize(part)).pooled)
         return encoded.to(backbone.device)
 
     def _parts(self, phrases: Sequence[str]) -> list[Tensor]:
@@ -225,14 +225,14 @@ class FrozenReader:
         return [pieces[phrase] for phrase in phrases]
 
 
-def state_sentence(triplet: Triplet, state: str) -> str:
+def state_text(triplet: Triplet, state: str) -> str:
     """Returns what the text tower reads about the state of a triplet."""
     parts = ", ".join(filter(None, (triplet.subject, triplet.action, triplet.object)))
     return STATE.format(triplet=parts, state=state)
 
 
 def hand_crafted(triplet: Triplet) -> str:
-    """Returns the sentence of the paper's ablation, in place of the triplet encoder."""
+    """Returns the text of the paper's ablation, in place of the triplet encoder."""
     template = HAND_CRAFTED if triplet.object else HAND_CRAFTED.replace(" in relation to {object}", "")
     return template.format(subject=triplet.subject, action=triplet.action, object=triplet.object)
 

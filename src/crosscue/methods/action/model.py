@@ -1,13 +1,13 @@
-"""Action-aware multi-modal prompt tuning (ACT, arXiv 2506.23502): pictures read with what a caption says about actions.
+"""Action-aware multi-modal prompt tuning (ACT, arXiv 2506.23502): images read with what a caption says about actions.
 
     caption --> triplets --> triplet encoder (eq. 4-5) --> p_t --+
             --> states  ---> frozen text tower ----------> p_s --+--> adapter (eq. 6)
                                                                           |
-    picture --> [class] patches E ------------------------------> AIM (eq. 7-8) --> [class] E + gamma * V, P_1 .. P_N --> z_img
+    image ----> [class] patches E ------------------------------> AIM (eq. 7-8) --> [class] E + gamma * V, P_1 .. P_N --> z_img
 
-A picture's embedding depends on the sentences it is read with, so retrieval has two steps: a model that reads pictures alone
-pre-selects k candidates, and those are ranked again, each picture read with the knowledge of the candidate or query sentence.
-What is right is never looked at: a sentence's knowledge is a function of the sentence. Without sentences (`plain`) the method is
+An image's embedding depends on the texts it is read with, so retrieval has two steps: a model that reads images alone
+pre-selects k candidates, and those are ranked again, each image read with the knowledge of the candidate or query text.
+What is right is never looked at: a text's knowledge is a function of the text. Without texts (`plain`) the method is
 visual prompt tuning.
 """
 
@@ -45,7 +45,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
 
     name = "action"
     summary = (
-        "Pictures read with the actions a caption speaks of; re-ranks the first candidates. Slower to search, finer."
+        "Images read with the actions a caption speaks of; re-ranks the first candidates. Slower to search, finer."
     )
     paper = "arXiv 2506.23502"
     config_class = ActionConfig
@@ -101,14 +101,14 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         self.companions = 0 if config.conditioning == "own" else config.candidates
         self.to(backbone.device)
 
-    # --- pictures and sentences alone -----------------------------------------------------------------------------------
+    # --- images and texts alone --------------------------------------------------------------------------------------------
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """Pictures read without sentences, which is visual prompt tuning: (B, 3, S, S) or a cached state -> (B, D)."""
+        """Images read without texts, which is visual prompt tuning: (B, 3, S, S) or a cached state -> (B, D)."""
         return self.backbone.encode_image(self.state(images), self.visual_prompts()).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """z_txt, the frozen text feature of each sentence: B sentences -> (B, D)."""
+        """z_txt, the frozen text feature of each text: B texts -> (B, D)."""
         plain = self.backbone.encode_text(self.backbone.tokenize(texts)).pooled
         if self.config.text_enrich == "none":
             return plain
@@ -136,12 +136,12 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
                 layers[layer] = torch.cat([own.expand(len(beside), -1, -1), beside], dim=1)
         return Prompts(layers) if layers else None
 
-    # --- pictures read with sentences -----------------------------------------------------------------------------------
+    # --- images read with texts --------------------------------------------------------------------------------------------
 
     def image_given_texts(self, images: ImageInput, given: Sequence[Sequence[str]]) -> Tensor:
-        """f(x | C): B pictures, each read with the knowledge of its sentences -> (B, D) unit vectors.
+        """f(x | C): B images, each read with the knowledge of its texts -> (B, D) unit vectors.
 
-        The order of a picture's sentences does not matter. Where nothing is known about them, the picture is read alone.
+        The order of an image's texts does not matter. Where nothing is known about them, the image is read alone.
         """
         captions = list(dict.fromkeys(text for texts in given for text in texts))
         return self._read(self.state(images), given, self._caption_prompts(captions) if self.kinds else {})
@@ -180,7 +180,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
     def _with_tokens(
         self, state: ImageState, beside: Tensor, present: Tensor, *, at_every_layer: bool = False
     ) -> Tensor:
-        """Encodes pictures with some more tokens each, (B, n, W) where `present` (B, n); rows of equal number go together.
+        """Encodes images with some more tokens each, (B, n, W) where `present` (B, n); rows of equal number go together.
 
         They stand beside the patches at the interaction's layer and are passed on, or are given anew to every layer.
         """
@@ -212,7 +212,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         batch = KnowledgeBatch.of(known)
         sources = {"states": batch.states}  # (C, K, D)
         if self.config.triplets:
-            sources["triplets"] = batch.sentences if self.encoder is None else self.encoder(batch)
+            sources["triplets"] = batch.crafted if self.encoder is None else self.encoder(batch)
         adapted = iter(self.adapter(torch.stack([sources[kind] for kind in self.kinds], 1)))  # C times (kinds, K, W)
         return [next(adapted)[:, : len(member)] if len(member) else empty for member in members]
 
@@ -220,8 +220,8 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         self, images: ImageInput, given: Sequence[Sequence[str]], captions: Tensor, plain: Tensor
     ) -> Tensor:
         """See `ReadsTogether.scores_given_texts`: a blend of the plain cosine and cos(f(x | C), z_txt)."""
-        pictures = self.image_given_texts(images, given)  # (B, D)
-        refined = (captions @ pictures.unsqueeze(-1)).squeeze(-1)  # (B, C)
+        features = self.image_given_texts(images, given)  # (B, D)
+        refined = (captions @ features.unsqueeze(-1)).squeeze(-1)  # (B, C)
         return (1 - self.config.eta) * plain + self.config.eta * refined
 
     # --- training -------------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
 
 
 def union(given: Sequence[Sequence[str]], by_caption: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Returns the prompts of all sentences of each of B rows together (kinds, B, n, W), and where they are (B, n)."""
+    """Returns the prompts of all texts of each of B rows together (kinds, B, n, W), and where they are (B, n)."""
     rows = [torch.cat([by_caption[text] for text in texts], dim=1).transpose(0, 1) for texts in given]  # (n, kinds, W)
     present = [torch.ones(len(own), dtype=torch.bool, device=own.device) for own in rows]
     return pad_sequence(rows, True).permute(2, 0, 1, 3), pad_sequence(present, True)

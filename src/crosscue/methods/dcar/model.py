@@ -2,13 +2,13 @@
 
     captions ----- v ------------------------> T'   --+-- F_CAA --> L_cate  (eq. 16-18, with edited captions)
                                                       |
-    captions * rho(picture) -- v ------------> T'_w --|----+
+    captions * rho(image) -- v --------------> T'_w --|----+
                     ^                                 |    +------> L_con   (eq. 15)
                     | eq. 9-14                        |    |
-    pictures ---- F(v) ----------------------> I'  ---+----+
+    images ------ F(v) ----------------------> I'  ---+----+
 
-Only v, F and F_CAA are learned. rho needs a picture, so at test time captions are encoded without it (`plain`): a caption weighted
-by its own picture would tell which picture is right. What else may be asked of a trained DCAR is in `inference_modes`.
+Only v, F and F_CAA are learned. rho needs an image, so at test time captions are encoded without it (`plain`): a caption weighted
+by its own image would tell which image is right. What else may be asked of a trained DCAR is in `inference_modes`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
-    """Dual prompts whose words are weighed by what the picture adds, trained against edited captions."""
+    """Dual prompts whose words are weighed by what the image adds, trained against edited captions."""
 
     name = "dcar"
-    summary = "Dual prompts + words weighed by the picture + category-aware negatives. Needs a category column for ca."
+    summary = "Dual prompts + words weighed by the image + category-aware negatives. Needs a category column for ca."
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
     text_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa")
@@ -55,7 +55,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
         )
         self.token_features = TokenFeatures(backbone, config, self.tokenize, self.text_prompts) if config.tw else None
-        self.image_prior: Tensor  # (D,) mean I' of the training pictures
+        self.image_prior: Tensor  # (D,) mean I' of the training images
         self.images_seen: Tensor
         self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
         self.register_buffer("images_seen", torch.zeros(()))
@@ -153,7 +153,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 
     def weighted(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w of DCAR eq. 14-15: sentences, each weighed by its picture (B, D) -> (B, D) unit vectors."""
+        """T'_w of DCAR eq. 14-15: texts, each weighed by its image (B, D) -> (B, D) unit vectors."""
         blank = self.blank_feature()
 
         def read(rows: list[int]) -> Tensor:
@@ -165,7 +165,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     @torch.no_grad()
     def token_weights(self, texts: Sequence[str], tokens: TokenBatch, images: Tensor, blank: Tensor) -> Tensor:
-        """Returns rho of DCAR eq. 11-14: B sentences and pictures (B, D), the blank picture (D,) -> (B, N); 1 at special tokens."""
+        """Returns rho of DCAR eq. 11-14: B texts and images (B, D), the blank image (D,) -> (B, N); 1 at special tokens."""
         if self.token_features is None:
             raise MethodError("this run was trained with tw off: its captions have no token weights.")
         config, content = self.config, tokens.content
@@ -206,7 +206,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     # --- inference ----------------------------------------------------------------------------------------------------
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """T' (`plain`), T' weighed by the mean training picture (`prior`), or F_CAA(T') (`caa`): B sentences -> (B, D)."""
+        """T' (`plain`), T' weighed by the mean training image (`prior`), or F_CAA(T') (`caa`): B texts -> (B, D)."""
         if mode == "prior":
             prior = normalize(self.image_prior, dim=-1)
             return self.weighted(texts, prior.expand(len(texts), -1))
@@ -222,7 +222,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         return self.encode_image(images)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w: B sentences, each weighed by the embedding of one picture (B, D) -> (B, D) unit vectors."""
+        """T'_w: B texts, each weighed by the embedding of one image (B, D) -> (B, D) unit vectors."""
         return self.weighted(texts, images)
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
@@ -245,7 +245,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         return super().trainable(name) and (self.config.dp or not name.startswith("prompts."))
 
     def learned_state(self) -> dict[str, Tensor]:
-        """The trainable tensors and the mean training picture."""
+        """The trainable tensors and the mean training image."""
         return super().learned_state() | {"image_prior": self.image_prior, "images_seen": self.images_seen}
 
 

@@ -84,11 +84,11 @@ class Carrier(WithTunedTowers[Config]):
         return self.backbone if self.tuned is None else self.tuned
 
     def read_images(self, images: ImageInput) -> ImageFeatures:
-        """Pictures -> what the image tower says of them, before the head."""
+        """Images -> what the image tower says of them, before the head."""
         return self.towers.encode_image(images, self.prompts.image_prompts() if self.prompts else None)
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokenises sentences, leaving room for the context."""
+        """Tokenises texts, leaving room for the context."""
         return self.backbone.tokenize(texts, self.config.context_tokens if self.prompts else 0)
 
     def read_texts(self, tokens: TokenBatch) -> TextFeatures:
@@ -101,7 +101,7 @@ class Carrier(WithTunedTowers[Config]):
         return features
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """B sentences -> (B, D)."""
+        """B texts -> (B, D)."""
         features: Tensor = self.text_head(self.read_texts(self.tokenize(texts)).pooled)
         return features
 
@@ -133,16 +133,16 @@ def identity_head(width: int | None) -> nn.Module:
 
 
 def class_names(batch: Batch, method: str) -> list[str]:
-    """Returns the category of every picture, as words.
+    """Returns the category of every image, as words.
 
     Raises:
-        MethodError: a picture has none.
+        MethodError: an image has none.
     """
     names = [(category or "").replace("_", " ") for category in batch.categories]
     if len(names) < len(batch) or not all(names):
         missing = next((i for i, name in enumerate(names) if not name), len(names))
         raise MethodError(
-            f"method '{method}' needs the category of every picture, and '{batch.image_ids[missing]}' has none. Add a column "
+            f"method '{method}' needs the category of every image, and '{batch.image_ids[missing]}' has none. Add a column "
             "'category' to the source, or give each category a folder of its own."
         )
     return names

@@ -1,4 +1,4 @@
-"""What most methods share: they differ in how they encode, and are trained with InfoNCE between pictures and captions."""
+"""What most methods share: they differ in how they encode, and are trained with InfoNCE between images and captions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class ContrastiveMethod(Method[ContrastiveOptions]):
         """InfoNCE of the batch in the chosen directions (DCAR eq. 15 with all token weights 1).
 
         Raises:
-            MethodError: there is not one picture for every caption.
+            MethodError: there is not one image for every caption.
         """
         if len(batch.images) != len(batch) or not len(batch):
             raise MethodError(
-                f"a batch of {len(batch.images)} pictures and {len(batch)} captions: give one picture for every caption."
+                f"a batch of {len(batch.images)} images and {len(batch)} captions: give one image for every caption."
             )
         images = self.encode_image(batch.images)  # (B, D)
         texts = encode_bucketed(batch.captions, self.encode_text)  # (B, D)

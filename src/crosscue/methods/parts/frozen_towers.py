@@ -1,4 +1,4 @@
-"""What methods share that learn behind both towers: each picture and each sentence is encoded once."""
+"""What methods share that learn behind both towers: each image and each text is encoded once."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
         self.texts = FrozenTexts(backbone)
 
     def plain_images(self, images: ImageInput) -> Tensor:
-        """f: pictures -> (B, D), not normalised."""
+        """f: images -> (B, D), not normalised."""
         return self.backbone.encode_image(images).pooled
 
     def plain_texts(self, texts: Sequence[str]) -> Tensor:
-        """g: B sentences -> (B, D), not normalised."""
+        """g: B texts -> (B, D), not normalised."""
         return self.texts(texts)
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
@@ -48,5 +48,5 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
 
     @property
     def image_tower_frozen(self) -> bool:
-        """Pictures are read through their pooled features."""
+        """Images are read through their pooled features."""
         return True

@@ -1,4 +1,4 @@
-"""Boxes in a picture, the crops they cut out, and what a map of features says inside them."""
+"""Boxes in an image, the crops they cut out, and what a map of features says inside them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.nn.functional import interpolate
 def region_boxes(
     image_ids: Sequence[str], *, centre: float, count: int, smallest: float, largest: float, seed: int
 ) -> Tensor:
-    """Returns (B, 1 + count, 4) boxes x0, y0, x1, y1 as shares of the picture: one in the middle, the others anywhere.
+    """Returns (B, 1 + count, 4) boxes x0, y0, x1, y1 as shares of the image: one in the middle, the others anywhere.
 
-    A box has the picture's shape. What is drawn depends on the seed and the picture's id alone, so a picture keeps its boxes.
+    A box has the image's shape. What is drawn depends on the seed and the image's id alone, so an image keeps its boxes.
 
     Args:
-        image_ids: B pictures.
+        image_ids: B images.
         centre: side of the first box.
         count: further boxes.
         smallest: least side of a further box.
@@ -39,13 +39,13 @@ def region_boxes(
 
 
 def crops(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """(B, 3, S, S) uint8 pictures and (B, K, 4) boxes -> (B * K, 3, S, S) uint8, what is inside at the size of the picture."""
+    """(B, 3, S, S) uint8 images and (B, K, 4) boxes -> (B * K, 3, S, S) uint8, what is inside at the size of the image."""
     size = pixels.shape[-1]
     edges = (boxes * size).round().long().tolist()
     cut = []
-    for picture, places in zip(pixels, edges, strict=True):
+    for image, places in zip(pixels, edges, strict=True):
         for left, top, right, bottom in places:
-            inside = picture[None, :, top : max(bottom, top + 1), left : max(right, left + 1)]
+            inside = image[None, :, top : max(bottom, top + 1), left : max(right, left + 1)]
             if inside.shape[-2:] != (size, size):
                 scaled = interpolate(inside.float(), (size, size), mode="bicubic", antialias=True)
                 inside = scaled.round().clamp(0, 255).to(torch.uint8)
@@ -61,7 +61,7 @@ def roi_align(features: Tensor, boxes: Tensor) -> Tensor:
 
     Args:
         features: (B, H, W, D).
-        boxes: (B, K, 4) x0, y0, x1, y1 as shares of the picture.
+        boxes: (B, K, 4) x0, y0, x1, y1 as shares of the image.
 
     Returns:
         (B, K, D).
