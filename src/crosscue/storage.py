@@ -1,21 +1,25 @@
-"""Files on disk: the cache folder, atomic writes, free space, content hashes, one run at a time in a folder."""
+"""Files on disk: the cache folder, atomic writes, JSON, free space, content hashes, one run at a time in a folder."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from crosscue.errors import StorageError
+from crosscue.errors import CrosscueError, DataError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+REMAKE = "Correct the file, or make it again."
+"""The remedy for a file of JSON that cannot be read."""
 
 
 def cache_dir() -> Path:
@@ -123,6 +127,69 @@ def write_text(target: Path, text: str) -> None:
     """Writes `text` to `target` atomically, as UTF-8."""
     with atomic_file(target) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Writes `content` to `target` atomically, as indented JSON."""
+    write_text(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, raises: type[CrosscueError] = DataError, remedy: str = REMAKE) -> Any:
+    """Returns the content of a JSON file.
+
+    Args:
+        path: the file.
+        raises: class of the error for a file that cannot be read; its message names file and line.
+        remedy: the end of that message.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise raises(f"{path} line {error.lineno}: not valid JSON ({error.msg}). {remedy}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise raises(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}). {remedy}") from error
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Returns a row of a JSON Lines file, with its line break."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def write_lines(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, atomically; the rows are never in memory together."""
+    with atomic_file(target) as part, part.open("w", encoding="utf-8") as file:
+        file.writelines(map(json_line, rows))
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (file and line for messages, the object on it) of a JSON Lines file; blank lines are skipped.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no JSON object; the message names file and line.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path} line {number}", _object(f"{path} line {number}", line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}). {REMAKE}") from error
+
+
+def _object(where: str, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not valid JSON ({error.msg}). {REMAKE}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must be a JSON object. {REMAKE}")
+    return value
+
+
+def fingerprint_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Returns a SHA-256 over rows, whatever their order."""
+    lines = sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from crosscue.backbones.protocol import Backbone, PixelSpec
 from crosscue.backbones.siglip import SiglipBackbone
 from crosscue.backbones.towers import TwoTowers
 from crosscue.errors import BackboneError, NetworkError, suggestion
+from crosscue.storage import read_json
 
 DUAL_CONFIG = "crosscue_backbone.json"
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
@@ -160,12 +160,9 @@ def _pixel_spec(folder: Path, size: int) -> PixelSpec:
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
-    try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BackboneError(f"{folder}: no {name}. This is not the folder of a supported checkpoint.") from error
-    except json.JSONDecodeError as error:
-        raise BackboneError(f"{path}: not valid JSON (line {error.lineno}). Fetch the checkpoint again.") from error
+    if not path.exists():
+        raise BackboneError(f"{folder}: no {name}. This is not the folder of a supported checkpoint.")
+    loaded: dict[str, Any] = read_json(path, BackboneError, "Fetch the checkpoint again.")
     return loaded
 
 

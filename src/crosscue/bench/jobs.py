@@ -29,7 +29,7 @@ from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
-from crosscue.storage import write_text
+from crosscue.storage import read_json, write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable
 
@@ -154,7 +154,7 @@ class Job:
         learned = sum(parameter.numel() for _, parameter in select_trainable(run.method))
         done = Training(outcome.steps, outcome.epochs, learned, outcome.best_rsum, outcome.best_epoch)
         self._note(Timing(outcome.seconds, 0.0, gauge.peak_mb))
-        write_text(self.folder / "training.json", json.dumps(asdict(done), indent=1) + "\n")
+        write_json(self.folder / "training.json", asdict(done))
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only needed to go on with training
         return done
 
@@ -211,14 +211,11 @@ class Job:
         return self.folder / ("-".join(["result", *filter(None, words)]) + ".json")
 
     def _note(self, timing: Timing) -> None:
-        write_text(self.folder / "timing.json", json.dumps(asdict(timing), indent=1) + "\n")
+        write_json(self.folder / "timing.json", asdict(timing))
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}: damaged ({error}). Remove the folder; the job is run again.") from error
+    content: dict[str, Any] = read_json(path, RunError, "Remove the folder; the job is run again.")
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +16,7 @@ from crosscue.bench.jobs import Towers
 from crosscue.bench.running import Failure
 from crosscue.bench.significance import Verdict, verdicts
 from crosscue.evaluation.result import Retrieval
-from crosscue.storage import write_text
+from crosscue.storage import write_json
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,8 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Writes results.json and timings.json."""
-        write_text(folder / "results.json", json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
-        write_text(folder / "timings.json", json.dumps(self.timings(), indent=1) + "\n")
+        write_json(folder / "results.json", self.to_dict())
+        write_json(folder / "timings.json", self.timings())
 
 
 def _without_queries(result: Retrieval) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +53,9 @@ def run(arguments: list[str]) -> int:
     found = audit(pairs, token_count=count, max_tokens=limit, images=given.pictures)
     show(found)
     if given.json is not None:
-        from crosscue.storage import write_text
+        from crosscue.storage import write_json
 
-        write_text(given.json, json.dumps(found.to_dict(), indent=1) + "\n")
+        write_json(given.json, found.to_dict())
     return 1 if found.blocking else 0
 
 

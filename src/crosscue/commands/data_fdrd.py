@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ def run(arguments: list[str]) -> int:
         raise DataError("say which files: crosscue data fdrd pets_test.json flower_test.json")
 
     from crosscue.data.fdrd_defects import fdrd_defects
-    from crosscue.storage import write_text
+    from crosscue.storage import write_json
 
     found = {path.stem: fdrd_defects(path).to_dict() for path in given.files}
     lines = [f"| | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
@@ -39,5 +38,5 @@ def run(arguments: list[str]) -> int:
         lines.append(f"| {row.replace('_', ' ')} | {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
     if given.json is not None:
-        write_text(given.json, json.dumps(found, indent=1) + "\n")
+        write_json(given.json, found)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def run(arguments: list[str]) -> int:
         counts["disagreement"] = asdict(difference)
     sys.stdout.write("\n".join(lines) + "\n")
     if given.json is not None:
-        from crosscue.storage import write_text
+        from crosscue.storage import write_json
 
-        write_text(given.json, json.dumps(counts, indent=1, ensure_ascii=False) + "\n")
+        write_json(given.json, counts)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +56,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
-    from crosscue.storage import sole_run, write_text
+    from crosscue.storage import sole_run, write_json, write_text
 
     parser = options_parser(
         "describe captions",
@@ -125,7 +124,7 @@ def run(arguments: list[str]) -> int:
         clip_scores=_clip_scores(given.clip_score, out, done.records) if given.clip_score is not None else None,
         clip_score_of=given.clip_score,
     )
-    write_text(out / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_json(out / "report.json", report.to_dict())
     write_text(out / "report.md", as_markdown(report, dataset))
     total = done.spent_before + done.spent
     sys.stdout.write(

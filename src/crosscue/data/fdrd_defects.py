@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from crosscue.data.wording import article, mentions
 from crosscue.errors import DataError
+from crosscue.storage import read_json
 
 GLUED = re.compile(r"[Aa]ir(?=[A-Z0-9])")
 """The debris of exchanging `plane` inside `airplane`."""
@@ -61,12 +61,12 @@ def fdrd_defects(path: Path) -> FdrdDefects:
         DataError: it is not such a file.
     """
     try:
-        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, dict[str, Any]] = read_json(path)
         records = [
             (class_of(name, record), str(record["positive"]), [str(text) for text in record.get("negative") or ()])
             for name, record in content.items()
         ]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a file of the FDRD release ({error}). Give a JSON file such as pets_test.json."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosscue.progress import progress
-from crosscue.storage import require_space, reserve, writing
+from crosscue.storage import require_space, reserve, write_json, writing
 
 Block = tuple[Sequence[int], np.ndarray[Any, Any]]
 """Row numbers and their values."""
@@ -31,7 +30,7 @@ class RowCache:
                 folder.mkdir(parents=True, exist_ok=True)
                 reserve(folder / "values.bin", size)
                 reserve(folder / "done.bin", count)
-                (folder / "rows.json").write_text(json.dumps({"count": count, "shape": shape, "dtype": dtype}))
+                write_json(folder / "rows.json", {"count": count, "shape": shape, "dtype": dtype})
         self.values = np.memmap(folder / "values.bin", self.dtype, "r+", shape=(count, *shape))
         self.done = np.memmap(folder / "done.bin", "u1", "r+", shape=(count,))
 

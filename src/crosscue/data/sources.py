@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from crosscue.data.readers.hub import read_datasets
 from crosscue.data.readers.tables import read_csv, read_jsonl, read_parquet, read_records
 from crosscue.data.records import Missing
 from crosscue.errors import DataError
+from crosscue.storage import read_json
 
 Kind = Literal["auto", "folder", "csv", "json", "jsonl", "parquet", "karpathy", "coco", "fdrd", "datasets"]
 LISTINGS = ("captions.json", "captions.jsonl", "metadata.jsonl", "metadata.csv", "captions.csv")
@@ -87,10 +87,7 @@ def _read(source: str, reading: Reading) -> Pairs:
 
 
 def _read_json(path: Path, images: Path, reading: Reading) -> Pairs:
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Correct the file.") from error
+    content: Any = read_json(path)
     if isinstance(content, list):
         return read_records(path, content, images, reading.missing)
     if isinstance(content, dict) and "annotations" in content and "images" in content:

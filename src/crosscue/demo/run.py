@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from crosscue.evaluation.console import comparison_table, report_console
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.methods.dual_prompt import DualPromptConfig
-from crosscue.storage import write_text
+from crosscue.storage import write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 
@@ -83,7 +82,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
         "before": recalls(comparison.before),
         "after": recalls(comparison.after),
     }
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(out / "summary.json", summary)
     console.print(comparison_table(comparison, "Emoji the model never saw, before and after"))
     show_queries(console, comparison, test)
     console.print(ATTRIBUTION, style="dim")

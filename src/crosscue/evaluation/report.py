@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
-from crosscue.storage import write_text
+from crosscue.storage import write_json, write_text
 
 THUMBNAIL = 128
 
@@ -50,7 +49,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "calibration": calibration_table(extras.calibration),
         **extras.more,
     }
-    write_text(folder / "report.json", json.dumps(content, indent=1) + "\n")
+    write_json(folder / "report.json", content)
     write_text(folder / "report.md", markdown(comparison, extras))
     return folder / "report.html"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
 from crosscue.retrieval.scores import Scores
-from crosscue.storage import write_text
+from crosscue.storage import write_json
 
 if TYPE_CHECKING:
     pass
@@ -125,4 +124,4 @@ class Retrieval:
 
     def save(self, path: Path) -> None:
         """Writes the result as JSON, atomically."""
-        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        write_json(path, self.to_dict())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from crosscue.errors import DataError
-from crosscue.jsonl import fingerprint_of, read_lines, write_lines
+from crosscue.storage import fingerprint_of, read_lines, write_lines
 
 Known = TypeVar("Known")
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from crosscue.errors import CrosscueError
 from crosscue.knowledge.failures import Unanswered
 from crosscue.progress import progress
-from crosscue.storage import write_text, writing
+from crosscue.storage import json_line, write_text, writing
 
 PATIENCE = 5
 """A stage stops when this many requests in a row got no answer: the server is down, not one question too hard."""
@@ -169,7 +169,7 @@ def _read(path: Path, kind: type[Record]) -> dict[str, tuple[str, Record]]:
 
 
 def _line(made_from: str, record: BaseModel) -> str:
-    return json.dumps({"made_from": made_from, **record.model_dump(mode="json")}, ensure_ascii=False) + "\n"
+    return json_line({"made_from": made_from, **record.model_dump(mode="json")})
 
 
 def _id(record: Any) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
-from crosscue.errors import RunError
-from crosscue.storage import atomic_file, atomic_folder, recover_folder
+from crosscue.errors import CrosscueError, RunError
+from crosscue.storage import atomic_file, atomic_folder, read_json, recover_folder, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +74,7 @@ class Checkpoints:
         """Writes `checkpoints/last`, atomically."""
         with atomic_folder(self.last) as part:
             self.accelerator.save_state(str(part), safe_serialization=True)
-            (part / "position.json").write_text(json.dumps(asdict(position)), encoding="utf-8")
+            write_json(part / "position.json", asdict(position))
 
     def load(self) -> Position | None:
         """Restores the last checkpoint and returns its position; None where there is none.
@@ -87,9 +86,9 @@ class Checkpoints:
         if not self.last.exists():
             return None
         try:
-            position = Position(**json.loads((self.last / "position.json").read_text(encoding="utf-8")))
+            position = Position(**read_json(self.last / "position.json"))
             self.accelerator.load_state(str(self.last))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (CrosscueError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise RunError(
                 f"{self.last}: the checkpoint cannot be read ({error}). Start again without --resume."
             ) from error

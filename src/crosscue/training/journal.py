@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import TrainingError
-from crosscue.storage import write_text, writing
+from crosscue.storage import json_line, write_text, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +21,13 @@ class Journal:
         """Starts a new journal, or keeps the lines up to `resume_step` of an existing one."""
         self.path = path
         kept = [line for line in read_journal(path) if line["step"] <= resume_step] if resume_step is not None else []
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(path, "".join(map(json_line, kept)))
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
         """Appends one line: kind is `train` or `validation`, step counts optimiser steps from 1."""
         line = {"kind": kind, "step": step, "epoch": epoch, **values}
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json_line(line))
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

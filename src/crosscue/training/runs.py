@@ -13,7 +13,6 @@ report/               before and after, written by the evaluation
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from safetensors.torch import load_file
 
 from crosscue.errors import RunError
 from crosscue.methods.registry import build
-from crosscue.storage import write_text
+from crosscue.storage import read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
 
 if TYPE_CHECKING:
@@ -88,10 +87,10 @@ def start_run(
                 "Use the old values, or start anew with another --out."
             )
         return
-    write_text(folder / BACKBONE, json.dumps(asdict(backbone), indent=2) + "\n")
+    write_json(folder / BACKBONE, asdict(backbone))
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     environment = {"python": platform.python_version(), "versions": versions, "data": data}
-    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+    write_json(folder / ENVIRONMENT, environment)
     write_text(folder / CONFIG, written)
 
 
@@ -164,10 +163,7 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Restore the file, or adapt again.") from error
+    loaded: dict[str, Any] = read_json(path, RunError, "Restore the file, or adapt again.")
     return loaded
 
 

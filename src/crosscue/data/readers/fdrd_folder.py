@@ -7,12 +7,12 @@ FOLDER/oxford_pets/images/Abyssinian_1.jpg
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from crosscue.data.pairs import Pair, Pairs
 from crosscue.data.readers.fdrd import DOMAINS, Clean, read_fdrd
 from crosscue.errors import DataError, suggestion
+from crosscue.storage import read_json
 
 
 def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none") -> Pairs:
@@ -28,10 +28,7 @@ def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none") -> Pairs:
     pairs: list[Pair] = []
     for split in ("train", "test"):
         path = _released(folder, name, split)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}: not valid JSON ({error}). Correct the file.") from error
+        content = read_json(path)
         split_file = dataset / domain.split_file if domain.split_file else dataset
         pairs += read_fdrd(path, content, dataset / domain.pictures, split_file, clean)
     return Pairs(pairs, f"FDRD {name}")

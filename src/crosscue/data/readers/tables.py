@@ -9,7 +9,7 @@ from pathlib import Path
 from crosscue.data.pairs import Pairs
 from crosscue.data.records import Missing, Row, pairs_of
 from crosscue.errors import DataError
-from crosscue.jsonl import read_lines
+from crosscue.storage import read_lines
 
 
 def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
