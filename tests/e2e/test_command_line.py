@@ -216,7 +216,7 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
         ),
         (
             ["adapt", "--data", "uncategorised.jsonl", "--backbone", "TINY", "--method", "alip"],
-            "needs the category of every picture",
+            "needs the category of every image",
         ),
         (["evaluate", "nothing", "--data", "pairs.jsonl"], "'nothing' is neither a run folder nor a method"),
         (["evaluate", "dual_prompt", "--data", "pairs.jsonl", "--backbone", "TINY"], "has to be trained first"),
