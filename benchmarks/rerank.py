@@ -34,8 +34,7 @@ def plain_scores(method: Action, pixels: Tensor, texts: list[str], captions: Ten
     """The (Q, k, 2) pairs of one query after the other, nothing kept from one to the next."""
     scores = []
     for query in pairs:
-        method.reader.forget()
-        method.remembered.forget()
+        method.caption_prompts.forget()
         pictures = method.image_given_texts(pixels[query[:, 0]], [[texts[caption]] for caption in query[:, 1].tolist()])
         scores.append((pictures * captions[query[:, 1]]).sum(-1))
     return torch.stack(scores)
@@ -59,8 +58,7 @@ def compare(method: Action, pixels: Tensor, texts: list[str], queries: int) -> N
 
         seconds, readings, worst = {"crosscue": 0.0, "plain": 0.0}, 0, 0.0
         for image, caption, image_first in ways.values():
-            method.reader.forget()
-            method.remembered.forget()
+            method.caption_prompts.forget()
             scorer = ConditionedPictures(method, Gallery(), captions, texts, False, at_once)
             start = time.perf_counter()
             ours = scorer(image, caption, torch.zeros(image.shape), image_first=image_first)

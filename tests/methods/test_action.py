@@ -185,7 +185,7 @@ def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> N
         patches = state.tokens[:, 1:]
         values, attention = method.interaction.attend(patches, prompts, batch_.present)
         changed = torch.cat([state.tokens[:, :1], patches + 0.3 * attention @ method.interaction.mlp(values)], 1)
-        expected = backbone.encode_image(ImageState(changed, 1), method.visual_prompts()).pooled
+        expected = backbone.encode_image(ImageState(changed, 1), method.visual.prompts()).pooled
     assert close(read(method, [DOGS]), torch.nn.functional.normalize(expected, dim=-1))
 
 
@@ -288,11 +288,11 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     method = opened(built(known, aim_layer=1))
     given = [[MAN], [DOG, DOGS], [NULL]]
     first = read(method, *given)
-    assert set(method.remembered.known) == set(KNOWN)
+    assert set(method.caption_prompts.memory.known) == set(KNOWN)
     with torch.no_grad():
         state = method.backbone.image_state(pictures(), method.frozen_image_layers)
         assert close(method.image_given_texts(state, given), first, 1e-6)
-    method.remembered.forget()
+    method.caption_prompts.memory.forget()
     assert torch.equal(read(method, *given), first)
     with torch.no_grad():
         for parameter in method.adapter.parameters():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from crosscue.backbones.protocol import ImageState
 
@@ -13,6 +14,12 @@ Read = Callable[[ImageState, Sequence[Sequence[str]]], Tensor]
 """B images and the texts each is read with -> (B, D) unit vectors."""
 Scores = tuple[Tensor, Tensor]
 """Cosines of B queries with C candidates, image to text and text to image: (B, C) each, the right one first, -inf is none."""
+
+
+def candidate_contrast(scores: Scores, scale: Tensor) -> Tensor:
+    """Returns () the cross-entropy of the right candidates, both directions summed (ACT eq. 10); `scale` is 1 / tau."""
+    right = torch.zeros(len(scores[0]), dtype=torch.int64, device=scale.device)
+    return sum((cross_entropy(scale * direction, right) for direction in scores), start=scale.new_zeros(()))
 
 
 def scores_by_own(read: Read, state: ImageState, captions: Sequence[str], texts: Tensor, excluded: Tensor) -> Scores:

@@ -187,7 +187,7 @@ class FrozenReader:
         states = self._encode([state_text(triplet, state) for triplet, state in flat])  # (T, D)
         about = [hand_crafted(triplet) for triplet, _ in flat] if self.hand_crafted else []
         crafted = self._encode(about) if about else states[:, :0]
-        parts = self._parts([text for t, _ in flat for text in (t.subject, t.action, t.object)])
+        parts = self.parts([text for t, _ in flat for text in (t.subject, t.action, t.object)])
         found, start = [], 0
         for row in rows:
             own = [
@@ -212,8 +212,8 @@ class FrozenReader:
         encoded = embed_texts(texts, lambda part: backbone.encode_text(backbone.tokenize(part)).pooled)
         return encoded.to(backbone.device)
 
-    def _parts(self, phrases: Sequence[str]) -> list[Tensor]:
-        """Word embeddings of phrases (eq. 4): the mean of each (1, W_text), or every piece (n, W_text); none of an empty one."""
+    def parts(self, phrases: Sequence[str]) -> list[Tensor]:
+        """Word embeddings of phrases (ACT eq. 4): the mean of each (1, W_text), or every piece (n, W_text); none of an empty one."""
         distinct = list(dict.fromkeys(phrases))
         if not distinct:
             return []
