@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bench.pictures import COLOURS, draw
+from tests.images import COLOURS, draw
 
 SPLITS = ("train", "train", "val", "test", "test")
 LAYOUT = {

@@ -11,8 +11,8 @@ from crosscue.bench.grid import Candidate, Grid, Row
 from crosscue.bench.plan import Choice
 from crosscue.errors import RunError
 from tests import tiny
-from tests.bench.pictures import write_source
-from tests.e2e.test_command_line import crosscue
+from tests.cli import crosscue
+from tests.images import write_source
 
 CANDIDATES = '{"default": [{"training": {"lr": 0.000001}}, {"training": {"lr": 0.5}}, {"training": {"lr": 0.05}}]}'
 

@@ -13,8 +13,8 @@ from crosscue.cli import dispatch
 from crosscue.errors import MethodError, RunError
 from crosscue.retrieval.options import Inference
 from tests import tiny
-from tests.bench.pictures import write_source
-from tests.bench.test_significance import cell, first
+from tests.bench.cells import cell, first
+from tests.images import write_source
 
 ROWS = [Row("zero_shot", "CLIP"), Row("dcar", "DCAR", vary={"alpha": [0, 2]})]
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from tests import tiny
-from tests.bench.pictures import write_source
-from tests.e2e.test_command_line import crosscue
+from tests.cli import crosscue
+from tests.images import write_source
 
 SLOW = """
 import sys, time

@@ -9,8 +9,8 @@ import pytest
 
 from crosscue.cli import dispatch
 from tests import tiny
-from tests.bench.pictures import write_source
-from tests.e2e.test_command_line import crosscue
+from tests.cli import crosscue
+from tests.images import write_source
 
 OPTIONS = ["--options.dual_prompt", "{context_tokens: 2}", "--options.dcar", "{context_tokens: 2}"]
 SMALL = ["--shots", 1, 2, "--seeds", 1, 2, "--training.epochs", 2, "--precision", "fp32", *OPTIONS]

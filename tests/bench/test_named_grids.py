@@ -14,8 +14,8 @@ from crosscue.data.readers.fdrd_folder import read_fdrd_folder
 from crosscue.methods.registry import METHODS
 from tests import tiny
 from tests.bench.fdrd import LAYOUT, write_fdrd
-from tests.bench.pictures import write_source
-from tests.e2e.test_command_line import crosscue
+from tests.cli import crosscue
+from tests.images import write_source
 
 JOBS = {
     "dcar-table1": 9 * (1 + 7 * 3),

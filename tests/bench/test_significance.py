@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from crosscue.bench.cells import Cell, Spread
-from crosscue.bench.grid import Row
-from crosscue.bench.jobs import Training
+from crosscue.bench.cells import Spread
 from crosscue.bench.running import require_equal_steps
 from crosscue.bench.significance import BETTER, EQUAL, verdicts
 from crosscue.errors import RunError
-from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.recall import recall
-from crosscue.evaluation.result import Retrieval
-
-QUERIES = 40
-
-
-def result(found: list[bool]) -> Retrieval:
-    """A result in which the first place holds the partner of every query that is `found`, in both directions."""
-    ranks = Ranks(np.where(found, 0, 20), np.ones(QUERIES, int), np.ones(QUERIES, int))
-    found_recall = recall(ranks)
-    return Retrieval(found_recall, found_recall, {"i2t": ranks, "t2i": ranks}, np.arange(QUERIES), {}, {}, {})
-
-
-def cell(label: str, *found: list[bool], steps: int = 10) -> Cell:
-    results = {seed: result(hits) for seed, hits in enumerate(found, start=1)}
-    trainings = {seed: Training(steps, 1, 5, None, None) for seed in results}
-    return Cell(Row("dcar", label), SimpleNamespace(name="a"), 16, results, trainings, {}, None, {})
-
-
-def first(count: int) -> list[bool]:
-    return [query < count for query in range(QUERIES)]
+from tests.bench.cells import cell, first
 
 
 def test_marks_of_a_table_worked_out_by_hand() -> None:

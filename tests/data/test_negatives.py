@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import random
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from crosscue.data.lexicons import LEXICONS
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, plain, with_negatives
-from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
+from crosscue.data.pairs import Negative, Pairs
 from crosscue.data.wording import article, key, mentions, replaced
 from crosscue.errors import DataError
-
-CLASSES = [
-    "rose",
-    "desert-rose",
-    "mexican aster",
-    "mexican petunia",
-    "F-16A/B",
-    "F/A-18",
-    "plane",
-    "airplane",
-    "orange_dahlia",
-    "owl",
-    "egyptian mau",
-    "abyssinian",
-    "ice cream",
-    "umbrella",
-    "Yak-42",
-    "ball moss",
-    "Apply_Eye_Makeup",
-    "beach",
-    "brown bear",
-    "bear",
-]
-PATTERNS = [
-    "A {colour} {name} in a {size} {place}.",
-    "This is a photo of a {name}. The {name} is {pose} {where} the {colour} chair, {level} two {size} stones.",
-    "{name} with {count} petals on a {material} table; a {colour} wall stands {side} the house.",
-    "An airplane and a {name}: prose about {name}s {where} a wooden door.",
-    "The image shows {count} people {pose} {where} it.",
-    "a {name}",
-    "a {name}, a {name} and a {colour} {name}",
-]
-
-
-def pair(caption: str, category: str | None, number: int = 0) -> Pair:
-    return Pair(ImageFile(Path(f"{number}.jpg")), (caption,), str(number), category)
-
-
-def random_pairs(count: int) -> Pairs:
-    chance, made = random.Random(0), []
-    words = {kind: [word for group in groups for word in group] for kind, groups in LEXICONS.items()}
-    for number in range(count):
-        category = chance.choice(CLASSES)
-        caption = chance.choice(PATTERNS).format(
-            name=chance.choice([category.replace("_", " "), category, category.lower(), category.replace("-", " ")]),
-            colour=chance.choice(words["colour"]),
-            size=chance.choice(words["size"]),
-            place=chance.choice(words["background"]),
-            pose=chance.choice([w for w in words["pose"] if w.endswith("ing")]),
-            where=chance.choice(words["depth"]),
-            level=chance.choice(words["level"]),
-            count=chance.choice(["two", "three", "four"]),
-            material=chance.choice(words["material"]),
-            side=chance.choice(words["side"]),
-        )
-        made.append(pair(caption, category, number))
-    return Pairs(made, "random")
+from tests.data.random_pairs import CLASSES, pair, random_pairs
 
 
 def test_ten_thousand_random_captions_have_no_defect() -> None:
@@ -187,7 +128,7 @@ def test_a_source_that_cannot_have_negatives_says_why() -> None:
 
 def test_the_same_negatives_in_every_process() -> None:
     code = (
-        "from tests.data.test_negatives import random_pairs; from crosscue.data.negatives import *;"
+        "from tests.data.random_pairs import random_pairs; from crosscue.data.negatives import *;"
         "p = random_pairs(50); print(with_negatives(p, NegativeWriter(p))[0].fingerprint())"
     )
     found = {

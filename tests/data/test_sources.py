@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crosscue.data.audit import audit, ceilings
-from crosscue.data.pairs import Negative, Pairs
+from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.errors import DataError, NetworkError
 
@@ -264,9 +264,8 @@ def test_audit_finds_what_is_wrong(picture, tmp_path: Path) -> None:
 
 
 def test_ceiling_of_shared_captions() -> None:
-    from tests.data.test_batches import pair
-
-    pairs = Pairs([pair(1, ("same",)), pair(2, ("same",)), pair(3, ("own",)), pair(4, ("other",))])
+    texts = ("same", "same", "own", "other")
+    pairs = Pairs([Pair(ImageFile(Path(f"{i}.jpg")), (text,), str(i)) for i, text in enumerate(texts)])
     assert ceilings(pairs) == (75.0, 75.0)
 
 

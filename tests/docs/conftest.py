@@ -9,7 +9,7 @@ import pytest
 import crosscue
 from crosscue.training.config import TrainingConfig
 from tests import tiny
-from tests.bench.pictures import write_source
+from tests.images import write_source
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from tests import tiny
-from tests.e2e.test_command_line import CONFIGS, crosscue, refused
+from tests.cli import crosscue, refused
+from tests.images import draw_noise
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [f"{number:03d}.jpg" for number in range(24)]
 SMALL = (
     *("--training.epochs", 1, "--training.batch_size", 6, "--training.warmup_steps", 0),
@@ -27,8 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "images").mkdir()
     records = []
     for number, name in enumerate(NAMES):
-        values = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / "images" / name)
+        draw_noise(folder / "images" / name, number)
         split = "train" if number < 12 else "val" if number < 18 else "test"
         texts = [f"a {word} thing {number}" for word in ("red", "green", "blue", "white", "pink")]
         records.append({"filename": name, "split": split, "sentences": [{"raw": text} for text in texts]})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from crosscue.commands import adapt, evaluate
 from tests import tiny
+from tests.images import draw_noise
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "action").glob("*.yaml"))
 DOERS, DEEDS = ("man", "woman", "dog", "child"), ("jumping", "running", "sitting", "riding", "eating")
@@ -23,8 +22,7 @@ def karpathy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("karpathy")
     records = []
     for number in range(20):
-        values = np.random.default_rng(number).integers(0, 256, (40, 44, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / f"{number}.jpg")
+        draw_noise(folder / f"{number}.jpg", number, 40, 44)
         doer, deed = DOERS[number % 4], DEEDS[number % 5]
         texts = (f"A {doer} is {deed} in the park.", f"A {doer} {deed} on a street.")
         split = ("restval" if number % 2 else "train") if number < 12 else "val" if number < 16 else "test"

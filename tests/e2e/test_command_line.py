@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process, its output, its exit code."""
+"""The command line as a user meets it: its files, its output, its exit code."""
 
 from __future__ import annotations
 
@@ -8,46 +8,26 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from crosscue import __version__
 from tests import tiny
+from tests.cli import crosscue, process, refused, succeeds
+from tests.images import draw_noise
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def crosscue(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from crosscue.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "140", **environment},
-    )
-
-
-def refused(*arguments: object, **options: object) -> str:
-    """Runs a command that must fail in one line with exit code 2."""
-    done = crosscue(*arguments, **options)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("crosscue")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("user")
     rows = []
     for number in range(30):
-        values = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / f"{number}.jpg")
+        draw_noise(folder / f"{number}.jpg", number)
         split = "train" if number < 16 else "val" if number < 22 else "test"
         rows.append(
             {"image": f"{number}.jpg", "caption": f"a red thing {number}", "category": "ab"[number % 2], "split": split}
@@ -55,13 +35,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     unnamed = [{key: value for key, value in row.items() if key != "category"} for row in rows]
     (folder / "uncategorised.jsonl").write_text("\n".join(map(json.dumps, unnamed)))
-    os.environ["CROSSCUE_CACHE"] = str(folder / "cache")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSCUE_CACHE", str(folder / "cache"))
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def adapted(place: Path) -> Path:
-    done = crosscue(
+    done = process(
         "adapt",
         "--data",
         "pairs.jsonl",
@@ -100,14 +81,14 @@ def test_help_and_import_are_quick() -> None:
 
 
 def test_help_names_every_verb_and_option() -> None:
-    text = crosscue("--help").stdout
+    text = process("--help").stdout
     for verb in ("adapt", "evaluate", "data", "methods", "demo"):
         assert f"  {verb} " in text
     text = crosscue("adapt", "--method", "dual_prompt", "--help").stdout
     for option in ("--data", "--backbone", "--training.lr", "--options.context_tokens", "--resume", "--print_config"):
         assert option in text, option
     assert "number of learned vectors" in text
-    assert crosscue("--version").stdout.strip() == f"crosscue {__version__}"
+    assert process("--version").stdout.strip() == f"crosscue {__version__}"
 
 
 def test_methods_as_json() -> None:
@@ -158,7 +139,7 @@ def test_data_check(place: Path) -> None:
     done = crosscue("data", "check", "bad", cwd=place)
     assert done.returncode == 1
     assert "unreadable pictures: 1" in done.stdout
-    assert "1.jpg: not a picture" in done.stdout
+    assert "1.jpg: not an image" in done.stdout
 
 
 def test_negatives_are_written_and_learned_from(place: Path) -> None:
@@ -262,14 +243,10 @@ GRIDS = sorted((CONFIGS / "grids").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", sorted({*CONFIGS.rglob("*.yaml")} - {*GRIDS}), ids=lambda path: path.stem)
 def test_every_config_is_parsed(path: Path, place: Path) -> None:
-    done = crosscue("adapt", "--config", path, "--data", "pairs.jsonl", "--print_config", cwd=place)
-    assert done.returncode == 0, done.stderr
-    printed = yaml.safe_load(done.stdout)
+    printed = yaml.safe_load(succeeds("adapt", "--config", path, "--data", "pairs.jsonl", "--print_config", cwd=place))
     assert printed["method"] == yaml.safe_load(path.read_text())["method"]
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_grid_is_parsed(path: Path, place: Path) -> None:
-    done = crosscue("bench", path, "--data", "pairs.jsonl", "--out", "bench", "--dry_run", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert "to do" in done.stdout
+    assert "to do" in succeeds("bench", path, "--data", "pairs.jsonl", "--out", "bench", "--dry_run", cwd=place)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -30,7 +29,8 @@ from crosscue.retrieval.late_scores import LateScores, TokenStore, late_scores
 from crosscue.retrieval.options import Inference
 from crosscue.testing import similarity
 from crosscue.training.config import TrainingConfig
-from tests.evaluation.test_ranks import by_hand
+from tests.evaluation.loop import by_hand
+from tests.images import draw_noise
 from tests.tiny import clip_folder, tiny_backbones
 
 N, PER, PATCHES, WORDS, D = 20, 2, 6, 9, 8
@@ -154,8 +154,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pairs:
     monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
     made = []
     for index in range(16):
-        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        draw_noise(tmp_path / f"{index}.png", index)
         texts = (f"a thing {index}", "a red thing" if index < 4 else f"two of {index}")
         split = "train" if index < 8 else "val"
         made.append(Pair(ImageFile(tmp_path / f"{index}.png"), texts, str(index), "thing", split=split))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from crosscue.api import Run
@@ -21,6 +19,7 @@ from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from tests import tiny
+from tests.images import draw_noise
 from tests.tiny import tiny_backbones
 
 EDITS = (Negative("a man is riding a cow", "category"), Negative("a man is feeding a horse", "attribute"))
@@ -30,8 +29,7 @@ EDITS = (Negative("a man is riding a cow", "category"), Negative("a man is feedi
 def pairs(tmp_path: Path) -> Pairs:
     made = []
     for index in range(4):
-        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        draw_noise(tmp_path / f"{index}.png", index)
         captions = (f"a man is riding a horse {index}", f"a rider {index}") if index else ("a man is riding a horse",)
         negatives = EDITS if index % 2 else EDITS[:1]
         made.append(Pair(ImageFile(tmp_path / f"{index}.png"), captions, str(index), "horse", negatives))
@@ -136,8 +134,7 @@ def test_from_a_file_to_a_page(
     monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
     rows = []
     for index in range(8):
-        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        draw_noise(tmp_path / f"{index}.png", index)
         edits = [{"text": f"a man is feeding {index} horses", "type": "attribute"}]
         row = {"image": f"{index}.png", "caption": f"a man is riding {index} horses", "negatives": edits}
         rows.append(row | {"split": "train" if index < 4 else "test"})

@@ -15,16 +15,7 @@ from crosscue.errors import CrosscueError
 from crosscue.evaluation.intervals import difference, interval
 from crosscue.evaluation.ranks import Ranks, ranks
 from crosscue.evaluation.recall import hits, recall, rsum
-
-
-def by_hand(scores: np.ndarray, positive: np.ndarray) -> Ranks:
-    """(Q, C) scores and (Q, C) bool -> ranks, one query at a time."""
-    rows = []
-    for values, right in zip(scores, positive, strict=True):
-        best = values[right].max()
-        tied = values == best
-        rows.append(((values > best).sum(), tied.sum(), (tied & right).sum()))
-    return Ranks(*map(np.array, zip(*rows, strict=True)))
+from tests.evaluation.loop import by_hand
 
 
 def expected_hit(better: int, tied: int, positives: int, k: int) -> float:

@@ -6,10 +6,8 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
@@ -21,6 +19,7 @@ from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
+from tests.images import draw_noise
 from tests.tiny import tiny_backbones
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow"]
@@ -30,8 +29,7 @@ COLOURS = ["red", "green", "blue", "white", "black", "yellow"]
 def pairs(tmp_path: Path) -> Pairs:
     made = []
     for index in range(12):
-        values = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(values).save(tmp_path / f"{index}.png")
+        draw_noise(tmp_path / f"{index}.png", index)
         colour = COLOURS[index % 6]
         texts = (f"a {colour} thing <b>{index}</b>", f"the {colour} one" if index < 6 else f"two {index}")
         made.append(Pair(ImageFile(tmp_path / f"{index}.png"), texts, str(index), colour, split="test"))

@@ -1,4 +1,4 @@
-"""Sources of a few generated pictures with captions, categories and splits."""
+"""Small generated images, and sources of them with captions, categories and splits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white
 
 
 def write_source(folder: Path, *, offset: int = 0, train: int = 16, val: int = 8, test: int = 8) -> Path:
-    """Pictures of four colours with one caption each; `offset` changes the pictures."""
-    folder.mkdir(parents=True)
+    """Writes images of four colours with one caption each and returns the folder; `offset` changes the noise."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(train + val + test):
         colour, rgb = list(COLOURS.items())[number % 4]
@@ -27,7 +27,14 @@ def write_source(folder: Path, *, offset: int = 0, train: int = 16, val: int = 8
 
 
 def draw(path: Path, rgb: tuple[int, int, int], seed: int) -> None:
-    """A noisy picture of one colour."""
+    """Writes a noisy image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 60, (36, 40, 3))
     Image.fromarray((np.array(rgb) * 0.75 + noise).astype(np.uint8)).save(path)
+
+
+def draw_noise(path: Path, seed: int, height: int = 40, width: int = 40) -> Path:
+    """Writes an image of noise and returns its path."""
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(values).save(path)
+    return path
