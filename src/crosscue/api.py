@@ -27,6 +27,7 @@ from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.minimal_pairs import preferences
+from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import LateInteraction, WantsNeighbours, studied
 from crosscue.methods.contract import Method
@@ -89,7 +90,7 @@ class Run:
 
         Args:
             pairs: pairs of one split, which are used as they are; otherwise see `held_out`.
-            inference: the inference mode; default the method's own.
+            inference: options of inference; default those of the method.
 
         Raises:
             DataError: a source cannot be read, or holds nothing but training pairs.
@@ -308,14 +309,20 @@ def frozen_layers(method: Method[Any]) -> int | Literal["pooled"]:
     return "pooled" if method.image_tower_frozen else method.frozen_image_layers
 
 
-def before_and_after(run: Run, pairs: Pairs, inference: Inference | None = None) -> Comparison:
-    """Measures the untouched backbone of a run and the run itself on the same pairs, and compares them query by query."""
+def before_and_after(
+    run: Run, pairs: Pairs, inference: Inference | None = None, *, see_pairing: bool = False
+) -> Comparison:
+    """Evaluates the untouched backbone of a run and the run itself on the same pairs, and compares them query by query.
+
+    With `see_pairing` the run is evaluated by the diagnostic `oracle`, and the result is stamped NOT COMPARABLE.
+    """
     images = cached_images(pairs, run.method)
     inference = inference or Inference()
     inference.check(run.method)
     usual = Inference(centre=inference.centre, minimal_pairs=inference.minimal_pairs)
     before = _asked(build("zero_shot", run.method.backbone), pairs, images, usual)
-    return compare(before, _asked(run.method, pairs, images, inference))
+    after = oracle(run.method, pairs, images) if see_pairing else _asked(run.method, pairs, images, inference)
+    return compare(before, after)
 
 
 def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:

@@ -46,10 +46,12 @@ def test_a_label_that_no_row_has_is_refused_with_the_labels(entries: dict[str, l
 def test_entries_of_one_name_and_unknown_modes_are_refused() -> None:
     with pytest.raises(RunError, match="two entries are called 'again'"):
         Grid(rows=ROWS, evaluate=[Evaluation("again", "CLIP"), Evaluation("again", "CLIP")]).lines()
-    for mode, words in (("caa", "has no inference mode 'caa'"), ("oracle", "allow_oracle: true")):
-        row = "CLIP" if mode == "caa" else "DCAR alpha=0"
+    for row, inference, words in (
+        ("CLIP", Inference("caa"), "evaluate: 'again': method 'zero_shot' has no text mode 'caa'"),
+        ("DCAR alpha=0", Inference(views="views.jsonl"), "evaluate: 'again': method 'dcar' adds no descriptions"),
+    ):
         with pytest.raises(MethodError, match=words):
-            Grid(rows=ROWS, evaluate=[Evaluation("again", row, inference=Inference(mode))]).lines()
+            Grid(rows=ROWS, evaluate=[Evaluation("again", row, inference=inference)]).lines()
 
 
 def test_another_image_size_of_a_trained_row_is_refused() -> None:

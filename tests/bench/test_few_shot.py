@@ -90,10 +90,13 @@ def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> No
             "Did you mean 'depth'?",
         ),
         (
-            ["few-shot", "--data", "a", "--rows", '[{"method": "dcar", "inference": "oracle"}]'],
-            "cannot stand in a table",
+            ["few-shot", "--data", "a", "--rows", '[{"method": "coop", "inference": {"rerank": true}}]'],
+            "row 'coop': method 'coop' has no scores of pairs to re-rank by",
         ),
-        (["few-shot", "--data", "a", "--rows", '[{"method": "action", "top": 0}]'], "top is 0; it must be at least 1"),
+        (
+            ["few-shot", "--data", "a", "--rows", '[{"method": "action", "inference": {"top": 0}}]'],
+            "top is 0; it must be at least 1",
+        ),
     ],
 )
 def test_mistakes_are_found_before_any_job(
@@ -108,8 +111,8 @@ def test_mistakes_are_found_before_any_job(
 
 
 def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ways = [{"label": f"top {top}", "inference": "pooled", "top": top} for top in (2, 3, 20)]
-    ways.append({"label": "plain", "inference": "plain"})
+    ways = [{"label": f"top {top}", "inference": {"rerank": True, "top": top}} for top in (2, 3, 20)]
+    ways.append({"label": "plain", "inference": {"rerank": False}})
     rows = [{"method": "action", "options": {"second_stage_epochs": 1, "knowledge": "spacy"}} | way for way in ways]
     given = ["few-shot", "--data", "a", "--backbone", tiny.clip_folder(), "--seeds", 1, "--shots", 2]
     code, _, stderr = bench(
@@ -118,10 +121,10 @@ def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFix
     assert code == 0, stderr
     (job,) = (place / "asked" / "jobs").iterdir()
     assert {file.name for file in job.glob("result*.json")} == {
-        "result-pooled-top2.json",
-        "result-pooled-top3.json",
-        "result-pooled.json",
-        "result-plain.json",
+        "result-rerank=True-top=2.json",
+        "result-rerank=True-top=3.json",
+        "result-rerank=True.json",
+        "result-rerank=False.json",
     }
     cells = json.loads((place / "asked" / "results.json").read_text())["cells"]
     assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]

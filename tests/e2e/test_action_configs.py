@@ -52,7 +52,7 @@ def test_a_config_runs_to_its_report(
     assert "first 3 re-ranked, pre-selected by the untouched backbone: at most" in printed
     assert "copy index" in printed
     report = json.loads((out / "report" / "report.json").read_text())["after"]
-    assert report["protocol"]["inference"] == "pooled"
+    assert report["protocol"]["pooled"] is True
     assert set(report["protocol"]["ceiling"]) == {"i2t", "t2i"}
     assert {one["name"] for one in report["diagnostics"]} >= {"copy index", "text to image, blank picture"}
     for name in ("report.md", "report.html"):
@@ -77,6 +77,7 @@ def test_both_ways_to_read_and_the_control(
     control = ["--options.triplets", "false", "--options.states", "false"]
     assert adapt.run([*given, *control, "--out", str(tmp_path / "control")]) == 0
     asked = ["--data", str(karpathy), "--precision", "fp32"]
-    for mode, more in (("pairwise", ["--preselect", "tuned", "--top", "100"]), ("pooled", []), ("plain", [])):
-        assert evaluate.run([str(tmp_path / "control"), *asked, "--inference", mode, *more]) == 0
-        assert ("that is all candidates" in " ".join(capsys.readouterr().out.split())) == (mode != "plain")
+    each = ["--rerank", "--no-pooled", "--preselect", "tuned", "--top", "100"]
+    for more in (each, ["--rerank"], ["--no-rerank"]):
+        assert evaluate.run([str(tmp_path / "control"), *asked, *more]) == 0
+        assert ("that is all candidates" in " ".join(capsys.readouterr().out.split())) == ("--rerank" in more)

@@ -91,7 +91,7 @@ def pair_table(method: Action) -> Tensor:
 
 def test_every_candidate_again_is_the_full_ranking(method: Action) -> None:
     table, owner = pair_table(method), torch.arange(N).repeat_interleave(2)
-    result = measured(method, inference="pairwise", top=1000)
+    result = measured(method, rerank=True, pooled=False, top=1000)
     for text in range(2 * N):
         assert result.ranks["t2i"].better[text] == int((table[:, text] > table[owner[text], text] + 1e-6).sum())
     for image in range(N):
@@ -101,13 +101,13 @@ def test_every_candidate_again_is_the_full_ranking(method: Action) -> None:
     assert result.protocol["ceiling"] == {"i2t": 100.0, "t2i": 100.0}
 
 
-@pytest.mark.parametrize("mode", ["pooled", "pairwise"])
+@pytest.mark.parametrize("pooled", [True, False], ids=["pooled", "pairwise"])
 @pytest.mark.parametrize("preselect", ["clip", "tuned"])
-def test_re_ranking_keeps_what_it_must(method: Action, mode: str, preselect: str) -> None:
+def test_re_ranking_keeps_what_it_must(method: Action, pooled: bool, preselect: str) -> None:
     """k=1 keeps R@1, ranks beyond k keep the order of the pre-selection, and its R@k is the ceiling."""
-    base = measured(method if preselect == "tuned" else build("zero_shot", method.backbone), inference="plain")
-    one = measured(method, inference=mode, preselect=preselect, top=1)
-    five = measured(method, inference=mode, preselect=preselect, top=5)
+    base = measured(method if preselect == "tuned" else build("zero_shot", method.backbone), rerank=False)
+    one = measured(method, rerank=True, pooled=pooled, preselect=preselect, top=1)
+    five = measured(method, rerank=True, pooled=pooled, preselect=preselect, top=5)
     for direction in ("i2t", "t2i"):
         before, after = base.ranks[direction], five.ranks[direction]
         assert (one.ranks[direction].better == before.better).all()
@@ -120,7 +120,7 @@ def test_re_ranking_keeps_what_it_must(method: Action, mode: str, preselect: str
 
 def test_no_share_for_the_new_score_is_the_pre_selection(method: Action) -> None:
     object.__setattr__(method.config, "eta", 0.0)
-    base, again = measured(build("zero_shot", method.backbone)), measured(method, inference="pairwise", top=6)
+    base, again = measured(build("zero_shot", method.backbone)), measured(method, rerank=True, pooled=False, top=6)
     assert (base.ranks["t2i"].better == again.ranks["t2i"].better).all()
     assert (base.ranks["i2t"].better == again.ranks["i2t"].better).all()
 
@@ -128,8 +128,10 @@ def test_no_share_for_the_new_score_is_the_pre_selection(method: Action) -> None
 def test_memory_is_bounded_and_nothing_changes(method: Action) -> None:
     pairs, pixels = gallery()
     states = States(method, pixels)
-    wide = evaluate(method, pairs, states, Inference("pairwise", top=4, pairs_at_once=1000, diagnostics=0))
-    narrow = measured(method, inference="pairwise", top=4, pairs_at_once=3)
+    wide = evaluate(
+        method, pairs, states, Inference(rerank=True, pooled=False, top=4, pairs_at_once=1000, diagnostics=0)
+    )
+    narrow = measured(method, rerank=True, pooled=False, top=4, pairs_at_once=3)
     for direction in ("i2t", "t2i"):
         assert (wide.ranks[direction].better == narrow.ranks[direction].better).all()
     assert len(states.asked) <= 6 * N  # embedded twice, sampled twice for the estimate, and once for each direction
@@ -171,7 +173,7 @@ def test_pooled_scores_do_not_depend_on_the_order_of_candidates(method: Action) 
 
 def test_controls_of_an_untrained_model(method: Action) -> None:
     """A blank picture leaves chance: exactly for captions, whose candidates become one and the same picture."""
-    result = measured(method, inference="pairwise", top=4, diagnostics=100)
+    result = measured(method, rerank=True, pooled=False, top=4, diagnostics=100)
     values = {one.name: one.value for one in result.diagnostics}
     assert values["text to image, blank picture"] == pytest.approx(25.0)
     assert values["text to image, as it is"] != values["text to image, blank picture"]
@@ -180,16 +182,18 @@ def test_controls_of_an_untrained_model(method: Action) -> None:
     assert Retrieval.from_dict(result.to_dict()).diagnostics == result.diagnostics
     assert {"image to text, as it is", "image to text, swapped knowledge"} <= set(values)
     control = build("action", method.backbone, {"triplets": False, "states": False, "visual_prompts": 2})
-    alone = measured(control.eval(), inference="pooled", preselect="tuned", top=5, diagnostics=10)
-    plain = measured(control, inference="plain")
+    alone = measured(control.eval(), rerank=True, preselect="tuned", top=5, diagnostics=10)
+    plain = measured(control, rerank=False)
     assert (alone.ranks["t2i"].better == plain.ranks["t2i"].better).all()
     assert {one.name: one.value for one in alone.diagnostics}["copy index"] == pytest.approx(0, abs=0.1)
 
 
 def test_defaults_come_from_the_method(method: Action) -> None:
     asked = Inference().of(method)
-    assert (asked.inference, asked.preselect) == ("pooled", "clip")
-    assert Inference().of(build("zero_shot", method.backbone)).inference == "plain"
+    assert (asked.mode, asked.rerank, asked.pooled, asked.preselect) == ("plain", True, True, "clip")
+    assert Inference().of(build("zero_shot", method.backbone)).rerank is False
+    control = build("action", method.backbone, {"triplets": False, "states": False, "visual_prompts": 2})
+    assert Inference().of(control).rerank is False
     with pytest.raises(MethodError, match="top is 0"):
         Inference(top=0).of(method)
     assert np.isfinite(measured(method).rsum)

@@ -57,6 +57,9 @@ def test_a_tie_is_half_a_win(pairs: Pairs) -> None:
     assert found["all"]["low"] <= found["all"]["preferred"] <= found["all"]["high"]
 
 
+RERANKED = ("pooled", "pairwise")
+
+
 def test_an_edit_that_changes_nothing_is_a_tie(pairs: Pairs) -> None:
     same = Pairs([Pair(p.image, p.captions[:1], p.image_id, None, (Negative(p.captions[0]),)) for p in pairs], "same")
     backbone = tiny_backbones["clip"]()
@@ -92,7 +95,7 @@ def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: 
     watched = Watched(contests.sentences, contests.picture, contests.choice, contests.kinds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Contests, "of", classmethod(lambda cls, _: watched))
-        preferences(method, pairs, images, Inference(mode))
+        preferences(method, pairs, images, Inference(rerank=mode in RERANKED, pooled=mode == "pooled"))
     for place, (number, choice) in enumerate(zip(contests.picture.tolist(), contests.choice.tolist(), strict=True)):
         sentences = [contests.sentences[one] for one in choice]
         expected = by_hand(method, images[[number]], sentences, mode)

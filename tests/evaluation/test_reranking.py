@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
+from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import Ranks, ranks, reranked
+from crosscue.methods.registry import build, method_class
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import EmbeddedPairs, rerank
+from crosscue.retrieval.scores import Cosines
+from tests.tiny import tiny_backbones
 
 N, PER = 12, 3
 
@@ -103,11 +108,40 @@ def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str],
     assert asked[:half] == asked[half:]
 
 
-def test_an_oracle_has_to_be_asked_for_twice() -> None:
-    method = SimpleNamespace(name="dcar", inference_modes=("plain", "prior", "oracle"))
-    Inference("prior").check(method)
-    with pytest.raises(MethodError, match=r"sees the answer.*--allow_oracle"):
-        Inference("oracle").check(method)
-    Inference("oracle", allow_oracle=True).check(method)
-    with pytest.raises(MethodError, match=r"no inference mode 'priro'. Did you mean 'prior'"):
-        Inference("priro").check(method)
+def test_options_that_a_method_does_not_have_are_refused() -> None:
+    dcar, zero_shot, action, filip = (method_class(name) for name in ("dcar", "zero_shot", "action", "filip"))
+    for method in (dcar, action):
+        Inference(rerank=True).check(method)
+    Inference("prior", centre=True).check(dcar)
+    for method, options, words in (
+        (dcar, {"mode": "priro"}, r"no text mode 'priro'. Did you mean 'prior'. Choose from: caa, plain, prior"),
+        (zero_shot, {"mode": "prior"}, r"no text mode 'prior'.*Choose from: plain"),
+        (zero_shot, {"rerank": True}, "method 'zero_shot' has no scores of pairs.*Leave --rerank out"),
+        (filip, {"rerank": True}, "method 'filip' has no scores of pairs"),
+        (dcar, {"views": "a.jsonl"}, "adds no descriptions to a gallery. Leave --views out"),
+        (method_class("acke"), {"views": "a.jsonl", "rerank": True}, "Leave out --views or --rerank"),
+        (filip, {"centre": True}, "token by token.*Leave --centre out"),
+        (dcar, {"top": 0}, "top is 0"),
+    ):
+        with pytest.raises(MethodError, match=words):
+            Inference(**options).check(method)
+
+
+def test_the_oracle_is_a_diagnostic_with_a_stamp() -> None:
+    """With weights that follow the image, a caption beside its own image is not the caption alone."""
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(0)
+    method = build("dcar", backbone, {"ca": False}).eval()
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    texts = ["a red thing", "two dogs on a thing", "the cat is green", "a photo of a dog"]
+    pairs = Pairs(Pair(EmbeddedImage(f"{i}.jpg", bytes), (text,), str(i)) for i, text in enumerate(texts))
+    found = oracle(method, pairs, pixels)
+    assert found.protocol["oracle"]
+    assert not found.comparable
+    with torch.no_grad():
+        beside = method.text_given_image(texts, method.encode_image(pixels))
+    assert isinstance(found.scores, Cosines)
+    torch.testing.assert_close(found.scores.texts, beside, rtol=0, atol=1e-6)
+    assert not torch.allclose(found.scores.texts, method.encode_text(texts), atol=1e-3)
+    with pytest.raises(MethodError, match="Leave --oracle out"):
+        oracle(build("zero_shot", backbone), pairs, pixels)

@@ -40,17 +40,10 @@ class Row:
     """Options of the method."""
     training: dict[str, Any] = field(default_factory=dict)
     """Training values that differ from the grid's. What sets the number of optimiser steps cannot differ."""
-    inference: str | None = None
-    """How captions are encoded at test time, default the method's own way; see `crosscue evaluate --help`."""
-    top: int | None = None
-    """Candidates that `pairwise` and `pooled` score again; default as `crosscue evaluate` has it."""
+    inference: Inference = field(default_factory=Inference)
+    """Options of `crosscue evaluate`, e.g. the text mode or re-ranking; default those of the method."""
     vary: dict[str, list[Any]] = field(default_factory=dict)
     """Option -> values: the row becomes one row for each combination."""
-
-    def asked(self) -> Inference:
-        """Returns how a trained run of the row is asked."""
-        chosen = Inference(self.inference)
-        return chosen if self.top is None else replace(chosen, top=self.top)
 
     def expanded(self) -> list[Row]:
         """Returns the row itself, or a row for each combination of `vary`."""
@@ -172,26 +165,11 @@ class Grid:
                     f"evaluate: '{again.label}': row '{again.row}' is trained, and a run is loaded at its own image size only. "
                     "Leave out image_size, or name a row without training."
                 )
-            modes, mode = method_class(rows[again.row].method).inference_modes, again.inference.inference
-            if mode is not None and mode not in modes:
-                raise MethodError(
-                    f"evaluate: '{again.label}': row '{again.row}' has no inference mode '{mode}'.{suggestion(mode, modes)}"
-                )
-            if mode == "oracle" and not again.inference.allow_oracle:
-                raise MethodError(
-                    f"evaluate: '{again.label}': oracle encodes every caption beside its own image, so its numbers are NOT "
-                    "COMPARABLE. Add allow_oracle: true to its inference."
-                )
+            _check_inference(f"evaluate: '{again.label}'", rows[again.row].method, again.inference)
 
     def _check(self, row: Row) -> None:
         method = method_class(row.method)
-        if row.inference is not None and row.inference not in {*method.inference_modes} - {"oracle"}:
-            allowed = [mode for mode in method.inference_modes if mode != "oracle"]
-            raise MethodError(
-                f"row '{row.label}': inference '{row.inference}' cannot stand in a table.{suggestion(row.inference, allowed)}"
-            )
-        if row.top is not None and row.top < 1:
-            raise RunError(f"row '{row.label}': top is {row.top}; it must be at least 1.")
+        _check_inference(f"row '{row.label}'", row.method, row.inference)
         for candidate in self.candidates_of(row.method):
             config_of(method, {**row.options, **candidate.options})
             self.training_of(row, candidate, self.training.seed)
@@ -234,3 +212,11 @@ class Grid:
                 "training.patience stops some runs earlier than others. Leave it out: all rows take equal steps."
             )
         return replace(self.training, **values, seed=seed)
+
+
+def _check_inference(entry: str, method: str, inference: Inference) -> None:
+    """Raises `MethodError`, with the name of an entry of the grid, if a method does not have what the options need."""
+    try:
+        inference.check(method_class(method))
+    except MethodError as error:
+        raise MethodError(f"{entry}: {error}") from error

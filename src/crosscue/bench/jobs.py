@@ -2,8 +2,7 @@
 
 config.yaml, adapter.safetensors, metrics.jsonl ...   as `crosscue adapt` writes them
 training.json      optimiser steps, validation, learned parameters
-result.json        retrieval on the test split with the ranks of every query; result-MODE.json of another inference mode or number of
-                   candidates
+result.json        retrieval on the test split with the ranks of every query; result-OPTIONS.json with other options of inference
 evaluation-*.json  retrieval of an `evaluate:` entry of a grid
 timing.json        seconds and memory: what differs from machine to machine
 """
@@ -12,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -206,9 +206,9 @@ class Job:
         return load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
 
     def _result_file(self, asked: Inference) -> Path:
-        usual = Inference()
-        words = [asked.inference or "", f"top{asked.top}" if asked.top != usual.top else ""]
-        return self.folder / ("-".join(["result", *filter(None, words)]) + ".json")
+        changed = asdict(asked).items() - asdict(Inference()).items()
+        words = ["result", *(re.sub(r"[^\w=.]+", "_", f"{name}={value}") for name, value in sorted(changed))]
+        return self.folder / ("-".join(words) + ".json")
 
     def _note(self, timing: Timing) -> None:
         write_json(self.folder / "timing.json", asdict(timing))

@@ -70,7 +70,7 @@ class Bench:
         if choice is None:
             return None
         jobs, results = {seed: plan.job(choice.candidate, seed) for seed in plan.seeds}, dict[int, Retrieval]()
-        asked = plan.row.asked()
+        asked = plan.row.inference
         for seed, job in jobs.items():
             self._announce(plan, choice.candidate, seed, done=job.result(asked) is not None)
             result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, asked))

@@ -124,7 +124,7 @@ def listing(planned: list[Plan]) -> list[str]:
                 continue
             seen.add(folder)
             job = plan.job(candidate, seed)
-            done = job.trained() is not None if job.trains else job.result(plan.row.asked()) is not None
+            done = job.trained() is not None if job.trains else job.result(plan.row.inference) is not None
             if not done:
                 left.append((job.method, plan.steps))
             lines.append(f"{'done ' if done else 'to do'}  {plan.steps:>7,} steps  {plan.title(candidate, seed)}")

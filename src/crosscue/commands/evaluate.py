@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
 from crosscue.commands.parser import options_parser
-from crosscue.errors import DataError
+from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
 
 
@@ -48,10 +48,12 @@ def run(arguments: list[str]) -> int:
     )
     console = report_console()
     if measured.folder is None:
+        if given.oracle:
+            raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
         before, result = None, measured.evaluate(pairs, inference)
         console.print(result_table(result))
     else:
-        comparison = before_and_after(measured, pairs, inference)
+        comparison = before_and_after(measured, pairs, inference, see_pairing=given.oracle)
         before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")

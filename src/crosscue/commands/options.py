@@ -61,3 +61,5 @@ class EvaluateOptions:
     """The split to measure on; default test, or everything where the source has no splits."""
     json: Path | None = None
     """Write the result here as JSON."""
+    oracle: bool = False
+    """Diagnostic: encode every caption beside its own image. The result uses the answer and is stamped NOT COMPARABLE."""

@@ -32,7 +32,7 @@ class Parser(ArgumentParser):
         return {
             flag
             for action in self._actions
-            if getattr(action, "_typehint", None) is bool
+            if getattr(action, "_typehint", None) in (bool, bool | None)
             for flag in action.option_strings
         }
 

@@ -124,7 +124,7 @@ def _caption(result: Retrieval) -> str:
         text += (
             f"\n{protocol['re-ranking']}, pre-selected by {protocol['pre-selected_by']}: at most {ceiling} can be found"
         )
-    if protocol["inference"] == "enriched":
+    if "enrichment" in protocol:
         text += (
             f"\nENRICHED GALLERY: pictures carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
             "not to be set beside plain results"

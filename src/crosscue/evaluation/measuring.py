@@ -19,14 +19,14 @@ from crosscue.evaluation.ranks import TIE, Ranks, rank_scores, reranked
 from crosscue.evaluation.recall import Recall, hits, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.evaluation.slices import by_category, by_wording
-from crosscue.methods.capabilities import LateInteraction, require
+from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
 from crosscue.retrieval.conditioning import ConditionedPictures
-from crosscue.retrieval.encoding import embed_beside, embed_captions, embed_images, pair_features
+from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
-from crosscue.retrieval.options import MODES, Inference
+from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import EmbeddedPairs, Scorer, rerank, second_look
 from crosscue.retrieval.scores import Cosines, Scores
 
@@ -61,14 +61,10 @@ def evaluate(
         return result_of(method, pairs, scores, rank_scores(scores, torch.tensor(pairs.caption_owner)), inference)
     pictures = embed_images(method, images, len(pairs), batch_size)
     owner = torch.tensor(pairs.caption_owner)
-    if inference.inference == "oracle":
-        own = pair_features(method, images, len(pairs), batch_size)[owner]
-        captions = embed_beside(method, pairs.captions, own, batch_size)
-        return score(method, pairs, pictures, captions, inference)
-    if inference.inference == "enriched":
+    if inference.views is not None:
         pictures = enriched(method, pairs, pictures, inference)
     captions = embed_captions(method, pairs.captions, inference)
-    if inference.inference not in MODES:
+    if not inference.rerank:
         return score(method, pairs, pictures, captions, inference)
     first = pictures, captions
     if inference.preselect == "clip":
@@ -96,22 +92,22 @@ def score(
     inference: Inference | None = None,
     scorer: Scorer | None = None,
 ) -> Retrieval:
-    """Ranks embeddings, and the first candidates again by `scorer` in modes that re-rank.
+    """Ranks embeddings, and with `rerank` the first candidates again by `scorer`.
 
     The pairing enters here, after both modalities were encoded, and only says what was right.
     """
-    inference = (inference or Inference("plain")).of(method)
+    inference = (inference or Inference(rerank=False)).of(method)
     owner = torch.tensor(pairs.caption_owner)
     if inference.centre:
         pictures = normalize(pictures - pictures.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
     scores = Cosines(pictures, captions)
     first = rank_scores(scores, owner)
-    if inference.inference not in MODES:
+    if not inference.rerank:
         return result_of(method, pairs, scores, first, inference)
     again = rerank(pictures, captions, scorer or EmbeddedPairs(method, pictures, pairs.captions), top=inference.top)
     ranked = reranked(again, owner, first)
-    return result_of(method, pairs, scores, ranked, inference, reranking_protocol(inference, *first))
+    return result_of(method, pairs, scores, ranked, inference, reranking_protocol(method, inference, *first))
 
 
 def result_of(
@@ -140,11 +136,11 @@ def result_of(
         "captions_per_image": [min(per_image), max(per_image)],
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
-        "inference": inference.inference,
+        "text_mode": inference.mode,
         **(reranking or {}),
         **enrichment_protocol(inference),
         "centred": inference.centre,
-        "comparable": inference.inference != "oracle",
+        "comparable": True,
     }
     return Retrieval(
         recall(i2t),
@@ -159,7 +155,7 @@ def result_of(
     )
 
 
-def reranking_protocol(inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:
+def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:
     """Returns what a re-ranked number needs beside it; the ceiling is the pre-selection's R@k, which no order of k can exceed."""
     counts = {"i2t": len(t2i.better), "t2i": len(i2t.better)}  # gallery sizes
     depth = {direction: min(inference.top, count) for direction, count in counts.items()}
@@ -167,7 +163,8 @@ def reranking_protocol(inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str
     every = [ARROWS[direction] for direction, count in counts.items() if inference.top >= count]
     first = f"first {inference.top} re-ranked" + (f"; that is all candidates {' and '.join(every)}" if every else "")
     by = "the untouched backbone" if inference.preselect == "clip" else "this method, pictures and captions alone"
-    return {"re-ranking": first, "pre-selected_by": by, "ceiling": ceiling}
+    pooled = {"pooled": inference.pooled} if isinstance(method, ReadsTogether) else {}
+    return {"re-ranking": first, **pooled, "pre-selected_by": by, "ceiling": ceiling}
 
 
 def _group_aware(pairs: Pairs, scores: Scores, i2t: Ranks, t2i: Ranks) -> dict[str, Recall]:

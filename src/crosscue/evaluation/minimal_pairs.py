@@ -17,7 +17,7 @@ from crosscue.evaluation.ranks import TIE
 from crosscue.methods.capabilities import LateInteraction, require
 from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.late_scores import late_scores
-from crosscue.retrieval.options import MODES, Inference
+from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import second_look
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ def preference(won: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
 def preferences(
     method: Method[Any], pairs: Pairs, images: Images, inference: Inference | None = None, *, batch_size: int = 32
 ) -> dict[str, dict[str, float]]:
-    """Asks every picture to choose between each of its captions and each of its edited captions, as it is asked in retrieval.
+    """Lets every image choose between each of its captions and each of its edited captions, with the scores of retrieval.
 
-    A method that reads pictures beside sentences reads each with both (`pooled`), or with one after the other (`pairwise`).
+    A method that encodes images beside texts encodes each with both (`pooled`), or with one after the other.
 
     Args:
         method: what encodes.
@@ -117,7 +117,7 @@ def preferences(
     pictures = embed_images(method, images, len(pairs), batch_size)
     sentences = embed_captions(method, contests.sentences, inference)
     scores = (pictures[picture] * sentences[choice]).sum(-1)  # (P, 2)
-    if inference.inference in MODES:
+    if inference.rerank:
         look = second_look(method, images, pictures, sentences, contests.sentences, inference, batch_size)
         scores = look(picture, choice, scores, image_first=True)
     return contests.decide(scores)

@@ -21,6 +21,11 @@ class Untrained(ABC):  # noqa: B024
     """Marker of a method without trainable parameters: it is evaluated once for all shots and seeds."""
 
 
+def has(method: object, *capabilities: type) -> bool:
+    """Returns True if a method, or a class of methods, has one of the capabilities."""
+    return issubclass(method, capabilities) if isinstance(method, type) else isinstance(method, capabilities)
+
+
 class HasTextModes(ABC):
     """Several ways to encode texts alone. All other methods have the mode `plain` only."""
 
@@ -60,6 +65,8 @@ class ScoresPairs(ABC):
 class ReadsTogether(ABC):
     """Images encoded beside texts, for re-ranking."""
 
+    reranks: bool = True
+    """Default of re-ranking, in evaluation and in validation."""
     preselect: Literal["tuned", "clip"] = "tuned"
     """Default model that pre-selects the candidates. `tuned`: this method. `clip`: the untouched backbone."""
 

@@ -53,12 +53,6 @@ class Method(nn.Module, Generic[Config]):
     summary: ClassVar[str]
     """One sentence for `crosscue methods`."""
     paper: ClassVar[str] = ""
-    inference_modes: ClassVar[tuple[str, ...]] = ("plain",)
-    """What `evaluate --inference` may ask for. `pairwise` and `pooled` re-rank candidates, by `pair_scores` or by
-    `scores_given_texts`; `enriched` adds descriptions to the gallery's pictures by `enrich`; `oracle` encodes every caption with its own
-    picture, sees the pairing, and is a diagnostic; all others are modes of `text_features`."""
-    default_inference: str = "plain"
-    """The mode `evaluate` and validation take when none is asked for."""
     config_class: ClassVar[type[Any]]
 
     def __init__(self, backbone: Backbone, config: Config) -> None:

@@ -90,5 +90,5 @@ class ConditionedPictures:
         if expected > LONG:
             note(
                 f"re-ranking the first {top} candidates reads pictures {readings:,} times beside a sentence: about "
-                f"{expected / 60:,.0f} min. Fewer: a smaller --top, --inference pooled."
+                f"{expected / 60:,.0f} min. Fewer: a smaller --top, or --pooled."
             )

@@ -12,7 +12,7 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.protocol import ImageInput
 from crosscue.methods.capabilities import ScoresPairs
 from crosscue.progress import progress
-from crosscue.retrieval.options import MODES, Inference
+from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
@@ -21,24 +21,14 @@ if TYPE_CHECKING:
 
 def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inference) -> Tensor:
     """Returns (M, D) unit vectors of captions alone, in the text mode of `inference`."""
-    mode = "plain" if inference.inference in (*MODES, "enriched") else str(inference.inference)
+    mode = inference.of(method).mode
+    assert mode is not None
     return embed_texts(texts, lambda some: method.encode_text(some, mode))
-
-
-def embed_beside(method: Method[Any], texts: Sequence[str], pictures: Tensor, batch_size: int) -> Tensor:
-    """Returns (M, D): each caption beside the pair features (M, E) of one picture."""
-    parts, device = [], method.backbone.device
-    with torch.no_grad():
-        for start in range(0, len(texts), batch_size):
-            own = pictures[start : start + batch_size].to(device)
-            assert isinstance(method, ScoresPairs)  # only these have the mode
-            parts.append(method.text_given_image(texts[start : start + batch_size], own).cpu())
-    return torch.cat(parts)
 
 
 def pair_features(method: Method[Any], images: Images, count: int, batch_size: int) -> Tensor:
     """Returns (N, E): the image side of pair scores, for a gallery."""
-    assert isinstance(method, ScoresPairs)  # only these have the modes
+    assert isinstance(method, ScoresPairs)  # only these re-rank
     return embed_images(method, images, count, batch_size, method.pair_features)
 
 

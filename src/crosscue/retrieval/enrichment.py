@@ -36,7 +36,7 @@ def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inf
             "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views)."
         )
     texts = [[view.overall for view in views], [view.background for view in views], [view.entity for view in views]]
-    assert isinstance(method, EnrichesGallery)  # only these have the mode
+    assert isinstance(method, EnrichesGallery)  # see `Inference.check`
     return method.enrich(pictures, texts, inference.enrichment)
 
 

@@ -1,83 +1,83 @@
-"""How a trained method is asked for its embeddings and scores."""
+"""Options of inference: the text mode, re-ranking and the gallery."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from crosscue.errors import MethodError, suggestion
-from crosscue.methods.capabilities import LateInteraction, ReadsTogether
+from crosscue.errors import MethodError
+from crosscue.methods.capabilities import (
+    EnrichesGallery,
+    LateInteraction,
+    ReadsTogether,
+    ScoresPairs,
+    has,
+    require_text_mode,
+    text_modes,
+)
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
-MODES = ("pairwise", "pooled")
-"""Inference modes that re-rank."""
-
 
 @dataclass(frozen=True)
 class Inference:
-    """How a trained method is asked; see `Method.inference_modes`."""
+    """Options of inference; None means the default of the method."""
 
-    inference: str | None = None
-    """A mode of the method, default its own: plain, prior, caa, pairwise or pooled (re-rank the first candidates), enriched (adds
-    descriptions of the gallery's pictures, see views; a track of its own), oracle (a diagnostic)."""
+    mode: str | None = None
+    """Text mode of the method: plain, prior or caa. Default the method's first one; only `dcar` has others than plain."""
+    rerank: bool | None = None
+    """Score the first candidates of each query again, each image with each text. Default on for `action` with knowledge, else off."""
     top: int = 20
-    """Candidates that `pairwise` and `pooled` score again."""
+    """Number of candidates that are scored again."""
+    pooled: bool = True
+    """Image to text with `action`: encode an image once beside all candidates together. Off: once beside each, which is slower."""
     preselect: Literal["tuned", "clip"] | None = None
-    """Which model pre-selects them: the method, or the untouched backbone. Default what the method's paper does."""
+    """Model that pre-selects the candidates. `tuned`: the method. `clip`: the untouched backbone. Default as in the method's paper."""
     pairs_at_once: int = 64
-    """Pictures read beside sentences at once; bounds the memory of re-ranking."""
+    """Images encoded beside texts at once; bounds the memory of re-ranking."""
     knowledge: str | None = None
-    """For methods that use knowledge of captions: the file that describes these ones; default what the run was trained with."""
+    """File that describes these captions, for methods that use knowledge of captions. Default the file of the training."""
     diagnostics: int = 50
-    """Queries a direction for the diagnostics of methods that read pictures beside sentences; 0 leaves them out."""
+    """Queries a direction for the diagnostics of methods that encode images beside texts; 0 leaves them out."""
     minimal_pairs: bool = False
-    """Also ask how often a picture prefers its caption to each of its edited ones (the source's negatives)."""
-    allow_oracle: bool = False
-    """Needed for oracle, which encodes every caption beside its own picture: its numbers are NOT COMPARABLE."""
+    """Also measure how often an image prefers its caption to each of its edited ones (the source's negatives)."""
     views: str | None = None
-    """enriched: file of `crosscue describe views` for the gallery's pictures. They are the picture's side: a query never has any."""
+    """File of `crosscue describe views`: adds descriptions to the gallery's images, for `acke`. A query never has any."""
     enrichment: float = 0.3
-    """enriched: how much the descriptions add to a picture; to be chosen on validation pairs."""
+    """Weight of these descriptions beside the image; choose it on validation pairs."""
     centre: bool = False
     """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
 
     def of(self, method: Method[Any]) -> Inference:
-        """Returns these choices with the method's own where nothing was asked for.
+        """Returns these options with the defaults of a method.
 
         Raises:
             MethodError: see `check`.
         """
-        mode = self.inference if self.inference is not None else method.default_inference
-        chosen = replace(
+        self.check(method)
+        together = method if isinstance(method, ReadsTogether) else None
+        return replace(
             self,
-            inference=mode,
-            preselect=self.preselect or (method.preselect if isinstance(method, ReadsTogether) else "tuned"),
+            mode=self.mode or text_modes(method)[0],
+            rerank=together is not None and together.reranks if self.rerank is None else self.rerank,
+            preselect=self.preselect or (together.preselect if together is not None else "tuned"),
         )
-        chosen.check(method)
-        return chosen
 
-    def check(self, method: Method[Any]) -> None:
-        """Raises `MethodError` where the method has no such mode or nothing to centre, or an oracle was not asked for twice."""
-        if self.inference is not None and self.inference not in method.inference_modes:
+    def check(self, method: Method[Any] | type[Method[Any]]) -> None:
+        """Raises `MethodError` if a method, or a class of methods, does not have what these options need."""
+        if self.mode is not None:
+            require_text_mode(method, self.mode)
+        if self.rerank and not has(method, ScoresPairs, ReadsTogether):
+            raise MethodError(f"method '{method.name}' has no scores of pairs to re-rank by. Leave --rerank out.")
+        if self.views is not None and not has(method, EnrichesGallery):
+            raise MethodError(f"method '{method.name}' adds no descriptions to a gallery. Leave --views out.")
+        if self.views is not None and self.rerank:
+            raise MethodError("re-ranking does not read the descriptions of a gallery. Leave out --views or --rerank.")
+        if self.centre and has(method, LateInteraction):
             raise MethodError(
-                f"method '{method.name}' has no inference mode '{self.inference}'.{suggestion(self.inference, method.inference_modes)}"
-            )
-        if self.centre and isinstance(method, LateInteraction):
-            raise MethodError(
-                f"method '{method.name}' compares token by token, so there is no one vector a picture to centre. Leave --centre out."
+                f"method '{method.name}' compares token by token, so there is no one vector an image to centre. Leave --centre out."
             )
         for name in ("top", "pairs_at_once"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if (self.inference == "enriched") != (self.views is not None):
-            raise MethodError(
-                "--inference enriched and --views FILE (descriptions of the gallery's pictures, made by `crosscue describe views`) "
-                "belong together: give both or neither."
-            )
-        if self.inference == "oracle" and not self.allow_oracle:
-            raise MethodError(
-                "oracle inference encodes every caption beside its own picture, so it sees the answer. It is a diagnostic: "
-                "add --allow_oracle to get numbers that are stamped NOT COMPARABLE."
-            )

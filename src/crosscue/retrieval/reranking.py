@@ -119,6 +119,5 @@ def second_look(
 ) -> Scorer:
     """Returns what scores candidates again: N pictures with their (N, D) embeddings, M captions with theirs and their strings."""
     if isinstance(method, ReadsTogether):
-        pooled = inference.inference == "pooled"
-        return ConditionedPictures(method, images, captions, texts, pooled, inference.pairs_at_once)
+        return ConditionedPictures(method, images, captions, texts, inference.pooled, inference.pairs_at_once)
     return EmbeddedPairs(method, pair_features(method, images, len(pictures), batch_size), texts)

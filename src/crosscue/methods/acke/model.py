@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,6 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
     summary = "Prompts chosen from a shared pool + generated descriptions weighed by evidence theory. Best with `describe views`."
     paper = "ACKE, TOMM 2026 (github.com/nynu-BDAI/ACKE), re-interpreted"
     config_class = AckeConfig
-    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "pairwise", "enriched", "oracle")
     config: AckeConfig
 
     def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
@@ -287,16 +286,14 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         """B texts, each with the prompts that one image (B, D + C) chooses -> (B, D) unit vectors."""
         if self.config.acp not in ("pairwise", "paired_leaky"):
             raise MethodError(
-                f"this run was trained with acp {self.config.acp}: its texts choose their prompts themselves. Use --inference plain."
+                f"this run was trained with acp {self.config.acp}: its texts choose their prompts themselves. Use --no-rerank."
             )
         return normalize(self.read_beside(texts, images[:, self.backbone.embed_dim :]).float(), dim=-1)
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
-        """Scores of B candidate pairs (`pairwise`): a blend of the plain cosine and that of the caption read with the candidate's choice."""
+        """Scores of B candidate pairs: a blend of the plain cosine and that of the caption read with the candidate's choice."""
         if self.config.acp != "pairwise":
-            raise MethodError(
-                f"this run was trained with acp {self.config.acp}; pairwise inference needs acp pairwise."
-            )
+            raise MethodError(f"this run was trained with acp {self.config.acp}; re-ranking needs acp pairwise.")
         beside = (images[:, : self.backbone.embed_dim] * self.text_given_image(texts, images)).sum(-1)
         return (1 - self.config.eta) * plain + self.config.eta * beside
 

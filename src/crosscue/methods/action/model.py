@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,6 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
     )
     paper = "arXiv 2506.23502"
     config_class = ActionConfig
-    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "pooled", "pairwise")
     preselect = "clip"
 
     def __init__(self, backbone: Backbone, config: ActionConfig) -> None:
@@ -92,7 +91,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         )
         self.caption_prompts = CaptionPrompts(self.reader, self.kinds, self.encoder, self.adapter)
         self.images = ImageReader(backbone, config, self.kinds, self.visual, self.interaction)
-        self.default_inference = "pooled" if self.kinds else "plain"
+        self.reranks = bool(self.kinds)
         self.stage, self.stage_epoch = CONTRASTIVE, 0
         self.companions = 0 if config.conditioning == "own" else config.candidates
         self.to(backbone.device)

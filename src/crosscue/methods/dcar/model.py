@@ -8,7 +8,7 @@
     images ------ F(v) ----------------------> I'  ---+----+
 
 Only v, F and F_CAA are learned. rho needs an image, so at test time captions are encoded without it (`plain`): a caption weighted
-by its own image would tell which image is right. What else may be asked of a trained DCAR is in `inference_modes`.
+by its own image would tell which image is right. Other ways to encode texts are in `text_modes`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
     text_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa")
-    inference_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa", "pairwise", "oracle")
     config: DcarConfig
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
@@ -213,7 +212,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         features = super().text_features(texts)
         if mode == "caa":
             if self.category is None:
-                raise MethodError("this run was trained with ca off: it has no category head. Use --inference plain.")
+                raise MethodError("this run was trained with ca off: it has no category head. Use --mode plain.")
             return self.category(features)
         return features
 
@@ -226,7 +225,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         return self.weighted(texts, images)
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
-        """Scores of B candidate pairs (`pairwise`): a blend of the plain cosine and that of the weighted caption."""
+        """Scores of B candidate pairs: a blend of the plain cosine and that of the weighted caption."""
         weighted = (images * self.text_given_image(texts, images)).sum(-1)
         return (1 - self.config.eta) * plain + self.config.eta * weighted
 
