@@ -171,7 +171,7 @@ def adapt(
     with studied(adapted, train, captions) as record_of_method, sole_run(folder):
         data |= record_of_method
         start_run(folder, resolved, identity, data, resume=resume)
-        pixels = frozen.pixel_store(train.images, tower, source=train.source)
+        pixels = frozen.pixel_store(train.images, tower, source=train.origin)
         lasting = training.augmentation == "none"
         images = frozen.cached_images(pixels, tower, frozen_layers(adapted)) if lasting else pixels
         companions = adapted.companions if isinstance(adapted, WantsNeighbours) else 0
@@ -300,7 +300,7 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
     """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen."""
-    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.source)
+    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
     return frozen.cached_images(pixels, method.backbone, frozen_layers(method))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from crosscue.api import held_out
 from crosscue.bench.grid import Evaluation
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
-from crosscue.data.readers.fdrd_folder import read_fdrd_folder
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.errors import DataError
 
@@ -55,7 +54,7 @@ def read_domains(
     if names and not any("=" in source for source in data):
         if len(data) > 1:
             raise DataError("this grid reads FDRD domains: give one folder to --data, or NAME=SOURCE for each domain.")
-        read = {name: read_fdrd_folder(Path(data[0]), name, reading.clean) for name in names}
+        read = {name: read_pairs(data[0], reading=replace(reading, kind="fdrd", domain=name)) for name in names}
     else:
         sources = [_named(source) for source in data]
         for name, _ in sources:
@@ -92,7 +91,7 @@ def _domain(name: str, pairs: Pairs, negatives: NegativesConfig | None) -> Domai
         raise DataError(
             f"{pairs.source}: a domain needs pairs to learn from and a split 'test' (splits: {found}). Add a column 'split'."
         )
-    learn = Pairs((pair for pair in pairs if pair.split != "test"), name)
+    learn = Pairs((pair for pair in pairs if pair.split != "test"), name, pairs.origin)
     if negatives is not None and learn.categories and not any(pair.negatives for pair in learn):
         learn, _ = with_negatives(learn, NegativeWriter(learn, negatives))
-    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name))
+    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name, pairs.origin))

@@ -116,7 +116,7 @@ def ceilings(pairs: Pairs) -> tuple[float, float]:
 
 
 def _split(pairs: Pairs, rows: list[int]) -> SplitAudit:
-    members = Pairs((pairs[row] for row in rows), pairs.source)
+    members = pairs.part(pairs[row] for row in rows)
     owners = Counter(caption for pair in members for caption in set(pair.captions))
     shared = {caption for caption, count in owners.items() if count > 1}
     i2t, t2i = ceilings(members)

@@ -34,7 +34,7 @@ def few_shot(pairs: Pairs, shots: int, seed: int) -> Pairs:
         for category in sorted(by_category)
         for pair in _drawn(by_category[category], shots, seed, category)
     }
-    return Pairs((pair for pair in pairs if pair.image_id in chosen), f"{pairs.source} {shots}-shot seed {seed}")
+    return pairs.part((pair for pair in pairs if pair.image_id in chosen), f" {shots}-shot seed {seed}")
 
 
 def few_shot_validation(pairs: Pairs, shots: int, seed: int) -> Pairs:
@@ -65,10 +65,8 @@ def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
             f"{pairs.source}: {len(ranked)} pictures cannot be split into training and {share:.0%} validation with at least "
             "2 each. Give more pictures, another share, or --validation false."
         )
-    rest = Pairs((pair for pair in pairs if pair.image_id not in held), f"{pairs.source} without validation")
-    return rest, Pairs(
-        (pair for pair in pairs if pair.image_id in held), f"{pairs.source} held out {share:g} seed {seed}"
-    )
+    rest = pairs.part((pair for pair in pairs if pair.image_id not in held), " without validation")
+    return rest, pairs.part((pair for pair in pairs if pair.image_id in held), f" held out {share:g} seed {seed}")
 
 
 def _drawn(members: list[Pair], shots: int, seed: int, category: str) -> list[Pair]:

@@ -173,7 +173,7 @@ def with_negatives(pairs: Pairs, writer: NegativeWriter) -> tuple[Pairs, Negativ
                 report.fewer.append(pair.image_id)
             made.append(replace(pair, negatives=negatives))
             advance(1)
-    return Pairs(made, pairs.source), report
+    return pairs.part(made), report
 
 
 def exchanged(caption: str, place: Mention, word: str) -> str:

@@ -100,9 +100,16 @@ class Pair:
 class Pairs(Sequence[Pair]):
     """An immutable list of pairs from one source, with the flat list of captions that retrieval is measured on."""
 
-    def __init__(self, pairs: Iterable[Pair], source: str = "pairs") -> None:
+    def __init__(self, pairs: Iterable[Pair], source: str = "pairs", origin: str = "SOURCE") -> None:
+        """Keeps the pairs.
+
+        Args:
+            pairs: the pairs, in order.
+            source: their name in messages and results.
+            origin: the source and the options of reading it, as typed after `crosscue data check`.
+        """
         self.items: tuple[Pair, ...] = tuple(pairs)
-        self.source = source
+        self.source, self.origin = source, origin
 
     def __len__(self) -> int:
         return len(self.items)
@@ -113,11 +120,15 @@ class Pairs(Sequence[Pair]):
     def __getitem__(self, index: slice) -> Pairs: ...
     def __getitem__(self, index: int | slice) -> Pair | Pairs:
         if isinstance(index, slice):
-            return Pairs(self.items[index], self.source)
+            return self.part(self.items[index])
         return self.items[index]
 
     def __repr__(self) -> str:
         return f"Pairs({len(self)} images, {len(self.captions)} captions, source={self.source!r})"
+
+    def part(self, pairs: Iterable[Pair], note: str = "") -> Pairs:
+        """Returns other pairs of the same source; `note` is added to its name."""
+        return Pairs(pairs, self.source + note, self.origin)
 
     @property
     def images(self) -> list[Image]:
@@ -154,11 +165,11 @@ class Pairs(Sequence[Pair]):
         if not chosen:
             known = ", ".join(self.splits) or "none"
             raise DataError(f"{self.source}: there is no split '{name}'. Splits found: {known}.")
-        return Pairs(chosen, f"{self.source}[{name}]")
+        return self.part(chosen, f"[{name}]")
 
     def with_captions(self, limit: int) -> Pairs:
         """Returns the pairs with at most the first `limit` captions of each picture."""
-        return Pairs((replace(pair, captions=pair.captions[:limit]) for pair in self.items), self.source)
+        return self.part(replace(pair, captions=pair.captions[:limit]) for pair in self.items)
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits: what a number was measured on."""

@@ -1,43 +1,27 @@
-"""From whatever the user has to pairs: finds out what a source is, and reads it."""
+"""From a source to pairs: the table of readers, and the choice among them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 from crosscue.data.pairs import Pairs
-from crosscue.data.readers.annotations import read_coco, read_karpathy
-from crosscue.data.readers.fdrd import Clean, read_fdrd
-from crosscue.data.readers.folder import read_folder
-from crosscue.data.readers.hub import read_datasets
-from crosscue.data.readers.tables import read_csv, read_jsonl, read_parquet, read_records
-from crosscue.data.records import Missing
-from crosscue.errors import DataError
-from crosscue.storage import read_json
+from crosscue.data.readers.annotations import COCO, KARPATHY
+from crosscue.data.readers.contract import Reader, forget_json
+from crosscue.data.readers.contract import Reading as Reading
+from crosscue.data.readers.fdrd_folder import FDRD
+from crosscue.data.readers.folder import FOLDER
+from crosscue.data.readers.hub import DATASETS
+from crosscue.data.readers.tables import CSV, JSON, JSONL, PARQUET
+from crosscue.errors import DataError, suggestion
+from crosscue.plugins import failure, loaded, plugged
 
-Kind = Literal["auto", "folder", "csv", "json", "jsonl", "parquet", "karpathy", "coco", "fdrd", "datasets"]
+READERS = {reader.name: reader for reader in (DATASETS, CSV, JSONL, PARQUET, COCO, KARPATHY, FDRD, JSON, FOLDER)}
+"""Name -> reader, in the order of recognition. A new reader adds its line here."""
+GROUP = "crosscue.readers"
+"""Entry points of readers in other installed packages."""
 LISTINGS = ("captions.json", "captions.jsonl", "metadata.jsonl", "metadata.csv", "captions.csv")
-"""A folder that holds one of these is read through it."""
-BY_SUFFIX: dict[str, Kind] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a source of pairs is read."""
-
-    kind: Kind = "auto"
-    """What the source is; auto finds out."""
-    images: Path | None = None
-    """Folder that picture paths start from; default the folder of the source."""
-    split_file: Path | None = None
-    """CoOp split file to join FDRD captions with."""
-    missing: Missing = "error"
-    """What to do with rows whose picture does not exist: error, skip, or keep for work on the text alone."""
-    captions_per_image: int | None = None
-    """Use at most this many captions of each picture."""
-    clean: Clean = "none"
-    """Repairs of FDRD captions: none, spaces, full."""
+"""A folder that contains one of these files is read through it."""
 
 
 def read_pairs(source: str | Path, split: str | None = None, reading: Reading | None = None) -> Pairs:
@@ -46,62 +30,67 @@ def read_pairs(source: str | Path, split: str | None = None, reading: Reading | 
     Args:
         source: path, or id of a dataset on the Hub.
         split: keep only this split.
-        reading: how to read it; default finds out.
+        reading: options; by default the reader is found.
 
     Raises:
-        DataError: no such source, or something in it cannot be used; the message names file and row.
+        DataError: no such source or kind, or something in it cannot be used; the message names file and row.
     """
     reading = reading or Reading()
-    pairs = _read(str(source), reading)
+    path = Path(source)
+    try:
+        reader, place = _choose(path, reading.kind)
+        pairs = reader.read(place, reading)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path}: cannot be read ({error.strerror or error}). Check the path and --kind."
+        ) from error
+    finally:
+        forget_json()
+    pairs = Pairs(pairs, pairs.source, reading.command(str(source)))
     if reading.captions_per_image is not None:
         pairs = pairs.with_captions(reading.captions_per_image)
     return pairs.split(split) if split is not None else pairs
 
 
-def _read(source: str, reading: Reading) -> Pairs:
-    path = Path(source)
+def reader_names() -> list[str]:
+    """Returns the names of all readers: our own, then those of plug-ins. No plug-in is imported."""
+    return list(READERS | plugged(GROUP))
+
+
+def _choose(path: Path, kind: str) -> tuple[Reader, Path]:
+    """Returns the reader, and the file or folder that it reads: for a folder with a listing, the listing."""
+    listing = next((path / name for name in LISTINGS if (path / name).exists()), None)
+    if kind != "auto":
+        reader = _named(kind)
+        if not path.exists() and reader is not DATASETS and not reader.sniff(path):
+            raise DataError(f"{path}: there is no such file or folder. Check the path.")
+        return reader, next((place for place in (path, listing) if place is not None and reader.sniff(place)), path)
+    place = path if listing is None or DATASETS.sniff(path) else listing
+    for reader in _readers():
+        if reader.sniff(place):
+            return reader, place
     if not path.exists():
-        if reading.kind == "datasets" or (
-            source.count("/") == 1 and not source.startswith((".", "/")) and not path.suffix
-        ):
-            return read_datasets(source, reading.missing)
-        raise DataError(f"{source}: there is no such file or folder.")
-    if path.is_dir():
-        listing = next((path / name for name in LISTINGS if (path / name).exists()), None)
-        if reading.kind == "datasets" or _saved_dataset(path):
-            return read_datasets(source, reading.missing)
-        if listing is None or reading.kind == "folder":
-            return read_folder(path, reading.missing)
-        path = listing
-    images = reading.images or path.parent
-    kind = reading.kind if reading.kind != "auto" else BY_SUFFIX.get(path.suffix.lower(), "json")
-    if kind == "csv":
-        return read_csv(path, images, reading.missing)
-    if kind == "jsonl":
-        return read_jsonl(path, images, reading.missing)
-    if kind == "parquet":
-        return read_parquet(path, images, reading.missing)
-    if path.suffix.lower() != ".json":
-        raise DataError(f"{path}: unknown kind of file. Use .csv, .tsv, .json, .jsonl or .parquet, or say --kind.")
-    return _read_json(path, images, reading)
-
-
-def _read_json(path: Path, images: Path, reading: Reading) -> Pairs:
-    content: Any = read_json(path)
-    if isinstance(content, list):
-        return read_records(path, content, images, reading.missing)
-    if isinstance(content, dict) and "annotations" in content and "images" in content:
-        return read_coco(path, content, images, reading.missing)
-    if isinstance(content, dict) and "images" in content:
-        return read_karpathy(path, content, images, reading.missing)
-    first = next(iter(content.values()), None) if isinstance(content, dict) else None
-    if isinstance(first, dict) and "positive" in first:
-        return read_fdrd(path, content, images, reading.split_file, reading.clean)
+        raise DataError(f"{path}: there is no such file or folder. Check the path.")
     raise DataError(
-        f"{path}: none of the known kinds of JSON: a list of {{image, captions}} records, Karpathy's or COCO's annotations, "
-        "FDRD's captions."
+        f"{place}: no reader recognises it. A JSON file must be a list of {{image, captions}} records, or have Karpathy's, "
+        f"COCO's or FDRD's form. Name the reader with --kind: {', '.join(reader_names())}."
     )
 
 
-def _saved_dataset(path: Path) -> bool:
-    return (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists()
+def _named(kind: str) -> Reader:
+    if kind in READERS:
+        return READERS[kind]
+    point = plugged(GROUP).get(kind)
+    if point is None:
+        raise DataError(f"--kind {kind}: there is no such reader.{suggestion(kind, ['auto', *reader_names()])}")
+    reader: Reader | None = loaded(point)
+    if reader is None:
+        raise failure(point)
+    return reader
+
+
+def _readers() -> Iterator[Reader]:
+    """Yields our own readers, then those of plug-ins, last the one that takes any folder."""
+    yield from (reader for reader in READERS.values() if reader is not FOLDER)
+    yield from (reader for point in plugged(GROUP).values() if (reader := loaded(point)) is not None)
+    yield FOLDER

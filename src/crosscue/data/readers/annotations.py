@@ -1,4 +1,4 @@
-"""The JSON files retrieval papers are measured on: Karpathy's splits, and COCO's caption annotations."""
+"""The JSON files of retrieval papers: Karpathy's splits, and COCO's caption annotations."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.data.pairs import Pairs
-from crosscue.data.records import Missing, Row, pairs_of
+from crosscue.data.readers.contract import Reader, Reading, json_content, json_sniffer
+from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
 
 
-def read_karpathy(path: Path, content: dict[str, Any], images: Path, missing: Missing) -> Pairs:
+def read_karpathy(path: Path, reading: Reading) -> Pairs:
     """Reads `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`; COCO's `restval` counts as train.
 
     Raises:
         DataError: an image record without filename, sentences or split.
-    """
+    """  # words: ok
+    content = json_content(path)
+    if not is_karpathy(content):
+        raise DataError(f"{path}: not in Karpathy's format (an object with 'images'). Leave --kind karpathy out.")
 
     def rows() -> Iterator[Row]:
         for number, record in enumerate(content["images"], 1):
@@ -26,31 +30,53 @@ def read_karpathy(path: Path, content: dict[str, Any], images: Path, missing: Mi
                 name = str(Path(record.get("filepath", "")) / record["filename"])
                 split = "train" if record["split"] == "restval" else record["split"]
                 yield where, {"image": name, "captions": [s["raw"] for s in record["sentences"]], "split": split}
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{where}: {error} is missing. This is not a file in Karpathy's format.") from error
+            except (KeyError, TypeError, AttributeError) as error:
+                raise DataError(
+                    f"{where}: {error} is missing. This is not a file in Karpathy's format; leave --kind karpathy out."
+                ) from error
 
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
 
 
-def read_coco(path: Path, content: dict[str, Any], images: Path, missing: Missing) -> Pairs:
-    """Reads `captions_val2017.json` and its like; the split is what the file's name says.
+def read_coco(path: Path, reading: Reading) -> Pairs:
+    """Reads `captions_val2017.json` and its like; the file's name gives the split.
 
     Raises:
-        DataError: an annotation of an image the file does not list.
+        DataError: an annotation of an image that is not in the file's image list.
     """
+    content = json_content(path)
+    if not is_coco(content):
+        raise DataError(
+            f"{path}: no COCO annotations (an object with 'images' and 'annotations'). Leave --kind coco out."
+        )
     files = {image["id"]: image["file_name"] for image in content["images"]}
     captions: dict[int, list[str]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"], 1):
         if annotation.get("image_id") not in files:
             raise DataError(
-                f"{path} annotation {number}: image {annotation.get('image_id')} is not in the file's image list."
+                f"{path} annotation {number}: image {annotation.get('image_id')} is not in the file's image list. "
+                "Correct the annotation, or remove it."
             )
         captions[annotation["image_id"]].append(str(annotation.get("caption", "")).strip())
     split = next((name for name in ("train", "val", "test") if name in path.stem.lower()), None)
 
     def rows() -> Iterator[Row]:
-        for image_id, sentences in captions.items():
-            values = {"image": files[image_id], "captions": sentences, "image_id": str(image_id), "split": split}
+        for image_id, texts in captions.items():
+            values = {"image": files[image_id], "captions": texts, "image_id": str(image_id), "split": split}
             yield f"{path} image {image_id}", values
 
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+
+
+def is_karpathy(content: Any) -> bool:
+    """Returns True for the content of a file in Karpathy's format."""
+    return isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" not in content
+
+
+def is_coco(content: Any) -> bool:
+    """Returns True for the content of a file of COCO caption annotations."""
+    return isinstance(content, dict) and "images" in content and "annotations" in content
+
+
+KARPATHY = Reader("karpathy", json_sniffer(is_karpathy), read_karpathy)
+COCO = Reader("coco", json_sniffer(is_coco), read_coco)

@@ -1,24 +1,24 @@
-"""FDRD, DCAR's dataset, as released: captions and negatives for nine CoOp datasets, without the pictures.
+"""FDRD, DCAR's dataset, as released: captions and negatives for nine CoOp datasets, without the images.
 
-The files' own paths are the authors' and are never trusted: a picture's path follows from its name, and its class and
-split from CoOp's split file, joined on that path.
+The paths in the files are the authors' and are never trusted. The path of an image follows from its name; its class and
+split come from CoOp's split file, joined on that path.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
+from crosscue.data.readers.contract import Clean
 from crosscue.errors import DataError, suggestion
+from crosscue.storage import read_json
 
-Clean = Literal["none", "spaces", "full"]
 UNMATCHED = 0.005
-"""Largest share of records that may have no picture in the split file."""
+"""Largest share of records that may have no image in the split file."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Domain:
     folder: str
     split_file: str | None
     """CoOp's split file inside `folder`; None where the official lists are used."""
-    pictures: str
-    """Folder of the pictures inside `folder`."""
+    images: str
+    """Folder of the images inside `folder`."""
     path: Callable[[str, dict[str, Any]], str]
-    """Key and record -> path of the picture inside the dataset's picture folder, as the split file writes it."""
+    """Key and record -> path of the image inside the dataset's image folder, as in the split file."""
 
 
 def _caltech(key: str, record: dict[str, Any]) -> str:
@@ -73,19 +73,25 @@ DOMAINS: dict[str, Domain] = {
         lambda key, r: f"{r['class_name']}/{_jpg(r['file_name'])}",
     ),
 }
-"""FDRD's name of a dataset -> where CoOp keeps it."""
+"""FDRD's name of a dataset -> its place in CoOp's folders."""
 
 
 def domain_of(path: Path) -> str:
     """Returns the domain a released file belongs to: `pets_test.json`, `inter_caltech-101_train.json`, ...
 
     Raises:
-        DataError: the name is none of the release's.
+        DataError: the release has no file of this name.
     """
     name = re.sub(r"^inter_|_(train|val|test)$", "", path.stem)
     if name not in DOMAINS:
         raise DataError(f"{path}: not a file name of the FDRD release.{suggestion(name, DOMAINS)}")
     return name
+
+
+def is_fdrd(content: Any) -> bool:
+    """Returns True for the content of a released file: id -> {file_name, positive, ...}."""
+    first = next(iter(content.values()), None) if isinstance(content, dict) else None
+    return isinstance(first, dict) and "positive" in first
 
 
 def read_fdrd(
@@ -94,11 +100,11 @@ def read_fdrd(
     """Reads one released file.
 
     Args:
-        path: the file; its name says the domain and, where no split file is given, the split.
+        path: the file; its name gives the domain and, without a split file, the split.
         content: its parsed JSON, id -> {file_name, positive, negative, ...}.
         images: folder the split file's paths start from.
         split_file: CoOp's `split_zhou_*.json`, or for aircraft the folder of the official lists; gives class and split.
-        clean: none as released; spaces repairs spacing; full also repairs underscores and doubled class names.
+        clean: see `Reading.clean`.
 
     Raises:
         DataError: a record without its fields; more than 0.5 % of the records are not in the split file.
@@ -126,7 +132,7 @@ def read_fdrd(
         pairs.append(Pair(image, (texts[0],), relative, category, tuple(map(Negative, texts[1:])), split, where))
     if len(unmatched) > UNMATCHED * len(content):
         raise DataError(
-            f"{path}: {len(unmatched)} of {len(content)} pictures are not in {split_file}, e.g. {', '.join(unmatched[:5])}. "
+            f"{path}: {len(unmatched)} of {len(content)} images are not in {split_file}, e.g. {', '.join(unmatched[:5])}. "
             "Give the split file of the same dataset."
         )
     return Pairs(pairs, str(path))
@@ -147,14 +153,14 @@ def read_split(path: Path) -> dict[str, tuple[str, str]]:
                 for split in ("train", "val", "test")
                 for line in (path / f"images_variant_{split}.txt").read_text(encoding="utf-8").splitlines()
             }
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return {row[0]: (split, str(row[2])) for split, rows in content.items() for row in rows}
-    except (OSError, json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:
+    except (OSError, AttributeError, IndexError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a CoOp split file ({error}).") from error
 
 
 def cleaned(text: str, category: str, clean: Clean) -> str:
-    """Repairs a caption as far as `clean` says."""
+    """Returns a caption after the repairs of `clean`."""
     if clean == "none":
         return text
     text = re.sub(r"\.(?=[A-Z])", ". ", " ".join(text.split()))

@@ -7,15 +7,44 @@ FOLDER/oxford_pets/images/Abyssinian_1.jpg
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from crosscue.data.pairs import Pair, Pairs
-from crosscue.data.readers.fdrd import DOMAINS, Clean, read_fdrd
+from crosscue.data.readers.contract import Clean, Reader, Reading, json_content, json_sniffer
+from crosscue.data.readers.fdrd import DOMAINS, is_fdrd, read_fdrd
 from crosscue.errors import DataError, suggestion
 from crosscue.storage import read_json
 
 
-def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none") -> Pairs:
+def read(path: Path, reading: Reading) -> Pairs:
+    """Reads one released file, or a folder: the domain that `reading` names, or all, whose name then begins the image ids.
+
+    Raises:
+        DataError: no such domain, or a file of it is missing or malformed.
+    """
+    if path.is_dir():
+        names = domains(path) if reading.domain is None else [reading.domain]
+        if not names:
+            raise DataError(
+                f"{path}: no file of the FDRD release, such as pets_test.json. Put the released files there."
+            )
+        if len(names) == 1:
+            return read_fdrd_folder(path, names[0], reading.clean, reading.split_file)
+        read = {name: read_fdrd_folder(path, name, reading.clean) for name in names}
+        return Pairs(
+            (replace(pair, image_id=f"{name}/{pair.image_id}") for name, pairs in read.items() for pair in pairs),
+            str(path),
+        )
+    content = json_content(path)
+    if not is_fdrd(content):
+        raise DataError(
+            f"{path}: not a file of the FDRD release (id -> {{file_name, positive}}). Leave --kind fdrd out."
+        )
+    return read_fdrd(path, content, reading.images_beside(path), reading.split_file, reading.clean)
+
+
+def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none", split_file: Path | None = None) -> Pairs:
     """Reads one domain with all of its splits; class and split come from CoOp's file, or the dataset's own lists.
 
     Raises:
@@ -25,18 +54,31 @@ def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none") -> Pairs:
         raise DataError(f"FDRD has no domain '{name}'.{suggestion(name, DOMAINS)}")
     domain = DOMAINS[name]
     dataset = folder / domain.folder
+    files = [file for split in ("train", "test") if (file := released(folder, name, split)) is not None]
+    if not files:
+        raise DataError(
+            f"{folder}: no {name}_train.json, here or in train/, and no {name}_test.json. Put FDRD's released files there."
+        )
+    split_file = split_file or (dataset / domain.split_file if domain.split_file else dataset)
     pairs: list[Pair] = []
-    for split in ("train", "test"):
-        path = _released(folder, name, split)
-        content = read_json(path)
-        split_file = dataset / domain.split_file if domain.split_file else dataset
-        pairs += read_fdrd(path, content, dataset / domain.pictures, split_file, clean)
+    for file in files:
+        pairs += read_fdrd(file, read_json(file), dataset / domain.images, split_file, clean)
     return Pairs(pairs, f"FDRD {name}")
 
 
-def _released(folder: Path, name: str, split: str) -> Path:
+def domains(folder: Path) -> list[str]:
+    """Returns the domains that a folder has a released file of."""
+    return [name for name in DOMAINS if any(released(folder, name, split) is not None for split in ("train", "test"))]
+
+
+def released(folder: Path, name: str, split: str) -> Path | None:
+    """Returns the released file of a domain and split, if the folder contains it."""
     places = [folder / part / f"{prefix}{name}_{split}.json" for part in ("", split) for prefix in ("", "inter_")]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise DataError(f"{folder}: no {name}_{split}.json, here or in {split}/. Put FDRD's released files there.")
-    return found
+    return next((place for place in places if place.exists()), None)
+
+
+def _sniff(path: Path) -> bool:
+    return bool(domains(path)) if path.is_dir() else json_sniffer(is_fdrd)(path)
+
+
+FDRD = Reader("fdrd", _sniff, read)

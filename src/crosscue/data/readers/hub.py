@@ -8,29 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.data.pairs import EmbeddedImage, ImageFile, Pair, Pairs
+from crosscue.data.readers.contract import Reader, Reading
 from crosscue.data.records import COLUMNS, Missing, canonical_split, pair_of
 from crosscue.errors import DataError, NetworkError
 
 
-def read_datasets(source: str, missing: Missing) -> Pairs:
-    """Reads a local `datasets` folder or a Hub id; pictures stay in the table until they are needed.
+def read_datasets(path: Path, reading: Reading) -> Pairs:
+    """Reads a local `datasets` folder or a Hub id; images stay in the table until they are needed.
 
     Raises:
-        DataError: no such dataset, or no picture or caption column.
+        DataError: no such dataset, or no image or caption column.
         NetworkError: the Hub cannot be reached.
     """
     import datasets
 
+    source = str(path)
     try:
         loaded = datasets.load_from_disk(source) if Path(source).is_dir() else datasets.load_dataset(source)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(f"{source}: neither a local source of pairs nor a dataset on the Hub.") from error
+        raise DataError(
+            f"{source}: neither a local source of pairs nor a dataset on the Hub. Check the name."
+        ) from error
     except (ConnectionError, OSError) as error:
         raise NetworkError(
             f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
         ) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
-    return Pairs((pair for split, table in tables.items() for pair in _table(source, split, table, missing)), source)
+    read = (pair for split, table in tables.items() for pair in _table(source, split, table, reading.missing))
+    return Pairs(read, source)
 
 
 def _table(source: str, split: str, table: Any, missing: Missing) -> Iterator[Pair]:
@@ -39,7 +44,7 @@ def _table(source: str, split: str, table: Any, missing: Missing) -> Iterator[Pa
     column = next((name for name in COLUMNS["image"] if name in table.column_names), None)
     if column is None:
         raise DataError(
-            f"{source} {split}: no picture column. Columns found: {', '.join(table.column_names)}. "
+            f"{source} {split}: no image column. Columns found: {', '.join(table.column_names)}. "
             f"Name one of them: {', '.join(COLUMNS['image'])}."
         )
     encoded = isinstance(table.features[column], datasets.Image)
@@ -66,3 +71,13 @@ def _fetcher(table: Any, number: int, column: str) -> Any:
         return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
 
     return fetch
+
+
+def _sniff(path: Path) -> bool:
+    """Returns True for a folder that `save_to_disk` wrote, and for a name of the form owner/dataset that is no path."""
+    if path.exists():
+        return (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists()
+    return len(path.parts) == 2 and not path.is_absolute() and path.parts[0] not in (".", "..") and not path.suffix
+
+
+DATASETS = Reader("datasets", _sniff, read_datasets)

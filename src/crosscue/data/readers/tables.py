@@ -1,18 +1,20 @@
-"""CSV, TSV, JSON, JSONL and parquet: one row a picture, or one row a caption."""
+"""CSV, TSV, JSON, JSONL and parquet: one row an image, or one row a caption."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from crosscue.data.pairs import Pairs
-from crosscue.data.records import Missing, Row, pairs_of
+from crosscue.data.readers.contract import Reader, Reading, json_content, json_sniffer, suffix_sniffer
+from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
 from crosscue.storage import read_lines
 
 
-def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
+def read_csv(path: Path, reading: Reading) -> Pairs:
     """Reads a CSV or TSV file with a header line; the delimiter follows the file's name."""
 
     def rows() -> Iterator[Row]:
@@ -32,28 +34,31 @@ def read_csv(path: Path, images: Path, missing: Missing) -> Pairs:
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}: not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
 
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
 
 
-def read_jsonl(path: Path, images: Path, missing: Missing) -> Pairs:
+def read_jsonl(path: Path, reading: Reading) -> Pairs:
     """Reads one JSON object a line."""
-    return pairs_of(read_lines(path), images, str(path), missing=missing)
+    return pairs_of(read_lines(path), reading.images_beside(path), str(path), missing=reading.missing)
 
 
-def read_records(path: Path, records: list[object], images: Path, missing: Missing) -> Pairs:
+def read_records(path: Path, reading: Reading) -> Pairs:
     """Reads a JSON list of objects."""
+    content = json_content(path)
+    if not is_list(content):
+        raise DataError(f"{path}: not a JSON list of {{image, captions}} objects. Leave --kind json out.")
 
     def rows() -> Iterator[Row]:
-        for number, record in enumerate(records, 1):
+        for number, record in enumerate(content, 1):
             if not isinstance(record, dict):
                 raise DataError(f"{path} record {number}: not an object. The file must be a list of objects.")
             yield f"{path} record {number}", record
 
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
 
 
-def read_parquet(path: Path, images: Path, missing: Missing) -> Pairs:
-    """Reads a parquet file; pictures may be paths or embedded bytes."""
+def read_parquet(path: Path, reading: Reading) -> Pairs:
+    """Reads a parquet file; images may be paths or embedded bytes."""
     import pyarrow
     from pyarrow import parquet
 
@@ -69,4 +74,15 @@ def read_parquet(path: Path, images: Path, missing: Missing) -> Pairs:
                 number += 1
                 yield f"{path} row {number}", record
 
-    return pairs_of(rows(), images, str(path), missing=missing)
+    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+
+
+def is_list(content: Any) -> bool:
+    """Returns True for a JSON list."""
+    return isinstance(content, list)
+
+
+CSV = Reader("csv", suffix_sniffer(".csv", ".tsv"), read_csv)
+JSONL = Reader("jsonl", suffix_sniffer(".jsonl"), read_jsonl)
+JSON = Reader("json", json_sniffer(is_list), read_records)
+PARQUET = Reader("parquet", suffix_sniffer(".parquet"), read_parquet)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from crosscue.data.pairs import Image, ImageFile
-from crosscue.data.readers.folder import PICTURES, SPLITS
+from crosscue.data.readers.folder import SPLITS, SUFFIXES
 from crosscue.data.records import canonical_split
 from crosscue.data.sources import LISTINGS, Reading, read_pairs
 from crosscue.errors import DataError
@@ -41,11 +41,11 @@ def find_pictures(source: str, out: Path, reading: Reading | None = None) -> lis
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in PICTURES and file.is_file() and out.resolve() not in file.resolve().parents
+        if file.suffix.lower() in SUFFIXES and file.is_file() and out.resolve() not in file.resolve().parents
     )
     if not files:
         raise DataError(
-            f"{source}: no pictures here ({', '.join(sorted(PICTURES))}). Put them into one folder a class."
+            f"{source}: no pictures here ({', '.join(sorted(SUFFIXES))}). Put them into one folder a class."
         )
     found: list[Found] = []
     for file in files:
@@ -128,7 +128,7 @@ def _path_from(out: Path, image: Image, content: bytes, sha256: str) -> str:
     if isinstance(image, ImageFile):
         return Path(os.path.relpath(image.path.resolve(), out.resolve())).as_posix()
     suffix = Path(image.name).suffix.lower()
-    target = out / "pictures" / f"{sha256[:16]}{suffix if suffix in PICTURES else _suffix_of(content)}"
+    target = out / "pictures" / f"{sha256[:16]}{suffix if suffix in SUFFIXES else _suffix_of(content)}"
     if not target.exists():
         with atomic_file(target) as part:
             part.write_bytes(content)
