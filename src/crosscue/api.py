@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,14 +173,14 @@ def adapt(
         start_run(folder, resolved, identity, data, resume=resume)
         pixels = frozen.pixel_store(train.images, tower, source=train.origin)
         lasting = training.augmentation == "none"
-        images = frozen.cached_images(pixels, tower, frozen_layers(adapted)) if lasting else pixels
+        images = frozen.cached_images(pixels, tower, adapted.image_use.frozen_layers) if lasting else pixels
         companions = adapted.companions if isinstance(adapted, WantsNeighbours) else 0
         near = neighbours(train, images, tower) if companions else None
         feed = Feed(
             train,
             images,
             Batches(train, training.batch_size, training.seed, companions, near),
-            untouched=FrozenFeatures(tower, pixels, images) if lasting and adapted.reads_untouched_images else None,
+            untouched=FrozenFeatures(tower, pixels, images) if lasting and adapted.image_use.untouched else None,
             augmentation=training.augmentation,
             device=tower.device,
         )
@@ -301,12 +301,7 @@ def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
     """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen."""
     pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
-    return frozen.cached_images(pixels, method.backbone, frozen_layers(method))
-
-
-def frozen_layers(method: Method[Any]) -> int | Literal["pooled"]:
-    """Returns the number of first image layers that no parameter of `method` changes; see `frozen.cached_images`."""
-    return "pooled" if method.image_tower_frozen else method.frozen_image_layers
+    return frozen.cached_images(pixels, method.backbone, method.image_use.frozen_layers)
 
 
 def before_and_after(

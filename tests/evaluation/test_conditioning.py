@@ -62,7 +62,7 @@ class States:
     """Cached states that remember which pictures were asked for."""
 
     def __init__(self, method: Method, pixels: Tensor) -> None:
-        self.state = method.backbone.image_state(pixels, method.frozen_image_layers)
+        self.state = method.backbone.image_state(pixels, method.image_use.layers(method.backbone))
         self.asked: list[int] = []
 
     def __getitem__(self, indices: Sequence[int], /):

@@ -304,7 +304,7 @@ def test_what_comes_with_a_batch_is_what_its_pictures_give() -> None:
     assert not torch.allclose(
         method.chosen_by_images(other.images, other.untouched).affinity, method.chosen_by_images(pixels()).affinity
     )
-    assert [acke(**options).reads_untouched_images for options in ({}, {"keys": "static"}, {"acp": "vision"})] == [
+    assert [acke(**options).image_use.untouched for options in ({}, {"keys": "static"}, {"acp": "vision"})] == [
         True,
         False,
         True,

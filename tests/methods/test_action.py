@@ -290,7 +290,7 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     first = read(method, *given)
     assert set(method.caption_prompts.memory.known) == set(KNOWN)
     with torch.no_grad():
-        state = method.backbone.image_state(pictures(), method.frozen_image_layers)
+        state = method.backbone.image_state(pictures(), method.image_use.layers(method.backbone))
         assert close(method.image_given_texts(state, given), first, 1e-6)
     method.caption_prompts.memory.forget()
     assert torch.equal(read(method, *given), first)

@@ -35,7 +35,7 @@ def test_images_are_cached_as_far_as_nothing_learns() -> None:
     backbone = tiny_backbones["clip"]()
 
     def frozen(name: str, **options: object) -> int:
-        return build(name, backbone, options).frozen_image_layers
+        return build(name, backbone, options).image_use.layers(backbone)
 
     assert frozen("filip", carrier="heads_only") == backbone.image_layers
     assert frozen("filip", image_start_layer=2) == 2
@@ -47,7 +47,7 @@ def test_towers_stay_without_dropout_and_learn_more_slowly() -> None:
     method = build("alip", tiny_backbones["dual"](), {"carrier": "full_ft", "tower_lr_scale": 0.1}).train()
     assert method.training
     assert not any(module.training for module in method.tuned.modules())
-    assert {method.learning_rate_scale(name) for name, _ in select_trainable(method)} == {0.1}
+    assert {method.learns(name).lr for name, _ in select_trainable(method)} == {0.1}
 
 
 def test_an_unknown_carrier_is_refused() -> None:

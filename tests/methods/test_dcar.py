@@ -251,9 +251,9 @@ def test_the_category_path_may_go_without_the_context() -> None:
 
 def test_frozen_weighing_images_come_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     method = dcar(weights_image="frozen", ca=False)
-    assert method.reads_untouched_images
-    assert not dcar(weights_image="prompted").reads_untouched_images
-    assert not dcar(weights_image="frozen", tw=False).reads_untouched_images
+    assert method.image_use.untouched
+    assert not dcar(weights_image="prompted").image_use.untouched
+    assert not dcar(weights_image="frozen", tw=False).image_use.untouched
     first = method.losses(batch())["contrastive_loss"]
     with torch.no_grad():
         known = replace(batch(), untouched=method.backbone.encode_image(batch().images))

@@ -16,6 +16,7 @@ from crosscue.backbones.frozen import FrozenFeatures, pixel_store
 from crosscue.backbones.loading import load_backbone
 from crosscue.errors import MethodError
 from crosscue.evaluation.result import Retrieval
+from crosscue.methods.contract import ImageUse
 from crosscue.methods.coop import Coop
 from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 from crosscue.methods.registry import build
@@ -77,8 +78,7 @@ def test_frozen_towers_do_not_run_after_the_first_epoch(
 def test_cached_features_give_the_same_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapt(folder, "cached", method=name, options=METHODS[name])
     for kind in (Coop, FrozenTowersMethod):
-        monkeypatch.setattr(kind, "image_tower_frozen", False)
-        monkeypatch.setattr(kind, "frozen_image_layers", 0)
+        monkeypatch.setattr(kind, "image_use", ImageUse())
     monkeypatch.setattr(FrozenTowersMethod, "remember", lambda self, texts: None)
     adapt(folder, "recomputed", method=name, options=METHODS[name])
     first, second = learned(folder / "cached"), learned(folder / "recomputed")
@@ -99,7 +99,7 @@ def test_cached_features_equal_the_tower(family: str, precision: str, folder: Pa
         torch.testing.assert_close(own, direct, rtol=0, atol=1e-5 if precision == "fp32" else 5e-2)
     assert backbone.encode_image(cached) is cached
     assert len(cached.to("cpu")) == 8
-    with pytest.raises(MethodError, match="image_tower_frozen must be False"):
+    with pytest.raises(MethodError, match="image_use must not be"):
         _ = cached.patches
     with pytest.raises(ValueError, match="prompts enter at layer 0, the cached features are the output"):
         build("dual_prompt", backbone).image_features(cached)

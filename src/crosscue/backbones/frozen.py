@@ -151,5 +151,5 @@ def cached_images(images: PixelStore, backbone: Backbone, frozen_layers: int | L
 
 def _no_patches() -> Tensor:
     raise MethodError(
-        "only pooled features of these images are cached, and the method reads patches: its image_tower_frozen must be False."
+        'only pooled features of these images are cached, and the method reads patches: its image_use must not be "pooled".'
     )

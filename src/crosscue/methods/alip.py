@@ -129,9 +129,9 @@ class Alip(Carrier[AlipConfig]):
             found.append(text)
         return found
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """The trainable tensors and the running means."""
-        return super().learned_state() | {"means": self.means, "seen": self.seen}
+    def extra_state(self) -> dict[str, Tensor]:
+        """Returns the running means."""
+        return {"means": self.means, "seen": self.seen}
 
 
 def without_class(caption: str, name: str, meta_category: str) -> str:

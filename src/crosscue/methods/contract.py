@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,30 @@ Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
+class Learns:
+    """Options of the optimiser for one parameter."""
+
+    lr: float = 1.0
+    """Multiple of the run's learning rate."""
+    decay: bool = True
+    """True if weight decay applies."""
+
+
+@dataclass(frozen=True)
+class ImageUse:
+    """Part of the image tower that a method leaves frozen; what comes out of it is computed once and cached."""
+
+    frozen_layers: int | Literal["pooled"] = 0
+    """Number of first layers that no parameter changes. `pooled`: the method reads nothing but the untouched tower's pooled features."""
+    untouched: bool = False
+    """True if training steps also need the features of the untouched tower (`Batch.untouched`)."""
+
+    def layers(self, backbone: Backbone) -> int:
+        """Returns the number of frozen layers: with `pooled` all of them."""
+        return backbone.image_layers if self.frozen_layers == "pooled" else self.frozen_layers
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one training step sees: B different pictures with one caption each."""
 
@@ -35,11 +59,15 @@ class Batch:
     synthetic: Sequence[str | None] = ()
     """What a model wrote about each picture, where the source has it."""
     untouched: ImageFeatures | None = None
-    """What the untouched image tower makes of the pictures, (B, D) and (B, W), for methods that ask for it (`reads_untouched_images`);
-    None where pictures look different each time."""
+    """(B, D) and (B, W) features of the untouched image tower, for methods that need them (`ImageUse.untouched`); None with augmentation."""
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    @torch.no_grad()
+    def untouched_features(self, backbone: Backbone) -> ImageFeatures:
+        """Returns `untouched`; without them, the features that the untouched tower computes from the images."""
+        return self.untouched if self.untouched is not None else backbone.encode_image(self.images)
 
 
 class Method(nn.Module, Generic[Config]):
@@ -54,6 +82,8 @@ class Method(nn.Module, Generic[Config]):
     """One sentence for `crosscue methods`."""
     paper: ClassVar[str] = ""
     config_class: ClassVar[type[Any]]
+    image_use: ImageUse = ImageUse()
+    """Part of the image tower that stays frozen; set it in `__init__` if it depends on the options."""
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__()
@@ -87,7 +117,8 @@ class Method(nn.Module, Generic[Config]):
             ValueError: cached pictures have passed through layers that the method changes.
         """
         passed = images.layer if isinstance(images, ImageState) else 0
-        if passed > self.frozen_image_layers or (isinstance(images, ImageFeatures) and not self.image_tower_frozen):
+        pooled = self.image_use.frozen_layers == "pooled"
+        if passed > self.image_use.layers(self.backbone) or (isinstance(images, ImageFeatures) and not pooled):
             raise ValueError(f"cached states or features bypass image layers that method '{self.name}' changes")
         return normalize(self.image_features(images).float(), dim=-1)
 
@@ -104,24 +135,21 @@ class Method(nn.Module, Generic[Config]):
         """Same as `losses`; lets data-parallel wrappers see the step."""
         return self.losses(batch)
 
-    def trainable(self, name: str) -> bool:
-        """Says whether the parameter `name` (as in `named_parameters`) gets gradients *and* is saved."""
-        return not name.startswith("backbone.")
+    def learns(self, name: str) -> Learns | None:
+        """Returns how the parameter `name` (as in `named_parameters`) learns; None if it is frozen and not saved."""
+        return None if name.startswith("backbone.") else Learns()
 
-    def learning_rate_scale(self, name: str) -> float:
-        """Multiplier of the learning rate for the trainable parameter `name`."""
-        return 1.0
-
-    def decays(self, name: str) -> bool:
-        """Says whether weight decay applies to the trainable parameter `name`."""
-        return True
+    def extra_state(self) -> dict[str, Tensor]:
+        """Returns tensors by name that are not parameters and are saved beside them, e.g. running means."""
+        return {}
 
     def learned_state(self) -> dict[str, Tensor]:
-        """Returns the trainable tensors by name: everything a run has to save."""
-        return {name: tensor.detach() for name, tensor in self.named_parameters() if self.trainable(name)}
+        """Returns all that a run saves, by name: the parameters that learn and the extra state."""
+        learned = {name: tensor.detach() for name, tensor in self.named_parameters() if self.learns(name) is not None}
+        return learned | self.extra_state()
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over tensors saved by `learned_state`.
+        """Copies tensors that `learned_state` returned into the method.
 
         Raises:
             RunError: a tensor is missing, unknown, or has another shape.
@@ -139,23 +167,3 @@ class Method(nn.Module, Generic[Config]):
                     "the run was made with other options or another backbone."
                 )
             own[name].copy_(tensor)
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """How many image layers no learned tensor touches: their output may be cached. All of an untouched tower, else 0."""
-        return self.backbone.image_layers if self.image_tower_frozen else 0
-
-    @property
-    def image_tower_frozen(self) -> bool:
-        """Whether pictures are read through the pooled feature of the untouched tower alone: then that is what is cached."""
-        return False
-
-    @property
-    def reads_untouched_images(self) -> bool:
-        """Whether training steps also need what the untouched image tower makes of the pictures (`Batch.untouched`)."""
-        return False
-
-    @torch.no_grad()
-    def untouched(self, batch: Batch) -> ImageFeatures:
-        """Returns what the untouched image tower makes of a batch: what came with it, or else computed from its pictures."""
-        return batch.untouched if batch.untouched is not None else self.backbone.encode_image(batch.images)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, ImageInput, Prompts
 from crosscue.errors import MethodError
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, ImageUse
 from crosscue.methods.parts.context import initial_context
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
@@ -40,6 +40,7 @@ class Coop(ContrastiveMethod[CoopConfig]):
     summary = "Learned text context only; images are encoded once. The fewest parameters."
     paper = "arXiv 2109.01134"
     config_class = CoopConfig
+    image_use = ImageUse("pooled")
 
     def __init__(self, backbone: Backbone, config: CoopConfig) -> None:
         super().__init__(backbone, config)
@@ -69,8 +70,3 @@ class Coop(ContrastiveMethod[CoopConfig]):
         if not self.config.context_tokens:
             raise MethodError("context_tokens is 0, the backbone as it is: there is nothing to train. Use at least 1.")
         return super().losses(batch)
-
-    @property
-    def image_tower_frozen(self) -> bool:
-        """Images are their pooled features."""
-        return True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, ImageInput, Prompts, TokenBatch
 from crosscue.errors import MethodError
+from crosscue.methods.contract import ImageUse, Learns
 from crosscue.methods.parts.context import initial_context
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
@@ -76,6 +77,7 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
 
     def __init__(self, backbone: Backbone, config: DualPromptConfig) -> None:
         super().__init__(backbone, config)
+        self.image_use = ImageUse(config.image_start_layer)
         self.prompts = DualPromptLearner(backbone, config)
         self.image_change: nn.Linear | None = None
         self.text_change: nn.Linear | None = None
@@ -114,14 +116,9 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
         """Returns e = F(v) of DCAR eq. 7."""
         return self.prompts.image_prompts()
 
-    def learning_rate_scale(self, name: str) -> float:
+    def learns(self, name: str) -> Learns | None:
         """The projections' change learns more slowly than the prompts."""
-        return self.config.projection_lr_scale if "_change." in name else 1.0
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """The layers before the first visual prompt."""
-        return self.config.image_start_layer
+        return Learns(self.config.projection_lr_scale) if "_change." in name else super().learns(name)
 
 
 def check_placement(backbone: Backbone, config: DualPromptConfig) -> None:

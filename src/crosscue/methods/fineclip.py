@@ -24,7 +24,7 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import pair_losses
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, ImageUse
 from crosscue.methods.parts.carrier import Carrier, CarrierConfig, class_names
 from crosscue.methods.parts.regions import crops, region_boxes, roi_align
 
@@ -75,6 +75,7 @@ class FineClip(Carrier[FineClipConfig]):
                 "none. Use a backbone of family clip or dual, or another method."
             )
         super().__init__(backbone, config)
+        self.image_use = ImageUse()  # regions are cut out of pixels
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The three losses of FineCLIP, already times their weights."""
@@ -118,11 +119,6 @@ class FineClip(Carrier[FineClipConfig]):
         """(B, P, D) -> (B, H, W, D) through the head."""
         side = round(dense.shape[1] ** 0.5)
         return self.image_head(dense).float().unflatten(1, (side, side))
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """0: regions are cut out of pixels."""
-        return 0
 
     def region_loss(self, regions: Tensor, texts: Tensor, named: list[str], batch: Batch) -> Tensor:
         """InfoNCE between the middle boxes of (B, K, D) and their texts (B, D); texts of one class are no negatives."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
+from crosscue.methods.contract import ImageUse
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 
 TARGETS = ("q_proj", "v_proj", "query", "value")
@@ -54,6 +55,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
             raise MethodError("method 'lora' needs the peft package: pip install 'crosscue[lora]'") from error
         if config.rank < 1:
             raise MethodError(f"rank is {config.rank}; it must be at least 1.")
+        self.image_use = ImageUse(config.image_start_layer)
         self.changed = backbone.shared_copy()
         for tower, start, layers in (
             ("text", config.text_start_layer, backbone.text_layers),
@@ -69,7 +71,7 @@ class Lora(ContrastiveMethod[LoraConfig]):
             )
             peft.inject_adapter_in_model(settings, module)
         for name, parameter in self.named_parameters():
-            if self.trainable(name):
+            if self.learns(name) is not None:
                 parameter.data = parameter.data.float()  # peft gives them the towers' dtype
         self.to(backbone.device)
 
@@ -86,11 +88,6 @@ class Lora(ContrastiveMethod[LoraConfig]):
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B texts -> (B, D)."""
         return self.changed.encode_text(self.backbone.tokenize(texts)).pooled
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """The layers before the first changed one."""
-        return self.config.image_start_layer
 
 
 def attention_targets(tower: nn.Module, start: int) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from crosscue.backbones.protocol import ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.capabilities import Untrained
-from crosscue.methods.contract import Batch, Method
+from crosscue.methods.contract import Batch, ImageUse, Method
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
     name = "zero_shot"
     summary = "The pre-trained backbone, unchanged: the reference for every other method."
     config_class = ZeroShotConfig
+    image_use = ImageUse("pooled")
 
     def image_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D)."""
@@ -36,8 +37,3 @@ class ZeroShot(Method[ZeroShotConfig], Untrained):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Raises `MethodError`: there is nothing to train."""
         raise MethodError("method 'zero_shot' has nothing to train. Evaluate it, or adapt with another method.")
-
-    @property
-    def image_tower_frozen(self) -> bool:
-        """Images are their pooled features."""
-        return True

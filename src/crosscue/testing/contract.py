@@ -172,10 +172,11 @@ def cached_states(case: Case, backbone: Backbone) -> None:
     """Checks that the cached output of the frozen image layers gives the same embedding, and no later layer is accepted."""
     method, images = case.build(backbone), eight_images(backbone)
     with torch.no_grad():
-        state = backbone.image_state(images, method.frozen_image_layers)
+        layers = method.image_use.layers(backbone)
+        state = backbone.image_state(images, layers)
         torch.testing.assert_close(method.encode_image(state), method.encode_image(images), rtol=0, atol=1e-5)
-        if method.frozen_image_layers < backbone.image_layers:
-            later = backbone.image_state(images, method.frozen_image_layers + 1)
+        if layers < backbone.image_layers:
+            later = backbone.image_state(images, layers + 1)
             assert_refused(lambda: method.encode_image(later), ValueError, "cached states or features bypass")
 
 
@@ -184,10 +185,10 @@ def cached_features(case: Case, backbone: Backbone) -> None:
     method, images = case.build(backbone), eight_images(backbone)
     with torch.no_grad():
         features = backbone.encode_image(images)
-        if not method.image_tower_frozen:
+        if method.image_use.frozen_layers != "pooled":
             assert_refused(lambda: method.encode_image(features), ValueError, "cached states or features bypass")
             return
-        assert method.frozen_image_layers == backbone.image_layers
+        assert method.image_use.layers(backbone) == backbone.image_layers
         torch.testing.assert_close(method.encode_image(features), method.encode_image(images), rtol=0, atol=1e-6)
 
 

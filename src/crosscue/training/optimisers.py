@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from crosscue.errors import TrainingError
+from crosscue.methods.contract import Learns
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -23,7 +24,7 @@ def select_trainable(method: Method[Any]) -> list[tuple[str, nn.Parameter]]:
     """
     chosen = []
     for name, parameter in method.named_parameters():
-        parameter.requires_grad_(method.trainable(name))
+        parameter.requires_grad_(method.learns(name) is not None)
         if parameter.requires_grad:
             chosen.append((name, parameter))
     if not chosen:
@@ -33,12 +34,12 @@ def select_trainable(method: Method[Any]) -> list[tuple[str, nn.Parameter]]:
 
 def optimizer(method: Method[Any], config: TrainingConfig) -> Optimizer:
     """Returns the optimiser over the trainable parameters, one group per learning-rate scale and kind of weight decay."""
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
+    groups: dict[Learns, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in select_trainable(method):
-        groups[method.learning_rate_scale(name), method.decays(name)].append(parameter)
+        groups[method.learns(name) or Learns()].append(parameter)
     parameters = [
-        {"params": members, "lr": config.lr * scale, "weight_decay": config.weight_decay if decays else 0.0}
-        for (scale, decays), members in groups.items()
+        {"params": members, "lr": config.lr * learns.lr, "weight_decay": config.weight_decay if learns.decay else 0.0}
+        for learns, members in groups.items()
     ]
     if config.optimizer == "sgd":
         return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

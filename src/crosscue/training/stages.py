@@ -66,5 +66,5 @@ class Plan:
         if isinstance(method, TrainsInStages):
             method.enter(span.stage.name, epoch - span.start)
         for name, parameter in method.named_parameters():
-            if method.trainable(name):
+            if method.learns(name) is not None:
                 parameter.requires_grad_(span.stage.trains(name))

@@ -34,7 +34,7 @@ from crosscue.methods.acke.frozen_queries import FrozenQueries
 from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
 from crosscue.methods.acke.views import ViewLosses, pair_contrast, pair_hinge
 from crosscue.methods.capabilities import EnrichesGallery, KnowsUncertainty, ScoresPairs, UsesKnowledge
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, ImageUse, Learns
 from crosscue.methods.dual_prompt import zero_linear
 from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
 
@@ -57,6 +57,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
         self.frozen = self.frozen_queries()
         self.views = TrainingViews(config.views, config.missing_views)
         self.pool = self.prompt_pool()
+        self.image_use = self.use_of_images()
         self.projector = self.prompt_projector()  # phi
         self.text_key: nn.Linear | None = None  # W
         if config.texts_choose and self.pool is not None and self.pool.keys is not None:
@@ -133,7 +134,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
 
     def once(self, images: ImageInput) -> ImageInput:
         """Runs the layers before the first prompt once for both passes, the one that chooses prompts and the one that reads them."""
-        shared = self.frozen_image_layers if self.config.acp != "none" else 0
+        shared = self.image_use.layers(self.backbone) if self.config.acp != "none" else 0
         return self.backbone.image_state(images, shared) if isinstance(images, Tensor) and shared else images
 
     def read_images(self, images: ImageInput, chosen: Selection | None) -> Tensor:
@@ -199,13 +200,7 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
     def completed(self, batch: Batch) -> Batch:
         """Returns a batch past the layers before the first prompt, with the untouched tower's features where they are needed."""
         batch = replace(batch, images=self.once(batch.images))
-        return replace(batch, untouched=self.untouched(batch)) if self.reads_untouched_images else batch
-
-    @property
-    def reads_untouched_images(self) -> bool:
-        """Images choose by what the untouched tower makes of them, unless all get the same prompts."""
-        chosen = self.pool is not None and self.pool.keys is not None and self.config.acp != "none"
-        return chosen or self.config.acp in ("pairwise", "paired_leaky")
+        return replace(batch, untouched=batch.untouched_features(self.backbone)) if self.image_use.untouched else batch
 
     def remember(self, texts: Sequence[str]) -> None:
         """Computes the queries of captions and descriptions, where texts choose."""
@@ -323,27 +318,25 @@ class Acke(WithTunedTowers[AckeConfig], UsesKnowledge, ScoresPairs, EnrichesGall
 
     # --- what is learned and saved --------------------------------------------------------------------------------------
 
-    def learning_rate_scale(self, name: str) -> float:
-        """Towers and projections learn more slowly than prompts."""
-        if name.startswith("tuned."):
-            return self.config.tower_lr_scale
-        return self.config.projection_lr_scale if "_change." in name else 1.0
+    def learns(self, name: str) -> Learns | None:
+        """Towers and projections learn more slowly than prompts. Norms, biases and single vectors of towers do not decay."""
+        learns = super().learns(name)
+        if learns and name.startswith("tuned."):
+            return Learns(self.config.tower_lr_scale, decay=self.get_parameter(name).dim() > 1)
+        return Learns(self.config.projection_lr_scale) if learns and "_change." in name else learns
 
-    def decays(self, name: str) -> bool:
-        """Norms, biases and single vectors of tuned towers do not decay."""
-        return not name.startswith("tuned.") or self.get_parameter(name).dim() > 1
+    def extra_state(self) -> dict[str, Tensor]:
+        """Returns the random keys, and the number of steps, on which the weight of the KL term depends."""
+        return {name: tensor for name, tensor in self.named_buffers() if name.startswith("pool.")} | {
+            "steps": self.steps
+        }
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """The trainable tensors, keys that are random, and the number of steps, on which the KL term's weight depends."""
-        fixed = {name: tensor for name, tensor in self.named_buffers() if name.startswith("pool.")}
-        return super().learned_state() | fixed | {"steps": self.steps}
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """The layers before the first prompt; all without prompts, none where the towers learn."""
-        if self.config.tune == "full":
-            return 0
-        return self.config.image_start_layer if self.config.acp != "none" else self.backbone.image_layers
+    def use_of_images(self) -> ImageUse:
+        """Returns the layers before the first prompt as frozen: all without prompts, none if the towers learn."""
+        config = self.config
+        chosen = self.pool is not None and self.pool.keys is not None and config.acp != "none"  # by untouched features
+        layers = config.image_start_layer if config.acp != "none" else self.backbone.image_layers
+        return ImageUse(0 if config.tune == "full" else layers, chosen or config.acp in ("pairwise", "paired_leaky"))
 
 
 def two_layers(width: int, hidden: int, out: int) -> nn.Sequential:

@@ -33,7 +33,7 @@ from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, 
 from crosscue.methods.action.prompts import CaptionPrompts, VisualPrompts
 from crosscue.methods.action.reading import ImageReader
 from crosscue.methods.capabilities import ReadsTogether, Stage, TrainsInStages, UsesKnowledge, WantsNeighbours
-from crosscue.methods.contract import Batch, Method
+from crosscue.methods.contract import Batch, ImageUse, Method
 
 CONTRASTIVE, RANKING = "contrastive", "ranking"
 SHARPEST = 100.0
@@ -54,6 +54,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
     def __init__(self, backbone: Backbone, config: ActionConfig) -> None:
         super().__init__(backbone, config)
         check(backbone, config)
+        self.image_use = ImageUse(config.aim_layer)
         self.kinds = tuple(kind for kind in ("triplets", "states") if getattr(config, kind))
         self.visual = VisualPrompts(backbone, config)  # layer -> (N, W)
         self.log_scale = nn.Parameter(torch.tensor(math.log(SHARPEST)))  # log(1 / tau)
@@ -196,11 +197,6 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         """See `TrainsInStages.enter`."""
         self.stage, self.stage_epoch = stage, epoch
 
-    @property
-    def frozen_image_layers(self) -> int:
-        """The layers before the knowledge enters."""
-        return self.config.aim_layer
-
     # --- knowledge, and what is saved -----------------------------------------------------------------------------------
 
     def require(self, captions: Sequence[str], source: str | None = None) -> None:
@@ -215,9 +211,9 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         self.caption_prompts.forget()
         return super().train(mode)
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """The trainable tensors, and the fingerprint of the knowledge they were learned with."""
-        return super().learned_state() | {"knowledge": self.source.fingerprint}
+    def extra_state(self) -> dict[str, Tensor]:
+        """Returns the fingerprint of the knowledge that the parameters were learned with."""
+        return {"knowledge": self.source.fingerprint}
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """See `Method.load_learned_state`; knowledge that was read already must be the knowledge of the run."""

@@ -14,6 +14,7 @@ by its own image would tell which image is right. Other ways to encode texts are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -26,7 +27,7 @@ from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.capabilities import HasTextModes, ScoresPairs, UsesKnowledge
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, Learns
 from crosscue.methods.dcar import weighting
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.token_features import TokenFeatures
@@ -48,6 +49,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
         super().__init__(backbone, config)
+        self.image_use = replace(self.image_use, untouched=config.tw and config.weights_image == "frozen")
         if not config.dp:
             self.prompts.requires_grad_(False)
         self.category = (
@@ -127,13 +129,8 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             self.images_seen += len(images)
             self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
-            images = normalize(self.untouched(batch).pooled, dim=-1)
+            images = normalize(batch.untouched_features(self.backbone).pooled, dim=-1)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
-
-    @property
-    def reads_untouched_images(self) -> bool:
-        """Where they weigh the tokens."""
-        return self.config.tw and self.config.weights_image == "frozen"
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
         """See `UsesKnowledge.study`."""
@@ -186,7 +183,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     def blank_feature(self) -> Tensor:
         """I'_blank: (D,) unit vector."""
         if self.blank_state is None:
-            self.blank_state = self.backbone.image_state(self._blank_pixels(), self.frozen_image_layers)
+            self.blank_state = self.backbone.image_state(self._blank_pixels(), self.image_use.layers(self.backbone))
         if self.config.weights_image == "prompted":
             return self.encode_image(self.blank_state)[0]
         if self.blank_frozen is None:
@@ -239,13 +236,13 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         """Returns F(v), or nothing with dp off."""
         return super().image_prompts() if self.config.dp else None
 
-    def trainable(self, name: str) -> bool:
-        """Says yes to v and F (with dp) and F_CAA (with ca)."""
-        return super().trainable(name) and (self.config.dp or not name.startswith("prompts."))
+    def learns(self, name: str) -> Learns | None:
+        """V and F learn with dp, F_CAA with ca."""
+        return None if name.startswith("prompts.") and not self.config.dp else super().learns(name)
 
-    def learned_state(self) -> dict[str, Tensor]:
-        """The trainable tensors and the mean training image."""
-        return super().learned_state() | {"image_prior": self.image_prior, "images_seen": self.images_seen}
+    def extra_state(self) -> dict[str, Tensor]:
+        """Returns the mean training image."""
+        return {"image_prior": self.image_prior, "images_seen": self.images_seen}
 
 
 class CategoryHead(nn.Module):

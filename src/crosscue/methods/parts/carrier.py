@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, TextFeatures, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import same_meaning
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, ImageUse, Learns
 from crosscue.methods.dual_prompt import DualPromptConfig, DualPromptLearner
 from crosscue.methods.parts.contrastive import ContrastiveConfig
 from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
@@ -70,9 +70,12 @@ class Carrier(WithTunedTowers[Config]):
         self.tuned: Backbone | None = None
         if config.carrier == "dual_prompt":
             self.prompts = DualPromptLearner(backbone, config.prompts())
+            self.image_use = ImageUse(config.image_start_layer)
         elif config.carrier == "full_ft":
             self.tuned = tuned_copy(backbone)
-        elif config.carrier != "heads_only":
+        elif config.carrier == "heads_only":
+            self.image_use = ImageUse(backbone.image_layers)
+        else:
             raise MethodError(f"there is no carrier '{config.carrier}'. Choose from: dual_prompt, full_ft, heads_only.")
         width = backbone.embed_dim if self.needs_heads or config.carrier == "heads_only" else None
         self.image_head, self.text_head = identity_head(width), identity_head(width)
@@ -111,16 +114,10 @@ class Carrier(WithTunedTowers[Config]):
             return None
         return same_meaning(captions, batch.image_ids, self.backbone.device)
 
-    def learning_rate_scale(self, name: str) -> float:
+    def learns(self, name: str) -> Learns | None:
         """Towers learn more slowly than what is new."""
-        return self.config.tower_lr_scale if name.startswith("tuned.") else 1.0
-
-    @property
-    def frozen_image_layers(self) -> int:
-        """The layers before the first prompt; all of them under heads, none in tuned towers."""
-        if self.config.carrier == "heads_only":
-            return self.backbone.image_layers
-        return self.config.image_start_layer if self.prompts else 0
+        learns = super().learns(name)
+        return Learns(self.config.tower_lr_scale) if learns and name.startswith("tuned.") else learns
 
 
 def identity_head(width: int | None) -> nn.Module:

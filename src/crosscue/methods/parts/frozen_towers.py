@@ -9,6 +9,7 @@ from torch import Tensor
 
 from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.methods.capabilities import UsesKnowledge
+from crosscue.methods.contract import ImageUse
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 from crosscue.methods.parts.frozen_texts import FrozenTexts
 
@@ -20,6 +21,8 @@ HeadOptions = TypeVar("HeadOptions", bound=ContrastiveConfig)
 
 class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
     """A method that changes the two towers' features f and g, never the towers."""
+
+    image_use = ImageUse("pooled")
 
     def __init__(self, backbone: Backbone, config: HeadOptions) -> None:
         super().__init__(backbone, config)
@@ -45,8 +48,3 @@ class FrozenTowersMethod(ContrastiveMethod[HeadOptions], UsesKnowledge):
     def remember(self, texts: Sequence[str]) -> None:
         """Encodes these captions, once, and no others."""
         self.texts.memory.fill(texts)
-
-    @property
-    def image_tower_frozen(self) -> bool:
-        """Images are read through their pooled features."""
-        return True

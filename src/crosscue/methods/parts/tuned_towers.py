@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Self
 
-from crosscue.methods.contract import Config, Method
+from crosscue.methods.contract import Config, Learns, Method
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
@@ -44,6 +44,7 @@ class WithTunedTowers(Method[Config]):
             self.tuned.eval()
         return self
 
-    def trainable(self, name: str) -> bool:
-        """Says no to the frozen backbone and to the temperature of its tuned copy."""
-        return super().trainable(name) and (not name.startswith("tuned.") or is_tuned(name.removeprefix("tuned.")))
+    def learns(self, name: str) -> Learns | None:
+        """All weights of the tuned copy learn but its temperature."""
+        frozen = name.startswith("tuned.") and not is_tuned(name.removeprefix("tuned."))
+        return None if frozen else super().learns(name)
