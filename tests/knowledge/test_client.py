@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 from crosscue.data.pairs import ImageFile
 from crosscue.errors import DataError, StorageError
 from crosscue.knowledge.cache import ReplyCache
-from crosscue.knowledge.client import LanguageModel
 from crosscue.knowledge.conversation import Picture, Turn
 from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached, Malformed, Refused, Unanswered
+from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.limits import Limits, Meter
 from tests.knowledge.conftest import Serve, draw
 from tests.knowledge.server import completion, error

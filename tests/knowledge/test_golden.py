@@ -9,10 +9,10 @@ import pytest
 
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.knowledge.captions.acceptance import Distribution
-from crosscue.knowledge.captions.length import shortened
+from crosscue.knowledge.captions.cleaning import cleaned
 from crosscue.knowledge.captions.naming import ClassNames, named, names_class
-from crosscue.knowledge.captions.noise import cleaned
 from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.knowledge.captions.rewriting import shortened
 from tests.knowledge.bpe import clip_token_count
 
 pytestmark = pytest.mark.network

@@ -12,9 +12,9 @@ import pytest
 from crosscue.data.pairs import ImageFile, Negative
 from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
 from crosscue.knowledge.captions.drafting import Writing
+from crosscue.knowledge.captions.images import begin_records
 from crosscue.knowledge.captions.judging import Judging
 from crosscue.knowledge.captions.negatives import DEFECTS, negatives_audit
-from crosscue.knowledge.captions.pictures import begin_records
 from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.endpoint import Endpoint

@@ -13,8 +13,8 @@ from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge
 from crosscue.knowledge.cache import ReplyCache
 from crosscue.knowledge.conversation import Turn
 from crosscue.knowledge.endpoint import Endpoint
+from crosscue.knowledge.language_model import LocalModel
 from crosscue.knowledge.limits import Limits, Meter
-from crosscue.knowledge.local import LocalModel
 
 CAPTIONS = ["A farmer drives a tractor.", "A lamp next to a bed"]
 

@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 from crosscue.data.wording import mentions
 from crosscue.errors import CrosscueError
+from crosscue.knowledge.actions.language import looks_english
+from crosscue.knowledge.captions.cleaning import cleaned, sentences, spaced, without_noise
 from crosscue.knowledge.captions.domains import DOMAINS, domain_of
 from crosscue.knowledge.captions.drafting import Writing
-from crosscue.knowledge.captions.duplicates import duplicate_counts, duplicate_groups, with_groups
 from crosscue.knowledge.captions.judging import common_spans, objection, sampled
-from crosscue.knowledge.captions.length import shortened, within_length
 from crosscue.knowledge.captions.naming import ClassNames, named, names_class
-from crosscue.knowledge.captions.noise import cleaned, english, without_noise
-from crosscue.knowledge.captions.prose import sentences, spaced
 from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.knowledge.captions.rewriting import (
+    duplicate_counts,
+    duplicate_groups,
+    shortened,
+    with_groups,
+    within_length,
+)
 from crosscue.knowledge.failures import Refused
 
 
@@ -71,7 +76,7 @@ def test_noise_flags() -> None:
     assert cleaned(record("Ein Hund liegt auf einem Teppich und schaut ins Licht.")).flags == ("not_english",)
     assert cleaned(record("Собака лежит на ковре.")).flags == ("not_english",)
     assert cleaned(record("A dog lies on a rug and looks into the light.")).flags == ()
-    assert english("Golden fur, green grass.")
+    assert looks_english("Golden fur, green grass.")
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
     from crosscue.knowledge.captions.domains import domain_of
     from crosscue.knowledge.captions.drafting import Writing
+    from crosscue.knowledge.captions.images import begin_records, find_pictures, read_aliases
     from crosscue.knowledge.captions.judging import Judging
     from crosscue.knowledge.captions.negatives import negatives_audit
-    from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
     from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint

@@ -14,7 +14,7 @@ from crosscue.data.sources import Reading, read_pairs
 from crosscue.knowledge.actions.record import ActionKnowledge
 
 if TYPE_CHECKING:
-    from crosscue.knowledge.actions.asking import Asking
+    from crosscue.knowledge.actions.prompts import Asking
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
 
@@ -38,8 +38,8 @@ class TripletsOptions:
 
 def run(arguments: list[str]) -> int:
     """Writes the knowledge of every different caption of a source."""
-    from crosscue.knowledge.actions.asking import Asking, BatchEndpoint
     from crosscue.knowledge.actions.audit import audited
+    from crosscue.knowledge.actions.prompts import Asking, BatchEndpoint
     from crosscue.knowledge.limits import Limits
 
     parser = options_parser(
@@ -85,8 +85,7 @@ def _by_model(
 ) -> ActionKnowledge:
     require_packages()
     from crosscue.knowledge.actions.writing import ActionWriter
-    from crosscue.knowledge.client import LanguageModel
-    from crosscue.knowledge.local import LocalModel
+    from crosscue.knowledge.language_model import LanguageModel, LocalModel
 
     async def work(model: LanguageModel) -> ActionKnowledge:
         writer = ActionWriter(model, asking)

@@ -17,8 +17,8 @@ from crosscue.knowledge.views.record import ViewKnowledge, Views
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Image, Pairs
-    from crosscue.knowledge.client import LanguageModel
     from crosscue.knowledge.conversation import Picture
+    from crosscue.knowledge.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         known = caption_views({pair.image_id: pair.captions for pair in pairs})
     else:
         require_packages()
-        from crosscue.knowledge.client import LanguageModel
+        from crosscue.knowledge.language_model import LanguageModel
         from crosscue.knowledge.views.writing import ViewWriter
 
         pictures = _pictures(pairs)

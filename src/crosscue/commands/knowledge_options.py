@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from crosscue.errors import CrosscueError, DataError
 
 if TYPE_CHECKING:
-    from crosscue.knowledge.client import LanguageModel
     from crosscue.knowledge.endpoint import Endpoint
+    from crosscue.knowledge.language_model import LanguageModel
     from crosscue.knowledge.limits import Limits, Stopping
 
 Result = TypeVar("Result")

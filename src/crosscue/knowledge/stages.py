@@ -1,11 +1,11 @@
-"""A stage: a function over records, its results in a file of its own, and what is finished is not done again."""
+"""Work that is done once: stages over records, and questions in batches. Finished results are kept for a later run."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crosscue.errors import CrosscueError
+from crosscue.knowledge.cache import ReplyCache
 from crosscue.knowledge.failures import Unanswered
+from crosscue.knowledge.limits import Meter
 from crosscue.progress import progress
 from crosscue.storage import json_line, write_text, writing
 
@@ -174,3 +176,56 @@ def _line(made_from: str, record: BaseModel) -> str:
 
 def _id(record: Any) -> str:
     return str(record.id)
+
+
+Ask = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
+"""Names of things -> the answer about each, as JSON."""
+
+
+async def answers_for(
+    keys: Mapping[str, str],
+    ask: Ask,
+    cache: ReplyCache,
+    meter: Meter,
+    *,
+    batch: int,
+    workers: int,
+    doing: str,
+    unit: str,
+) -> dict[str, str]:
+    """Returns name -> answer for every name, in their order.
+
+    What is pending is cut into batches in a fixed order, and the answers of a batch are kept together, so a run that was
+    killed asks the same batches again and finds their raw replies.
+
+    Args:
+        keys: name of a thing -> what its answer depends on, e.g. a digest of model, prompt version and text.
+        ask: asks about one batch.
+        cache: where answers are kept.
+        meter: says what was spent, for the progress bar.
+        batch: things in one batch.
+        workers: batches asked about at once.
+        doing: what the progress bar says.
+        unit: what the things are.
+
+    Raises:
+        CrosscueError: see `work_through`; what was answered is kept.
+    """
+    kept = cache.answers(keys.values())
+    pending = [name for name, key in keys.items() if key not in kept]
+    if pending:
+        with progress(doing, len(pending), unit, lambda: f"cost {meter.now().cost:.4f}") as advance:
+
+            def job(names: Sequence[str]) -> Job:
+                async def work() -> None:
+                    answers = await ask(names)
+                    found = {keys[name]: answers[name] for name in names}
+                    cache.keep(found)
+                    kept.update(found)
+                    advance(len(names))
+
+                return work
+
+            batches = [pending[start : start + batch] for start in range(0, len(pending), batch)]
+            await work_through([(names[0][:40], job(names)) for names in batches], doing, "batches", workers)
+    return {name: kept[key] for name, key in keys.items()}

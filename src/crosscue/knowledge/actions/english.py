@@ -6,47 +6,48 @@ import functools
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text as a set; `next_to` stands for `next to`."""
     return frozenset(word.replace("_", " ") for word in text.split())
 
 
-DETERMINERS = _words(
+DETERMINERS = words(
     "a an the this these those his her their its my your our some any each every another both all either no other others' "
     "whose"
 )
-NUMBERS = _words(
+NUMBERS = words(
     "one two three four five six seven eight nine ten eleven twelve dozen dozens several many few multiple numerous various"
 )
-BE = _words("is are was were be been being am 's isn't aren't wasn't weren't")
-NEGATIONS = _words("not never n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor")
-PRONOUNS = _words(
+BE = words("is are was were be been being am 's isn't aren't wasn't weren't")
+NEGATIONS = words("not never n't isn't aren't wasn't weren't don't doesn't didn't can't won't neither nor")
+PRONOUNS = words(
     "he she they it him them i you we us me himself herself themselves itself something someone somebody everyone everybody "
     "nothing nobody one's"
 )
-RELATIVES = _words("who which that whom")
-CONJUNCTIONS = _words("and or but while as & then when where because so")
-LOCATIVE = _words(
+RELATIVES = words("who which that whom")
+CONJUNCTIONS = words("and or but while as & then when where because so")
+LOCATIVE = words(
     "in on at near by with under over behind beside above below beneath between among inside outside against atop around "
     "along across before after without amongst amid within next_to in_front_of on_top_of close_to in_the_middle_of underneath "
     "on_the_side_of at_the_edge_of on_the_edge_of on_the_back_of in_the_back_of at_the_end_of at_the_top_of on_the_top_of "
     "at_the_bottom_of along_the_side_of in_the_center_of near_the_edge_of at_the_side_of along_the_edge_of by_the_side_of "
     "on_the_front_of on_the_corner_of on_the_end_of in_back_of alongside upon like on_a_side_of at_the_base_of down up past"
 )
-PREPOSITIONS = LOCATIVE | _words(
+PREPOSITIONS = LOCATIVE | words(
     "of to for from into onto through toward towards off out out_of away_from during at_night about via per till until"
 )
-NO_RELATION = _words("of to for from about as during into per till until via at_night")
+NO_RELATION = words("of to for from about as during into per till until via at_night")
 """Prepositions that do not place one thing in relation to another."""
-WRAPPERS = _words("photo picture image view shot photograph")
+WRAPPERS = words("photo picture image view shot photograph")
 """Nouns for the image itself, not for its content."""
-PARTICLES = _words("up down off out away over around back along together forward apart by through past")
-OF_GROUP = _words(
+PARTICLES = words("up down off out away over around back along together forward apart by through past")
+OF_GROUP = words(
     "group couple pair bunch lot lots herd flock pack team crowd line row number variety set pile series gathering body piece slice kind type bunches "
     "groups pairs rows collection stack"
 )
 """Nouns of quantity: `a group of people` is about the people."""
 
-PEOPLE = _words(
+PEOPLE = words(
     "man men woman women boy boys girl girls child children kid kids baby babies toddler toddlers infant person people lady "
     "ladies guy guys gentleman gentlemen teenager teenagers teen teens adult adults youth youths couple family families friend "
     "friends brother brothers sister sisters mother mothers father fathers mom dad parent parents grandmother grandfather "
@@ -59,7 +60,7 @@ PEOPLE = _words(
     "wrestler wrestlers boxer boxers group pedestrian pedestrians kayaker kayakers racer racers male female males females individual "
     "individuals cheerleader cheerleaders golfer gymnast acrobat juggler bicycler snowboarders parasailer wakeboarder referee"
 )
-ANIMALS = _words(
+ANIMALS = words(
     "dog dogs puppy puppies cat cats kitten kittens horse horses cow cows bull bulls sheep lamb goat goats pig pigs bird birds "
     "duck ducks goose geese swan chicken chickens seagull seagulls pigeon pigeons eagle hawk owl parrot elephant elephants "
     "giraffe giraffes zebra zebras bear bears lion tiger monkey monkeys deer rabbit squirrel fox wolf camel camels donkey animal "
@@ -67,7 +68,7 @@ ANIMALS = _words(
     "shepherd bulldog dalmatian dachshund beagle boxer husky hound pony calf kangaroo panda rooster hen mule ox flamingo heron pug"
 )
 ANIMATE = PEOPLE | ANIMALS
-CLOTHING = _words(
+CLOTHING = words(
     "shirt shirts t-shirt tee-shirt dress dresses hat hats cap coat jacket jackets vest vests shoes boots shorts pants jeans suit suits "
     "helmet helmets glasses sunglasses collar collars uniform uniforms gloves scarf skirt goggles hood jersey jerseys outfit outfits "
     "costume costumes swimsuit swimsuits bikini trunks leash harness backpack clothes clothing gear sweater sweatshirt hoodie robe "
@@ -75,48 +76,48 @@ CLOTHING = _words(
 )
 
 VERBS: dict[str, frozenset[str]] = {
-    "locomotion": _words(
+    "locomotion": words(
         "run walk jump leap climb swim crawl dance skip hop march jog sprint hike stroll wander chase follow approach enter leave "
         "cross pass dash gallop trot slide fall roll spin turn flip bounce dive splash wade fly float glide hover land move go come "
         "head travel rush step tumble swing emerge exit descend ascend race parade trek lunge frolic soar charge somersault scale return"
     ),
-    "posture": _words(
+    "posture": words(
         "sit stand lie lay lean kneel crouch squat bend rest sleep pose wait perch relax lounge recline nap stretch huddle gather "
         "face hang balance dangle line stoop straddle cling sunbathe float"
     ),
-    "manipulation": _words(
+    "manipulation": words(
         "hold carry throw toss catch pull push lift raise drop pick put place give hand take grab grasp reach open close cut chop slice "
         "mix stir pour wash clean wipe dry brush comb fold tie wrap fix repair build make draw paint write type dig plant cook bake "
         "grill prepare fill load stack use operate knit sew feed squeeze shake wave point clap drag sweep shovel rake blow spray bury "
         "hammer saw weld adjust measure attach fetch retrieve deliver collect show display present sell buy try attempt work rip tear shear "
         "play fly perform juggle pluck strum drum"
     ),
-    "ingestion": _words("eat drink bite chew lick sip taste swallow nibble graze smoke devour munch suck feast"),
-    "looking": _words(
+    "ingestion": words("eat drink bite chew lick sip taste swallow nibble graze smoke devour munch suck feast"),
+    "looking": words(
         "look watch stare gaze observe see view examine inspect read study peer admire photograph film glance sniff smell listen"
     ),
-    "expression": _words(
+    "expression": words(
         "smile laugh grin frown cry yell scream shout talk speak chat sing whistle bark growl howl cheer celebrate converse pray "
         "yawn whisper argue gesture"
     ),
-    "sport": _words(
+    "sport": words(
         "kick hit bat pitch dribble shoot score tackle wrestle box fight compete serve surf ski skate skateboard snowboard sled "
         "wakeboard bowl golf practice practise exercise train swing dunk block defend volley putt rollerblade parasail snorkel block"
     ),
-    "vehicle": _words(
+    "vehicle": words(
         "ride drive steer park row paddle sail pedal cycle bike pilot tow canoe kayak raft pull_up motorcycle"
     ),
-    "contact": _words(
+    "contact": words(
         "hug kiss embrace touch pet stroke pat cuddle scratch tickle rub massage snuggle nuzzle tug grip wrestle bump collide "
         "shake_hands tackle"
     ),
-    "wearing": _words("wear dress cover decorate clothe adorn surround sport model"),
-    "being": _words(
+    "wearing": words("wear dress cover decorate clothe adorn surround sport model"),
+    "being": words(
         "have contain include seem appear need want like enjoy help let start begin stop continue get keep share"
     ),
 }
 """Visual class of an action -> base forms of its verbs. A verb belongs to the first class that contains it."""
-CATENATIVE = _words("try attempt prepare start begin wait want need get go reach lean continue stop stretch set")
+CATENATIVE = words("try attempt prepare start begin wait want need get go reach lean continue stop stretch set")
 
 IRREGULAR = {
     "sat": "sit", "stood": "stand", "ran": "run", "rode": "ride", "ridden": "ride", "held": "hold", "threw": "throw",

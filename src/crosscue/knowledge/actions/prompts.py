@@ -1,13 +1,15 @@
-"""The two questions about the actions in captions, with examples of our own. Changing one asks all captions anew."""
+"""Prompts for triplets and states, with examples of our own. A change of one makes all captions pending again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from crosscue.knowledge.actions.record import Triplet
 from crosscue.knowledge.conversation import Turn
+from crosscue.knowledge.endpoint import Endpoint
 
 TRIPLETS_SYSTEM = (
     "You extract triplets (s, a, o) from captions. Extract only what a caption states. Write lower case. s is who or what acts, "
@@ -125,3 +127,21 @@ TEMPLATES = (
     [[caption, list(states)] for caption, _, states in STATES_EXAMPLES],
 )
 """Everything that is asked, to tell versions of it apart."""
+
+
+@dataclass(frozen=True)
+class BatchEndpoint(Endpoint):
+    """A model that answers about many captions in one reply."""
+
+    max_tokens: int = 4000
+    """Most tokens of one reply; 20 captions take up to about 3,000."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How captions are asked about."""
+
+    batch: int = 20
+    """Captions in one request; small models want fewer."""
+    states: Literal["model", "templates"] = "model"
+    """Who writes the states: the model, with a second request a batch, or templates."""

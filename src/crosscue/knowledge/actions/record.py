@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from crosscue.errors import DataError
 from crosscue.knowledge.actions import english
-from crosscue.knowledge.kept import KeptKnowledge
+from crosscue.knowledge.store import KnowledgeStore
 
 Kind = Literal["action", "attribute"]
 NULL = "null"
@@ -53,7 +53,7 @@ class CaptionKnowledge:
         )
 
 
-class ActionKnowledge(KeptKnowledge[CaptionKnowledge]):
+class ActionKnowledge(KnowledgeStore[CaptionKnowledge]):
     """Caption text -> what is known about it. Knowledge is a function of the text alone, so no picture can leak into it."""
 
     FILE = "actions.jsonl"
@@ -62,13 +62,13 @@ class ActionKnowledge(KeptKnowledge[CaptionKnowledge]):
 
     @staticmethod
     def row(key: str, known: CaptionKnowledge) -> dict[str, Any]:
-        """See `KeptKnowledge.row`."""
+        """See `KnowledgeStore.row`."""
         triplets = [{"s": t.subject, "a": t.action, "o": t.object, "kind": t.kind} for t in known.triplets]
         return {"caption": key, "triplets": triplets, "states": list(known.states), "source": known.source}
 
     @staticmethod
     def from_row(where: str, row: Mapping[str, Any]) -> tuple[str, CaptionKnowledge]:
-        """See `KeptKnowledge.from_row`."""
+        """See `KnowledgeStore.from_row`."""
         try:
             triplets = tuple(Triplet(str(t["s"]), str(t["a"]), str(t["o"]), t["kind"]) for t in row["triplets"])
             caption, states = row["caption"], tuple(map(str, row["states"]))

@@ -6,8 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from crosscue.knowledge.actions.asking import Asking
-from crosscue.knowledge.actions.prompts import TEMPLATES, states_question, triplets_question
+from crosscue.knowledge.actions.prompts import TEMPLATES, Asking, states_question, triplets_question
 from crosscue.knowledge.actions.record import NULL, CaptionKnowledge, Triplet
 from crosscue.knowledge.actions.replies import (
     Batch,
@@ -19,11 +18,10 @@ from crosscue.knowledge.actions.replies import (
 )
 from crosscue.knowledge.actions.states import template_state, template_states
 from crosscue.knowledge.actions.validation import MOST, deduplicated, triplet_problem
-from crosscue.knowledge.answering import answers_for
-from crosscue.knowledge.client import LanguageModel, expected_tokens
 from crosscue.knowledge.conversation import Turn
 from crosscue.knowledge.failures import ReplyError
-from crosscue.knowledge.stages import digest
+from crosscue.knowledge.language_model import LanguageModel, expected_tokens
+from crosscue.knowledge.stages import answers_for, digest
 
 Question = Callable[[Mapping[int, str]], tuple[Turn, ...]]
 """Numbered captions -> the conversation that asks about them."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from crosscue.knowledge.captions.duplicates import duplicate_groups
 from crosscue.knowledge.captions.judging import GOOD
 from crosscue.knowledge.captions.naming import names_class
 from crosscue.knowledge.captions.record import CaptionRecord, Round
+from crosscue.knowledge.captions.rewriting import duplicate_groups
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.prompts import SYSTEM, draft_question
 from crosscue.knowledge.captions.record import CaptionRecord, Draft
-from crosscue.knowledge.client import LanguageModel
 from crosscue.knowledge.conversation import Picture, Turn
 from crosscue.knowledge.failures import ReplyError
+from crosscue.knowledge.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

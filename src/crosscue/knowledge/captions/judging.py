@@ -10,14 +10,14 @@ from pydantic import BaseModel, Field
 
 from crosscue.data.wording import mentions
 from crosscue.errors import DataError
+from crosscue.knowledge.captions.cleaning import normalised
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.naming import ClassNames
 from crosscue.knowledge.captions.prompts import JUDGE, JUDGE_SYSTEM, SYSTEM, WITHOUT, words_for
-from crosscue.knowledge.captions.prose import normalised
 from crosscue.knowledge.captions.record import CaptionRecord, Round
-from crosscue.knowledge.client import LanguageModel
 from crosscue.knowledge.conversation import Picture, Turn
 from crosscue.knowledge.failures import ReplyError
+from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.replies import refuses
 
 TokenCount = Callable[[str], int]

@@ -12,20 +12,19 @@ from typing import Any
 
 from crosscue.data.negatives import NegativesConfig
 from crosscue.knowledge.cache import ReplyCache, Spending
+from crosscue.knowledge.captions.cleaning import cleaned
 from crosscue.knowledge.captions.drafting import Writing, drafted
-from crosscue.knowledge.captions.duplicates import TRIES, duplicate_counts, more_specific, with_groups
 from crosscue.knowledge.captions.judging import Judging, TokenCount, judged, judged_again, sampled
-from crosscue.knowledge.captions.length import within_length
 from crosscue.knowledge.captions.naming import ClassNames, named
 from crosscue.knowledge.captions.negatives import negated, negative_writer
-from crosscue.knowledge.captions.noise import cleaned
 from crosscue.knowledge.captions.prompts import TEMPLATES
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.captions.review import Decision, reviewed
-from crosscue.knowledge.client import LanguageModel
+from crosscue.knowledge.captions.rewriting import TRIES, duplicate_counts, more_specific, with_groups, within_length
 from crosscue.knowledge.conversation import Picture
 from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.failures import EndpointError
+from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.limits import Limits, Meter, Stopping
 from crosscue.knowledge.stages import Stage, digest, run_stage
 from crosscue.storage import write_text

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosscue.errors import DataError
+from crosscue.knowledge.captions.cleaning import spaced
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import TokenCount, sampled
 from crosscue.knowledge.captions.naming import names_class
-from crosscue.knowledge.captions.prose import spaced
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.storage import write_text
 

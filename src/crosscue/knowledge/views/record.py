@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosscue.errors import DataError
-from crosscue.knowledge.kept import KeptKnowledge
+from crosscue.knowledge.store import KnowledgeStore
 
 KEYS = ("global", "background", "entity")
 
@@ -26,7 +26,7 @@ class Views:
     or `unread captions` where they repeat them."""
 
 
-class ViewKnowledge(KeptKnowledge[Views]):
+class ViewKnowledge(KnowledgeStore[Views]):
     """Image id -> its views."""
 
     FILE = "views.jsonl"
@@ -35,13 +35,13 @@ class ViewKnowledge(KeptKnowledge[Views]):
 
     @staticmethod
     def row(key: str, known: Views) -> dict[str, Any]:
-        """See `KeptKnowledge.row`."""
+        """See `KnowledgeStore.row`."""
         texts = dict(zip(KEYS, (known.overall, known.background, known.entity), strict=True))
         return {"image_id": key, "views": texts, "source": known.source}
 
     @staticmethod
     def from_row(where: str, row: Mapping[str, Any]) -> tuple[str, Views]:
-        """See `KeptKnowledge.from_row`."""
+        """See `KnowledgeStore.from_row`."""
         texts = row.get("views")
         if not isinstance(texts, dict) or set(texts) != set(KEYS):
             found = ", ".join(map(str, texts)) if isinstance(texts, dict) else "none"

@@ -9,11 +9,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crosscue.errors import DataError
-from crosscue.knowledge.answering import answers_for
-from crosscue.knowledge.client import LanguageModel
 from crosscue.knowledge.conversation import Picture, Turn
 from crosscue.knowledge.failures import ReplyError
-from crosscue.knowledge.stages import digest
+from crosscue.knowledge.language_model import LanguageModel
+from crosscue.knowledge.stages import answers_for, digest
 from crosscue.knowledge.views.record import Views
 
 QUESTION = (

@@ -1,10 +1,12 @@
-"""One client for every model: bounded, retried, capped, and never paid twice for one question."""
+"""Language models: behind a server, or in this process. Requests are bounded, repeated, capped, and never paid twice."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,13 +14,11 @@ import openai
 from pydantic import BaseModel
 
 from crosscue.knowledge.cache import ReplyCache
-from crosscue.knowledge.complaints import complaint
-from crosscue.knowledge.completion import Reply, read_completion, server_error
 from crosscue.knowledge.conversation import Turn, canonical, described, request_key, wire_messages
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import EndpointError, Malformed, Refused, Unanswered
+from crosscue.knowledge.failures import EndpointError, Malformed, Refused, Unanswered, complaint
 from crosscue.knowledge.limits import Meter
-from crosscue.knowledge.replies import Schema, json_schema, parsed
+from crosscue.knowledge.replies import Reply, Schema, json_schema, parsed, read_completion, server_error
 
 TOKENS_PER_PICTURE = 1500
 """What a picture of 1024 x 1024 is expected to cost before the first one was counted."""
@@ -59,47 +59,43 @@ class LanguageModel:
         await self.client.close()
 
     async def say(self, turns: Sequence[Turn]) -> str:
-        """Returns what the model writes, without thoughts and fences.
+        """Returns the text that the model writes, without thoughts and fences.
 
         Raises:
-            Refused: it declined. Malformed: it wrote nothing.
+            Refused: the model declined. Malformed: the reply is empty.
             EndpointError, LimitReached, Interrupted, Unanswered: see `reply`.
         """
-        reply = await self.reply(turns)
-        if reply.declined:
-            raise Refused(f"{self.role} {self.endpoint.model} declined: {reply.text[:120]}")
+        reply = await self._willing(turns)
         if not reply.spoken:
             raise Malformed(f"{self.role} {self.endpoint.model} wrote nothing (it ended with '{reply.finish}').")
         return reply.spoken
 
     async def ask(self, turns: Sequence[Turn], schema: type[Schema]) -> Schema:
-        """Returns the model's reply as an object of `schema`; a reply that does not fit is asked for once more.
+        """Returns the reply of the model as an object of `schema`. A reply of another form is followed by one more request.
 
         Raises:
-            Refused: it declined. Malformed: the second reply does not fit either.
+            Refused: the model declined. Malformed: the second reply does not fit either.
             EndpointError, LimitReached, Interrupted, Unanswered: see `reply`.
         """
-        reply = await self.reply(turns, schema)
-        if reply.declined:
-            raise Refused(f"{self.role} {self.endpoint.model} declined: {reply.text[:120]}")
+        reply = await self._willing(turns, schema)
         try:
             return parsed(reply.text, schema)
         except ValueError as error:
-            problem = str(error)
-        again = (
-            *turns,
-            Turn("assistant", reply.text or "(nothing)"),
-            Turn("user", f"That reply cannot be used: {problem}. Answer again with the JSON object only."),
-        )
-        reply = await self.reply(again, schema)
-        if reply.declined:
-            raise Refused(f"{self.role} {self.endpoint.model} declined: {reply.text[:120]}")
+            objection = f"That reply cannot be used: {error}. Answer again with the JSON object only."
+        turns = (*turns, Turn("assistant", reply.text or "(nothing)"), Turn("user", objection))
+        reply = await self._willing(turns, schema)
         try:
             return parsed(reply.text, schema)
         except ValueError as error:
             raise Malformed(
                 f"{self.role} {self.endpoint.model} answered twice without fitting JSON: {error}"
             ) from error
+
+    async def _willing(self, turns: Sequence[Turn], schema: type[BaseModel] | None = None) -> Reply:
+        reply = await self.reply(turns, schema)
+        if reply.declined:
+            raise Refused(f"{self.role} {self.endpoint.model} declined: {reply.text[:120]}")
+        return reply
 
     async def reply(self, turns: Sequence[Turn], schema: type[BaseModel] | None = None) -> Reply:
         """Returns the kept reply to this conversation, or asks for it and keeps it.
@@ -175,3 +171,59 @@ class LanguageModel:
 def expected_tokens(turns: Sequence[Turn]) -> int:
     """Returns a generous guess of what a conversation costs to send: three characters a token, 1,500 tokens a picture."""
     return sum(len(turn.text) // 3 + 8 + TOKENS_PER_PICTURE * len(turn.pictures) for turn in turns)
+
+
+ADDRESS = "http://in-this-process/v1"
+"""Stands where an endpoint has its address; nothing is sent there."""
+
+
+class LocalModel(LanguageModel):
+    """Any instruct model that the `text-generation` pipeline of transformers runs, from a folder or a Hub id.
+
+    Replies are kept and read as those of a server. A schema cannot be forced on the model, so it is only asked for; what does
+    not fit goes the usual way of one re-ask and the fallback.
+    """
+
+    def __init__(self, endpoint: Endpoint, cache: ReplyCache, meter: Meter, role: str = "model") -> None:
+        """Loads `endpoint.model`; its temperature, seed and max_tokens hold, its address does not matter.
+
+        Raises:
+            EndpointError: it cannot be loaded, or has no chat template.
+        """
+        super().__init__(replace(endpoint, base_url=ADDRESS, api_key_env="", concurrency=1), cache, meter, role)
+        from transformers import pipeline
+
+        try:
+            self.pipeline: Any = pipeline("text-generation", model=endpoint.model)
+        except (OSError, ValueError, KeyError) as error:
+            raise EndpointError(
+                f"--{role}.model {endpoint.model}: transformers cannot load it ({' '.join(str(error).split())[:160]}). Give the "
+                "folder or Hub id of a causal language model."
+            ) from error
+        self.tokenizer: Any = self.pipeline.tokenizer
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise EndpointError(f"--{role}.model {endpoint.model}: has no chat template. Choose an instruct model.")
+
+    async def completed(self, turns: Sequence[Turn], parameters: dict[str, Any]) -> str:
+        """Returns a chat completion of the form a server sends."""
+        return await asyncio.to_thread(self._generate, turns)
+
+    def _generate(self, turns: Sequence[Turn]) -> str:
+        if any(turn.pictures for turn in turns):
+            raise EndpointError(
+                f"{self.role} {self.endpoint.model}: the local backend takes no pictures. Use --backend openai."
+            )
+        from transformers import set_seed
+
+        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        prompt = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        temperature = self.endpoint.temperature or 0.0
+        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        if self.endpoint.seed is not None:
+            set_seed(self.endpoint.seed)
+        written = self.pipeline(prompt, max_new_tokens=self.endpoint.max_tokens, return_full_text=False, **sampling)
+        text = str(written[0]["generated_text"])
+        sent, received = (len(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (prompt, text))
+        message = {"role": "assistant", "content": text}
+        usage = {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received}
+        return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})

@@ -13,7 +13,7 @@ from crosscue.storage import fingerprint_of, read_lines, write_lines
 Known = TypeVar("Known")
 
 
-class KeptKnowledge(Mapping[str, Known]):
+class KnowledgeStore(Mapping[str, Known]):
     """What is known, by caption or by image id. A kind of knowledge says what its rows are and how they are made."""
 
     FILE: ClassVar[str]

@@ -10,7 +10,7 @@ import pytest
 from crosscue.data.pairs import EmbeddedImage, ImageFile, Negative
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError
-from crosscue.knowledge.captions.pictures import begin_records, find_pictures, read_aliases
+from crosscue.knowledge.captions.images import begin_records, find_pictures, read_aliases
 from crosscue.knowledge.captions.pipeline import write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
 from tests.knowledge.conftest import draw
