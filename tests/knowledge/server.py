@@ -40,7 +40,7 @@ class Asked:
         content = self.body["messages"][-1]["content"]
         return content if isinstance(content, str) else next(p["text"] for p in content if p["type"] == "text")
 
-    def pictures(self) -> list[Image.Image]:
+    def images(self) -> list[Image.Image]:
         found = []
         for message in self.body["messages"]:
             if isinstance(message["content"], list):
@@ -158,17 +158,17 @@ async def _reply(script: Scripted, request: Request) -> Response:
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 30), "blue": (30, 30, 200), "grey": (128, 128, 128)}
 
 
-def colour_of(picture: Image.Image) -> str:
-    """The nearest of four colours of a picture's middle, and its width: all that the scripted model sees."""
-    seen = picture.convert("RGB").resize((1, 1)).getpixel((0, 0))
+def colour_of(image: Image.Image) -> str:
+    """The nearest of four colours of an image's middle, and its width: all that the scripted model sees."""
+    seen = image.convert("RGB").resize((1, 1)).getpixel((0, 0))
     return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], seen, strict=True)))
 
 
 def describe_like_a_model(asked: Asked, number: int) -> str:
     """A writer and a judge: answers follow from the request alone, and have the faults real models have."""
     question = asked.question
-    pictures = asked.pictures()
-    width = pictures[0].width if pictures else 0
+    images = asked.images()
+    width = images[0].width if images else 0
     if "JSON object" in question:
         caption = re.search(r"Caption: (.*)", asked_first_question(asked)).group(1)
         return verdict_like_a_model(caption, width)
@@ -178,11 +178,11 @@ def describe_like_a_model(asked: Asked, number: int) -> str:
     if "Write it again in at most" in question:
         name = re.search(r"the name '(.*?)'", question).group(1)
         return f"A {name} on a lawn with a long row of trees behind it."
-    colour = colour_of(pictures[0])
+    colour = colour_of(images[0])
     return [
         f"The image shows a dog with a {colour} coat sitting on grass near {width} stones.",
         f"**A shiba inu** with a {colour} collar is lying on a rug, {width} cm wide. Let me know if you need more!",
-        f"A dog with a {colour} coat stands in a garden.",  # the same for all pictures of one colour
+        f"A dog with a {colour} coat stands in a garden.",  # the same for all images of one colour
         f"```\nA {colour} animal sleeps on a sofa with {width} cushions, near a window with a very bright light\n```",
         f"Two old lamps stand near a {colour} wall with {width} bricks.",
         "I'm sorry, but I can't describe this picture.",

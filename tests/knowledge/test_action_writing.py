@@ -80,7 +80,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def write_source(path: Path, captions: list[str]) -> Path:
-    """Pairs whose pictures do not exist: only their text is read."""
+    """Pairs whose images do not exist: only their text is read."""
     rows = [json.dumps({"image": f"{n}.jpg", "caption": text}) for n, text in enumerate([*captions, captions[0]])]
     path.write_text("\n".join(rows), encoding="utf-8")
     return path
@@ -135,10 +135,10 @@ def test_each_caption_once_in_batches_of_twenty(source: Path, tmp_path: Path, se
     assert sorted(map(len, questions)) == [8, 20, 20]
     assert sorted(text for question in questions for text in question.values()) == sorted(CAPTIONS)
     assert len(script.log) == 6 and all("temperature" in asked.body for asked in script.log)
-    assert "48 to ask about, 6 requests" in done.stderr
+    assert "48 of them new, 6 requests" in done.stderr
     assert "nothing was wrong" in done.stdout and "48 captions" in done.stdout
     again = describe(source, tmp_path / "out", script)
-    assert again.returncode == 0 and len(script.log) == 6 and "0 to ask about" in again.stderr
+    assert again.returncode == 0 and len(script.log) == 6 and "0 of them new" in again.stderr
 
 
 def test_only_new_captions_are_asked_about(source: Path, tmp_path: Path, serve: Serve) -> None:
@@ -151,10 +151,10 @@ def test_only_new_captions_are_asked_about(source: Path, tmp_path: Path, serve: 
     assert list(made(tmp_path / "b.jsonl")) == ["A welder repairs a gate.", *CAPTIONS[10:30]]
 
 
-def test_no_picture_is_ever_sent(source: Path, tmp_path: Path, serve: Serve) -> None:
+def test_no_image_is_ever_sent(source: Path, tmp_path: Path, serve: Serve) -> None:
     script = serve(good)
     describe(source, tmp_path / "out", script)
-    assert all(asked.pictures() == [] for asked in script.log)
+    assert all(asked.images() == [] for asked in script.log)
 
 
 def test_429_and_malformed_json_change_nothing(source: Path, tmp_path: Path, serve: Serve) -> None:
@@ -180,7 +180,7 @@ def test_a_batch_with_wrong_ids_is_rejected_and_halved(source: Path, tmp_path: P
         return json.dumps(reply)
 
     script = serve(answer)
-    done = describe(source, tmp_path / "out", script, "--asking.states", "templates")
+    done = describe(source, tmp_path / "out", script, "--requests.states", "templates")
     assert done.returncode == 0, done.stderr
     assert {
         caption: known.source for caption, known in made(tmp_path / "out").items() if known.triplets
@@ -218,7 +218,7 @@ def test_what_a_caption_does_not_say_is_asked_for_again_then_dropped(
     assert not any("unicorn" in (t.subject, t.object) for each in known.values() for t in each.triplets)
     said = [asked for asked in script.log if "unicorn" in asked.question]
     assert len(said) == len(CAPTIONS), "one re-ask a caption"
-    assert "48 captions asked about again" in done.stdout
+    assert "48 captions requested again" in done.stdout
     assert seen(known) == expect(CAPTIONS)
     assert ("48 triplets dropped" in done.stdout) is not learns
 
@@ -266,7 +266,7 @@ def test_a_refusal_leaves_the_captions_null(tmp_path: Path, serve: Serve) -> Non
         )
 
     done = describe(
-        write_source(tmp_path / "p.jsonl", CAPTIONS[:2]), tmp_path / "out", serve(answer), "--asking.batch", 1
+        write_source(tmp_path / "p.jsonl", CAPTIONS[:2]), tmp_path / "out", serve(answer), "--requests.batch", 1
     )
     known = made(tmp_path / "out")
     assert (known[CAPTIONS[0]], known[CAPTIONS[1]].source) == (CaptionKnowledge(), "m")
@@ -305,12 +305,12 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_killed_and_resumed_without_a_repeated_call(source: Path, tmp_path: Path, serve: Serve) -> None:
     whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
-    describe(source, whole, serve(good), "--asking.batch", 5)
+    describe(source, whole, serve(good), "--requests.batch", 5)
     script = serve(good)
     code = "from crosscue.cli import main; main()"
     for answers in (3, 11):
         script.hold_after = answers
-        command = options(source, killed, script, "--asking.batch", 5)
+        command = options(source, killed, script, "--requests.batch", 5)
         running = subprocess.Popen(
             [sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -321,7 +321,7 @@ def test_killed_and_resumed_without_a_repeated_call(source: Path, tmp_path: Path
     assert not killed.exists()
     script.hold_after = None
     script.release.set()
-    assert describe(source, killed, script, "--asking.batch", 5).returncode == 0
+    assert describe(source, killed, script, "--requests.batch", 5).returncode == 0
     assert killed.read_bytes() == whole.read_bytes()
     assert script.repeated() == []
     assert len(script.answered()) == 20

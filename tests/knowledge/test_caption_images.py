@@ -1,4 +1,4 @@
-"""From what a user has to records: folders of classes, tables, embedded pictures, aliases."""
+"""From what a user has to records: folders of classes, tables, embedded images, aliases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from crosscue.data.pairs import EmbeddedImage, ImageFile, Negative
 from crosscue.data.sources import read_pairs
 from crosscue.errors import DataError
-from crosscue.knowledge.captions.images import begin_records, find_pictures, read_aliases
+from crosscue.knowledge.captions.images import begin_records, find_images, read_aliases
 from crosscue.knowledge.captions.pipeline import write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
 from tests.knowledge.conftest import draw
@@ -31,36 +31,36 @@ def test_class_folders_with_and_without_splits(tmp_path: Path) -> None:
     ):
         draw(tmp_path / name, "red", 50)
     (tmp_path / "a" / "beagle" / "2.txt").write_text("an old caption")
-    draw(tmp_path / "a" / "out" / "pictures" / "9.jpg", "red", 50)
-    found = find_pictures(str(tmp_path / "a"), tmp_path / "a" / "out")
+    draw(tmp_path / "a" / "out" / "images" / "9.jpg", "red", 50)
+    found = find_images(str(tmp_path / "a"), tmp_path / "a" / "out")
     assert [(i, c, s) for i, _, c, s in found] == [
         ("Basset_Hound/1.jpg", "Basset_Hound", None),
         ("beagle/2.JPG", "beagle", None),
     ]
-    found = find_pictures(str(tmp_path / "b"), tmp_path / "out")
+    found = find_images(str(tmp_path / "b"), tmp_path / "out")
     assert [(i, c, s) for i, _, c, s in found] == [
         ("0.jpg", None, None),
         ("train/beagle/1.jpg", "beagle", "train"),
         ("validation/deep/er/2.jpg", "er", "val"),
     ]
-    records, pictures = begin(find_pictures(str(tmp_path / "a"), tmp_path / "a" / "out"), tmp_path / "elsewhere")
+    records, images = begin(find_images(str(tmp_path / "a"), tmp_path / "a" / "out"), tmp_path / "elsewhere")
     assert [record.class_name for record in records] == ["Basset Hound", "beagle"]
     assert records[0].image_path == "../a/Basset_Hound/1.jpg"
-    assert pictures[records[0].id].sha256 == records[0].image_sha256
+    assert images[records[0].id].sha256 == records[0].image_sha256
 
 
 def test_a_table_of_pairs(tmp_path: Path) -> None:
     draw(tmp_path / "x.jpg", "red", 50)
     row = {"image": "x.jpg", "caption": "old", "category": "beagle", "split": "test"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
-    ((identity, image, category, split),) = find_pictures(str(tmp_path / "pairs.jsonl"), tmp_path / "out")
+    ((identity, image, category, split),) = find_images(str(tmp_path / "pairs.jsonl"), tmp_path / "out")
     assert (identity, category, split) == ("x.jpg", "beagle", "test") and isinstance(image, ImageFile)
 
 
-def test_embedded_pictures_are_written_beside_the_captions(tmp_path: Path) -> None:
+def test_embedded_images_are_written_beside_the_captions(tmp_path: Path) -> None:
     encoded = draw(tmp_path / "x.jpg", "red", 50).read_bytes()
     (record,), _ = begin([("7", EmbeddedImage("table row 7", lambda: encoded), "beagle", None)], tmp_path / "out")
-    assert record.image_path.startswith("pictures/") and record.image_path.endswith(".jpg")
+    assert record.image_path.startswith("images/") and record.image_path.endswith(".jpg")
     assert (tmp_path / "out" / record.image_path).read_bytes() == encoded
     negatives = (Negative("A rug.", "category", "beagle", "rug"), Negative("A red beagle.", "attribute", "", "red"))
     finished = record.with_caption("A beagle.").model_copy(update={"negatives": negatives})
@@ -72,10 +72,10 @@ def test_embedded_pictures_are_written_beside_the_captions(tmp_path: Path) -> No
 
 def test_mistakes_name_the_place(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no pictures here .* one folder a class"):
-        find_pictures(str(tmp_path / "empty"), tmp_path / "out")
+    with pytest.raises(DataError, match=r"no images here .* one folder a class"):
+        find_images(str(tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(DataError, match="there is no such file or folder"):
-        find_pictures(str(tmp_path / "nowhere"), tmp_path / "out")
+        find_images(str(tmp_path / "nowhere"), tmp_path / "out")
     with pytest.raises(DataError, match=r"lost\.jpg: cannot be read"):
         begin([("1", ImageFile(tmp_path / "lost.jpg"), "beagle", None)], tmp_path / "out")
     draw(tmp_path / "x.jpg", "red", 50)

@@ -100,8 +100,8 @@ def whole(source: Path, serve: Serve) -> tuple[Path, Scripted]:
     out = source.parent / "whole"
     script = serve(describe_like_a_model)
     done = describe(source, out, script)
-    assert done.returncode == 1, done.stderr  # six pictures are refused: not accepted, and said so
-    assert "not accepted: 6 pictures have no caption" in done.stdout
+    assert done.returncode == 1, done.stderr  # six images are refused: not accepted, and said so
+    assert "not accepted: 6 images have no caption" in done.stdout
     before = len(script.log)
     again = describe(source, out, script)
     assert len(script.log) == before, "a finished run asks nothing"
@@ -143,7 +143,7 @@ def test_negatives_are_wrong_and_clean(whole: tuple[Path, Scripted]) -> None:
     audit = json.loads((whole[0] / "report.json").read_text())["negatives"]
     assert set(audit["defects"]) == set(DEFECTS) and not any(audit["defects"].values())
     taken = [pair for pair in pairs if pair.captions[0].endswith("coat stands in a garden.")]
-    assert len(taken) == 6, "one picture of each class and colour: with another class's name they say what another says"
+    assert len(taken) == 6, "one image of each class and colour: with another class's name they say what another says"
     assert audit["counts"]["category"] == 2 * (len(pairs) - len(taken)) and audit["counts"]["attribute"] > 0
     for pair in pairs:
         others = {category for category in pairs.categories if category != pair.category and pair not in taken}
@@ -153,7 +153,7 @@ def test_negatives_are_wrong_and_clean(whole: tuple[Path, Scripted]) -> None:
 
 
 def test_the_label_reaches_no_model_without_the_hint(whole: tuple[Path, Scripted]) -> None:
-    drafts = [asked for asked in whole[1].log if asked.body["model"] == "writer-1" and asked.pictures()]
+    drafts = [asked for asked in whole[1].log if asked.body["model"] == "writer-1" and asked.images()]
     first = [asked for asked in drafts if "Describe this picture" in asked.question]
     assert len(first) == 36
     assert not [asked for asked in first if any(name.split("_")[0] in asked.question for name in CLASSES)]
@@ -221,7 +221,7 @@ def test_one_question_without_an_answer_does_not_stop_the_others(
     failing = {64, 70}
 
     def answer(asked: Any, number: int) -> Any:
-        if failing & {picture.width for picture in asked.pictures()}:
+        if failing & {image.width for image in asked.images()}:
             return error(500, "worker died")
         return describe_like_a_model(asked, number)
 

@@ -34,7 +34,7 @@ def revision(number: int) -> str:
 
 
 def caption_of(folder: Path, script: Scripted, rounds: int = 3, second: bool = False, **options: Any) -> CaptionRecord:
-    """One picture through all stages."""
+    """One image through all stages."""
     image = ImageFile(draw(folder / "a.jpg", "red", 50))
     other = ImageFile(draw(folder / "b.jpg", "blue", 51))
     found = [("a.jpg", image, "Basset_Hound", None), ("b.jpg", other, "beagle", None)]
@@ -48,10 +48,10 @@ def caption_of(folder: Path, script: Scripted, rounds: int = 3, second: bool = F
         Writing(max_tokens=30, **options),
         Judging(rounds, second_share=1.0),
     )
-    records, pictures = begin_records(
+    records, images = begin_records(
         found, folder, dataset="d", domain="pets", aliases={}, provenance=recipe.provenance()
     )
-    done = asyncio.run(describe(records, pictures, folder / "out", recipe, token_count=lambda text: len(text.split())))
+    done = asyncio.run(describe(records, images, folder / "out", recipe, token_count=lambda text: len(text.split())))
     return done.records[0]
 
 
@@ -61,7 +61,7 @@ def model(judge: Any, second: Any = None, writer: Any = DRAFT, rewrite: str = ""
 
     def answer(asked: Asked, number: int) -> Any:
         name, question = asked.body["model"], asked.question
-        if asked.pictures() and asked.pictures()[0].width != 50:
+        if asked.images() and asked.images()[0].width != 50:
             return verdict(5) if name != "writer" else "A beagle with a long tail stands there quite alone."
         if "do not support" in question or "does not support these words" in question:
             return rewrite
@@ -147,7 +147,7 @@ def test_a_refusing_writer_and_judge(serve: Serve, tmp_path: Path) -> None:
     assert silent.flags == ("judge_refused",) and silent.caption.startswith("A brown Basset Hound")
 
 
-def test_a_damaged_picture_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: Path) -> None:
+def test_a_damaged_image_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: Path) -> None:
     script = serve(model(verdict(5)))
     path = draw(tmp_path / "a.jpg", "red", 50)
     path.write_bytes(path.read_bytes()[:200])
@@ -156,10 +156,8 @@ def test_a_damaged_picture_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path
         ("a.jpg", ImageFile(path), "beagle", None),
         ("b.jpg", ImageFile(draw(tmp_path / "b.jpg", "red", 51)), "beagle", None),
     ]
-    records, pictures = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
-    done = asyncio.run(
-        describe(records, pictures, tmp_path / "out", recipe, token_count=lambda text: len(text.split()))
-    )
+    records, images = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
+    done = asyncio.run(describe(records, images, tmp_path / "out", recipe, token_count=lambda text: len(text.split())))
     assert done.records[0].flags == ("unreadable",) and done.records[0].caption == ""
     assert done.records[1].caption == "A beagle with a long tail stands there quite alone."
     assert len(script.log) == 1
@@ -169,10 +167,8 @@ def test_duplicates_that_stay_keep_a_group(serve: Serve, tmp_path: Path) -> None
     script = serve(lambda asked, number: "A dog with a long tail stands there quite alone.")
     found = [(f"{n}.jpg", ImageFile(draw(tmp_path / f"{n}.jpg", "red", 50 + n)), "beagle", None) for n in range(3)]
     recipe = Recipe(Models(Endpoint(base_url=script.url, model="writer")), judging=Judging(0))
-    records, pictures = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
-    done = asyncio.run(
-        describe(records, pictures, tmp_path / "out", recipe, token_count=lambda text: len(text.split()))
-    )
+    records, images = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
+    done = asyncio.run(describe(records, images, tmp_path / "out", recipe, token_count=lambda text: len(text.split())))
     assert len({record.dup_group for record in done.records}) == 1
     assert all(record.flags == ("duplicate",) for record in done.records)
     report = acceptance(done.records, max_tokens=71, tokens_of="words", negatives={})
@@ -215,7 +211,7 @@ def test_the_report_says_what_is_wrong(tmp_path: Path) -> None:
     assert report.failures == [
         "1 captions do not name their class, e.g. lost",
         "1 captions are over 71 tokens, e.g. lost",
-        "1 pictures have no caption, e.g. none",
+        "1 images have no caption, e.g. none",
         "negatives: 1 equal to the positive",
     ]
     assert report.class_present == 0.5 and report.judge_is_writer

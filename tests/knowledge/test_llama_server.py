@@ -76,7 +76,7 @@ def test_a_real_model_behind_llama_cpp_writes_valid_knowledge(
     source.write_text("image,caption\n" + "".join(f"{n}.jpg,{text}\n" for n, text in enumerate(CAPTIONS)))
     arguments = ["describe", "triplets", str(source), "--missing", "keep", "--out", str(tmp_path / "actions.jsonl")]
     arguments += ["--backend", "openai", "--model.base_url", f"{address}/v1", "--model.model", "smollm2"]
-    arguments += ["--model.max_tokens", "160", "--model.concurrency", "1", "--asking.batch", "1"]
+    arguments += ["--model.max_tokens", "160", "--model.concurrency", "1", "--requests.batch", "1"]
     assert dispatch(arguments) == 0
     first = capfd.readouterr().out
     known = ActionKnowledge.load(tmp_path / "actions.jsonl")

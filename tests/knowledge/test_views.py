@@ -1,4 +1,4 @@
-"""Three views of each training picture: from a model on a real socket, from captions, and in files."""
+"""Three views of each training image: from a model on a real socket, from captions, and in files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAPTION = "A dog is running on the grass near a fence."
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six training pictures, one of them there twice, and two test pictures."""
+    """Six training images, one of them there twice, and two test images."""
     folder = tmp_path_factory.mktemp("views")
     rows = []
     for number in range(8):
@@ -36,9 +36,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(asked: Asked, number: int) -> str:
     """Sees colour and width, as a model sees a scene."""
-    (picture,) = asked.pictures()
-    colour = colour_of(picture)
-    views = {"global": f"a {colour} scene", "background": f"{colour}  wall\n", "entity": f"{picture.width} stones"}
+    (image,) = asked.images()
+    colour = colour_of(image)
+    views = {"global": f"a {colour} scene", "background": f"{colour}  wall\n", "entity": f"{image.width} stones"}
     return json.dumps(views)
 
 
@@ -47,7 +47,7 @@ def describe(source: Path, out: Path, script: Scripted | None, *more: object) ->
     return dispatch(["describe", "views", str(source), "--out", *map(str, (out, *server, *more))])
 
 
-def test_training_pictures_once_each(
+def test_training_images_once_each(
     source: Path, tmp_path: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = serve(look)
@@ -69,7 +69,7 @@ def test_training_pictures_once_each(
     assert describe(source, tmp_path, script) == 0 and len(script.log) == 5
     assert describe(source, tmp_path, script, "--split", "all") == 0 and len(script.log) == 7
     assert len(ViewKnowledge.load(tmp_path)) == 8
-    assert "views of 8 pictures, 8 by vl" in capsys.readouterr().out
+    assert "views of 8 images, 8 by vl" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_replies_of_another_form_are_asked_for_once_more_then_left_to_the_captio
     source: Path, tmp_path: Path, serve: Serve, reply: str
 ) -> None:
     def answer(asked: Asked, number: int) -> Any:
-        return reply if colour_of(asked_picture(asked)) == "red" else look(asked, number)
+        return reply if colour_of(asked_image(asked)) == "red" else look(asked, number)
 
     script = serve(answer)
     assert describe(source, tmp_path, script) == 0
@@ -98,8 +98,8 @@ def test_replies_of_another_form_are_asked_for_once_more_then_left_to_the_captio
     assert again == (0 if "sorry" in reply else 2)
 
 
-def asked_picture(asked: Asked) -> Any:
-    return asked.pictures()[0]
+def asked_image(asked: Asked) -> Any:
+    return asked.images()[0]
 
 
 def test_views_from_captions(source: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_round_trip_and_require(tmp_path: Path) -> None:
     loaded = ViewKnowledge.load(tmp_path)
     assert dict(loaded) == dict(views) and loaded.fingerprint() == views.fingerprint()
     loaded.require(["a", "b", "a"])
-    with pytest.raises(DataError, match=r"2 of 3 pictures have no views, e.g. 'c'. Make it: crosscue describe views"):
+    with pytest.raises(DataError, match=r"2 of 3 images have no views, e.g. 'c'. Make it: crosscue describe views"):
         loaded.require(["a", "c", "d"])
 
 

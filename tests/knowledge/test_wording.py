@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crosscue.data.wording import mentions
 from crosscue.errors import CrosscueError
 from crosscue.knowledge.actions.language import looks_english
-from crosscue.knowledge.captions.cleaning import cleaned, sentences, spaced, without_noise
+from crosscue.knowledge.captions.cleaning import cleaned, spaced, statements, without_noise
 from crosscue.knowledge.captions.domains import DOMAINS, domain_of
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import common_spans, objection, sampled
@@ -94,7 +94,7 @@ def test_spacing(given_text: str, expected: str) -> None:
 
 
 def test_sentences_end_where_they_end() -> None:
-    assert sentences("A St. Bernard sits. It has 4.5 kg! A U.S. Army truck.") == [
+    assert statements("A St. Bernard sits. It has 4.5 kg! A U.S. Army truck.") == [
         "A St. Bernard sits.",
         "It has 4.5 kg!",
         "A U.S. Army truck.",
@@ -174,7 +174,7 @@ def test_naming_holds_for_any_words(spoken: list[str], name: str) -> None:
     assert names_class(found)
     assert f"{name} {name}".lower() not in found.caption.lower()
     others = {m.name for m in mentions(found.caption, PETS.others(found))}
-    assert not others  # one class a picture: no other name is left
+    assert not others  # one class an image: no other name is left
     wanted = "a" if name[0] not in "AEIOU" else "an"
     for article_said in re.findall(rf"\b(an?) {name}\b", found.caption, re.IGNORECASE):
         assert article_said.lower() == wanted

@@ -9,11 +9,17 @@ from typing import Any
 from crosscue.errors import CrosscueError, suggestion
 
 KINDS = {
-    "captions": ("one sentence or more for each picture, naming its class", "crosscue.commands.describe_captions"),
-    "triplets": ("who does what in each caption, and how that looks", "crosscue.commands.describe_triplets"),
-    "states": ("the same: triplets and their states come from one run", "crosscue.commands.describe_triplets"),
-    "views": ("each training picture as a whole, its background, its entities", "crosscue.commands.describe_views"),
-    "audit": ("what a file of triplets covers, and how two of them differ", "crosscue.commands.describe_audit"),
+    "captions": ("one caption for each image, with the name of its class", "crosscue.commands.describe_captions"),
+    "triplets": (
+        "triplets of each caption (subject, action, object) and their visual states",
+        "crosscue.commands.describe_triplets",
+    ),
+    "states": ("the same command: one run writes triplets and their states", "crosscue.commands.describe_triplets"),
+    "views": (
+        "three descriptions of each training image: whole, background, entities",
+        "crosscue.commands.describe_views",
+    ),
+    "audit": ("coverage of a file of triplets, and the difference of two files", "crosscue.commands.describe_audit"),
 }
 """Kind -> what it is, and the module whose `run(arguments)` makes it."""
 

@@ -1,4 +1,4 @@
-"""crosscue describe audit FILE: what a file of action knowledge covers, with samples, and how it differs from another."""
+"""crosscue describe audit FILE: coverage of a file of action knowledge, samples, and its difference from another file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from crosscue.knowledge.actions.record import ActionKnowledge
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What is looked at."""
+    """Options of the audit."""
 
     against: Path | None = None
-    """Another file of the same captions, e.g. of another backend: how far the two disagree."""
+    """Another file of the same captions, e.g. of another backend, to compare with."""
     show: int = 5
-    """Captions to show with all that is known about them."""
+    """Number of captions that are shown with their knowledge."""
     json: Path | None = None
-    """Write the counts here as JSON."""
+    """JSON file for the counts."""
 
 
 def run(arguments: list[str]) -> int:
-    """Prints the audit."""
-    parser = options_parser("describe audit", "Counts what a file of triplets and states covers.", (AuditOptions, None))
-    parser.add_argument("file", help="A file that `describe triplets` wrote, or its folder.")
+    """Print the audit."""
+    parser = options_parser(
+        "describe audit", "Counts the captions, triplets and states of a file.", (AuditOptions, None)
+    )
+    parser.add_argument("file", help="File of `describe triplets`, or its folder.")
     given = parser.instantiate(parser.parse_args(arguments))
     knowledge = ActionKnowledge.load(Path(given.file))
     report = audited(knowledge)

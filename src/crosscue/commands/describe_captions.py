@@ -1,4 +1,4 @@
-"""crosscue describe captions SOURCE: sentences for pictures that have none, written and checked by language models."""
+"""crosscue describe captions SOURCE: captions for images that have none, written and checked by language models."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DescribeOptions:
-    """What is described, and where the result goes."""
+    """Domain of the images, and place of the result."""
 
     out: Path | None = None
-    """The output folder. Run the same command again to go on after an interruption."""
+    """Output folder. After an interruption the same command goes on."""
     domain: str = "objects"
-    """What kind of pictures: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects."""
+    """Domain of the images: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects."""
     dataset: str | None = None
-    """Name of the set; default the name of the source."""
+    """Name of the set. Default: the name of the source."""
     aliases: Path | None = None
-    """YAML file with other names of classes, e.g. `Basset Hound: [basset]`; captions get the class's own name instead."""
+    """YAML file with other names of classes, e.g. `Basset Hound: [basset]`. Captions get the name of the class instead."""
     tokens_of: str = "starter"
-    """Backbone whose tokenizer counts the length of captions; `words` counts words and punctuation marks without one."""
+    """Backbone whose tokenizer counts the tokens of captions. `words`: count words and punctuation marks instead."""
     review_share: float = 0.01
-    """Share of unflagged captions that go into review.csv beside the flagged ones."""
+    """Share of the captions without a flag that go into review.csv too."""
     cache: Path | None = None
-    """SQLite file of replies; default replies.sqlite in --out. The caps of --limits count everything in it."""
+    """SQLite file of the replies; default replies.sqlite in --out. The caps of --limits count everything in it."""
     clip_score: str | None = None
-    """Backbone to measure how well pictures and captions go together, e.g. starter."""
+    """Backbone for the CLIPScore of images and captions, e.g. starter. Default: not measured."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs `describe captions`; 1 when the acceptance report finds something that has to be put right."""
+    """Run `describe captions`. The exit code is 1 if the acceptance report contains a fault."""
     require_packages()
     from crosscue.data.negatives import NegativesConfig
     from crosscue.interruption import interruption
     from crosscue.knowledge.captions.acceptance import acceptance, as_markdown
     from crosscue.knowledge.captions.domains import domain_of
     from crosscue.knowledge.captions.drafting import Writing
-    from crosscue.knowledge.captions.images import begin_records, find_pictures, read_aliases
+    from crosscue.knowledge.captions.images import begin_records, find_images, read_aliases
     from crosscue.knowledge.captions.judging import Judging
     from crosscue.knowledge.captions.negatives import negatives_audit
     from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
@@ -71,10 +71,10 @@ def run(arguments: list[str]) -> int:
         (NegativesConfig, "negatives"),
         (Limits, "limits"),
     )
-    parser.add_argument("source", help="A folder with one sub-folder a class, or any source of pairs.")
+    parser.add_argument("source", help="Folder with one sub-folder for each class, or any source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
     if given.out is None:
-        raise DataError("say where the captions go: --out FOLDER.")
+        raise DataError("there is no output folder. Add --out FOLDER.")
     domain_of(given.domain)
     recipe = Recipe(
         Models(
@@ -90,21 +90,21 @@ def run(arguments: list[str]) -> int:
     out: Path = given.out
     dataset = given.dataset or Path(given.source).resolve().name
     with sole_run(out):
-        records, pictures = begin_records(
-            find_pictures(given.source, out, reading),
+        records, images = begin_records(
+            find_images(given.source, out, reading),
             out,
             dataset=dataset,
             domain=given.domain,
             aliases=read_aliases(given.aliases) if given.aliases is not None else {},
             provenance=recipe.provenance(),
         )
-        decisions = read_decisions(out / "review.csv", set(pictures))
+        decisions = read_decisions(out / "review.csv", set(images))
         token_count = _token_count(given.tokens_of)
         with interruption() as stopping:
             done = asyncio.run(
                 describe(
                     records,
-                    pictures,
+                    images,
                     out,
                     recipe,
                     token_count=token_count,
@@ -128,7 +128,7 @@ def run(arguments: list[str]) -> int:
     write_text(out / "report.md", as_markdown(report, dataset))
     total = done.spent_before + done.spent
     sys.stdout.write(
-        f"{count:,} captions for {len(done.records):,} pictures: {out / 'captions.jsonl'}\n"
+        f"{count:,} captions for {len(done.records):,} images: {out / 'captions.jsonl'}\n"
         f"calls: {done.spent.calls:,} now ({done.replayed:,} replies were kept from before, {done.retried:,} repetitions), "
         f"{total.calls:,} in all, {total.input_tokens:,} + {total.output_tokens:,} tokens, cost {total.cost:.4f}\n"
         f"look through {queue:,} captions: {out / 'review.csv'} (write keep, edit or drop, then run the same command again)\n"
@@ -151,7 +151,7 @@ def _token_count(tokens_of: str) -> Callable[[str], int]:
 
 
 def _clip_scores(backbone: str, out: Path, records: Sequence[CaptionRecord]) -> list[float]:
-    """Returns 2.5 max(cos, 0) of every picture and its caption."""
+    """Returns 2.5 max(cos, 0) of every image and its caption."""
     from crosscue.api import as_run
     from crosscue.progress import track
 

@@ -1,4 +1,4 @@
-"""crosscue describe triplets SOURCE: actions of each caption and their visual states, for methods that learn from actions."""
+"""crosscue describe triplets SOURCE: triplets of each caption and their visual states, for methods that learn from actions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crosscue.data.sources import Reading, read_pairs
 from crosscue.knowledge.actions.record import ActionKnowledge
 
 if TYPE_CHECKING:
-    from crosscue.knowledge.actions.prompts import Asking
+    from crosscue.knowledge.actions.prompts import Requests
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
 
@@ -24,31 +24,31 @@ class TripletsOptions:
     """Reader of the captions, and place of the result."""
 
     out: Path | None = None
-    """A .jsonl file, or a folder that gets actions.jsonl. Run the same command again to go on after an interruption."""
+    """A .jsonl file, or a folder for actions.jsonl. After an interruption the same command goes on."""
     backend: Literal["spacy", "openai", "local"] = "spacy"
     """Reader of the captions. `spacy`: spaCy's small English parser (crosscue[spacy]). `openai`: a language model behind any
     compatible endpoint. `local`: an instruct model in this process, through transformers."""
     split: str | None = None
-    """Only the captions of this split; default all. Searching needs knowledge of the captions that are searched, too."""
+    """Only the captions of this split. Default: all, because a search needs knowledge of the captions of the gallery too."""
     negatives: bool = False
-    """Also the edited captions of the source, which `crosscue evaluate --minimal_pairs` reads pictures with."""
+    """Also describe the edited captions of the source. `crosscue evaluate --minimal_pairs` needs them."""
     cache: Path | None = None
-    """SQLite file of a model's replies; default beside the result. The caps of --limits count everything in it."""
+    """SQLite file of the replies; default beside the result. The caps of --limits count everything in it."""
 
 
 def run(arguments: list[str]) -> int:
-    """Writes the knowledge of every different caption of a source."""
+    """Write the knowledge of every different caption of a source."""
     from crosscue.knowledge.actions.audit import audited
-    from crosscue.knowledge.actions.prompts import Asking, BatchEndpoint
+    from crosscue.knowledge.actions.prompts import BatchEndpoint, Requests
     from crosscue.knowledge.limits import Limits
 
     parser = options_parser(
         "describe triplets",
-        "Writes who does what in each caption, and how that looks. What is written depends on the caption's text alone.",
+        "Writes the triplets of each caption and their visual states. Only the text of the caption is read.",
         (Reading, None),
         (TripletsOptions, None),
         (BatchEndpoint, "model"),
-        (Asking, "asking"),
+        (Requests, "requests"),
         (Limits, "limits"),
     )
     parser.add_argument("source", help="Any source of pairs.")
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
     if given.backend == "spacy":
         knowledge = _parsed(captions)
     else:
-        knowledge = _by_model(captions, given.backend, given.model, given.asking, given.limits, target)
+        knowledge = _by_model(captions, given.backend, given.model, given.requests, given.limits, target)
     knowledge.save(target.file)
     report = audited(knowledge)
     sys.stdout.write(
@@ -81,14 +81,14 @@ def _parsed(captions: Sequence[str]) -> ActionKnowledge:
 
 
 def _by_model(
-    captions: Sequence[str], backend: str, endpoint: Endpoint, asking: Asking, limits: Limits, target: Target
+    captions: Sequence[str], backend: str, endpoint: Endpoint, requests: Requests, limits: Limits, target: Target
 ) -> ActionKnowledge:
     require_packages()
     from crosscue.knowledge.actions.writing import ActionWriter
     from crosscue.knowledge.language_model import LanguageModel, LocalModel
 
     async def work(model: LanguageModel) -> ActionKnowledge:
-        writer = ActionWriter(model, asking)
+        writer = ActionWriter(model, requests)
         sys.stderr.write(f"{len(captions):,} captions: {writer.estimate(captions)}\n")
         knowledge = ActionKnowledge(await writer.knowledge(captions))
         wrong = ", ".join(f"{count:,} {what}" for what, count in sorted(writer.counts.items()) if count)

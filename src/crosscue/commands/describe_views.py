@@ -1,8 +1,7 @@
-"""crosscue describe views SOURCE: three descriptions of each training picture, for methods that learn from them."""
+"""crosscue describe views SOURCE: three descriptions of each training image, for methods that learn from them."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -16,35 +15,35 @@ from crosscue.errors import DataError
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 
 if TYPE_CHECKING:
-    from crosscue.data.pairs import Image, Pairs
-    from crosscue.knowledge.conversation import Picture
+    from crosscue.data.pairs import Pairs
+    from crosscue.knowledge.conversation import HashedImage
     from crosscue.knowledge.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class ViewsOptions:
-    """Who looks at the pictures, and where the result goes."""
+    """Writer of the views, and place of the result."""
 
     out: Path | None = None
-    """A .jsonl file, or a folder that gets views.jsonl. Run the same command again to go on after an interruption."""
+    """A .jsonl file, or a folder for views.jsonl. After an interruption the same command goes on."""
     backend: Literal["openai", "captions"] = "openai"
-    """`openai`: a vision-language model behind any compatible endpoint. `captions`: spaCy on the captions, without model and image;
-    weaker views. Needs crosscue[spacy]."""
+    """Writer of the views. `openai`: a vision-language model behind any compatible endpoint. `captions`: spaCy on the captions,
+    without model and image, for weaker views; needs crosscue[spacy]."""
     split: str | None = None
-    """Whose pictures; default train where the source has splits. `all` for all: views of held-out pictures are for diagnosis."""
+    """Split of the images. Default: `train` if the source has splits. `all`: every image; views of held-out images are for diagnosis."""
     cache: Path | None = None
-    """SQLite file of a model's replies; default beside the result. The caps of --limits count everything in it."""
+    """SQLite file of the replies; default beside the result. The caps of --limits count everything in it."""
 
 
 def run(arguments: list[str]) -> int:
-    """Writes the views of the training pictures of a source."""
+    """Write the views of the training images of a source."""
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
     from crosscue.knowledge.views.from_captions import caption_views, unread_views
 
     parser = options_parser(
         "describe views",
-        "Describes each training picture three times: as a whole, its background, its entities.",
+        "Describes each training image three times: as a whole, its background, its entities.",
         (Reading, None),
         (ViewsOptions, None),
         (Endpoint, "model"),
@@ -64,10 +63,10 @@ def run(arguments: list[str]) -> int:
         from crosscue.knowledge.language_model import LanguageModel
         from crosscue.knowledge.views.writing import ViewWriter
 
-        pictures = _pictures(pairs)
+        images = _images(pairs)
 
         async def work(model: LanguageModel) -> dict[str, Views | None]:
-            return await ViewWriter(model).views(pictures)
+            return await ViewWriter(model).views(images)
 
         views = with_model(LanguageModel, given.model, given.limits, target, work)
         known = {pair.image_id: views[pair.image_id] or unread_views(pair.captions) for pair in pairs}
@@ -75,7 +74,7 @@ def run(arguments: list[str]) -> int:
     sources = ", ".join(
         f"{count:,} by {source}" for source, count in Counter(v.source for v in known.values()).most_common()
     )
-    sys.stdout.write(f"{target.file}: views of {len(known):,} pictures, {sources}\n")
+    sys.stdout.write(f"{target.file}: views of {len(known):,} images, {sources}\n")
     return 0
 
 
@@ -83,29 +82,22 @@ def _chosen(pairs: Pairs, split: str | None) -> Pairs:
     """Returns the pairs of a split; of `train` where none is named and the source has splits.
 
     Raises:
-        DataError: the source has splits and none is called train.
+        DataError: the source has splits, but none is called train.
     """
     if split == "all" or (split is None and not pairs.splits):
         return pairs
     if split is None and "train" not in pairs.splits:
         raise DataError(
-            f"{pairs.source}: views are made of training pictures, and there is no split 'train' but {', '.join(pairs.splits)}. "
+            f"{pairs.source}: views are made of training images, and there is no split 'train' but {', '.join(pairs.splits)}. "
             "Name one with --split, or --split all."
         )
     return pairs.split(split or "train")
 
 
-def _pictures(pairs: Pairs) -> dict[str, Picture]:
-    from crosscue.knowledge.conversation import Picture
+def _images(pairs: Pairs) -> dict[str, HashedImage]:
+    from crosscue.knowledge.conversation import hashed
     from crosscue.progress import track
 
     images = {pair.image_id: pair.image for pair in pairs}
-    tracked = track(images.items(), "reading pictures", len(images), "pictures")
-    return {identity: Picture(image, _sha256(image)) for identity, image in tracked}
-
-
-def _sha256(image: Image) -> str:
-    try:
-        return hashlib.sha256(image.read()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{image.name}: cannot be read ({error.strerror or error}). Check the path.") from error
+    tracked = track(images.items(), "reading images", len(images), "images")
+    return {identity: hashed(image) for identity, image in tracked}

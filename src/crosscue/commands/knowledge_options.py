@@ -1,4 +1,4 @@
-"""What the kinds of knowledge share on the command line: where results go, and which model is asked."""
+"""Options and steps that all kinds of knowledge share: place of the results, and a model with its cache."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Target:
-    """Where the knowledge and the replies of a model are."""
+    """Files of the knowledge and of the replies of a model."""
 
     file: Path
     replies: Path
 
     @classmethod
     def of(cls, out: Path | None, name: str, cache: Path | None) -> Target:
-        """Returns the places for `--out`: a .jsonl file, or a folder that gets a file called `name`.
+        """Returns the files for `--out`: a .jsonl file, or a folder for a file called `name`.
 
         Raises:
             DataError: no --out.
         """
         if out is None:
-            raise DataError(f"say where the knowledge goes: --out FILE.jsonl, or --out FOLDER for FOLDER/{name}.")
+            raise DataError(f"there is no output file. Add --out FILE.jsonl, or --out FOLDER for FOLDER/{name}.")
         if out.suffix == ".jsonl":
             return cls(out, cache or out.with_suffix(".replies.sqlite"))
         return cls(out / name, cache or out / "replies.sqlite")
 
 
 def require_packages() -> None:
-    """Raises `CrosscueError` where the packages that talk to models are not installed."""
+    """Raises `CrosscueError` if the packages for language models are not installed."""
     try:
         import openai  # noqa: F401
         import pydantic  # noqa: F401
@@ -57,7 +57,7 @@ def with_model(
     target: Target,
     work: Callable[[LanguageModel], Awaitable[Result]],
 ) -> Result:
-    """Returns what `work` makes with a model, alone in the target's folder; says what was spent on standard output."""
+    """Returns the result of `work` with a model, alone in the target's folder, and prints the spending."""
     from crosscue.interruption import interruption
     from crosscue.knowledge.cache import ReplyCache
     from crosscue.knowledge.limits import Meter

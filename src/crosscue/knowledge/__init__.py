@@ -1,1 +1,1 @@
-"""Text that a language model writes about pictures and captions: a client and its cache, and one folder or file a kind."""
+"""Knowledge about images and captions: the language models and their cache, and one folder for each kind of knowledge."""

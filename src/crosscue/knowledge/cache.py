@@ -1,4 +1,4 @@
-"""Every reply that was ever paid for, on disk, as the server sent it."""
+"""Cache of every reply that was paid for, on disk, as the server sent it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY,
     model TEXT NOT NULL,
-    asked TEXT NOT NULL,
+    request TEXT NOT NULL,
     body TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS spending (
 
 @dataclass(frozen=True)
 class Spending:
-    """What a number of calls used."""
+    """Calls, tokens and cost."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -52,8 +52,8 @@ class Spending:
 class ReplyCache:
     """A SQLite file (write-ahead log) of raw replies by request key.
 
-    A reply is committed to disk before anyone parses it, so a process that dies afterwards, or a reply that cannot be
-    parsed, never makes us pay for it again.
+    A reply is committed to disk before it is parsed. So neither a process that dies afterwards nor a malformed reply has
+    to be paid for again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class ReplyCache:
         self.path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._speaking():
+        with self._database_errors():
             self.connection = sqlite3.connect(path, timeout=60)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
@@ -73,18 +73,18 @@ class ReplyCache:
 
     def get(self, key: str) -> str | None:
         """Returns the raw body of a reply, or None."""
-        with self._speaking():
+        with self._database_errors():
             row = self.connection.execute("SELECT body FROM replies WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row is not None else None
 
-    def put(self, key: str, model: str, asked: str, body: str) -> None:
-        """Keeps a raw body; on return it is on the disk."""
-        with self._speaking(), self.connection:
-            self.connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, asked, body))
+    def put(self, key: str, model: str, request: str, body: str) -> None:
+        """Keeps a raw body. It is on the disk on return."""
+        with self._database_errors(), self.connection:
+            self.connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, request, body))
 
     def answers(self, keys: Iterable[str]) -> dict[str, str]:
-        """Returns what was made of replies and kept under these keys."""
-        with self._speaking():
+        """Returns key -> answer for the keys that have one. An answer is made of one or several replies."""
+        with self._database_errors():
             rows = (
                 (key, self.connection.execute("SELECT body FROM answers WHERE key = ?", (key,)).fetchone())
                 for key in keys
@@ -92,20 +92,20 @@ class ReplyCache:
             return {key: str(row[0]) for key, row in rows if row is not None}
 
     def keep(self, answers: Mapping[str, str]) -> None:
-        """Keeps what was made of replies: all of it or, when the process dies, nothing."""
-        with self._speaking(), self.connection:
+        """Keeps answers: all of them or, if the process dies, none."""
+        with self._database_errors(), self.connection:
             self.connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
 
     def charge(self, key: str, spent: Spending) -> None:
-        """Records what a call used."""
-        with self._speaking(), self.connection:
+        """Records the tokens and the cost of a call."""
+        with self._database_errors(), self.connection:
             self.connection.execute(
                 "INSERT INTO spending VALUES (?, ?, ?, ?)", (key, spent.input_tokens, spent.output_tokens, spent.cost)
             )
 
     def spent(self) -> Spending:
-        """Returns what all calls of this file used, over all runs."""
-        with self._speaking():
+        """Returns the spending of all calls of this file, over all runs."""
+        with self._database_errors():
             row = self.connection.execute(
                 "SELECT count(*), total(input_tokens), total(output_tokens), total(cost) FROM spending"
             ).fetchone()
@@ -116,7 +116,7 @@ class ReplyCache:
         self.connection.close()
 
     @contextlib.contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def _database_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -125,6 +125,6 @@ class ReplyCache:
                 if "full" in str(error)
                 else "Close the other process that uses it."
                 if "locked" in str(error)
-                else "If it is damaged, move it away; its replies are then asked for again."
+                else "If it is damaged, move it away; its replies then have to be paid for again."
             )
             raise StorageError(f"{self.path}: the replies cannot be kept ({error}). {advice}") from error

@@ -1,4 +1,4 @@
-"""What is sent to a model: turns of text and pictures, in the form they are sent and in the form they are known by."""
+"""Conversation with a model: turns of text and images, as messages for the server and as a key of the cache."""
 
 from __future__ import annotations
 
@@ -14,17 +14,30 @@ from PIL import Image as Pillow
 
 from crosscue.data.images import open_image
 from crosscue.data.pairs import Image
+from crosscue.errors import DataError
 
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to send; its content is read when the request is really made, not when a cached reply is found."""
+class HashedImage:
+    """An image with the digest of its content. The file is read again only for a real request, not for a cached reply."""
 
-    image: Image
+    source: Image
     sha256: str
     """SHA-256 of the encoded bytes."""
+
+
+def hashed(image: Image) -> HashedImage:
+    """Returns an image with the digest of its content.
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    try:
+        return HashedImage(image, hashlib.sha256(image.read()).hexdigest())
+    except OSError as error:
+        raise DataError(f"{image.name}: cannot be read ({error.strerror or error}). Check the path.") from error
 
 
 @dataclass(frozen=True)
@@ -33,15 +46,15 @@ class Turn:
 
     role: Literal["system", "user", "assistant"]
     text: str
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[HashedImage, ...] = ()
 
 
 def request_key(model: str, parameters: Mapping[str, Any], turns: Sequence[Turn], image_side: int) -> str:
-    """Returns the SHA-256 of (model, canonical parameters, messages, SHA-256 of each picture): what a reply is kept under."""
-    asked: dict[str, Any] = {"model": model, "parameters": dict(parameters), "turns": described(turns)}
-    if any(turn.pictures for turn in turns):
-        asked["image_side"] = image_side
-    return hashlib.sha256(canonical(asked).encode()).hexdigest()
+    """Returns the key of a reply in the cache: the SHA-256 of model, canonical parameters, and turns."""
+    content: dict[str, Any] = {"model": model, "parameters": dict(parameters), "turns": described(turns)}
+    if any(turn.images for turn in turns):
+        content["image_side"] = image_side
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -50,39 +63,35 @@ def canonical(value: Any) -> str:
 
 
 def described(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """Returns the turns with each picture as its SHA-256."""
-    return [
-        {"role": turn.role, "text": turn.text, "pictures": [picture.sha256 for picture in turn.pictures]}
-        for turn in turns
-    ]
+    """Returns the turns with each image as its SHA-256."""
+    return [{"role": turn.role, "text": turn.text, "images": [image.sha256 for image in turn.images]} for turn in turns]
 
 
 def wire_messages(turns: Sequence[Turn], image_side: int) -> list[dict[str, Any]]:
-    """Returns the turns as chat/completions takes them; pictures become data URLs.
+    """Returns the turns in the form of chat/completions; images become data URLs.
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     messages: list[dict[str, Any]] = []
     for turn in turns:
         content: str | list[dict[str, Any]] = turn.text
-        if turn.pictures:
+        if turn.images:
             content = [
-                {"type": "image_url", "image_url": {"url": data_url(picture.image, image_side)}}
-                for picture in turn.pictures
+                {"type": "image_url", "image_url": {"url": data_url(image.source, image_side)}} for image in turn.images
             ] + [{"type": "text", "text": turn.text}]
         messages.append({"role": turn.role, "content": content})
     return messages
 
 
 def data_url(image: Image, side: int) -> str:
-    """Returns a picture as a JPEG data URL, both sides at most `side` pixels.
+    """Returns an image as a JPEG data URL, both sides at most `side` pixels.
 
     Raises:
-        DataError: the picture cannot be read.
+        DataError: the image cannot be read.
     """
-    picture = open_image(image, at_least=side)
-    picture.thumbnail((side, side), Pillow.Resampling.LANCZOS)
+    opened = open_image(image, at_least=side)
+    opened.thumbnail((side, side), Pillow.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    opened.save(encoded, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Language models: behind a server, or in this process. Requests are bounded, repeated, capped, and never paid twice."""
+"""Language models, behind a server or in this process. Requests are bounded, repeated, capped, and never paid twice."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from crosscue.knowledge.failures import EndpointError, Malformed, Refused, Unans
 from crosscue.knowledge.limits import Meter
 from crosscue.knowledge.replies import Reply, Schema, json_schema, parsed, read_completion, server_error
 
-TOKENS_PER_PICTURE = 1500
-"""What a picture of 1024 x 1024 is expected to cost before the first one was counted."""
+TOKENS_PER_IMAGE = 1500
+"""Expected tokens of an image of 1024 x 1024 before the first one was counted."""
 
 
 class LanguageModel:
     """A model behind an endpoint, its cache of replies, and the meter it shares with other models of a run.
 
-    Retries are the openai client's own: it repeats 408, 409, 429, 5xx, timeouts and lost connections with exponential
-    backoff from 0.5 s to 8 s and a quarter of jitter, and waits as long as Retry-After says up to two minutes; a longer
-    Retry-After ends the request. Use it as an asynchronous context manager.
+    It is an asynchronous context manager. Retries are those of the openai client. It repeats 408, 409, 429, 5xx, timeouts
+    and lost connections, with exponential backoff from 0.5 s to 8 s and a quarter of jitter. It obeys a Retry-After of up
+    to two minutes; a longer one ends the request.
     """
 
     def __init__(self, endpoint: Endpoint, cache: ReplyCache, meter: Meter, role: str = "model") -> None:
-        """Takes where to ask, where replies are kept, what may be spent, and how messages call the model.
+        """Receives the endpoint, the cache, the meter, and the name of the model in messages and options.
 
         Raises:
             EndpointError: no address, no model, or no key.
@@ -42,7 +42,7 @@ class LanguageModel:
         self.cache, self.meter, self.role = cache, meter, role
         self.key = endpoint.key(role)
         self.slots = asyncio.Semaphore(max(endpoint.concurrency, 1))
-        self.asking: dict[str, asyncio.Lock] = {}
+        self.under_way: dict[str, asyncio.Lock] = {}
         self.next_start = 0.0
         self.replayed = 0
         self.retried = 0
@@ -98,38 +98,38 @@ class LanguageModel:
         return reply
 
     async def reply(self, turns: Sequence[Turn], schema: type[BaseModel] | None = None) -> Reply:
-        """Returns the kept reply to this conversation, or asks for it and keeps it.
+        """Returns the reply to this conversation: from the cache, or from the server and then kept.
 
         Raises:
-            EndpointError: every request would fail alike. Unanswered: this one got no answer after all retries.
-            LimitReached: it could pass a cap. Interrupted: the user asked to stop. Refused: a filter rejected the request.
-            DataError: a picture cannot be read. StorageError: the reply cannot be kept.
+            EndpointError: every request would fail alike. Unanswered: no answer after all retries.
+            LimitReached: it could pass a cap. Interrupted: the user pressed Ctrl-C. Refused: a filter rejected it.
+            DataError: an image cannot be read. StorageError: the reply cannot be kept.
         """
         parameters = self.endpoint.parameters()
         if schema is not None and self.endpoint.json_schema:
             parameters["response_format"] = json_schema(schema)
         key = request_key(self.endpoint.model, parameters, turns, self.endpoint.image_side)
-        async with self.asking.setdefault(key, asyncio.Lock()):
+        async with self.under_way.setdefault(key, asyncio.Lock()):
             kept = self._kept(key)
             if kept is not None:
                 self.replayed += 1
                 return kept
             async with self.slots, self.meter.room(self.endpoint, expected_tokens(turns)):
-                return await self._ask(key, parameters, turns)
+                return await self._request(key, parameters, turns)
 
     def _kept(self, key: str) -> Reply | None:
         body = self.cache.get(key)
         return read_completion(body, cached=True) if body is not None else None
 
-    async def _ask(self, key: str, parameters: dict[str, Any], turns: Sequence[Turn]) -> Reply:
+    async def _request(self, key: str, parameters: dict[str, Any], turns: Sequence[Turn]) -> Reply:
         body = await self.completed(turns, parameters)
-        asked = canonical({"parameters": parameters, "turns": described(turns)})
-        self.cache.put(key, self.endpoint.model, asked, body)
+        request = canonical({"parameters": parameters, "turns": described(turns)})
+        self.cache.put(key, self.endpoint.model, request, body)
         reply = read_completion(body)
         if reply is None:
             place = f"{self.role} {self.endpoint.model} at {self.endpoint.base_url}"
-            if said := server_error(body):
-                raise Unanswered(f"{place}: {said}")
+            if message := server_error(body):
+                raise Unanswered(f"{place}: {message}")
             raise EndpointError(
                 f"{place}: did not answer with a chat completion but with {' '.join(body.split())[:80]!r}. "
                 f"Check that --{self.role}.base_url ends in the version, e.g. /v1."
@@ -140,13 +140,13 @@ class LanguageModel:
         caps = self.meter.limits
         if not reply.metered and (caps.max_tokens is not None or caps.max_spend is not None):
             raise EndpointError(
-                f"{self.role} {self.endpoint.model} at {self.endpoint.base_url}: does not say how many tokens it used, so a "
+                f"{self.role} {self.endpoint.model} at {self.endpoint.base_url}: its replies contain no token counts, so a "
                 "cap on tokens or spend cannot be kept. Use --limits.max_calls instead."
             )
         return reply
 
     async def completed(self, turns: Sequence[Turn], parameters: dict[str, Any]) -> str:
-        """Returns the raw body of the chat completion that the server answers with, after its retries."""
+        """Returns the raw body of the server's chat completion, after the retries."""
         messages: Any = await asyncio.to_thread(wire_messages, turns, self.endpoint.image_side)
         await self._pace()
         try:
@@ -154,13 +154,13 @@ class LanguageModel:
                 model=self.endpoint.model, messages=messages, **parameters
             )
         except openai.APIError as error:
-            pictures = any(turn.pictures for turn in turns)
-            raise complaint(error, self.endpoint, self.role, self.key, pictures=pictures) from error
+            images = any(turn.images for turn in turns)
+            raise complaint(error, self.endpoint, self.role, self.key, images=images) from error
         self.retried += raw.retries_taken
         return raw.text
 
     async def _pace(self) -> None:
-        """Waits until the next request may begin under `per_minute`."""
+        """Wait until `per_minute` allows the next request."""
         if self.endpoint.per_minute > 0:
             now = time.monotonic()
             start = max(now, self.next_start)
@@ -169,26 +169,26 @@ class LanguageModel:
 
 
 def expected_tokens(turns: Sequence[Turn]) -> int:
-    """Returns a generous guess of what a conversation costs to send: three characters a token, 1,500 tokens a picture."""
-    return sum(len(turn.text) // 3 + 8 + TOKENS_PER_PICTURE * len(turn.pictures) for turn in turns)
+    """Returns an upper estimate of the tokens of a conversation: one for 3 characters, 1,500 for an image."""
+    return sum(len(turn.text) // 3 + 8 + TOKENS_PER_IMAGE * len(turn.images) for turn in turns)
 
 
 ADDRESS = "http://in-this-process/v1"
-"""Stands where an endpoint has its address; nothing is sent there."""
+"""Placeholder for the address; nothing is sent there."""
 
 
 class LocalModel(LanguageModel):
     """Any instruct model that the `text-generation` pipeline of transformers runs, from a folder or a Hub id.
 
-    Replies are kept and read as those of a server. A schema cannot be forced on the model, so it is only asked for; what does
-    not fit goes the usual way of one re-ask and the fallback.
+    Replies are kept and read as those of a server. A schema cannot be forced on this model. A reply of another form is
+    followed by one more request, as for any model.
     """
 
     def __init__(self, endpoint: Endpoint, cache: ReplyCache, meter: Meter, role: str = "model") -> None:
-        """Loads `endpoint.model`; its temperature, seed and max_tokens hold, its address does not matter.
+        """Loads `endpoint.model`. Temperature, seed and max_tokens of the endpoint hold; its address is not used.
 
         Raises:
-            EndpointError: it cannot be loaded, or has no chat template.
+            EndpointError: the model cannot be loaded, or has no chat template.
         """
         super().__init__(replace(endpoint, base_url=ADDRESS, api_key_env="", concurrency=1), cache, meter, role)
         from transformers import pipeline
@@ -209,9 +209,9 @@ class LocalModel(LanguageModel):
         return await asyncio.to_thread(self._generate, turns)
 
     def _generate(self, turns: Sequence[Turn]) -> str:
-        if any(turn.pictures for turn in turns):
+        if any(turn.images for turn in turns):
             raise EndpointError(
-                f"{self.role} {self.endpoint.model}: the local backend takes no pictures. Use --backend openai."
+                f"{self.role} {self.endpoint.model}: the local backend accepts no images. Use --backend openai."
             )
         from transformers import set_seed
 

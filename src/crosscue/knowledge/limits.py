@@ -1,4 +1,4 @@
-"""Caps that are never passed: calls, tokens and spend are reserved before a request leaves."""
+"""Caps on calls, tokens and spend. Each request reserves its largest possible cost before it is sent."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached
 
 @dataclass(frozen=True)
 class Limits:
-    """What all calls kept in one cache may use together, over all runs; a resumed run does not start from zero."""
+    """Caps over all calls of one cache. They hold over all runs: a resumed run does not start from zero."""
 
     max_calls: int | None = None
-    """Most requests."""
+    """Most requests. `null`: no cap."""
     max_tokens: int | None = None
-    """Most tokens sent and received."""
+    """Most tokens, sent and received together. `null`: no cap."""
     max_spend: float | None = None
-    """Most money, in the currency of the prices you give with each endpoint."""
+    """Most money, in the currency of the prices of the endpoints. `null`: no cap."""
 
     def require_prices(self, *endpoints: Endpoint) -> None:
-        """Raises `EndpointError` where money is capped and no endpoint has a price."""
+        """Raises `EndpointError` if money is capped and no endpoint has a price."""
         if self.max_spend is not None and not any(e.input_price or e.output_price for e in endpoints):
             raise EndpointError(
                 "--limits.max_spend needs prices. Give --writer.input_price, --writer.output_price, and so on (--model.input_price ... "
@@ -34,22 +34,22 @@ class Limits:
 
 
 class Stopping(Protocol):
-    """Says whether the user asked to stop."""
+    """A flag that is set by Ctrl-C."""
 
     asked: bool
 
 
 class Never:
-    """Nobody asks to stop."""
+    """A flag that is never set."""
 
     asked = False
 
 
 class Meter:
-    """Counts what is spent and what the requests under way may still cost."""
+    """Spending so far, and the largest possible cost of the requests under way."""
 
     def __init__(self, limits: Limits, spent: Spending | None = None, stopping: Stopping | None = None) -> None:
-        """Takes the caps, what earlier runs spent, and who says stop."""
+        """Receives the caps, the spending of earlier runs, and the flag that stops the run."""
         self.limits, self.spent, self.stopping = limits, spent or Spending(), stopping or Never()
         self.before = self.spent
         self.reserved = Spending()
@@ -63,13 +63,13 @@ class Meter:
 
     @contextlib.asynccontextmanager
     async def room(self, endpoint: Endpoint, expected_input: int) -> AsyncIterator[None]:
-        """Holds room for one request while it is under way; waits where only requests under way are in the way.
+        """Reserves the largest cost of one request while it is under way. Waits while other requests under way need the rest.
 
-        A request counts with its expected input, or the largest seen from this model, and the most it may answer.
+        The cost has two parts: the expected input or the largest so far of this model, and the longest allowed reply.
 
         Raises:
             LimitReached: the request could pass a cap.
-            Interrupted: the user asked to stop.
+            Interrupted: the user pressed Ctrl-C.
         """
         seen = self.largest.get(endpoint.model, Spending())
         claim = self.measured(endpoint, max(expected_input, seen.input_tokens), endpoint.max_tokens)
@@ -95,19 +95,19 @@ class Meter:
                 self.changed.notify_all()
 
     def add(self, endpoint: Endpoint, spent: Spending) -> None:
-        """Adds what a call used."""
+        """Adds the spending of a call."""
         self.spent += spent
         seen = self.largest.get(endpoint.model, Spending())
         if spent.input_tokens > seen.input_tokens:
             self.largest[endpoint.model] = spent
 
     def now(self) -> Spending:
-        """Returns what this run used, without earlier ones."""
+        """Returns the spending of this run, without earlier ones."""
         minus = Spending(-self.before.calls, -self.before.input_tokens, -self.before.output_tokens, -self.before.cost)
         return self.spent + minus
 
     def _passed(self, total: Spending) -> str:
-        """Names the first cap that `total` passes; empty when it passes none."""
+        """Returns the first cap that `total` passes; empty if it passes none."""
         limits = self.limits
         if limits.max_calls is not None and total.calls > limits.max_calls:
             return f"max_calls {limits.max_calls:,}"

@@ -1,4 +1,4 @@
-"""Replies of a model: the chat completion of the server, the text in it, and the object of a schema in that text."""
+"""Replies of a model: the chat completion, its text, and the object of a schema in that text."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def spoken(text: str) -> str:
 
 
 def refuses(text: str) -> bool:
-    """Says whether a reply declines to answer instead of answering."""
+    """Returns true for a reply that declines to answer."""
     return REFUSAL.match(spoken(text)) is not None
 
 
 def first_object(text: str) -> dict[str, Any]:
-    """Returns the first balanced JSON object in a reply, whatever stands around it.
+    """Returns the first balanced JSON object in a reply, without the text around it.
 
     Raises:
-        ValueError: there is none; the message says what was found.
+        ValueError: there is none; the message contains the fault.
     """
     text = THOUGHTS.sub("", text)
     complaint = "there is no JSON object in it"
@@ -61,7 +61,7 @@ def parsed(text: str, schema: type[Schema]) -> Schema:
     """Returns the reply as an object of `schema`.
 
     Raises:
-        ValueError: no JSON object, or one that does not fit; the message is for the model to read.
+        ValueError: no JSON object, or one that does not fit; the message is sent to the model.
     """
     value = first_object(text)
     try:
@@ -72,7 +72,7 @@ def parsed(text: str, schema: type[Schema]) -> Schema:
 
 
 def json_schema(schema: type[BaseModel]) -> dict[str, Any]:
-    """Returns the response_format that asks a server for this schema, in the strict form: all required, nothing else."""
+    """Returns the response_format of a request for this schema, in the strict form: all keys required, no others."""
     described = schema.model_json_schema()
     _strict(described)
     return {"type": "json_schema", "json_schema": {"name": schema.__name__, "strict": True, "schema": described}}
@@ -96,17 +96,17 @@ class Reply:
     """One reply of a model."""
 
     text: str
-    """What it wrote; empty when it declined through the protocol."""
+    """Text of the model; empty if it declined through the protocol."""
     finish: str
-    """Why it ended: stop, length, content_filter, ..."""
+    """Reason of its end: stop, length, content_filter, ..."""
     declined: bool
-    """The server marked it as a refusal, or it reads as one."""
+    """True if the server marked it as a refusal, or if the text is one."""
     input_tokens: int
     output_tokens: int
     metered: bool
-    """The server said how many tokens were used."""
+    """True if the reply contains the number of tokens."""
     cached: bool = False
-    """It was paid for before."""
+    """True if the reply comes from the cache."""
 
     @property
     def spoken(self) -> str:
@@ -115,7 +115,7 @@ class Reply:
 
 
 def read_completion(body: str, *, cached: bool = False) -> Reply | None:
-    """Returns the reply in the raw body of a chat completion, or None where the body is something else."""
+    """Returns the reply in the raw body of a chat completion, or None for another body."""
     try:
         content: Any = json.loads(body)
         choice = content["choices"][0]

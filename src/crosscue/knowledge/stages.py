@@ -1,4 +1,4 @@
-"""Work that is done once: stages over records, and questions in batches. Finished results are kept for a later run."""
+"""Resumable work: stages over records, and questions in batches. Finished results are kept for a later run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from crosscue.progress import progress
 from crosscue.storage import json_line, write_text, writing
 
 PATIENCE = 5
-"""A stage stops when this many requests in a row got no answer: the server is down, not one question too hard."""
-
-
+"""Requests in a row without an answer after which a stage stops: the server is down."""
 Job = Callable[[], Awaitable[None]]
-"""Asks for one thing and keeps what comes."""
+"""Sends one request and keeps the result."""
+Ask = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
+"""Names of items -> the answer about each, as JSON."""
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -36,31 +36,31 @@ class Stage(Generic[Record]):
     name: str
     """Name of its file, without the suffix."""
     doing: str
-    """What the progress bar says, e.g. ``drafting captions``."""
+    """Title of the progress bar, e.g. `drafting captions`."""
     work: Callable[[Record], Awaitable[Record]]
     """Makes the record of this stage from the record of the stage before."""
     made_with: Any = None
-    """What else its results depend on (models, prompts, options), as plain types; another value does it again."""
+    """Everything else that its results depend on (models, prompts, options), as plain types. A new value repeats the work."""
 
 
 async def run_stage(
     stage: Stage[Record], records: Sequence[Record], kind: type[Record], folder: Path, workers: int
 ) -> list[Record]:
-    """Returns `stage.work` of every record, in their order, and leaves them in `folder`/`stage.name`.jsonl.
+    """Returns `stage.work` of every record, in their order, and writes them to `folder`/`stage.name`.jsonl.
 
-    A result is appended as soon as it is there. At the end the file is written once more in the order of the records, so
-    that it does not depend on which reply came first, or on how often the run was interrupted.
+    A result is appended as soon as it is there. At the end the file is written again in the order of the records. So it
+    depends neither on the order of the replies nor on interruptions.
 
     Args:
-        stage: what to do.
+        stage: name and work.
         records: results of the stage before; each has an `id`.
         kind: their class.
-        folder: where the stages' files are.
+        folder: folder of the stages' files.
         workers: records worked on at once.
 
     Raises:
         Unanswered: some records got no answer; the others are kept.
-        CrosscueError: whatever else stops the work; what was finished is kept.
+        CrosscueError: any other error stops the work; finished results are kept.
     """
     path = folder / f"{stage.name}.jsonl"
     kept = _read(path, kind)
@@ -78,7 +78,7 @@ async def run_stage(
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
             whole = "".join(_line(made[identity], record) for identity, record in results.items())
-            write_text(path, whole)  # drops what was interrupted in the middle of a line, and what is out of date
+            write_text(path, whole)  # drops half a line and results that are out of date
             with path.open("a", encoding="utf-8") as file, progress(stage.doing, len(pending), "records") as advance:
 
                 def finished(record: Record, made_from: str) -> None:
@@ -102,12 +102,12 @@ async def run_stage(
     return ordered
 
 
-async def work_through(jobs: Iterable[tuple[str, Job]], doing: str, what: str, workers: int) -> None:
-    """Works through (name, job) pairs, `workers` at once; the first error lets the work under way end, and is raised.
+async def work_through(jobs: Iterable[tuple[str, Job]], doing: str, unit: str, workers: int) -> None:
+    """Run (name, job) pairs, `workers` at once. The first error is raised after the work under way has ended.
 
     Raises:
         Unanswered: some jobs got no answer, after all others were done, or as soon as 5 in a row did not.
-        CrosscueError: whatever else stops the work.
+        CrosscueError: any other error stops the work.
     """
     waiting = iter(jobs)
     stopped: list[CrosscueError] = []
@@ -139,8 +139,8 @@ async def work_through(jobs: Iterable[tuple[str, Job]], doing: str, what: str, w
     if unanswered:
         names = ", ".join(name for name, _ in unanswered[:3])
         raise Unanswered(
-            f"{len(unanswered):,} {what} got no answer while {doing} ({names}): {unanswered[0][1]} All others are kept; "
-            "run the same command again to ask for these."
+            f"{len(unanswered):,} {unit} got no answer while {doing} ({names}): {unanswered[0][1]} All others are kept; "
+            "run the same command again for these."
         )
 
 
@@ -150,12 +150,12 @@ def digest(*values: Any) -> str:
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
-    """Returns the records of a stage's file; none where the file is absent."""
+    """Returns the records of a stage's file; none if the file is absent."""
     return [record for _, record in _read(path, kind).values()]
 
 
 def _read(path: Path, kind: type[Record]) -> dict[str, tuple[str, Record]]:
-    """Returns id -> (digest of what it was made from, record). Lines that a killed process left unfinished are no result."""
+    """Returns id -> (digest of its input, record). Unfinished lines of a killed process are no result."""
     found: dict[str, tuple[str, Record]] = {}
     if not path.exists():
         return found
@@ -178,10 +178,6 @@ def _id(record: Any) -> str:
     return str(record.id)
 
 
-Ask = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
-"""Names of things -> the answer about each, as JSON."""
-
-
 async def answers_for(
     keys: Mapping[str, str],
     ask: Ask,
@@ -195,21 +191,21 @@ async def answers_for(
 ) -> dict[str, str]:
     """Returns name -> answer for every name, in their order.
 
-    What is pending is cut into batches in a fixed order, and the answers of a batch are kept together, so a run that was
-    killed asks the same batches again and finds their raw replies.
+    Pending names are cut into batches in a fixed order, and the answers of a batch are kept together. So a run after a
+    kill sends the same batches again and finds their raw replies in the cache.
 
     Args:
-        keys: name of a thing -> what its answer depends on, e.g. a digest of model, prompt version and text.
-        ask: asks about one batch.
-        cache: where answers are kept.
-        meter: says what was spent, for the progress bar.
-        batch: things in one batch.
-        workers: batches asked about at once.
-        doing: what the progress bar says.
-        unit: what the things are.
+        keys: name of an item -> digest of everything that its answer depends on: model, prompts and text.
+        ask: returns the answers about one batch.
+        cache: answers of earlier runs.
+        meter: cost so far, for the progress bar.
+        batch: items in one batch.
+        workers: batches under way at once.
+        doing: title of the progress bar.
+        unit: name of the items.
 
     Raises:
-        CrosscueError: see `work_through`; what was answered is kept.
+        CrosscueError: see `work_through`; answers so far are kept.
     """
     kept = cache.answers(keys.values())
     pending = [name for name, key in keys.items() if key not in kept]

@@ -1,4 +1,4 @@
-"""Knowledge in memory and on disk: a mapping from what it is about to what is known, one JSON object a line in a file."""
+"""Knowledge in memory and on disk: a mapping by caption or image id, and a file with one JSON object a line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Known = TypeVar("Known")
 
 
 class KnowledgeStore(Mapping[str, Known]):
-    """What is known, by caption or by image id. A kind of knowledge says what its rows are and how they are made."""
+    """Knowledge by caption or by image id. A subclass defines the rows of the file and the command that makes it."""
 
     FILE: ClassVar[str]
     """Name of the file in an output folder."""
     MISSING: ClassVar[str]
-    """What something without knowledge lacks: `captions have no action knowledge`."""
+    """End of the message about missing keys: `captions have no action knowledge`."""
     REMEDY: ClassVar[str]
-    """The command that makes it."""
+    """Command that makes the knowledge."""
 
     def __init__(self, known: Mapping[str, Known]) -> None:
         self.known = dict(known)
@@ -40,7 +40,7 @@ class KnowledgeStore(Mapping[str, Known]):
         """Reads a file that `save` wrote, or the file of that name in a folder.
 
         Raises:
-            DataError: it cannot be read, or a line is not of the form that `save` writes.
+            DataError: the file cannot be read, or a line is not of the form that `save` writes.
         """
         path = Path(path)
         file = path / cls.FILE if path.is_dir() else path
@@ -51,14 +51,14 @@ class KnowledgeStore(Mapping[str, Known]):
         write_lines(Path(path), (self.row(key, known) for key, known in self.items()))
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over everything that is known."""
+        """Returns a SHA-256 over all rows."""
         return fingerprint_of(self.row(key, known) for key, known in self.items())
 
     def require(self, keys: Iterable[str]) -> None:
-        """Does nothing when all of `keys` are here; `null` knowledge is here.
+        """Check that all of `keys` are here. `null` knowledge counts.
 
         Raises:
-            DataError: some are not; the message says how many, and the command that makes it.
+            DataError: some are missing; the message contains their number and the command that makes them.
         """
         wanted = dict.fromkeys(keys)
         missing = [key for key in wanted if key not in self.known]
@@ -75,4 +75,4 @@ class KnowledgeStore(Mapping[str, Known]):
     @staticmethod
     @abstractmethod
     def from_row(where: str, row: Mapping[str, Any]) -> tuple[str, Known]:
-        """Reads it back; raises `DataError` naming file and line where it is of another form."""
+        """Returns key and knowledge of one line; raises `DataError` with file and line for another form."""

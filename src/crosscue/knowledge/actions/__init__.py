@@ -1,1 +1,1 @@
-"""Who does what, and how that looks: action triplets of captions and a state for each, from a model, a parser or rules."""
+"""Action knowledge of captions: triplets of subject, action and object, and a visual state for each."""

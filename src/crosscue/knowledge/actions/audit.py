@@ -21,7 +21,7 @@ class ActionsAudit:
     with_deed: int
     """Captions with an action triplet whose action is a verb, not a preposition alone."""
     null: int
-    """Captions of which nothing is known: no triplet, a language that is not covered, or no usable reply of a model."""
+    """Captions without knowledge: no triplet, another language, or no usable reply of a model."""
     actions: int
     attributes: int
     sources: Mapping[str, int]
@@ -47,7 +47,7 @@ class ActionsAudit:
         )
 
     def lines(self) -> list[str]:
-        """Returns the summary, and one line a source."""
+        """Returns the summary, and one line for each source."""
         by_source = sorted(self.sources.items(), key=lambda item: (-item[1], item[0]))
         return [
             self.summary(),
@@ -57,21 +57,21 @@ class ActionsAudit:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far two files differ on the captions both have."""
+    """Difference of two files on the captions of both."""
 
     captions: int
     equal: int
     """Captions with the same triplets in both."""
     jaccard: float
-    """Mean over captions of |common| / |any| triplets; two empty sets agree."""
+    """Mean over captions of common triplets / all triplets; two empty sets agree."""
     most: tuple[str, ...]
-    """Captions on which they differ most."""
+    """Captions with the largest differences."""
 
     def lines(self) -> list[str]:
-        """Returns the numbers in words."""
+        """Returns the counts in words."""
         return [
             f"{self.captions:,} captions in both: {self.equal / max(self.captions, 1):.1%} with equal triplets, disagreement "
-            f"{1 - self.jaccard:.3f} (1 - mean |common| / |any|)"
+            f"{1 - self.jaccard:.3f} (1 - mean of common / all triplets)"
         ]
 
 
@@ -92,10 +92,10 @@ def audited(knowledge: Mapping[str, CaptionKnowledge]) -> ActionsAudit:
 def disagreement(
     one: Mapping[str, CaptionKnowledge], two: Mapping[str, CaptionKnowledge], show: int = 3
 ) -> Disagreement:
-    """Returns how far two files differ.
+    """Returns the difference of two files.
 
     Raises:
-        DataError: they have no caption in common.
+        DataError: the files have no caption in common.
     """
     shared = [caption for caption in one if caption in two]
     if not shared:
@@ -113,12 +113,12 @@ def disagreement(
 
 
 def samples(knowledge: Mapping[str, CaptionKnowledge], count: int) -> list[str]:
-    """Returns captions to look at, drawn evenly by a hash of their text: the same on every machine."""
+    """Returns a sample of captions, drawn by a hash of their text, so equal on every machine."""
     return sorted(knowledge, key=_chance)[:count]
 
 
 def shown(caption: str, knowledge: CaptionKnowledge) -> list[str]:
-    """Returns a caption and what is known about it, a line a triplet."""
+    """Returns a caption and its knowledge, one line for each triplet."""
     lines = [f"{caption}  [{knowledge.source}]"]
     for triplet, state in zip(knowledge.triplets, knowledge.states, strict=True):
         lines.append(f"  ({triplet.subject}, {triplet.action}, {triplet.object}): {state}")

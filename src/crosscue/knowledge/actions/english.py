@@ -1,4 +1,4 @@
-"""Closed word classes of English, words for living beings and clothes, classes of verbs and their forms."""
+"""English words: closed classes, living beings, clothes, and verbs by class with their forms."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PREPOSITIONS = LOCATIVE | words(
 )
 NO_RELATION = words("of to for from about as during into per till until via at_night")
 """Prepositions that do not place one thing in relation to another."""
-WRAPPERS = words("photo picture image view shot photograph")
+WRAPPERS = words("photo picture image view shot photograph")  # words: ok
 """Nouns for the image itself, not for its content."""
 PARTICLES = words("up down off out away over around back along together forward apart by through past")
 OF_GROUP = words(

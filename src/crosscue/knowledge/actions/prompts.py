@@ -1,4 +1,4 @@
-"""Prompts for triplets and states, with examples of our own. A change of one makes all captions pending again."""
+"""Prompts for triplets and states, with our own examples. A change of one makes all captions new again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TRIPLETS_EXAMPLES: tuple[tuple[str, tuple[Triplet, ...]], ...] = (
         (Triplet("bench", "is", "empty", "attribute"), Triplet("bench", "is", "wooden", "attribute")),
     ),
 )
-"""Transitive, intransitive with a place, prepositions, passive, several actors, no verb at all."""
+"""Examples: transitive, intransitive with a place, prepositions, passive, several actors, no verb."""
 
 STATES_SYSTEM = (
     "You describe how actions look. For each numbered triplet of a caption write one description of 8 to 30 words: only visible "
@@ -80,28 +80,28 @@ STATES_EXAMPLES: tuple[tuple[str, tuple[Triplet, ...], tuple[str, ...]], ...] = 
 
 
 def triplets_question(captions: Mapping[int, str]) -> tuple[Turn, ...]:
-    """Returns the conversation that asks for the triplets of numbered captions (Q1)."""
-    asked = {number: caption for number, (caption, _) in enumerate(TRIPLETS_EXAMPLES, 1)}
+    """Returns the conversation about the triplets of numbered captions."""
+    given = {number: caption for number, (caption, _) in enumerate(TRIPLETS_EXAMPLES, 1)}
     answered = [
         {"id": number, "triplets": [_wire(triplet) for triplet in triplets]}
         for number, (_, triplets) in enumerate(TRIPLETS_EXAMPLES, 1)
     ]
-    return _conversation(TRIPLETS_SYSTEM, _numbered(asked), answered, _numbered(captions))
+    return _conversation(TRIPLETS_SYSTEM, _numbered(given), answered, _numbered(captions))
 
 
 def states_question(known: Mapping[int, tuple[str, Sequence[Triplet]]]) -> tuple[Turn, ...]:
-    """Returns the conversation that asks for a state of each triplet of numbered captions (Q2)."""
-    asked = {number: (caption, triplets) for number, (caption, triplets, _) in enumerate(STATES_EXAMPLES, 1)}
+    """Returns the conversation about the states of numbered captions, one for each triplet."""
+    given = {number: (caption, triplets) for number, (caption, triplets, _) in enumerate(STATES_EXAMPLES, 1)}
     answered = [
         {"id": number, "states": [{"i": i, "text": text} for i, text in enumerate(states, 1)]}
         for number, (_, _, states) in enumerate(STATES_EXAMPLES, 1)
     ]
-    return _conversation(STATES_SYSTEM, _with_triplets(asked), answered, _with_triplets(known))
+    return _conversation(STATES_SYSTEM, _with_triplets(given), answered, _with_triplets(known))
 
 
-def _conversation(system: str, example: str, answered: list[dict[str, Any]], asked: str) -> tuple[Turn, ...]:
+def _conversation(system: str, example: str, answered: list[dict[str, Any]], question: str) -> tuple[Turn, ...]:
     reply = json.dumps({"captions": answered}, ensure_ascii=False)
-    return Turn("system", system), Turn("user", example), Turn("assistant", reply), Turn("user", asked)
+    return Turn("system", system), Turn("user", example), Turn("assistant", reply), Turn("user", question)
 
 
 def _numbered(captions: Mapping[int, str]) -> str:
@@ -126,22 +126,22 @@ TEMPLATES = (
     STATES_SYSTEM,
     [[caption, list(states)] for caption, _, states in STATES_EXAMPLES],
 )
-"""Everything that is asked, to tell versions of it apart."""
+"""All parts of the prompts, for a digest of their version."""
 
 
 @dataclass(frozen=True)
 class BatchEndpoint(Endpoint):
-    """A model that answers about many captions in one reply."""
+    """Endpoint of a model that answers about many captions in one reply."""
 
     max_tokens: int = 4000
-    """Most tokens of one reply; 20 captions take up to about 3,000."""
+    """Most tokens of one reply. 20 captions take up to about 3,000; raise it with the batch."""
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How captions are asked about."""
+class Requests:
+    """Options of the requests about captions."""
 
     batch: int = 20
-    """Captions in one request; small models want fewer."""
+    """Captions in one request. 20 save tokens of the prompt; lower it for small models."""
     states: Literal["model", "templates"] = "model"
-    """Who writes the states: the model, with a second request a batch, or templates."""
+    """Writer of the states. `model`: a second request for each batch. `templates`: no request, less variety."""

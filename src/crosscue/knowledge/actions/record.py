@@ -1,4 +1,4 @@
-"""What is known about the actions in a caption, and the file that keeps it for all captions of a source."""
+"""Action knowledge of a caption, and its file for all captions of a source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crosscue.knowledge.store import KnowledgeStore
 
 Kind = Literal["action", "attribute"]
 NULL = "null"
-"""Source of a caption of which nothing is known: nothing could read it, or it contains no triplet."""
+"""Source of a caption without knowledge: nothing could read it, or it contains no triplet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,20 @@ class Triplet:
     action: str
     """A verb with its preposition (`jumping in`), a preposition (`with`), or `is`."""
     object: str = ""
-    """Empty where the verb takes none."""
+    """Empty for a verb without an object."""
     kind: Kind = "action"
-    """`attribute` says what something is like: (shirt, is, blue)."""
+    """`action`: a deed or a relation. `attribute`: a property, as in (shirt, is, blue)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionKnowledge:
-    """The triplets of one caption, the most salient first, and how each looks."""
+    """Triplets of one caption, the most salient first, with a visual state for each."""
 
     triplets: tuple[Triplet, ...] = ()
     states: tuple[str, ...] = ()
-    """One a triplet: the visible pose, motion, contact or consequence."""
+    """One for each triplet: the visible pose, motion, contact or consequence."""
     source: str = NULL
-    """Writer: `spacy`, a model's name, `<model>+templates` where its states were of no use; `null` where nothing is known."""
+    """Writer: `spacy`, the name of a model, `<model>+templates` if its states were of no use, or `null`."""
 
     @property
     def actions(self) -> tuple[Triplet, ...]:
@@ -54,7 +54,7 @@ class CaptionKnowledge:
 
 
 class ActionKnowledge(KnowledgeStore[CaptionKnowledge]):
-    """Caption text -> what is known about it. Knowledge is a function of the text alone, so no picture can leak into it."""
+    """Caption -> its knowledge. Knowledge is a function of the caption alone, so no image can leak into it."""
 
     FILE = "actions.jsonl"
     MISSING = "captions have no action knowledge"

@@ -1,4 +1,4 @@
-"""What a model answers about the actions in captions, and from there to triplets and states."""
+"""Schemas of a model's replies about captions, and their conversion to triplets and states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TripletReply(BaseModel):
 
 
 class StateReply(BaseModel):
-    """One state, with the number of its triplet."""
+    """One state, with the number of its triplet, counted from 1."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,12 +32,12 @@ class StateReply(BaseModel):
 
 
 class AboutCaption(BaseModel):
-    """What is said about one caption."""
+    """A reply about one caption."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: int
-    """Its number in the question."""
+    """Its number in the prompt."""
 
 
 class TripletsReply(AboutCaption):
@@ -62,11 +62,11 @@ class Batch(BaseModel, Generic[Item]):
 
 
 class TripletsBatch(Batch[TripletsReply]):
-    """The reply to Q1."""
+    """The reply to the prompt for triplets."""
 
 
 class StatesBatch(Batch[StatesReply]):
-    """The reply to Q2."""
+    """The reply to the prompt for states."""
 
 
 def triplets_of(reply: TripletsReply | None) -> tuple[Triplet, ...]:
@@ -77,7 +77,7 @@ def triplets_of(reply: TripletsReply | None) -> tuple[Triplet, ...]:
 
 
 def states_of(reply: StatesReply | None, triplets: Sequence[Triplet], caption: str) -> tuple[list[str], str]:
-    """Returns a text a triplet, empty where none fits, and the first thing that is wrong with the reply."""
+    """Returns a text for each triplet, empty if none fits, and the first fault of the reply."""
     if reply is None:
         return [""] * len(triplets), "no reply"
     if sorted(state.i for state in reply.states) != list(range(1, len(triplets) + 1)):

@@ -1,4 +1,4 @@
-"""How an action looks, without a model: one sentence for each class of verbs."""
+"""Visual states of actions without a model: templates for each class of verbs."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "the {s} looking {o} at first sight, all over what can be seen",
     ),
 }
-"""Class of verbs -> sentences of 8 to 30 words around any triplet of at most 6 words a slot."""
+"""Class of verbs -> templates, which give 8 to 30 words around any triplet of at most 6 words a slot."""
 
 
 def template_states(triplets: Sequence[Triplet]) -> tuple[str, ...]:
-    """Returns one sentence a triplet. Which of a class's sentences follows from the triplet alone, on every machine."""
+    """Returns one state a triplet. The choice among the templates of a class follows from the triplet alone."""
     return tuple(template_state(triplet) for triplet in triplets)
 
 
 def template_state(triplet: Triplet) -> str:
-    """Returns one triplet's sentence."""
-    sentences = TEMPLATES[state_class(triplet)]
+    """Returns the state of one triplet."""
+    templates = TEMPLATES[state_class(triplet)]
     material = "\x1f".join((triplet.subject, triplet.action, triplet.object)).encode()
-    chosen = sentences[hashlib.sha256(material).digest()[0] % len(sentences)]
+    chosen = templates[hashlib.sha256(material).digest()[0] % len(templates)]
     verb, *rest = triplet.action.split()
     verb = english.gerund(verb) if english.base_of(verb) == verb else verb
     thing = triplet.object if triplet.kind == "attribute" or not triplet.object else f"the {triplet.object}"
@@ -68,7 +68,7 @@ def template_state(triplet: Triplet) -> str:
 
 
 def state_class(triplet: Triplet) -> str:
-    """Returns the class whose sentences fit a triplet."""
+    """Returns the class whose templates fit a triplet."""
     if triplet.kind == "attribute":
         return "attribute"
     verb = triplet.action.split()[0]

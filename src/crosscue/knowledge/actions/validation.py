@@ -1,4 +1,4 @@
-"""What a triplet and a state must be, whoever wrote them: held against the caption, word by word."""
+"""Validation of triplets and states against their caption, word by word."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def words_of(text: str) -> list[str]:
 
 
 def triplet_problem(triplet: Triplet, caption: str) -> str:
-    """Returns what is wrong with a triplet of a caption, for its writer to read; empty when nothing is."""
+    """Returns the fault of a triplet, in words for its writer; empty if there is none."""
     subject, action, thing = words_of(triplet.subject), words_of(triplet.action), words_of(triplet.object)
     shown = f"({triplet.subject}, {triplet.action}, {triplet.object})"
     if not 1 <= len(subject) <= LONGEST or not 1 <= len(action) <= LONGEST or len(thing) > LONGEST:
@@ -49,7 +49,7 @@ def triplet_problem(triplet: Triplet, caption: str) -> str:
 
 
 def state_problem(state: str) -> str:
-    """Returns what is wrong with a state; empty when nothing is."""
+    """Returns the fault of a state; empty if there is none."""
     count = len(words_of(state))
     fewest, most = STATE_WORDS
     if not fewest <= count <= most:
@@ -58,7 +58,7 @@ def state_problem(state: str) -> str:
 
 
 def invents(state: str, caption: str) -> str:
-    """Returns a person or animal that a state names and its caption does not; empty when there is none."""
+    """Returns a person or animal of the state that is not in the caption; empty if there is none."""
     known = _forms(words_of(caption))
     return next((word for word in words_of(state) if word in english.ANIMATE and not english.lemmas(word) & known), "")
 
@@ -69,7 +69,7 @@ def deduplicated(triplets: Iterable[Triplet]) -> tuple[Triplet, ...]:
 
 
 def without_pronouns(triplets: Sequence[Triplet]) -> tuple[Triplet, ...]:
-    """Returns triplets with a pronoun subject replaced by the one noun it can stand for; dropped where several can."""
+    """Returns triplets without pronoun subjects: replaced by the one noun that fits, or dropped if several do."""
     nouns = {
         t.subject
         for t in triplets

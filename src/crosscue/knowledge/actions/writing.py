@@ -1,4 +1,4 @@
-"""Triplets and states from a language model, checked against the caption and asked for once more where they do not fit."""
+"""Triplets and states from a language model, checked against the caption. A faulty reply is followed by one more request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from crosscue.knowledge.actions.prompts import TEMPLATES, Asking, states_question, triplets_question
+from crosscue.knowledge.actions.prompts import TEMPLATES, Requests, states_question, triplets_question
 from crosscue.knowledge.actions.record import NULL, CaptionKnowledge, Triplet
 from crosscue.knowledge.actions.replies import (
     Batch,
@@ -24,55 +24,55 @@ from crosscue.knowledge.language_model import LanguageModel, expected_tokens
 from crosscue.knowledge.stages import answers_for, digest
 
 Question = Callable[[Mapping[int, str]], tuple[Turn, ...]]
-"""Numbered captions -> the conversation that asks about them."""
+"""Numbered captions -> the conversation about them."""
 
 
 class ActionWriter:
-    """Asks one model about captions, in batches."""
+    """Action knowledge of captions, requested from one model in batches."""
 
-    def __init__(self, model: LanguageModel, asking: Asking) -> None:
-        self.model, self.asking = model, asking
-        self.version = digest("actions", model.endpoint.provenance(), asking.states, TEMPLATES)
+    def __init__(self, model: LanguageModel, requests: Requests) -> None:
+        self.model, self.requests = model, requests
+        self.version = digest("actions", model.endpoint.provenance(), requests.states, TEMPLATES)
         self.counts: Counter[str] = Counter()
         """Faults of the replies of this run -> their number."""
 
     def key(self, caption: str) -> str:
-        """Returns what an answer is kept under: model, parameters, prompts and the caption."""
+        """Returns the key of an answer in the cache, from model, parameters, prompts and caption."""
         return digest(self.version, caption)
 
     def estimate(self, captions: Sequence[str]) -> str:
-        """Returns, in words, what asking about captions that were never asked about takes at least."""
+        """Returns the smallest number of requests and tokens for the captions without a kept answer, in words."""
         kept = self.model.cache.answers(self.key(caption) for caption in captions)
         pending = [caption for caption in captions if self.key(caption) not in kept]
-        size = max(self.asking.batch, 1)
+        size = max(self.requests.batch, 1)
         batches = [pending[start : start + size] for start in range(0, len(pending), size)]
-        rounds = 2 if self.asking.states == "model" else 1
+        rounds = 2 if self.requests.states == "model" else 1
         tokens = rounds * sum(expected_tokens(triplets_question(dict(enumerate(batch, 1)))) for batch in batches)
-        return f"{len(pending):,} to ask about, {rounds * len(batches):,} requests, about {tokens:,} tokens to send"
+        return f"{len(pending):,} of them new, {rounds * len(batches):,} requests, about {tokens:,} tokens to send"
 
     async def knowledge(self, captions: Sequence[str]) -> dict[str, CaptionKnowledge]:
-        """Returns what the model says about each caption, in the order given. Each different caption is asked about once.
+        """Returns the knowledge of each caption, in the order given. Equal captions share one request.
 
         Raises:
-            EndpointError, LimitReached, Interrupted, Unanswered: stopped; what was answered is kept.
+            EndpointError, LimitReached, Interrupted, Unanswered: the run stopped; answers so far are kept.
         """
         answers = await answers_for(
             {caption: self.key(caption) for caption in captions},
             self.write,
             self.model.cache,
             self.model.meter,
-            batch=max(self.asking.batch, 1),
+            batch=max(self.requests.batch, 1),
             workers=self.model.endpoint.concurrency,
-            doing="asking for triplets and states",
+            doing="requesting triplets and states",
             unit="captions",
         )
         return {caption: _unpacked(answer) for caption, answer in answers.items()}
 
     async def write(self, captions: Sequence[str]) -> dict[str, str]:
-        """Asks about one batch: its triplets, then their states. Returns each caption's knowledge as JSON."""
+        """Returns the knowledge of each caption of a batch as JSON. Triplets are requested first, then their states."""
         triplets, sources = await self.triplets(captions)
         with_some = {caption: own for caption, own in triplets.items() if own}
-        states = await self.states(with_some, sources) if self.asking.states == "model" else {}
+        states = await self.states(with_some, sources) if self.requests.states == "model" else {}
         written = {}
         for caption, own in triplets.items():
             texts = states.get(caption) or template_states(own)
@@ -82,12 +82,12 @@ class ActionWriter:
     async def triplets(self, captions: Sequence[str]) -> tuple[dict[str, tuple[Triplet, ...]], dict[str, str]]:
         """Returns the valid triplets of each caption, and their writer.
 
-        A caption with a triplet that does not fit is asked for once more, alone. Then what does not fit is dropped, and
-        where nothing fits, or no reply was of use, the caption is left without triplets: `null`.
+        A caption with a triplet that does not fit is requested once more, alone. Triplets that still do not fit are dropped.
+        If none is left, or if no reply was of use, the caption has no triplets: `null`.
         """
         found: dict[str, tuple[Triplet, ...]] = {}
         sources: dict[str, str] = {}
-        replies = await self._asked(captions, triplets_question, TripletsBatch)
+        replies = await self._requested(captions, triplets_question, TripletsBatch)
         for caption in captions:
             reply = replies.get(caption)
             written = triplets_of(reply)
@@ -107,12 +107,12 @@ class ActionWriter:
     async def states(
         self, triplets: Mapping[str, tuple[Triplet, ...]], sources: dict[str, str]
     ) -> dict[str, list[str]]:
-        """Returns a state for each triplet; what stays wrong after one re-ask comes from templates: source `...+templates`."""
+        """Returns a state for each triplet. Templates replace states that stay wrong after a second request: source `...+templates`."""
 
         def question(numbered: Mapping[int, str]) -> tuple[Turn, ...]:
             return states_question({number: (caption, triplets[caption]) for number, caption in numbered.items()})
 
-        replies = await self._asked(list(triplets), question, StatesBatch)
+        replies = await self._requested(list(triplets), question, StatesBatch)
         found: dict[str, list[str]] = {}
         for caption, own in triplets.items():
             reply = replies.get(caption)
@@ -126,8 +126,10 @@ class ActionWriter:
             found[caption] = [text or template_state(triplet) for text, triplet in zip(texts, own, strict=True)]
         return found
 
-    async def _asked(self, captions: Sequence[str], question: Question, schema: type[Batch[Item]]) -> dict[str, Item]:
-        """Returns the reply about each caption. A batch whose ids are not the ones asked for is rejected whole and halved."""
+    async def _requested(
+        self, captions: Sequence[str], question: Question, schema: type[Batch[Item]]
+    ) -> dict[str, Item]:
+        """Returns the reply about each caption. A batch with other ids than the requested ones is rejected whole and halved."""
         if not captions:
             return {}
         numbered = dict(enumerate(captions, 1))
@@ -141,19 +143,19 @@ class ActionWriter:
         if len(captions) == 1:
             return {}
         half = (len(captions) + 1) // 2
-        first = await self._asked(captions[:half], question, schema)
-        return first | await self._asked(captions[half:], question, schema)
+        first = await self._requested(captions[:half], question, schema)
+        return first | await self._requested(captions[half:], question, schema)
 
     async def _again(
         self, caption: str, question: Question, schema: type[Batch[Item]], reply: Item, problem: str
     ) -> Item | None:
-        """Returns a second reply about one caption, after the model was told what is wrong with its first."""
-        self.counts["captions asked about again"] += 1
-        said = schema(captions=[reply.model_copy(update={"id": 1})]).model_dump_json()
+        """Returns a second reply about one caption, after a message about the fault of the first."""
+        self.counts["captions requested again"] += 1
+        before = schema(captions=[reply.model_copy(update={"id": 1})]).model_dump_json()
         again = f"That reply cannot be used: {problem}. Answer again with the whole JSON object."
         try:
             replies = (
-                await self.model.ask((*question({1: caption}), Turn("assistant", said), Turn("user", again)), schema)
+                await self.model.ask((*question({1: caption}), Turn("assistant", before), Turn("user", again)), schema)
             ).captions
         except ReplyError:
             return None

@@ -1,1 +1,1 @@
-"""Captions of a fine-grained set of pictures: drafted, judged, cleaned, named, and given negatives."""
+"""Captions for a fine-grained set of images: drafting, judging, cleaning, naming, review and negatives."""

@@ -1,4 +1,4 @@
-"""Whether a set of captions can be trusted: counts, lengths, duplicates, classes, judges, negatives."""
+"""Acceptance report of a set of captions: counts, lengths, duplicates, classes, judges, negatives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from crosscue.knowledge.captions.judging import GOOD
 from crosscue.knowledge.captions.naming import names_class
 from crosscue.knowledge.captions.record import CaptionRecord, Round
 from crosscue.knowledge.captions.rewriting import duplicate_groups
@@ -17,7 +16,7 @@ from crosscue.knowledge.captions.rewriting import duplicate_groups
 
 @dataclass(frozen=True)
 class Distribution:
-    """Five numbers of a sample."""
+    """Mean, median, percentiles and range of a sample."""
 
     mean: float
     median: float
@@ -28,7 +27,7 @@ class Distribution:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Distribution | None:
-        """Returns the numbers of a sample, None of an empty one."""
+        """Returns the distribution of a sample; None for an empty one."""
         if not values:
             return None
         array = np.asarray(values, dtype=np.float64)
@@ -40,19 +39,19 @@ class Distribution:
 class Acceptance:
     """The acceptance report of one set."""
 
-    pictures: int
+    images: int
     captions: int
     classes: int
     without_caption: list[str]
-    """Ids of pictures that ended without a caption, but for those a person dropped."""
+    """Ids of images without a caption at the end, except those that a person dropped."""
     tokens: Distribution | None
     max_tokens: int
     tokens_of: str
-    """What counted the tokens."""
+    """Backbone whose tokenizer counted the tokens."""
     too_long: list[str]
-    """Ids over the budget."""
+    """Ids of captions over the budget."""
     duplicate_rows: int
-    """Captions that stand for more than one picture."""
+    """Captions that several images share."""
     duplicate_groups: int
     largest_group: int
     class_present: float
@@ -61,20 +60,20 @@ class Acceptance:
     flags: dict[str, int]
     mean_rounds: float
     final_score: Distribution | None
-    """Smallest of the judge's three scores of the text that was kept, over captions the judge saw as they left its stage."""
+    """Smallest of the three scores of the best text, over the captions that the first judge scored."""
     judge_is_writer: bool
     judged_twice: int
     judges_agree: float | None
-    """Share of the captions two judges saw on which both say good, or both say not good."""
+    """Share of the captions with two judges on which both verdicts are equal: good, or not good."""
     negatives: dict[str, Any] = field(default_factory=dict)
-    """Counts by type and the audit of defects; empty where none were asked for."""
+    """Counts by type and counts of defects; empty without negatives."""
     clip_score: Distribution | None = None
-    """2.5 max(cos, 0) of picture and caption in the named backbone."""
+    """2.5 max(cos, 0) of image and caption in the named backbone."""
     clip_score_of: str | None = None
 
     @property
     def failures(self) -> list[str]:
-        """What keeps the set from being accepted, in words; empty when nothing does."""
+        """Reasons against acceptance, in words; empty for an accepted set."""
         found = []
         if not self.captions:
             found.append("there are no captions")
@@ -83,7 +82,7 @@ class Acceptance:
         if self.too_long:
             found.append(f"{len(self.too_long):,} captions are over {self.max_tokens} tokens, e.g. {self.too_long[0]}")
         if self.without_caption:
-            found.append(f"{len(self.without_caption):,} pictures have no caption, e.g. {self.without_caption[0]}")
+            found.append(f"{len(self.without_caption):,} images have no caption, e.g. {self.without_caption[0]}")
         defects = {name: count for name, count in self.negatives.get("defects", {}).items() if count}
         found += [f"negatives: {count:,} {name.replace('_', ' ')}" for name, count in defects.items()]
         return found
@@ -113,7 +112,7 @@ def acceptance(
     judges = {(record.provenance.get("judge") or {}).get("model") for record in records} - {None}
     firsts = [rounds for record in records if (rounds := _first_judge(record))]
     return Acceptance(
-        pictures=len(records),
+        images=len(records),
         captions=len(written),
         classes=len({record.class_name for record in named}),
         without_caption=[record.id for record in records if not record.caption and "dropped" not in record.flags],
@@ -131,7 +130,7 @@ def acceptance(
         final_score=Distribution.of([max(entry.score for entry in rounds) for rounds in firsts]),
         judge_is_writer=bool(writers & judges),
         judged_twice=len(twice),
-        judges_agree=sum(_good(one) == _good(two) for one, two in twice) / len(twice) if twice else None,
+        judges_agree=sum(one.good == two.good for one, two in twice) / len(twice) if twice else None,
         negatives=negatives,
         clip_score=Distribution.of(list(clip_scores)) if clip_scores is not None else None,
         clip_score_of=clip_score_of,
@@ -144,11 +143,11 @@ def as_markdown(report: Acceptance, title: str) -> str:
     lines = [f"# {title}: {verdict}", ""]
     lines += [f"- {failure}" for failure in report.failures] + ([""] if report.failures else [])
     rows: list[tuple[str, str]] = [
-        ("pictures", f"{report.pictures:,}"),
+        ("images", f"{report.images:,}"),
         ("captions", f"{report.captions:,}"),
         ("classes", f"{report.classes:,}"),
         (f"tokens ({report.tokens_of}), budget {report.max_tokens}", _five(report.tokens, 0)),
-        ("captions shared by several pictures", f"{report.duplicate_rows:,} in {report.duplicate_groups:,} groups"),
+        ("captions shared by several images", f"{report.duplicate_rows:,} in {report.duplicate_groups:,} groups"),
         ("largest group", f"{report.largest_group:,}"),
         ("captions that name their class", f"{report.class_present:.2%}"),
         ("judgements a caption", f"{report.mean_rounds:.2f}"),
@@ -160,7 +159,7 @@ def as_markdown(report: Acceptance, title: str) -> str:
         rows.append((f"CLIPScore ({report.clip_score_of})", _five(report.clip_score, 3)))
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     if report.judge_is_writer:
-        lines += ["Writer and judge are the same model: its blind spots are not judged.", ""]
+        lines += ["Writer and judge are the same model, so its blind spots stay unseen.", ""]
     if report.flags:
         lines += ["| flag | records |", "|---|---|", *(f"| {n} | {count:,} |" for n, count in report.flags.items()), ""]
     if report.negatives:
@@ -190,7 +189,3 @@ def _both_judges(record: CaptionRecord) -> tuple[Round, Round] | None:
         return None
     first = next((entry for entry in reversed(_first_judge(record)) if entry.text == second.text), None)
     return (first, second) if first is not None else None
-
-
-def _good(entry: Round) -> bool:
-    return entry.score >= GOOD and not entry.hallucinations

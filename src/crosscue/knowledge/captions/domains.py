@@ -1,4 +1,4 @@
-"""What to look at in a domain, and the general nouns that stand for its classes."""
+"""Domains of images: the focus of a caption, and the general nouns that stand for the classes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from crosscue.errors import CrosscueError, suggestion
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of fine-grained pictures."""
+    """One domain of fine-grained images."""
 
     focus: str
-    """What a caption should say, beside what the main thing is."""
+    """Contents of a caption beside the main thing."""
     nouns: str
-    """General nouns, any of which may stand where the name of the class should."""
+    """General nouns. One of them may stand in the place of the class name."""
     one_class: bool = True
-    """A picture shows one class of the set, so that the name of another one is a mistake wherever it stands."""
+    """True if an image shows one class of the set. Then the name of another class is always a mistake."""
 
     def general(self) -> tuple[str, ...]:
         """Returns the nouns one by one."""
@@ -56,14 +56,14 @@ DOMAINS: dict[str, Domain] = {
     ),
     "objects": Domain("colour, shape and context", "object, item, thing, product, animal, device", one_class=False),
 }
-"""Name of a domain -> how its captions are written."""
+"""Name -> domain."""
 
 
 def domain_of(name: str) -> Domain:
     """Returns a domain by name.
 
     Raises:
-        CrosscueError: there is none of that name.
+        CrosscueError: there is no domain of that name.
     """
     if name not in DOMAINS:
         raise CrosscueError(f"there is no domain '{name}'.{suggestion(name, DOMAINS)}")

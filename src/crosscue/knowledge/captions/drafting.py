@@ -1,4 +1,4 @@
-"""The first stage: a writer sees the picture and describes it."""
+"""Drafting: the writer receives the image and returns a first caption."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.prompts import SYSTEM, draft_question
 from crosscue.knowledge.captions.record import CaptionRecord, Draft
-from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.failures import ReplyError
 from crosscue.knowledge.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How captions are written."""
+    """Options of the writer."""
 
     max_tokens: int = 71
-    """Most tokens of a caption: CLIP's 75 places for words less 4 for context tokens."""
+    """Most tokens of a caption. 71 are CLIP's 75 places for words less 4 for context tokens."""
     min_tokens: int = 8
-    """Fewest tokens of a revised caption."""
+    """Fewest tokens of a revised caption. Lower it for short captions."""
     draft_label_hint: bool = False
-    """Tell the writer the class. Captions name it either way; this leaks the label into what is described."""
+    """Put the class into the prompt. Off, because it leaks the label into the description; captions name the class anyway."""
 
 
-async def drafted(record: CaptionRecord, picture: Picture, writer: LanguageModel, writing: Writing) -> CaptionRecord:
+async def drafted(record: CaptionRecord, image: HashedImage, writer: LanguageModel, writing: Writing) -> CaptionRecord:
     """Returns the record with a draft as its caption.
 
     Flags, without a caption: `refused`, `malformed`, `unreadable`.
     """
     template, question = draft_question(record, writing.max_tokens, writing.draft_label_hint)
     try:
-        text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (picture,))))
+        text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (image,))))
     except ReplyError as error:
         return record.flagged(error.flag)
     except DataError:

@@ -1,8 +1,7 @@
-"""From a folder of class sub-folders, or any source of pairs, to records that wait for a caption."""
+"""Images of a folder of class sub-folders, or of any source of pairs, as records without a caption."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,22 +15,22 @@ from crosscue.data.records import canonical_split
 from crosscue.data.sources import LISTINGS, Reading, read_pairs
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.record import CaptionRecord
-from crosscue.knowledge.conversation import Picture
+from crosscue.knowledge.conversation import HashedImage, hashed
 from crosscue.progress import track
 from crosscue.storage import atomic_file
 
 Found = tuple[str, Image, str | None, str | None]
-"""Id, picture, class, split."""
+"""Id, image, class, split."""
 
 
-def find_pictures(source: str, out: Path, reading: Reading | None = None) -> list[Found]:
-    """Returns the pictures of a source with their classes, in a fixed order.
+def find_images(source: str, out: Path, reading: Reading | None = None) -> list[Found]:
+    """Returns the images of a source with their classes, in a fixed order.
 
-    A folder without a listing of pairs is read as class sub-folders: the folder a picture is in is its class, with
-    underscores as spaces, and a top folder called train, val or test is the split. Captions the source has are not used.
+    A folder without a listing of pairs is read as class sub-folders: the name of an image's folder is its class, and a top
+    folder called train, val or test is the split. Captions of the source are not used.
 
     Raises:
-        DataError: no such source, or no pictures in it.
+        DataError: no such source, or no images in it.
     """
     path = Path(source)
     listed = any((path / name).exists() for name in (*LISTINGS, "dataset_info.json", "dataset_dict.json"))
@@ -44,9 +43,7 @@ def find_pictures(source: str, out: Path, reading: Reading | None = None) -> lis
         if file.suffix.lower() in SUFFIXES and file.is_file() and out.resolve() not in file.resolve().parents
     )
     if not files:
-        raise DataError(
-            f"{source}: no pictures here ({', '.join(sorted(SUFFIXES))}). Put them into one folder a class."
-        )
+        raise DataError(f"{source}: no images here ({', '.join(sorted(SUFFIXES))}). Put them into one folder a class.")
     found: list[Found] = []
     for file in files:
         inside = file.relative_to(path)
@@ -65,33 +62,30 @@ def begin_records(
     domain: str,
     aliases: Mapping[str, Sequence[str]],
     provenance: Mapping[str, Any],
-) -> tuple[list[CaptionRecord], dict[str, Picture]]:
-    """Returns a record and a picture for each id; pictures inside tables are written to `out`/pictures.
+) -> tuple[list[CaptionRecord], dict[str, HashedImage]]:
+    """Returns a record and an image for each id. Images inside tables are written to `out`/images.
 
     Raises:
-        DataError: a picture cannot be read, or aliases name an unknown class.
+        DataError: an image cannot be read, or the aliases contain an unknown class.
     """
     classes = {class_form(category): category for _, _, category, _ in found if category}
     spellings = {class_form(name): tuple(map(str, forms)) for name, forms in aliases.items()}
     unknown = sorted(set(spellings) - set(classes))
     if unknown:
         raise DataError(
-            f"aliases are given for {unknown[0]!r}, which is no class here: {', '.join(sorted(classes)[:8])}, ..."
+            f"aliases are given for {unknown[0]!r}, which is no class here. Choose from {', '.join(sorted(classes)[:8])}, ..."
         )
-    records, pictures = [], {}
-    for identity, image, category, split in track(found, "reading pictures", len(found), "pictures"):
-        try:
-            content = image.read()
-        except OSError as error:
-            raise DataError(f"{image.name}: cannot be read ({error.strerror or error}). Check the path.") from error
-        sha256 = hashlib.sha256(content).hexdigest()
+    records, images = [], {}
+    for identity, image, category, split in track(found, "reading images", len(found), "images"):
+        images[identity] = hashed(image)
+        sha256 = images[identity].sha256
         name = class_form(category) if category else None
         records.append(
             CaptionRecord(
                 id=identity,
                 dataset=dataset,
                 split=split,
-                image_path=_path_from(out, image, content, sha256),
+                image_path=_path_from(out, image, sha256),
                 image_sha256=sha256,
                 class_name=name,
                 class_aliases=spellings.get(name or "", ()),
@@ -99,12 +93,11 @@ def begin_records(
                 provenance=dict(provenance),
             )
         )
-        pictures[identity] = Picture(image, sha256)
-    return records, pictures
+    return records, images
 
 
 def class_form(name: str) -> str:
-    """Returns a class's name as captions write it: underscores are spaces."""
+    """Returns the name of a class in captions: underscores become spaces."""
     return " ".join(name.replace("_", " ").split())
 
 
@@ -112,7 +105,7 @@ def read_aliases(path: Path) -> dict[str, list[str]]:
     """Reads a YAML file of ``class: [other name, ...]``.
 
     Raises:
-        DataError: it is not of that form.
+        DataError: the file is not of that form.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -123,12 +116,12 @@ def read_aliases(path: Path) -> dict[str, list[str]]:
     return {str(name): [str(form) for form in forms] for name, forms in content.items()}
 
 
-def _path_from(out: Path, image: Image, content: bytes, sha256: str) -> str:
-    """Returns the picture's path from the output folder, so that both can be moved together."""
+def _path_from(out: Path, image: Image, sha256: str) -> str:
+    """Returns the image's path relative to the output folder, so that both can be moved together."""
     if isinstance(image, ImageFile):
         return Path(os.path.relpath(image.path.resolve(), out.resolve())).as_posix()
-    suffix = Path(image.name).suffix.lower()
-    target = out / "pictures" / f"{sha256[:16]}{suffix if suffix in SUFFIXES else _suffix_of(content)}"
+    content, suffix = image.read(), Path(image.name).suffix.lower()
+    target = out / "images" / f"{sha256[:16]}{suffix if suffix in SUFFIXES else _suffix_of(content)}"
     if not target.exists():
         with atomic_file(target) as part:
             part.write_bytes(content)

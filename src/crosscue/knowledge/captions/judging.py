@@ -1,4 +1,4 @@
-"""The second stage: another model holds the caption against the picture, scores it and revises it."""
+"""Judging: another model compares the caption with the image, scores it and revises it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.naming import ClassNames
 from crosscue.knowledge.captions.prompts import JUDGE, JUDGE_SYSTEM, SYSTEM, WITHOUT, words_for
 from crosscue.knowledge.captions.record import CaptionRecord, Round
-from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.failures import ReplyError
 from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.replies import refuses
 
 TokenCount = Callable[[str], int]
-GOOD = 4
-"""A caption whose smallest score is at least this, and that invents nothing, is done."""
+"""Text -> its number of tokens."""
 
 
 class Verdict(BaseModel):
-    """What a judge answers."""
+    """Reply of a judge."""
 
     faithfulness: int = Field(ge=1, le=5)
     coverage: int = Field(ge=1, le=5)
@@ -38,17 +37,17 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True)
 class Judging:
-    """How captions are judged."""
+    """Options of judging."""
 
     rounds: int = 3
-    """Most judgements of one caption; 0 leaves judging out."""
+    """Most judgements of one caption. 0: no judge."""
     second_share: float = 0.02
-    """Share of the captions that the second judge sees too, where there is one."""
+    """Share of the captions for the second judge, if there is one. Raise it for a better estimate of agreement."""
 
 
 async def judged(
     record: CaptionRecord,
-    picture: Picture,
+    image: HashedImage,
     judge: LanguageModel,
     writing: Writing,
     judging: Judging,
@@ -57,9 +56,8 @@ async def judged(
 ) -> CaptionRecord:
     """Returns the record with the best-scoring of at most `judging.rounds` texts.
 
-    A text is good when its smallest score is 4 or more and nothing in it is invented; else the judge's revision is judged
-    next, unless it is too short, too long, names another class, or was there before. Flags: `judge_refused`,
-    `judge_malformed`, `low_score` where the best text is not good.
+    A text is good if its smallest score is 4 or more and nothing in it is invented. Otherwise the judge's revision is judged
+    next, unless `objection` rejects it. Flags: `judge_refused`, `judge_malformed`, `low_score` if the best text is not good.
     """
     if not record.caption:
         return record
@@ -67,26 +65,26 @@ async def judged(
     flags: set[str] = set()
     for _ in range(judging.rounds):
         try:
-            verdict = await judge.ask(_question(text, picture, writing), Verdict)
+            verdict = await judge.ask(_question(text, image, writing), Verdict)
         except ReplyError as error:
             flags.add(f"judge_{error.flag}")
             break
         except DataError:
             flags.add("unreadable")
             break
-        good = _good(verdict)
+        entry = _round(judge, text, verdict)
         revised = " ".join(verdict.revised.split())
-        outcome = "accepted" if good else objection(text, revised, record, seen, writing, names, token_count)
-        rounds.append(_round(judge, text, verdict, outcome or "revised"))
+        outcome = "accepted" if entry.good else objection(text, revised, record, seen, writing, names, token_count)
+        rounds.append(entry.model_copy(update={"outcome": outcome or "revised"}))
         if outcome:
             break
         seen.add(normalised(revised))
         text = revised
     own = [entry for entry in rounds if entry.judge == judge.endpoint.model]
     if own:
-        best = max(own, key=lambda entry: (_is_good(entry), entry.score, -len(entry.hallucinations), _total(entry)))
+        best = max(own, key=lambda entry: (entry.good, entry.score, -len(entry.hallucinations), _total(entry)))
         text = best.text
-        if not _is_good(best):
+        if not best.good:
             flags.add("low_score")
     else:
         text = record.caption
@@ -102,7 +100,7 @@ def objection(
     names: ClassNames,
     token_count: TokenCount,
 ) -> str:
-    """Says why a revision is rejected: too short, too long, another class, seen before, a refusal; empty for a good one."""
+    """Returns the reason against a revision: length, another class, a repetition, a refusal; empty if there is none."""
     if normalised(revised) in seen:
         return "rejected: repeats an earlier text"
     tokens = token_count(revised)
@@ -122,29 +120,28 @@ def objection(
 
 async def judged_again(
     record: CaptionRecord,
-    picture: Picture,
+    image: HashedImage,
     second: LanguageModel,
     writer: LanguageModel,
     writing: Writing,
     token_count: TokenCount,
 ) -> CaptionRecord:
-    """Returns the record with the second judge's round; what both judges call invented is rewritten away by the writer.
+    """Returns the record with the round of the second judge. The writer removes words that both judges call invented.
 
-    Flags: `second_judge_refused`, `second_judge_malformed`, and `hallucination` where the rewrite did not help.
+    Flags: `second_judge_refused`, `second_judge_malformed`, and `hallucination` if the rewrite did not help.
     """
     first = next((entry for entry in reversed(record.rounds) if entry.text == record.caption), None)
     if first is None:
         return record
     try:
-        verdict = await second.ask(_question(record.caption, picture, writing), Verdict)
+        verdict = await second.ask(_question(record.caption, image, writing), Verdict)
     except ReplyError as error:
         return record.flagged(f"second_judge_{error.flag}")
     except DataError:
         return record.flagged("unreadable")
-    outcome = "accepted" if _good(verdict) else "second judge"
-    record = record.model_copy(
-        update={"rounds": (*record.rounds, _round(second, record.caption, verdict, f"second: {outcome}"))}
-    )
+    entry = _round(second, record.caption, verdict)
+    entry = entry.model_copy(update={"outcome": f"second: {'accepted' if entry.good else 'second judge'}"})
+    record = record.model_copy(update={"rounds": (*record.rounds, entry)})
     spans = common_spans(first.hallucinations, verdict.hallucinations, record.caption)
     if not spans:
         return record
@@ -160,7 +157,7 @@ async def judged_again(
 
 
 def common_spans(first: tuple[str, ...], second: list[str], caption: str) -> list[str]:
-    """Returns the spans of the caption that both judges call invented: equal, or one within the other; the shorter counts."""
+    """Returns the spans that both judges call invented. Of two spans, one within the other, the shorter counts."""
     spans: dict[str, str] = {}
     for one in first:
         for other in second:
@@ -173,17 +170,17 @@ def common_spans(first: tuple[str, ...], second: list[str], caption: str) -> lis
 
 
 def sampled(record_id: str, share: float, purpose: str) -> bool:
-    """Says whether a record is in a fixed random sample of about `share` of all, by its id alone."""
+    """Returns true for the records of a fixed random sample of about `share` of all, drawn by the id alone."""
     value = int(hashlib.sha256(f"{purpose} {record_id}".encode()).hexdigest()[:12], 16)
     return value < share * 16**12
 
 
-def _question(text: str, picture: Picture, writing: Writing) -> tuple[Turn, ...]:
+def _question(text: str, image: HashedImage, writing: Writing) -> tuple[Turn, ...]:
     words = words_for(writing.max_tokens)
-    return Turn("system", JUDGE_SYSTEM), Turn("user", JUDGE.format(caption=text, words=words), (picture,))
+    return Turn("system", JUDGE_SYSTEM), Turn("user", JUDGE.format(caption=text, words=words), (image,))
 
 
-def _round(judge: LanguageModel, text: str, verdict: Verdict, outcome: str) -> Round:
+def _round(judge: LanguageModel, text: str, verdict: Verdict) -> Round:
     return Round(
         judge=judge.endpoint.model,
         text=text,
@@ -192,17 +189,8 @@ def _round(judge: LanguageModel, text: str, verdict: Verdict, outcome: str) -> R
         fluency=verdict.fluency,
         hallucinations=tuple(span for span in verdict.hallucinations if span.strip()),
         missing=tuple(verdict.missing),
-        outcome=outcome,
+        outcome="",
     )
-
-
-def _good(verdict: Verdict) -> bool:
-    lowest = min(verdict.faithfulness, verdict.coverage, verdict.fluency)
-    return lowest >= GOOD and not any(span.strip() for span in verdict.hallucinations)
-
-
-def _is_good(entry: Round) -> bool:
-    return entry.score >= GOOD and not entry.hallucinations
 
 
 def _total(entry: Round) -> int:

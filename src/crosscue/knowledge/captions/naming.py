@@ -1,4 +1,4 @@
-"""Every caption names its class, once and the same way: wrong and general names are replaced, articles repaired."""
+"""Class names in captions, in one form: wrong and general names are replaced, articles repaired."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class ClassNames:
 def named(record: CaptionRecord, names: ClassNames) -> CaptionRecord:
     """Returns the record with a caption that names its class.
 
-    Whole words only, longest name first. Other forms of the class become its one form. Where the domain shows one class
-    a picture, names of other classes are replaced (flag `renamed`). Where the class is still absent, the first name of
-    another class or general noun gives way to it, else ``A photo of a <class>.`` stands in front (flag `prefixed`). Names of
-    other classes that stay are flagged `other_class`.
+    Only whole words are replaced, the longest name first. Other forms of the class become its one form. In a domain with
+    one class an image, names of other classes are replaced too (flag `renamed`). If the class is still absent, it replaces
+    the first name of another class or the first general noun. Otherwise `A photo of a <class>.` is put in front (flag
+    `prefixed`). Names of other classes that stay get the flag `other_class`.
     """
     name = record.class_name
     if name is None or not record.caption:
@@ -72,7 +72,7 @@ def named(record: CaptionRecord, names: ClassNames) -> CaptionRecord:
 
 
 def names_class(record: CaptionRecord) -> bool:
-    """Says whether the caption holds its class's name as whole words; true where there is no class."""
+    """Returns true for a caption with its class name as whole words, and for a record without a class."""
     if record.class_name is None:
         return True
     return any(mention.name == key(record.class_name) for mention in mentions(record.caption, _own(record)))

@@ -1,4 +1,4 @@
-"""The last stage: each caption gets sentences that look like it and are wrong, and all of them are held to account."""
+"""Negatives: edited captions that are wrong for their image, and an audit of their defects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFECTS = (
 def negative_writer(
     records: Sequence[CaptionRecord], config: NegativesConfig, token_count: TokenCount, max_tokens: int
 ) -> NegativeWriter | None:
-    """Returns who writes the negatives of finished records; None where no record has a class, or none are asked for.
+    """Returns the writer of negatives; None if no record has a class, or if no negatives are wanted.
 
     A set of a single class gets attribute negatives only.
     """
@@ -41,14 +41,14 @@ def negative_writer(
 
 
 def negated(record: CaptionRecord, writer: NegativeWriter | None) -> CaptionRecord:
-    """Returns the record with its negatives; fewer than asked for where no more can be made that are wrong and clean."""
+    """Returns the record with its negatives: fewer than wanted if no more can be made that are wrong and clean."""
     if writer is None or not record.caption or record.class_name is None:
         return record.model_copy(update={"negatives": ()})
     return record.model_copy(update={"negatives": writer.write(_pair(record))})
 
 
 def negatives_audit(records: Sequence[CaptionRecord], token_count: TokenCount, max_tokens: int) -> dict[str, Any]:
-    """Returns counts by type and counts of defects, every one of which has to be zero."""
+    """Returns counts by type, and counts of defects, which all have to be zero."""
     positives = {plain(record.caption): record.id for record in records if record.caption}
     counts: Counter[str] = Counter()
     defects = Counter(dict.fromkeys(DEFECTS, 0))

@@ -1,4 +1,4 @@
-"""All stages in order: draft, judge, clean, name, length, duplicates, review, negatives, pairs and their report."""
+"""Pipeline of all stages: draft, judge, clean, name, length, duplicates, review, negatives, pairs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crosscue.knowledge.captions.prompts import TEMPLATES
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.captions.review import Decision, reviewed
 from crosscue.knowledge.captions.rewriting import TRIES, duplicate_counts, more_specific, with_groups, within_length
-from crosscue.knowledge.conversation import Picture
+from crosscue.knowledge.conversation import HashedImage
 from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.failures import EndpointError
 from crosscue.knowledge.language_model import LanguageModel
@@ -34,22 +34,22 @@ Work = Callable[[CaptionRecord], Awaitable[CaptionRecord]]
 
 @dataclass(frozen=True)
 class Models:
-    """Who writes and who judges."""
+    """Endpoints of the writer and the judges."""
 
     writer: Endpoint
     judge: Endpoint | None = None
-    """Best another family than the writer; None leaves judging out."""
+    """Best of another family than the writer. None: no judging."""
     second_judge: Endpoint | None = None
-    """Sees a small sample, to measure how far two judges agree."""
+    """Scores a small sample, to measure the agreement of two judges."""
 
     def all(self) -> list[Endpoint]:
-        """Returns the endpoints that are there."""
+        """Returns the endpoints that are not None."""
         return [endpoint for endpoint in (self.writer, self.judge, self.second_judge) if endpoint is not None]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything captions depend on, beside the pictures."""
+    """Everything that captions depend on, beside the images."""
 
     models: Models
     writing: Writing = field(default_factory=Writing)
@@ -57,7 +57,7 @@ class Recipe:
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
 
     def provenance(self) -> dict[str, Any]:
-        """Returns what every record says about how it was made; no addresses, no keys."""
+        """Returns the provenance of every record, without addresses and keys."""
         models = self.models
         return {
             "writer": models.writer.provenance(),
@@ -72,22 +72,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Described:
-    """What came out."""
+    """Finished records, and the spending."""
 
     records: list[CaptionRecord]
     spent: Spending
-    """Of this run."""
+    """Spending of this run."""
     spent_before: Spending
-    """Of earlier runs on the same cache."""
+    """Spending of earlier runs on the same cache."""
     replayed: int
-    """Replies that were there already."""
+    """Replies from the cache."""
     retried: int
-    """Requests that had to be repeated."""
+    """Repetitions of requests."""
 
 
 async def describe(
     records: Sequence[CaptionRecord],
-    pictures: Mapping[str, Picture],
+    images: Mapping[str, HashedImage],
     folder: Path,
     recipe: Recipe,
     *,
@@ -97,24 +97,24 @@ async def describe(
     decisions: Mapping[str, Decision] | None = None,
     stopping: Stopping | None = None,
 ) -> Described:
-    """Runs the stages from the draft to the negatives; each leaves `folder`/stages/<number>-<name>.jsonl.
+    """Run the stages from the draft to the negatives. Each writes `folder`/stages/<number>-<name>.jsonl.
 
-    Every reply is kept in `cache` (default `folder`/replies.sqlite) before it is used. Running again with the same folder
-    skips finished records and answers repeated questions from the cache.
+    Every reply is kept in `cache` (default `folder`/replies.sqlite) before it is used. A second run in the same folder skips
+    finished records and takes repeated requests from the cache.
 
     Args:
         records: from `begin_records`.
-        pictures: picture of each record id.
+        images: image of each record id.
         folder: output folder.
-        recipe: models and how captions are written.
-        token_count: tokens of a caption.
+        recipe: models and options.
+        token_count: returns the number of tokens of a caption.
         limits: caps over all runs on the cache.
         cache: the SQLite file of replies.
-        decisions: what a person decided, by id.
-        stopping: says whether the user asked to stop.
+        decisions: decisions of a person, by id.
+        stopping: flag that is set by Ctrl-C.
 
     Raises:
-        EndpointError, LimitReached, Interrupted, Unanswered: stopped; everything so far is kept.
+        EndpointError, LimitReached, Interrupted, Unanswered: the run stopped; everything so far is kept.
     """
     limits = limits or Limits()
     models, writing, judging = recipe.models, recipe.writing, recipe.judging
@@ -142,25 +142,25 @@ async def describe(
 
         stack.callback(replies.close)
         writer = await opened(models.writer, "writer")
-        asked = [writer]
-        await through("1-draft", "drafting captions", lambda r: drafted(r, pictures[r.id], writer, writing))
+        opened_models = [writer]
+        await through("1-draft", "drafting captions", lambda r: drafted(r, images[r.id], writer, writing))
         if models.judge is not None and judging.rounds > 0:
             judge = await opened(models.judge, "judge")
-            asked.append(judge)
+            opened_models.append(judge)
             await through(
                 "2-judge",
                 "judging captions",
-                lambda r: judged(r, pictures[r.id], judge, writing, judging, names, token_count),
+                lambda r: judged(r, images[r.id], judge, writing, judging, names, token_count),
                 known_names,
             )
         if models.second_judge is not None and judging.rounds > 0:
             second = await opened(models.second_judge, "second_judge")
-            asked.append(second)
+            opened_models.append(second)
 
             async def again(record: CaptionRecord) -> CaptionRecord:
                 if not sampled(record.id, judging.second_share, "second judge"):
                     return record
-                return await judged_again(record, pictures[record.id], second, writer, writing, token_count)
+                return await judged_again(record, images[record.id], second, writer, writing, token_count)
 
             await through("3-second-judge", "judging a sample again", again)
         await through("4-clean", "cleaning captions", _pure(cleaned))
@@ -174,7 +174,7 @@ async def describe(
                 f"7-duplicates-{attempt}",
                 "telling equal captions apart",
                 lambda r, shared=shared: more_specific(  # type: ignore[misc]
-                    r, shared, pictures[r.id], writer, writing, names, token_count
+                    r, shared, images[r.id], writer, writing, names, token_count
                 ),
                 [known_names, shared],
             )
@@ -197,13 +197,13 @@ async def describe(
         records=current,
         spent=meter.now(),
         spent_before=meter.before,
-        replayed=sum(model.replayed for model in asked),
-        retried=sum(model.retried for model in asked),
+        replayed=sum(model.replayed for model in opened_models),
+        retried=sum(model.retried for model in opened_models),
     )
 
 
 def write_pairs(path: Path, records: Sequence[CaptionRecord]) -> int:
-    """Writes the pairs that `crosscue data check` and `crosscue adapt` read; records without a caption are left out."""
+    """Write the pairs that `crosscue data check` and `crosscue adapt` read, without the records that have no caption."""
     rows = []
     for record in records:
         if not record.caption:

@@ -1,4 +1,4 @@
-"""What is known about one picture on its way to a caption."""
+"""Record of one image on its way to a caption: drafts, judgements, caption, flags."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ class Draft(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     template: str
-    """Name of the question that was asked."""
+    """Name of the prompt."""
     text: str
     model: str
+
+
+GOOD = 4
+"""Smallest score of a good caption."""
 
 
 class Round(BaseModel):
@@ -34,16 +38,21 @@ class Round(BaseModel):
     hallucinations: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     outcome: str
-    """`accepted`, `revised`, or why the revision was rejected."""
+    """`accepted`, `revised`, or the reason against the revision."""
 
     @property
     def score(self) -> int:
         """The smallest of the three scores."""
         return min(self.faithfulness, self.coverage, self.fluency)
 
+    @property
+    def good(self) -> bool:
+        """True for a text that scores at least 4 and contains nothing invented."""
+        return self.score >= GOOD and not self.hallucinations
+
 
 class CaptionRecord(BaseModel):
-    """One picture and its caption, as a stage left it."""
+    """One image and its caption after a stage."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,23 +60,23 @@ class CaptionRecord(BaseModel):
     dataset: str
     split: str | None = None
     image_path: str
-    """Path of the picture, from the output folder."""
+    """Path of the image, relative to the output folder."""
     image_sha256: str
     class_name: str | None = None
-    """The one surface form of the class; None where the source has no classes."""
+    """Name of the class in captions; None if the source has no classes."""
     class_aliases: tuple[str, ...] = ()
-    """Other names of the same class; a caption that uses one gets `class_name` instead."""
+    """Other names of the class. They are replaced by `class_name` in captions."""
     meta_category: str = "objects"
-    """The domain: pets, flowers, cars, ... decides what to look at and which nouns are general."""
+    """Domain: pets, flowers, cars, ... It decides the focus of a caption and the general nouns."""
     drafts: tuple[Draft, ...] = ()
     rounds: tuple[Round, ...] = ()
     caption: str = ""
     n_tokens: int = 0
     negatives: tuple[Negative, ...] = ()
     flags: tuple[str, ...] = ()
-    """What a person should look at, sorted."""
+    """Reasons for a review by a person, sorted."""
     dup_group: str | None = None
-    """Shared by captions that stayed equal."""
+    """Id of the group of equal captions; None for a caption of its own."""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     def flagged(self, *flags: str) -> CaptionRecord:

@@ -1,4 +1,4 @@
-"""What a person looks at: a CSV of flagged and a few random captions, and the decisions that come back in it."""
+"""Review by a person: a CSV of flagged and a few random captions, and the decisions in it."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from crosscue.knowledge.captions.naming import names_class
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.storage import write_text
 
-COLUMNS = ("id", "picture", "class", "split", "flags", "caption", "decision", "new_caption")
+COLUMNS = ("id", "image", "class", "split", "flags", "caption", "decision", "new_caption")
 DECISIONS = ("keep", "edit", "drop")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided about one caption."""
+    """Decision of a person about one caption."""
 
     decision: str
-    """keep, edit or drop."""
+    """`keep`, `edit` or `drop`."""
     new_caption: str = ""
-    """The caption to take, for edit."""
+    """New caption, for `edit`."""
 
 
 def read_decisions(path: Path, known: set[str]) -> dict[str, Decision]:
-    """Reads the decisions somebody wrote into the CSV; rows without one are left out.
+    """Reads the decisions in the CSV; rows without one are left out.
 
     Raises:
-        DataError: a column is missing, an id is unknown, or a decision is none; the message names the line.
+        DataError: a column is missing, an id is unknown, or a decision is unknown; the message contains the line.
     """
     if not path.exists():
         return {}
@@ -53,7 +53,7 @@ def read_decisions(path: Path, known: set[str]) -> dict[str, Decision]:
         if not decision and not new:
             continue
         if row["id"] not in known:
-            raise DataError(f"{where}: there is no picture '{row['id']}'. Leave the column id as it was written.")
+            raise DataError(f"{where}: there is no image '{row['id']}'. Leave the column id as it was written.")
         if decision not in DECISIONS:
             raise DataError(f"{where}: decision '{decision}' is none of {', '.join(DECISIONS)}.")
         if decision == "edit" and not new:
@@ -63,7 +63,7 @@ def read_decisions(path: Path, known: set[str]) -> dict[str, Decision]:
 
 
 def write_queue(path: Path, records: Sequence[CaptionRecord], decisions: Mapping[str, Decision], share: float) -> int:
-    """Writes the flagged records and a random `share` of the others, with what is decided already; returns how many."""
+    """Writes the flagged records and a random `share` of the others, with the decisions so far; returns their number."""
     queue = [
         record for record in records if record.flags or record.id in decisions or sampled(record.id, share, "review")
     ]
@@ -91,9 +91,9 @@ def write_queue(path: Path, records: Sequence[CaptionRecord], decisions: Mapping
 def reviewed(
     record: CaptionRecord, decisions: Mapping[str, Decision], writing: Writing, token_count: TokenCount
 ) -> CaptionRecord:
-    """Returns the record as decided: kept without its flags, with the new caption, or without any (flag `dropped`).
+    """Returns the record as decided: without its flags, with the new caption, or without a caption (flag `dropped`).
 
-    A new caption is taken as it is but for its spacing; `class_missing` and `too_long` say what is wrong with it.
+    Only the spacing of a new caption is changed. Its faults get the flags `class_missing` and `too_long`.
     """
     decided = decisions.get(record.id)
     if decided is None:

@@ -7,24 +7,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from crosscue.errors import DataError
-from crosscue.knowledge.captions.cleaning import cleaned, normalised, sentences
+from crosscue.knowledge.captions.cleaning import cleaned, normalised, statements
 from crosscue.knowledge.captions.domains import domain_of
 from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import TokenCount
 from crosscue.knowledge.captions.naming import ClassNames, named, names_class
 from crosscue.knowledge.captions.prompts import MORE_SPECIFIC, SHORTER, SYSTEM, keep, words_for
 from crosscue.knowledge.captions.record import CaptionRecord
-from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.failures import ReplyError
 from crosscue.knowledge.language_model import LanguageModel
 
 
 def shortened(record: CaptionRecord, max_tokens: int, token_count: TokenCount) -> CaptionRecord:
-    """Returns the record without as many last sentences as it takes.
+    """Returns the record without as many last statements as necessary.
 
-    The class stays, and so does the first sentence (after ``A photo of a <class>.`` the one behind it too). Where that is not enough the whole caption is kept. `n_tokens` is counted.
+    The class stays, and so does the first statement; behind `A photo of a <class>.` the second one stays too. If that is not
+    enough, the whole caption is kept. `n_tokens` is counted.
     """
-    kept, fewest = sentences(record.caption), 2 if "prefixed" in record.flags else 1
+    kept, fewest = statements(record.caption), 2 if "prefixed" in record.flags else 1
     while token_count(" ".join(kept)) > max_tokens and len(kept) > fewest:
         if names_class(record) and not names_class(record.with_caption(" ".join(kept[:-1]))):
             break
@@ -40,7 +41,7 @@ async def within_length(
 ) -> CaptionRecord:
     """Returns the record with a caption of at most `writing.max_tokens` tokens.
 
-    A caption that neither dropping sentences nor the writer makes short enough stays as it is and is flagged `too_long`.
+    A caption that is still too long after both attempts stays as it is, with the flag `too_long`.
     """
     record = shortened(record.unflagged("too_long"), writing.max_tokens, token_count)
     if record.n_tokens <= writing.max_tokens:
@@ -56,7 +57,7 @@ async def within_length(
 def rewritten(
     record: CaptionRecord, text: str, writing: Writing, names: ClassNames, token_count: TokenCount
 ) -> CaptionRecord | None:
-    """Returns the record with a writer's new text, cleaned, named and within the length; None where that cannot be."""
+    """Returns the record with the writer's new text, cleaned, named and within the length; None if it does not fit."""
     candidate = cleaned(record.with_caption(text))
     if "refused" in candidate.flags or token_count(candidate.caption) < writing.min_tokens:
         return None
@@ -69,9 +70,9 @@ TRIES = 2
 
 
 def duplicate_groups(records: Sequence[CaptionRecord]) -> dict[str, list[CaptionRecord]]:
-    """Returns normalised caption -> the records that share it, two or more.
+    """Returns normalised caption -> the two or more records that share it.
 
-    All splits are one set here: a caption that is in training and in test is a leak.
+    All splits are one set here, because a caption in training and in test is a leak.
     """
     groups: dict[str, list[CaptionRecord]] = defaultdict(list)
     for record in records:
@@ -81,20 +82,20 @@ def duplicate_groups(records: Sequence[CaptionRecord]) -> dict[str, list[Caption
 
 
 def duplicate_counts(records: Sequence[CaptionRecord]) -> dict[str, int]:
-    """Returns id -> how many pictures share its caption, for the records in groups."""
+    """Returns id -> number of images that share its caption, for the records in groups."""
     return {record.id: len(members) for members in duplicate_groups(records).values() for record in members}
 
 
 async def more_specific(
     record: CaptionRecord,
     shared_by: Mapping[str, int],
-    picture: Picture,
+    image: HashedImage,
     writer: LanguageModel,
     writing: Writing,
     names: ClassNames,
     token_count: TokenCount,
 ) -> CaptionRecord:
-    """Returns a record of a group with a caption that says more, or as it was where the writer gives none that fits."""
+    """Returns a record of a group with a more specific caption, or unchanged if the writer returns none that fits."""
     if record.id not in shared_by:
         return record
     question = MORE_SPECIFIC.format(
@@ -105,14 +106,14 @@ async def more_specific(
         focus=domain_of(record.meta_category).focus,
     )
     try:
-        text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (picture,))))
+        text = await writer.say((Turn("system", SYSTEM), Turn("user", question, (image,))))
     except (ReplyError, DataError):
         return record
     return rewritten(record, text, writing, names, token_count) or record
 
 
 def with_groups(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
-    """Returns the records; those that still share a caption get its `dup_group` and the flag `duplicate`."""
+    """Returns the records. Those that still share a caption get a `dup_group` and the flag `duplicate`."""
     group_of = {
         record.id: hashlib.sha256(key.encode()).hexdigest()[:12]
         for key, members in duplicate_groups(records).items()

@@ -1,1 +1,1 @@
-"""Three views of a picture in words: as a whole, its background, what is in it."""
+"""Three views of an image in words: the whole, the background, the things in it."""

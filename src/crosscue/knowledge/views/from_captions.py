@@ -1,4 +1,4 @@
-"""Weaker views without a model: taken apart from the captions an image has already."""
+"""Views without a model, taken from the captions of an image. They are weaker than those of a model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from crosscue.knowledge.views.record import Views
 
 SOURCE = "captions"
 UNREAD = "unread captions"
-"""Source of views that repeat the captions, where a model gave none."""
+"""Source of views that repeat the captions, because a model returned none."""
 WHERE = english.LOCATIVE - frozenset(["with", "without", "like", "before", "after"])
 
 
 def caption_views(captions: Mapping[str, Sequence[str]]) -> dict[str, Views]:
-    """Returns image id -> views of an image's captions: all of them as the whole, their places, and their nouns.
+    """Returns image id -> views: all captions as the whole, their places as the background, their nouns as the entities.
 
-    A view is the first caption where spaCy finds no place or no noun (another language, say).
+    If spaCy finds no place or no noun, as in another language, that view is the first caption.
 
     Raises:
         CrosscueError: spaCy or its English model is not installed.
@@ -51,7 +51,7 @@ def _line(caption: str) -> str:
 
 
 def _place(triplet: Triplet) -> str:
-    """Returns `snow` of (dogs, playing in, snow): what a preposition of place leads to, unless it is worn or alive."""
+    """Returns the place of a triplet, as `snow` of (dogs, playing in, snow). Clothes and living beings are no places."""
     preposition = next((p for p in WHERE if triplet.action == p or triplet.action.endswith(f" {p}")), "")
     last = triplet.object.split()[-1:]
     if triplet.kind == "attribute" or not preposition or not last or last[0] in english.ANIMATE | english.CLOTHING:

@@ -1,4 +1,4 @@
-"""Three descriptions of one picture, and the file that keeps them for the pictures of a source."""
+"""Views of an image: three descriptions, and their file for the images of a source."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ KEYS = ("global", "background", "entity")
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """One picture in words, three times."""
+    """Three descriptions of one image."""
 
     overall: str
-    """The picture as a whole; `global` in files."""
+    """The image as a whole; `global` in files."""
     background: str
     entity: str
-    """The things in the picture."""
+    """The things in the image."""
     source: str
-    """Writer: a model's name, or `captions` where they were taken from the captions without a model,
-    or `unread captions` where they repeat them."""
+    """Writer: the name of a model, `captions` if they were taken from the captions, or `unread captions` if they repeat them."""
 
 
 class ViewKnowledge(KnowledgeStore[Views]):
     """Image id -> its views."""
 
     FILE = "views.jsonl"
-    MISSING = "pictures have no views"
+    MISSING = "images have no views"
     REMEDY = "crosscue describe views SOURCE --out FILE.jsonl (--backend captions needs no model but crosscue[spacy])"
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A vision-language model answers three questions about a picture: the whole, its background, its entities (ACKE, UAIP)."""
+"""Views from a vision-language model, as answers to three questions: the whole, the background, the entities (ACKE, UAIP)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crosscue.errors import DataError
-from crosscue.knowledge.conversation import Picture, Turn
+from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.failures import ReplyError
 from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.stages import answers_for, digest
 from crosscue.knowledge.views.record import Views
 
 QUESTION = (
-    "Answer three questions about this picture. Each answer is limited to 30 words.\n"
+    "Answer three questions about this picture. Each answer is limited to 30 words.\n"  # words: ok
     "global: What does this image describe from a global perspective?\n"
     "background: What information is depicted in the background of this image?\n"
     "entity: What entities are present in this image?\n"
@@ -32,7 +32,7 @@ def _filled(text: str) -> str:
 
 
 class ViewsReply(BaseModel):
-    """What a model answers: exactly three texts, none of them empty."""
+    """Reply of the model: exactly three texts, none of them empty."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,20 +42,20 @@ class ViewsReply(BaseModel):
 
 
 class ViewWriter:
-    """Asks one model about pictures."""
+    """Views of images, requested from one model."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self.failed: Counter[str] = Counter()
-        """Why pictures have no views: refused, malformed, unreadable."""
+        """Reason for missing views (refused, malformed, unreadable) -> its number of images."""
 
-    async def views(self, pictures: Mapping[str, Picture]) -> dict[str, Views | None]:
-        """Returns the views of each picture by its id; None where the model gave none. Equal pictures are asked about once.
+    async def views(self, images: Mapping[str, HashedImage]) -> dict[str, Views | None]:
+        """Returns the views of each image by its id; None if the model returned none. Equal images share one request.
 
         Raises:
-            EndpointError, LimitReached, Interrupted, Unanswered: stopped; what was answered is kept.
+            EndpointError, LimitReached, Interrupted, Unanswered: the run stopped; answers so far are kept.
         """
-        by_content = {picture.sha256: picture for picture in pictures.values()}
+        by_content = {image.sha256: image for image in images.values()}
 
         async def ask(names: Sequence[str]) -> dict[str, str]:
             return {name: await self.write(by_content[name]) for name in names}
@@ -67,15 +67,15 @@ class ViewWriter:
             self.model.meter,
             batch=1,
             workers=self.model.endpoint.concurrency,
-            doing="asking for views",
-            unit="pictures",
+            doing="requesting views",
+            unit="images",
         )
-        return {identity: self._read(answers[picture.sha256]) for identity, picture in pictures.items()}
+        return {identity: self._read(answers[image.sha256]) for identity, image in images.items()}
 
-    async def write(self, picture: Picture) -> str:
-        """Returns the model's answer about one picture as JSON, or the name of what went wrong."""
+    async def write(self, image: HashedImage) -> str:
+        """Returns the reply of the model about one image as JSON, or the flag of the fault."""
         try:
-            reply = await self.model.ask((Turn("user", QUESTION, (picture,)),), ViewsReply)
+            reply = await self.model.ask((Turn("user", QUESTION, (image,)),), ViewsReply)
         except ReplyError as error:
             self.failed[error.flag] += 1
             return error.flag
