@@ -17,6 +17,7 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.frozen import FrozenFeatures, Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
+from crosscue.configuration import configured
 from crosscue.data.batches import Batches
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
 from crosscue.data.neighbours import nearest
@@ -40,7 +41,14 @@ from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import Feed
 from crosscue.training.loop import Outcome, fit
-from crosscue.training.runs import BackboneIdentity, finish_run, load_method, read_backbone, read_config, start_run
+from crosscue.training.runs import (
+    BackboneIdentity,
+    configured_method,
+    finish_run,
+    load_method,
+    read_backbone,
+    start_run,
+)
 
 HELD_OUT = 0.1
 """Share of the pairs that validates where a source has no splits at all."""
@@ -85,7 +93,7 @@ class Run:
                 "otherwise than it does. Rank with evaluate, or adapt with another method, such as dual_prompt."
             )
 
-    def evaluate(self, pairs: Pairs | str | Path, inference: Inference | None = None) -> Retrieval:
+    def evaluate(self, pairs: Pairs | str | Path, inference: Inference | Mapping[str, Any] | None = None) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs.
 
         Args:
@@ -95,8 +103,9 @@ class Run:
         Raises:
             DataError: a source cannot be read, or holds nothing but training pairs.
         """
+        choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
-        return _asked(self.method, chosen, cached_images(chosen, self.method), inference or Inference())
+        return _asked(self.method, chosen, cached_images(chosen, self.method), choices)
 
 
 def adapt(
@@ -106,7 +115,7 @@ def adapt(
     *,
     out: str | Path | None = None,
     options: Mapping[str, Any] | object | None = None,
-    training: TrainingConfig | None = None,
+    training: TrainingConfig | Mapping[str, Any] | None = None,
     shots: int | None = None,
     validation: float | bool | None = None,
     image_size: int | None = None,
@@ -124,7 +133,7 @@ def adapt(
         backbone: `starter`, a Hub id, a local folder, or a loaded backbone.
         out: the run folder; default runs/<method>-<time>.
         options: the method's options.
-        training: the loop's options.
+        training: the loop's options, or a mapping of some of them.
         shots: few-shot: this many pairs of each category, drawn with the training seed.
         validation: a share of the training pairs to hold out; False trains without validation; None takes the `val`
             split, or a tenth of a source that has no splits at all.
@@ -137,7 +146,7 @@ def adapt(
     Raises:
         CrosscueError: anything the user can put right; the message says what, where and how.
     """
-    training = training or TrainingConfig()
+    training = configured(TrainingConfig, training, "training")
     source = as_pairs(pairs)
     found = method_class(method)
     config = config_of(found, options)
@@ -204,7 +213,7 @@ def load(
         RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
     """
     path = Path(folder)
-    read_config(path)
+    configured_method(path)
     if backbone is None:
         identity = read_backbone(path)
         backbone = load_backbone(identity.source, image_size=identity.image_size, precision=precision, device=device)
@@ -219,7 +228,7 @@ def evaluate(
     image_size: int | None = None,
     precision: str = "auto",
     device: str | None = None,
-    inference: Inference | None = None,
+    inference: Inference | Mapping[str, Any] | None = None,
 ) -> Retrieval:
     """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
     return as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device).evaluate(
@@ -305,15 +314,15 @@ def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
 
 
 def before_and_after(
-    run: Run, pairs: Pairs, inference: Inference | None = None, *, see_pairing: bool = False
+    run: Run, pairs: Pairs, inference: Inference | Mapping[str, Any] | None = None, *, see_pairing: bool = False
 ) -> Comparison:
     """Evaluates the untouched backbone of a run and the run itself on the same pairs, and compares them query by query.
 
     With `see_pairing` the run is evaluated by the diagnostic `oracle`, and the result is stamped NOT COMPARABLE.
     """
-    images = cached_images(pairs, run.method)
-    inference = inference or Inference()
+    inference = configured(Inference, inference, "inference")
     inference.check(run.method)
+    images = cached_images(pairs, run.method)
     usual = Inference(centre=inference.centre, minimal_pairs=inference.minimal_pairs)
     before = _asked(build("zero_shot", run.method.backbone), pairs, images, usual)
     after = oracle(run.method, pairs, images) if see_pairing else _asked(run.method, pairs, images, inference)

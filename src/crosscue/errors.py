@@ -27,6 +27,10 @@ class MethodError(CrosscueError):
     """A method is unknown, or its configuration is impossible for the backbone or the data."""
 
 
+class OptionError(CrosscueError):
+    """An option has an unknown name, a wrong type, or a value that is none of the choices."""
+
+
 class RunError(CrosscueError):
     """A run folder is missing, damaged, or does not belong to the present configuration."""
 

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.errors import DataError, MethodError
+from crosscue.errors import DataError, MethodError, OptionError
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from crosscue.losses.contrastive import contrastive, pair_losses
 from crosscue.losses.evidential import retrieval_evidence
@@ -179,7 +179,7 @@ def test_impossible_options_are_refused() -> None:
             options |= {"defects": (), "weights": "none"}
         with pytest.raises(MethodError, match=message):
             build("acke_released", tiny_backbones["clip"](), SMALL | options)
-    with pytest.raises(MethodError, match="no option 'defects'"):
+    with pytest.raises(OptionError, match="no option 'defects'"):
         acke(defects=())
 
 

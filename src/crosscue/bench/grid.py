@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from crosscue.configuration import configured
 from crosscue.data.negatives import NegativesConfig
-from crosscue.errors import MethodError, RunError, suggestion
+from crosscue.errors import MethodError, OptionError, RunError, suggestion
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
@@ -123,7 +124,8 @@ class Grid:
         Raises:
             RunError: there is none, two have one label, a row changes the number of steps, shots or seeds make no sense, or a
                 claim or an evaluation names no row.
-            MethodError: there is no such method or option.
+            MethodError: there is no such method.
+            OptionError: there is no such option, or its value is wrong.
         """
         for method in (*self.methods, *(name for name in self.candidates if name != "default")):
             method_class(method)
@@ -171,7 +173,10 @@ class Grid:
         method = method_class(row.method)
         _check_inference(f"row '{row.label}'", row.method, row.inference)
         for candidate in self.candidates_of(row.method):
-            config_of(method, {**row.options, **candidate.options})
+            try:
+                config_of(method, {**row.options, **candidate.options})
+            except OptionError as error:
+                raise OptionError(f"row '{row.label}': {error}") from error
             self.training_of(row, candidate, self.training.seed)
 
     def candidates_of(self, method: str) -> list[Candidate]:
@@ -194,24 +199,23 @@ class Grid:
         """Returns the loop of one run.
 
         Raises:
-            RunError: an unknown training value, or one that changes the number of steps.
+            OptionError: an unknown training value, or one of a wrong type or outside the choices.
+            RunError: a training value that changes the number of steps.
         """
         values = row.training | candidate.training
-        known = [entry.name for entry in fields(TrainingConfig) if entry.name not in SAME_FOR_ALL]
         for name in values:
             if name in SAME_FOR_ALL:
                 raise RunError(
                     f"row '{row.label}': training.{name} is the same for all rows. Set it for the whole grid."
                 )
-            if name not in known:
-                raise RunError(f"row '{row.label}': there is no training.{name}.{suggestion(name, known)}")
         if self.training.seed != TrainingConfig.seed:
             raise RunError("training.seed says nothing in a grid: every run has one of the seeds. Use --seeds.")
         if self.training.patience is not None:
             raise RunError(
                 "training.patience stops some runs earlier than others. Leave it out: all rows take equal steps."
             )
-        return replace(self.training, **values, seed=seed)
+        whole = {**vars(self.training), **values, "seed": seed}
+        return configured(TrainingConfig, whole, f"row '{row.label}': training")
 
 
 def _check_inference(entry: str, method: str, inference: Inference) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from crosscue.configuration import plain
 from crosscue.errors import CrosscueError, suggestion
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True, add_print_completion_argument=True)
@@ -38,7 +39,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""
-        line = " ".join(message.split())
+        line = plain(message)
         if "unrecognized arguments" in line.lower():
             unknown = line.split(":", 1)[1].split()[0]
             flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]

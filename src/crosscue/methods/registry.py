@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from crosscue.configuration import configured
 from crosscue.errors import MethodError, suggestion
 from crosscue.plugins import failure, loaded, plugged
 
@@ -70,19 +70,17 @@ def build(name: str, backbone: Backbone, options: Mapping[str, Any] | object | N
     """Returns a method around a backbone; `options` is its config, a mapping of config fields, or None for defaults.
 
     Raises:
-        MethodError: unknown method or option, or an option the backbone cannot satisfy.
+        MethodError: an unknown method, or an option the backbone cannot satisfy.
+        OptionError: see `config_of`.
     """
     found = method_class(name)
     return found(backbone, config_of(found, options))
 
 
 def config_of(method: type[Method[Any]], options: Mapping[str, Any] | object | None) -> Any:
-    """Returns the config of `method` from a mapping, a ready config, or None."""
-    if isinstance(options, method.config_class):
-        return options
-    fields = [field.name for field in dataclasses.fields(method.config_class)]
-    values = dict(options or {})  # type: ignore[call-overload]
-    for key in values:
-        if key not in fields:
-            raise MethodError(f"method '{method.name}' has no option '{key}'.{suggestion(key, fields or ['(none)'])}")
-    return method.config_class(**values)
+    """Returns the config of `method` from a mapping, a ready config, or None.
+
+    Raises:
+        OptionError: an unknown option, or a value of a wrong type or outside the choices.
+    """
+    return configured(method.config_class, options, f"method '{method.name}'")

@@ -1,4 +1,4 @@
-"""What the loop can be told."""
+"""Options of the training loop."""
 
 from __future__ import annotations
 
@@ -7,50 +7,67 @@ from typing import Literal
 
 from crosscue.errors import TrainingError
 
+AT_LEAST = {
+    "epochs": 1,
+    "batch_size": 2,
+    "gradient_accumulation": 1,
+    "validate_every": 1,
+    "checkpoint_every": 1,
+    "patience": 1,
+    "warmup_steps": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+}
+"""Smallest value of an option. A contrastive batch needs two pairs."""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One set of values for every method; the defaults are those of the CoOp family."""
+    """Options of the training loop, the same for every method. The defaults are those of the CoOp family."""
 
     epochs: int = 50
-    """Passes over the training pairs."""
+    """Number of passes over the training pairs."""
     batch_size: int = 32
-    """Pairs of one contrastive batch."""
+    """Number of pairs in a contrastive batch."""
     gradient_accumulation: int = 1
-    """Batches per optimiser step. Each batch keeps its own negatives."""
+    """Number of batches per optimiser step. Each batch keeps its own negatives."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, as published for prompts, or AdamW."""
+    """Optimiser. `sgd`: with momentum, as published for prompts. `adamw`: AdamW."""
     lr: float = 0.002
     """Peak learning rate."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of `sgd`, below 1."""
     weight_decay: float = 5e-4
-    """Weight decay of every learned tensor."""
+    """Weight decay of the trainable parameters."""
     schedule: Literal["coop", "cosine", "constant"] = "coop"
-    """coop: first epoch at 1e-5, then a cosine by epochs. cosine: linear warm-up, then a cosine by steps."""
+    """Learning rate over the run. `coop`: 1e-5 in the first epoch, then a cosine by epochs. `cosine`: a linear warm-up,
+    then a cosine by steps. `constant`: the peak rate throughout."""
     warmup_steps: int = 0
     """Length of the linear warm-up of `cosine`, in optimiser steps."""
     clip_grad: float | None = None
-    """Largest norm of the gradient; None leaves it alone."""
+    """Largest norm of the gradient. null: gradients are not clipped."""
     augmentation: Literal["none", "crop", "coop"] = "none"
-    """crop: random crops of at least 80 % of the picture. coop: 8 % and flips, which contradict most captions.
-    Anything but none makes cached image states impossible."""
+    """Random change of each training image. `none`: no change, so that image features can be cached.
+    `crop`: crops of at least 80 % of the image. `coop`: crops of at least 8 % and flips, which contradict most captions."""
     validate_every: int = 1
-    """Epochs between two validations."""
+    """Number of epochs between two validations."""
     patience: int | None = None
-    """Validations without a better Rsum after which training stops; None trains to the end."""
+    """Number of validations without a better Rsum after which training stops. null: training runs to the end."""
     checkpoint_every: int = 200
-    """Optimiser steps between two checkpoints; one is also written at every validation and on interruption."""
+    """Number of optimiser steps between two checkpoints. One is also written at every validation and on interruption."""
     seed: int = 1
-    """Seed of the initial values, the order of the pairs, the captions drawn and the crops."""
+    """Seed of the initial values, the order of the pairs, the drawn captions and the crops."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Where metrics go besides metrics.jsonl."""
+    """Services that receive the metrics besides metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.batch_size < 2:
-            raise TrainingError("training.batch_size is 1: a contrastive batch needs at least 2 pairs.")
-        if self.lr <= 0:
-            raise TrainingError(f"training.lr is {self.lr}; it must be above 0.")
+        for name, smallest in AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= smallest:  # nan is refused too
+                raise TrainingError(f"training.{name} is {value}; it must be at least {smallest}.")
+        for name in ("lr", "clip_grad"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise TrainingError(f"training.{name} is {value}; it must be above 0.")
+        if self.momentum >= 1:
+            raise TrainingError(f"training.momentum is {self.momentum}; it must be below 1.")

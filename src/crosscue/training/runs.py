@@ -22,8 +22,8 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from crosscue.errors import RunError
-from crosscue.methods.registry import build
+from crosscue.errors import OptionError, RunError
+from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
 
@@ -122,6 +122,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def configured_method(folder: Path) -> tuple[type[Method[Any]], Any]:
+    """Returns the class of a run's method and its checked options.
+
+    Raises:
+        RunError: the folder is not a run folder, or its options do not fit the method.
+        MethodError: there is no such method.
+    """
+    config = read_config(folder)
+    found = method_class(config["method"])
+    try:
+        return found, config_of(found, config.get("options"))
+    except OptionError as error:
+        raise RunError(f"{folder / CONFIG}: {error}") from error
+
+
 def read_backbone(folder: Path) -> BackboneIdentity:
     """Returns the backbone a run belongs to.
 
@@ -142,7 +157,8 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
     Raises:
         RunError: the run is unfinished, damaged, or belongs to another backbone.
     """
-    config, made_with = read_config(folder), read_backbone(folder)
+    found, options = configured_method(folder)
+    made_with = read_backbone(folder)
     if backbone.checkpoint != made_with.fingerprint:
         raise RunError(
             f"{folder}: this run was made with backbone '{made_with.source}' (weights {made_with.fingerprint[:12]}), and "
@@ -153,7 +169,7 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
         raise RunError(
             f"{folder}: the run is not finished (no {ADAPTER}). Finish it with `crosscue adapt ... --resume`."
         )
-    method = build(config["method"], backbone, config.get("options"))
+    method = found(backbone, options)
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
