@@ -36,7 +36,7 @@ def configured(config_class: type[Config], values: Mapping[str, Any] | object | 
     if not isinstance(values, Mapping | NoneType):
         raise OptionError(f"{what} is {values!r}; it must be a mapping or a {config_class.__name__}.")
     given = {str(name): value for name, value in (values or {}).items()}
-    parser, optional = _parser(config_class)
+    parser, optional = _parser(config_class)  # type: ignore[arg-type]
     for name, value in given.items():
         if name not in names:
             raise OptionError(f"{what} has no option '{name}'.{suggestion(name, names or ['(none)'])}")

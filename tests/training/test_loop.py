@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -200,6 +202,44 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
     before = learned(folder / "run")
     again = adapt(folder, "run", resume=True)
     assert again.outcome.steps == 12
+    assert all(torch.equal(before[name], tensor) for name, tensor in learned(folder / "run").items())
+
+
+class Trap:
+    """A pickle that creates a file when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_in_a_checkpoint_is_not_executed(folder: Path) -> None:
+    adapt(folder, "run")
+    before, last = learned(folder / "run"), folder / "run" / "checkpoints" / "last"
+    assert {file.suffix for file in last.iterdir()} == {".json", ".safetensors"}
+    trap = pickle.dumps(Trap(folder / "executed"))
+    for name in ("random_states_0.pkl", "optimizer.bin", "scheduler.bin", "pytorch_model.bin"):
+        (last / name).write_bytes(trap)
+    adapt(folder, "run", resume=True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in learned(folder / "run").items())
+    for name in ("training.safetensors", "training.json", "adapter.safetensors", "position.json"):
+        whole = (last / name).read_bytes()
+        (last / name).write_bytes(trap)
+        with pytest.raises(RunError, match=r"the checkpoint cannot be read .* Remove this folder"):
+            adapt(folder, "run", resume=True)
+        (last / name).write_bytes(whole)
+    assert not (folder / "executed").exists()
+    pickle.loads(trap)
+    assert (folder / "executed").exists()
+
+
+def test_a_removed_checkpoint_starts_anew(folder: Path) -> None:
+    adapt(folder, "run")
+    before = learned(folder / "run")
+    shutil.rmtree(folder / "run" / "checkpoints" / "last")
+    assert adapt(folder, "run", resume=True).outcome.steps == 12
     assert all(torch.equal(before[name], tensor) for name, tensor in learned(folder / "run").items())
 
 

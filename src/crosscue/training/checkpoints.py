@@ -1,11 +1,18 @@
-"""Everything the loop needs to go on bit-exactly: learned tensors, optimiser, scheduler, random states, position."""
+"""Checkpoints of the training loop, from which a run continues bit-exactly. They hold safetensors and JSON, never pickles."""
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from crosscue.errors import CrosscueError, RunError
 from crosscue.storage import atomic_file, atomic_folder, read_json, recover_folder, write_json
@@ -13,8 +20,8 @@ from crosscue.storage import atomic_file, atomic_folder, read_json, recover_fold
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from accelerate import Accelerator
-    from torch import Tensor
+    from accelerate.optimizer import AcceleratedOptimizer
+    from accelerate.scheduler import AcceleratedScheduler
 
     from crosscue.methods.contract import Method
 
@@ -23,7 +30,7 @@ ADAPTER = "adapter.safetensors"
 
 @dataclass
 class Position:
-    """Where a run stands between two optimiser steps."""
+    """Progress of a run between two optimiser steps."""
 
     step: int = 0
     """Optimiser steps done."""
@@ -49,35 +56,80 @@ def save_learned(path: Path, state: dict[str, Tensor]) -> None:
         save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, part)
 
 
+def save_nested(stem: Path, state: Mapping[str, Any]) -> None:
+    """Writes nested dictionaries and lists: their tensors to `stem`.safetensors, everything else to `stem`.json."""
+    tensors: dict[str, Tensor] = {}
+
+    def plain(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().contiguous().clone()
+            return {"tensor": name}
+        if isinstance(value, Mapping):
+            return {str(key): plain(entry, f"{name}.{key}") for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(entry, f"{name}.{index}") for index, entry in enumerate(value)]
+        return value
+
+    stem.with_suffix(".json").write_text(json.dumps(plain(state, stem.name)), encoding="utf-8")
+    save_file(tensors, stem.with_suffix(".safetensors"))
+
+
+def load_nested(stem: Path) -> Any:
+    """Returns what `save_nested` wrote; keys are strings and tuples are lists."""
+    tensors = load_file(stem.with_suffix(".safetensors"))
+
+    def whole(entry: dict[str, Any]) -> Any:
+        return tensors[entry["tensor"]] if entry.keys() == {"tensor"} else entry
+
+    return json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"), object_hook=whole)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Returns the states of the random generators of Python, NumPy, torch and the accelerator."""
+    _, numbers, *rest = np.random.get_state(legacy=True)
+    on_device = torch.get_device_module(device)
+    return {
+        "python": random.getstate(),
+        "numpy": [np.asarray(numbers).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "device": [] if device.type == "cpu" else [on_device.get_rng_state()],
+    }
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Restores what `random_states` returned."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    numbers, *rest = states["numpy"]
+    np.random.set_state(("MT19937", np.array(numbers, dtype=np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    for state in states["device"]:
+        torch.get_device_module(device).set_rng_state(state)
+
+
 class Checkpoints:
-    """`checkpoints/last` to resume from, and `checkpoints/best.safetensors` where there is a validation split."""
+    """`checkpoints/last` to resume from, and `checkpoints/best.safetensors` if there is a validation split."""
 
-    def __init__(self, folder: Path, accelerator: Accelerator, method: Method[Any]) -> None:
+    def __init__(
+        self, folder: Path, method: Method[Any], optimizer: AcceleratedOptimizer, schedule: AcceleratedScheduler
+    ) -> None:
         self.last, self.best = folder / "last", folder / "best.safetensors"
-        self.accelerator, self.method = accelerator, method
-        accelerator.register_save_state_pre_hook(self._save_learned_only)
-        accelerator.register_load_state_pre_hook(self._load_learned_only)
-
-    def _save_learned_only(self, models: list[Any], weights: list[Any], folder: str) -> None:
-        from pathlib import Path
-
-        save_learned(Path(folder) / ADAPTER, self.method.learned_state())
-        weights.clear()  # the frozen towers are not part of a checkpoint
-
-    def _load_learned_only(self, models: list[Any], folder: str) -> None:
-        from pathlib import Path
-
-        self.method.load_learned_state(load_file(Path(folder) / ADAPTER))
-        models.clear()
+        self.method, self.optimizer, self.schedule = method, optimizer, schedule
 
     def save(self, position: Position) -> None:
         """Writes `checkpoints/last`, atomically."""
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": random_states(self.method.backbone.device),
+        }
         with atomic_folder(self.last) as part:
-            self.accelerator.save_state(str(part), safe_serialization=True)
+            save_learned(part / ADAPTER, self.method.learned_state())
+            save_nested(part / "training", state)
             write_json(part / "position.json", asdict(position))
 
     def load(self) -> Position | None:
-        """Restores the last checkpoint and returns its position; None where there is none.
+        """Restores the last checkpoint and returns its position; None if there is none.
 
         Raises:
             RunError: the checkpoint is damaged or belongs to another method.
@@ -87,17 +139,31 @@ class Checkpoints:
             return None
         try:
             position = Position(**read_json(self.last / "position.json"))
-            self.accelerator.load_state(str(self.last))
-        except (CrosscueError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            state = load_nested(self.last / "training")
+            moments = {int(index): entry for index, entry in state["optimizer"]["state"].items()}
+            self.method.load_learned_state(load_file(self.last / ADAPTER))
+            self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
+            self.schedule.load_state_dict(state["schedule"])
+            set_random_states(state["random"], self.method.backbone.device)
+        except (
+            CrosscueError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
             raise RunError(
-                f"{self.last}: the checkpoint cannot be read ({error}). Start again without --resume."
+                f"{self.last}: the checkpoint cannot be read ({error}). Remove this folder, and the same command starts anew."
             ) from error
         return position
 
     def save_best(self) -> None:
-        """Remembers the present learned tensors as the best on validation."""
+        """Keeps the present learned tensors as the best on validation."""
         save_learned(self.best, self.method.learned_state())
 
     def load_best(self) -> None:
-        """Takes back the learned tensors that were best on validation."""
+        """Restores the learned tensors that were best on validation."""
         self.method.load_learned_state(load_file(self.best))

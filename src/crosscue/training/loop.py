@@ -81,7 +81,7 @@ def fit(
     )
     if config.trackers:
         accelerator.init_trackers("crosscue")
-    checkpoints = Checkpoints(folder / "checkpoints", accelerator, method)
+    checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule)
     position = (checkpoints.load() if resume else None) or Position()
     journal = Journal(folder / "metrics.jsonl", position.step)
     collapse = CollapseDetector(method, feed.batch(0, 0))
