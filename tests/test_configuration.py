@@ -15,7 +15,7 @@ from crosscue.bench.grid import Grid, Row
 from crosscue.configuration import configured
 from crosscue.errors import CrosscueError, OptionError
 from crosscue.methods.dcar.config import DcarConfig
-from crosscue.methods.registry import config_of, method_class, method_names
+from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
 from tests import tiny
@@ -106,7 +106,7 @@ def test_a_loaded_run_is_checked_before_the_backbone_loads(tmp_path: Path, no_ba
 
 
 def test_inference_may_be_a_mapping_and_is_checked(pairs: crosscue.Pairs) -> None:
-    run = crosscue.Run(method_class("zero_shot")(load_backbone(str(tiny.clip_folder()), device="cpu")))
+    run = crosscue.Run(build("zero_shot", load_backbone(str(tiny.clip_folder()), device="cpu")))
     with pytest.raises(OptionError, match="inference: preselect is best; it must be one of tuned, clip or null"):
         run.evaluate(pairs, {"preselect": "best"})  # type: ignore[arg-type]
     given = run.evaluate(pairs, {"centre": True})

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from crosscue.errors import CrosscueError, DataError, StorageError
 
@@ -200,23 +202,24 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def sole_run(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; the operating system lets go of it when the process ends, however it ends.
+    """Locks `folder` for this process. The operating system releases the lock when the process ends, however it ends.
 
     Raises:
-        StorageError: another process holds it.
+        StorageError: another process holds the lock; the message names it.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / ".running", timeout=0, isolation_level=None)
+        lock, holder = FileLock(folder / ".running", timeout=0), folder / ".running.holder"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+            raise StorageError(
+                f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another --out."
+            ) from error
     try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise StorageError(
-            f"{folder}: another run is writing here ({error}). Wait for it, stop it, or choose another --out."
-        ) from error
-    try:
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
-        (folder / ".running").unlink(missing_ok=True)
-        connection.close()
+        holder.unlink(missing_ok=True)
+        lock.release()

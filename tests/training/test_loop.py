@@ -305,4 +305,4 @@ def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
         adapt(folder, "busy")
     assert not (folder / "busy" / "config.yaml").exists()
     adapt(folder, "busy", training=config(epochs=1))
-    assert not (folder / "busy" / ".running").exists()
+    adapt(folder, "busy", training=config(epochs=1), resume=True)
