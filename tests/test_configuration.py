@@ -101,6 +101,7 @@ def test_a_grid_is_checked_before_it_runs(row: Row, message: str) -> None:
 
 def test_a_loaded_run_is_checked_before_the_backbone_loads(tmp_path: Path, no_backbone: None) -> None:
     (tmp_path / "config.yaml").write_text("method: dcar\noptions: {weights: typo}\n")
+    (tmp_path / "backbone.json").write_text('{"format": 1}')
     with pytest.raises(CrosscueError, match=r"config.yaml: method 'dcar': weights is typo; it must be one of abs"):
         crosscue.load(tmp_path)
 

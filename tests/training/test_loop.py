@@ -205,6 +205,30 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in learned(folder / "run").items())
 
 
+def test_a_run_folder_has_a_format_and_the_version_that_wrote_it(folder: Path) -> None:
+    adapt(folder, "run", training=config(epochs=1))
+    file = folder / "run" / "backbone.json"
+    record = json.loads(file.read_text())
+    assert (record["format"], record["crosscue"]) == (1, crosscue.__version__)
+    assert f"crosscue {crosscue.__version__}" in (folder / "run" / "README.md").read_text()
+    for number, version, remedy in ((2, "9.1.0", r"pip install crosscue==9\.1\.0"), (None, None, "Adapt again\\.")):
+        file.write_text(json.dumps({**record, "format": number, "crosscue": version}))
+        for command in (lambda: crosscue.load(folder / "run"), lambda: adapt(folder, "run", resume=True)):
+            with pytest.raises(RunError, match=rf"in format {number}, and crosscue .* reads formats 1 to 1\..* {remedy}"):
+                command()
+
+
+def test_a_renamed_option_of_an_older_format_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapt(folder, "run", training=config(epochs=1), options={"context_tokens": 3})
+    file = folder / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("context_tokens:", "words:"))
+    with pytest.raises(RunError, match=r"config\.yaml: method 'dual_prompt' has no option 'words'"):
+        crosscue.load(folder / "run", precision="fp32")
+    monkeypatch.setattr("crosscue.training.runs.FORMAT", 2)
+    monkeypatch.setattr("crosscue.training.runs.RENAMED", {2: [("options", "words", "context_tokens")]})
+    assert crosscue.load(folder / "run", precision="fp32").method.config.context_tokens == 3
+
+
 class Trap:
     """A pickle that creates a file when it is loaded."""
 

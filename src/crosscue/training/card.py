@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from crosscue import __version__
 from crosscue.methods.capabilities import LateInteraction
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ base_model: {config["backbone"]}
 {outcome.steps:,} steps, {outcome.epochs} epochs, {outcome.seconds:,.0f} s; {outcome.ended}.
 - Validated on {f"{val['images']:,} pictures (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
 - {best}
+- Written by crosscue {__version__}.
 
 ```python
 import crosscue

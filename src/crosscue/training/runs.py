@@ -1,13 +1,13 @@
-"""The run folder: everything a result was made of, small enough to move, complete enough to search with.
+"""The run folder: the files of one training run, small enough to move, complete enough to search with.
 
-config.yaml           what was asked for, resolved
+config.yaml           all options, defaults included
 adapter.safetensors   the learned tensors, nothing else
-backbone.json         which backbone they belong to, and the hash of its weights
+backbone.json         format of the folder, identity of the backbone and the hash of its weights
 metrics.jsonl         every logged step
-environment.json      versions, seed, hashes of the data
+environment.json      versions of packages, hashes of the data
 README.md             model card
-checkpoints/          to resume from; may be deleted afterwards
-report/               before and after, written by the evaluation
+checkpoints/          state to resume from; not needed after training
+report/               comparison before and after, written by the evaluation
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from crosscue import __version__
 from crosscue.errors import OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import read_json, write_json, write_text
@@ -32,12 +33,16 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 CONFIG, BACKBONE, ENVIRONMENT = "config.yaml", "backbone.json", "environment.json"
-VERSIONED = ("crosscue", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+VERSIONED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+FORMAT = 1
+"""Format of the run folders that this version writes."""
+RENAMED: dict[int, list[tuple[str, str, str]]] = {}
+"""Format -> options renamed in it, each as group, old name and new name: `("training", "rate", "lr")`."""
 
 
 @dataclass(frozen=True)
 class BackboneIdentity:
-    """Which backbone the learned tensors belong to."""
+    """The backbone that the learned tensors belong to."""
 
     source: str
     revision: str | None
@@ -47,14 +52,14 @@ class BackboneIdentity:
 
     @classmethod
     def of(cls, backbone: Backbone) -> BackboneIdentity:
-        """Reads the identity of a loaded backbone."""
+        """Returns the identity of a loaded backbone."""
         return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.checkpoint)
 
 
 def start_run(
     folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
 ) -> None:
-    """Opens a run folder: writes what is asked for, or checks that a resumed run asks for the same.
+    """Opens a run folder: writes its configuration, or compares a resumed run with it.
 
     Args:
         folder: new or empty, or with `resume` the folder of an interrupted run.
@@ -75,9 +80,7 @@ def start_run(
     written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if exists:
         changed = [
-            *_differences(
-                read_config(folder), yaml.safe_load(written), ""
-            ),  # as the file says it: a tuple is a list there
+            *_differences(read_config(folder), yaml.safe_load(written), ""),  # a tuple is a list in the file
             *_differences(asdict(read_backbone(folder)), asdict(backbone), "backbone "),
             *_differences(_read_json(folder / ENVIRONMENT).get("data", {}), data, "data "),
         ]
@@ -87,8 +90,8 @@ def start_run(
                 "Use the old values, or start anew with another --out."
             )
         return
-    write_json(folder / BACKBONE, asdict(backbone))
-    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    write_json(folder / BACKBONE, {"format": FORMAT, "crosscue": __version__, **asdict(backbone)})
+    versions = {"crosscue": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED}
     environment = {"python": platform.python_version(), "versions": versions, "data": data}
     write_json(folder / ENVIRONMENT, environment)
     write_text(folder / CONFIG, written)
@@ -101,10 +104,10 @@ def finish_run(folder: Path, method: Method[Any], card: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Returns the configuration of a run.
+    """Returns the configuration of a run, with the option names of this version.
 
     Raises:
-        RunError: the folder is not a run folder.
+        RunError: the folder is not a run folder, is damaged, or has an unknown format.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -119,7 +122,28 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(loaded, dict) or "method" not in loaded:
         raise RunError(f"{path}: names no method. Restore the file, or adapt again.")
+    for number in range(_format(folder) + 1, FORMAT + 1):
+        for group, old, new in RENAMED.get(number, []):
+            if old in loaded.get(group, {}):
+                loaded[group][new] = loaded[group].pop(old)
     return loaded
+
+
+def _format(folder: Path) -> int:
+    """Returns the format of a run folder.
+
+    Raises:
+        RunError: this version does not read it.
+    """
+    record = _read_json(folder / BACKBONE)
+    number, version = record.get("format"), record.get("crosscue")
+    if type(number) is int and 1 <= number <= FORMAT:
+        return number
+    remedy = f"Load it with the version that wrote it: pip install crosscue=={version}" if version else "Adapt again."
+    raise RunError(
+        f"{folder}: crosscue {version or '(version unknown)'} wrote this run folder in format {number}, and crosscue "
+        f"{__version__} reads formats 1 to {FORMAT}. {remedy}"
+    )
 
 
 def configured_method(folder: Path) -> tuple[type[Method[Any]], Any]:
@@ -143,8 +167,9 @@ def read_backbone(folder: Path) -> BackboneIdentity:
     Raises:
         RunError: the file is missing or damaged.
     """
+    record = _read_json(folder / BACKBONE)
     try:
-        return BackboneIdentity(**_read_json(folder / BACKBONE))
+        return BackboneIdentity(**{name: record[name] for name in record.keys() - {"format", "crosscue"}})
     except TypeError as error:
         raise RunError(
             f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again."
@@ -179,7 +204,9 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = read_json(path, RunError, "Restore the file, or adapt again.")
+    loaded = read_json(path, RunError, "Restore the file, or adapt again.")
+    if not isinstance(loaded, dict):
+        raise RunError(f"{path}: not as written by crosscue. Restore the file, or adapt again.")
     return loaded
 
 
