@@ -214,7 +214,9 @@ def test_a_run_folder_has_a_format_and_the_version_that_wrote_it(folder: Path) -
     for number, version, remedy in ((2, "9.1.0", r"pip install crosscue==9\.1\.0"), (None, None, "Adapt again\\.")):
         file.write_text(json.dumps({**record, "format": number, "crosscue": version}))
         for command in (lambda: crosscue.load(folder / "run"), lambda: adapt(folder, "run", resume=True)):
-            with pytest.raises(RunError, match=rf"in format {number}, and crosscue .* reads formats 1 to 1\..* {remedy}"):
+            with pytest.raises(
+                RunError, match=rf"in format {number}, and crosscue .* reads formats 1 to 1\..* {remedy}"
+            ):
                 command()
 
 
