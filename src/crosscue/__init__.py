@@ -1,9 +1,9 @@
-"""Adapt a pre-trained image-text model to your own pictures and sentences, and prove that retrieval got better.
+"""Adapt a pre-trained image-text model to your own images and captions, and prove that retrieval got better.
 
 import crosscue
 
-run = crosscue.adapt("my_pictures/", method="dual_prompt")
-print(run.evaluate("my_test_pictures/"))
+run = crosscue.adapt("my_images/", method="dual_prompt")
+print(run.evaluate("my_test_images/"))
 vectors = run.encode_text(["a red bicycle against a wall"])
 """
 
@@ -11,32 +11,64 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from crosscue.errors import CrosscueError
+from crosscue.version import __version__
 
 if TYPE_CHECKING:
-    from crosscue.api import Run, adapt, evaluate, load
+    from crosscue.api import Run, adapt, before_and_after, evaluate, held_out, load
     from crosscue.backbones.loading import load_backbone
-    from crosscue.data.pairs import Pair, Pairs
-    from crosscue.data.sources import read_pairs
+    from crosscue.backbones.protocol import Backbone
+    from crosscue.data.pairs import Negative, Pair, Pairs
+    from crosscue.data.sources import Reading, read_pairs
+    from crosscue.evaluation.comparison import Comparison
+    from crosscue.evaluation.result import Retrieval
+    from crosscue.methods.contract import Batch, Method
+    from crosscue.retrieval.options import Inference
+    from crosscue.training.config import TrainingConfig
 
-__all__ = ["Pair", "Pairs", "Run", "adapt", "evaluate", "load", "load_backbone", "read_pairs"]
+__all__ = [
+    "Backbone",
+    "Batch",
+    "Comparison",
+    "CrosscueError",
+    "Inference",
+    "Method",
+    "Negative",
+    "Pair",
+    "Pairs",
+    "Reading",
+    "Retrieval",
+    "Run",
+    "TrainingConfig",
+    "__version__",
+    "adapt",
+    "before_and_after",
+    "evaluate",
+    "held_out",
+    "load",
+    "load_backbone",
+    "read_pairs",
+]
 
-_HOMES = {
-    "Run": "crosscue.api",
-    "adapt": "crosscue.api",
-    "evaluate": "crosscue.api",
-    "load": "crosscue.api",
-    "load_backbone": "crosscue.backbones.loading",
-    "Pair": "crosscue.data.pairs",
-    "Pairs": "crosscue.data.pairs",
-    "read_pairs": "crosscue.data.sources",
+_MODULES = {
+    "api": ("Run", "adapt", "before_and_after", "evaluate", "held_out", "load"),
+    "backbones.loading": ("load_backbone",),
+    "backbones.protocol": ("Backbone",),
+    "data.pairs": ("Negative", "Pair", "Pairs"),
+    "data.sources": ("Reading", "read_pairs"),
+    "evaluation.comparison": ("Comparison",),
+    "evaluation.result": ("Retrieval",),
+    "methods.contract": ("Batch", "Method"),
+    "retrieval.options": ("Inference",),
+    "training.config": ("TrainingConfig",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the heavy parts on first use, so that `import crosscue` stays fast."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'crosscue' has no attribute '{name}'")
-    import importlib
+    """Imports the module of a name on first use, so that `import crosscue` takes milliseconds."""
+    from importlib import import_module
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"crosscue.{module}"), name)
+    raise AttributeError(f"module 'crosscue' has no attribute '{name}'")

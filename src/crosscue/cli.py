@@ -6,8 +6,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from crosscue import __version__
 from crosscue.errors import CrosscueError, suggestion
+from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from crosscue import __version__
 from crosscue.methods.capabilities import LateInteraction
+from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method

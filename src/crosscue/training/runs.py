@@ -22,11 +22,11 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from crosscue import __version__
 from crosscue.errors import OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
+from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
