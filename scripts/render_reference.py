@@ -28,7 +28,7 @@ def page() -> str:
     """Return the page as Markdown."""
     os.environ |= {"COLUMNS": "120", "NO_COLOR": "1"}
     parts = ["# Reference", "", "Written by `make docs` from the help of the program.", ""]
-    for verb in VERBS:
+    for verb in VERBS.table:
         parts += [f"## crosscue {verb}", "", "```text", output(verb, "--help"), "```", ""]
     for method in json.loads(output("methods", "--json")):
         text = output("adapt", "--method", method["name"], "--help")

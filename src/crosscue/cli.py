@@ -2,70 +2,68 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from crosscue.errors import CrosscueError, suggestion
+from crosscue.commands.verbs import Verbs
+from crosscue.errors import CrosscueError
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERBS = {
-    "adapt": ("learn prompts from a few pictures and sentences", "crosscue.commands.adapt"),
-    "evaluate": ("measure retrieval on held-out pairs, before and after", "crosscue.commands.evaluate"),
-    "data": (
-        "check a source of pairs, or add hard negatives to it (data check SOURCE, data negatives SOURCE)",
-        "crosscue.commands.data",
-    ),
-    "describe": (
-        "write captions, triplets and states, or views with a model, a parser or rules (describe KIND SOURCE)",
-        "crosscue.commands.describe",
-    ),
-    "bench": ("measure grids of methods, domains, shots and seeds as tables and curves", "crosscue.commands.bench"),
-    "methods": ("list the methods and their options", "crosscue.commands.methods"),
-    "demo": ("adapt a real model to real pictures in a few minutes, and see what changed", "crosscue.commands.demo"),
-}
-"""Verb -> what it does, and the module whose `run(arguments)` does it; imported only when asked for."""
-
-
-def usage() -> str:
-    """Returns the text of `crosscue --help`."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, (what, _) in VERBS.items())
-    return (
-        "usage: crosscue VERB [options]\n\n"
-        "Adapt a pre-trained image-text model to your own pictures and sentences, and prove that retrieval got better.\n\n"
-        f"{verbs}\n\n"
-        "`crosscue VERB --help` lists the options of a verb. `crosscue --version` prints the version.\n"
-        "Start with: crosscue demo\n"
-    )
+DATA = Verbs(
+    "crosscue data",
+    "Check a source of pairs, or write what it lacks.",
+    {
+        "check": ("report what is wrong with a source of pairs", "data_check"),
+        "negatives": ("write edited captions that are wrong for their image", "data_negatives"),
+        "fdrd": ("count what is wrong with files of the FDRD release", "data_fdrd"),
+    },
+)
+DESCRIBE = Verbs(
+    "crosscue describe",
+    "Write text about images and captions with a model or a parser: crosscue describe captions SOURCE --out FOLDER",
+    {
+        "captions": ("one caption for each image, with the name of its class", "describe_captions"),
+        "triplets": ("triplets of each caption (subject, action, object) and their visual states", "describe_triplets"),
+        "states": ("the same command: one run writes triplets and their states", "describe_triplets"),
+        "views": ("three descriptions of each training image: whole, background, entities", "describe_views"),
+        "audit": ("coverage of a file of triplets, and the difference of two files", "describe_audit"),
+    },
+)
+VERBS = Verbs(
+    "crosscue",
+    "Adapt a pre-trained image-text model to your own images and captions, and prove that retrieval got better.",
+    {
+        "adapt": ("train a method on pairs and write a run folder", "adapt"),
+        "evaluate": ("evaluate retrieval on held-out pairs, before and after", "evaluate"),
+        "data": ("check a source of pairs, or add hard negatives (data check SOURCE, data negatives SOURCE)", DATA),
+        "describe": ("write captions, triplets and states, or views (describe captions SOURCE)", DESCRIBE),
+        "bench": ("evaluate a grid of methods, domains, shots and seeds; write tables and curves", "bench"),
+        "methods": ("list the methods and their options", "methods"),
+        "demo": ("adapt a real model to real images in a few minutes, and show what changed", "demo"),
+    },
+    " `crosscue --version` prints the version.\nStart with: crosscue demo",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one verb and exits: 0 done, 2 the user can put it right, 130 interrupted."""
+    """Runs one verb and exits: 0 done, 2 an error of the user, 130 interrupted."""
     sys.exit(dispatch(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Runs one verb and returns the exit code; every error the user can put right becomes one line."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(usage())
-        return 0
-    if arguments[0] in ("-V", "--version"):
+    """Runs one verb and returns the exit code; a `CrosscueError` becomes one line on standard error."""
+    if arguments and arguments[0] in ("-V", "--version"):
         sys.stdout.write(f"crosscue {__version__}\n")
         return 0
-    verb, rest = arguments[0], arguments[1:]
-    if verb not in VERBS:
-        sys.stderr.write(f"crosscue: there is no verb '{verb}'.{suggestion(verb, VERBS)}\n")
-        return 2
+    command = f"crosscue {arguments[0]}" if arguments and arguments[0] in VERBS.table else "crosscue"
     try:
-        command: Any = importlib.import_module(VERBS[verb][1])
-        return int(command.run(rest) or 0)
+        return VERBS.run(arguments)
     except CrosscueError as error:
-        sys.stderr.write(f"crosscue {verb}: {error}\n")
+        sys.stderr.write(f"{command}: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(f"crosscue {verb}: interrupted\n")
+        sys.stderr.write(f"{command}: interrupted\n")
         return 130

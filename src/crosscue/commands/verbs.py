@@ -1,0 +1,52 @@
+"""Tables of verbs. A module is imported only when its verb runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crosscue.errors import CrosscueError, suggestion
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """The verbs that follow a command, each with its summary and what runs it."""
+
+    command: str
+    """The words before the verb, such as `crosscue data`."""
+    summary: str
+    """Text above the list of verbs."""
+    table: Mapping[str, tuple[str, str | Verbs]]
+    """Verb -> its summary, and the module whose `run(arguments)` runs it or a table of further verbs."""
+    ending: str = ""
+    """Text below the list of verbs."""
+
+    def help(self) -> str:
+        """Returns the text of `--help`."""
+        width = max(map(len, self.table))
+        verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, (summary, _) in self.table.items())
+        return (
+            f"usage: {self.command} VERB [options]\n\n{self.summary}\n\n{verbs}\n\n"
+            f"`{self.command} VERB --help` lists the options of a verb.{self.ending}\n"
+        )
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Runs the verb that `arguments` begins with and returns its exit code; without one, prints the help.
+
+        Raises:
+            CrosscueError: there is no such verb, or the verb raises it.
+        """
+        verb, *rest = arguments or ["--help"]
+        if verb in ("-h", "--help", "help"):
+            sys.stdout.write(self.help())
+            return 0
+        if verb not in self.table:
+            raise CrosscueError(
+                f"there is no verb '{verb}'.{suggestion(verb, self.table)} See `{self.command} --help`."
+            )
+        found = self.table[verb][1]
+        runner: Any = found if isinstance(found, Verbs) else importlib.import_module(f"crosscue.commands.{found}")
+        return int(runner.run(rest) or 0)
