@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from crosscue.configuration import configured
 from crosscue.data.negatives import NegativesConfig
-from crosscue.errors import MethodError, OptionError, RunError, suggestion
+from crosscue.errors import MethodError, OptionError, RunError
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
