@@ -28,8 +28,9 @@ from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
 from crosscue.methods.acke.config import AckeConfig
 from crosscue.methods.acke.frozen_queries import FrozenQueries
-from crosscue.methods.acke.model import Acke, two_layers
+from crosscue.methods.acke.model import Acke
 from crosscue.methods.acke.pool import PromptPool, Selection
+from crosscue.methods.acke.towers import two_layers
 from crosscue.methods.contract import Batch
 
 Defect = Literal[
