@@ -62,7 +62,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
 
     @property
     def towers(self) -> Backbone:
-        """What encodes: the frozen backbone, or with tune full its copy."""
+        """Encoders: the frozen backbone, or with tune full its copy."""
         return self.backbone if self.tuned is None else self.tuned
 
     def use_of_images(self) -> ImageUse:
