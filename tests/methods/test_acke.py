@@ -520,7 +520,7 @@ def pairs(count: int = 4) -> Pairs:
 
 def test_missing_descriptions_are_counted(tmp_path: Path) -> None:
     file = described(tmp_path, ["0", "1", "9"])
-    with pytest.raises(DataError, match=r"2 of 4 pictures have no views.*describe views.*missing_views skip"):
+    with pytest.raises(DataError, match=r"2 of 4 images have no views.*describe views.*missing_views skip"):
         acke(views=str(file)).study(pairs(), [])
     method = acke(views=str(file), missing_views="skip")
     recorded = method.study(pairs(), [])
