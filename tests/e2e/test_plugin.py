@@ -14,7 +14,7 @@ from crosscue.errors import CrosscueError, MethodError
 from crosscue.methods.registry import method_class
 from crosscue.testing import Case, Check, contract_checks
 from tests import tiny
-from tests.cli import crosscue, process, succeeds
+from tests.cli import Done, crosscue, process, succeeds
 from tests.images import write_source
 from tests.packages import install
 
@@ -33,28 +33,52 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def test_methods_are_listed_and_the_broken_one_has_its_reason(installed: Path) -> None:
-    path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
-    done = process("methods", "--json", PYTHONPATH=path)
+def outside(installed: Path, *arguments: object) -> Done:
+    """Runs a command as a process of its own that finds the installed package."""
+    done = process(*arguments, PYTHONPATH=os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")]))
     assert done.returncode == 0, done.stderr
-    listed = {method["name"]: method for method in json.loads(done.stdout)}
+    return done
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """A source that only the installed reader understands."""
+    folder = write_source(tmp_path / "images")
+    rows = map(json.loads, (folder / "captions.jsonl").read_text().splitlines())
+    (tmp_path / "pairs.lines").write_text(
+        "\n".join(f"{row['split']} | images/{row['image']} | {row['caption']}" for row in rows)
+    )
+    return tmp_path / "pairs.lines"
+
+
+def test_methods_are_listed_and_the_broken_one_has_its_reason(installed: Path) -> None:
+    listed = {method["name"]: method for method in json.loads(outside(installed, "methods", "--json").stdout)}
     assert listed["offsets"]["summary"] == "One trainable offset in each modality."
     assert "'shattered' of crosscue-offsets" in listed["shattered"]["error"]
     assert "ModuleNotFoundError: No module named 'no_such_package'" in listed["shattered"]["error"]
     assert "dual_prompt" in listed
 
 
-def test_adapt_and_evaluate_with_it(installed: Path, tmp_path: Path) -> None:
-    source, run = write_source(tmp_path / "images"), tmp_path / "run"
-    given = ["--data", source, "--backbone", tiny.clip_folder(), "--precision", "fp32", "--training.epochs", 2]
+def test_the_reader_reads_and_the_broken_one_is_named(installed: Path, lines: Path) -> None:
+    done = outside(installed, "data", "check", lines, "--json", lines.with_name("audit.json"))
+    audit = json.loads(lines.with_name("audit.json").read_text())
+    assert {split: found["images"] for split, found in audit["splits"].items()} == {"train": 16, "val": 8, "test": 8}
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: plug-in")]
+    assert len(warnings) == 1
+    assert "'blurred' of crosscue-offsets" in warnings[0]
+    assert "No module named 'no_such_package'" in warnings[0]
+
+
+def test_adapt_and_evaluate_with_both(installed: Path, lines: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = ["--data", lines, "--backbone", tiny.clip_folder(), "--precision", "fp32", "--training.epochs", 2]
     assert "finished after" in succeeds("adapt", "--method", "offsets", *given, "--out", run)
-    succeeds("evaluate", run, "--data", source, "--json", tmp_path / "result.json")
+    succeeds("evaluate", run, "--data", lines, "--json", tmp_path / "result.json")
     assert json.loads((tmp_path / "result.json").read_text())["protocol"]["method"] == "offsets"
 
 
-def test_the_broken_one_is_refused_by_name(installed: Path, tmp_path: Path) -> None:
-    source = write_source(tmp_path / "images")
-    done = crosscue("adapt", "--method", "shattered", "--data", source, "--out", tmp_path / "run")
+def test_the_broken_one_is_refused_by_name(installed: Path, lines: Path, tmp_path: Path) -> None:
+    done = crosscue("adapt", "--method", "shattered", "--data", lines, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "plug-in 'shattered' of crosscue-offsets" in done.stderr
     with pytest.raises(CrosscueError, match="Correct or uninstall the package"):

@@ -1,1 +1,1 @@
-"""A package that adds a method and a reader to crosscue, and one method that cannot be imported."""
+"""A package that adds a method and a reader to crosscue; one more of each cannot be imported."""

@@ -1,5 +1,5 @@
-"""A method whose import fails."""
+"""A method and a reader whose import fails."""
 
 import no_such_package
 
-Shattered = no_such_package.Shattered
+Shattered, BLURRED = no_such_package.Shattered, no_such_package.BLURRED
