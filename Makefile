@@ -40,9 +40,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/late_interaction.py
-	$(BIN)/python benchmarks/training_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/prompt_steps.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
-	$(BIN)/python benchmarks/maple_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/rerank.py $(CAPTIONS)
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 

@@ -1,75 +1,65 @@
-"""A training step of ACKE on CLIP ViT-B/32 shapes, against a step of `dual_prompt` on the same pictures and captions.
+"""A training step of `acke` on CLIP ViT-B/32 shapes, against a step of `dual_prompt` on the same images and captions.
 
     python benchmarks/acke_step.py ../shared/data/fdrd_caltech101
 
-Batch 32, five prompts, one of three descriptions a picture drawn per step (real captions of other pictures stand for them), frozen queries
-already known, as in every epoch but the first. Both methods alternate in one process; processor time is compared, so that other programs
-do not disturb it. For a comparison, ACKE also with all three.
+Batch 32, five prompts, one of three descriptions an image drawn per step. Real captions of other images stand for the
+descriptions. The frozen queries are already computed, as in every epoch but the first. For comparison, `acke` also runs with
+all three descriptions.
 """
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
-from pathlib import Path
-
 import torch
-from clip_shapes import write_checkpoint
+from harness import BATCH, alternate, arguments, backbones, batches, print_table, random_pixels, training_step
 
-from crosscue import load_backbone, read_pairs
+from crosscue import read_pairs
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from crosscue.methods.acke.model import Acke
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import build
 
-BATCH, STEPS, PROMPTS, GOAL = 32, 3, 5, 1.7
+PROMPTS, GOAL = 5, 1.7
 
 
-def main(source: str) -> None:
-    captions = [pair.captions[0] for pair in read_pairs(source)]
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(len(captions), generator=generator)[: 4 * BATCH * (STEPS + 1)].view(-1, 4, BATCH).tolist()
-    pixels = torch.randint(0, 256, (BATCH, 3, 224, 224), generator=generator, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = write_checkpoint(Path(scratch))
-        for precision in ("fp32", "bf16"):
-            backbone = load_backbone(str(folder), precision=precision)
-            with torch.no_grad():
-                untouched = backbone.encode_image(pixels)
-            options = {"top_k": PROMPTS, "views": "given"}
-            methods = {
-                "dual_prompt": build("dual_prompt", backbone, {"context_tokens": PROMPTS}),
-                "acke": build("acke", backbone, options),
-                "acke, three descriptions": build("acke", backbone, options | {"views_per_step": 3}),
-            }
-            seconds = dict.fromkeys(methods, 0.0)
-            for number, (own, *described) in enumerate(chosen):
-                names = [f"{number}-{row}" for row in range(BATCH)]
-                batch = Batch(pixels, [captions[i] for i in own], names, untouched=untouched)
-                known = {
-                    name: Views(*(captions[texts[row]] for texts in described), source="benchmark")
-                    for row, name in enumerate(names)
-                }
-                for name, method in methods.items():
-                    if isinstance(method, Acke):
-                        method.views.known = ViewKnowledge(known)
-                        sentences = [*batch.captions, *(captions[i] for texts in described for i in texts)]
-                        method.frozen.remember(sentences)
-                    method.zero_grad()
-                    start = time.process_time()
-                    losses = method.losses(batch)
-                    torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum().backward()
-                    if number:  # the first is warm-up
-                        seconds[name] += time.process_time() - start
-            base = seconds["dual_prompt"]
-            ratio = seconds["acke"] / base
-            print(
-                f"{precision}  dual_prompt {BATCH * STEPS / base:.1f} pairs/s; acke {BATCH * STEPS / seconds['acke']:.1f} pairs/s, "
-                f"{ratio:.2f}x the time (goal <= {GOAL}: {'met' if ratio <= GOAL else 'missed'}); with all three "
-                f"descriptions {seconds['acke, three descriptions'] / base:.2f}x"
-            )
+def main() -> None:
+    given = arguments(__doc__, steps=3)
+    parts = batches([pair.captions[0] for pair in read_pairs(given.source)], 4 * (given.steps + 1))
+    pixels = random_pixels()
+    for _, backbone in backbones():
+        title = backbone.precision.name
+        with torch.no_grad():
+            untouched = backbone.encode_image(pixels)
+        options = {"top_k": PROMPTS, "views": "given"}
+        methods = {
+            "dual_prompt": build("dual_prompt", backbone, {"context_tokens": PROMPTS}),
+            "acke": build("acke", backbone, options),
+            "acke, three descriptions": build("acke", backbone, options | {"views_per_step": 3}),
+        }
+        rounds = []
+        for index in range(given.steps + 1):
+            own, *described = parts[4 * index : 4 * index + 4]
+            names = [f"{index}-{row}" for row in range(BATCH)]
+            known = {name: Views(*texts, source="benchmark") for name, *texts in zip(names, *described, strict=True)}
+            rounds.append((Batch(pixels, own, names, untouched=untouched), known))
+        for method in methods.values():
+            if isinstance(method, Acke):
+                method.views.known = ViewKnowledge(
+                    {name: views for _, known in rounds for name, views in known.items()}
+                )
+                method.remember([text for part in parts for text in part])
+
+        def step(method: Method, rounds: list = rounds):
+            def loss(index: int):
+                losses = method.losses(rounds[index][0])
+                return sum(value for key, value in losses.items() if key.endswith("_loss"))
+
+            return training_step(method, loss)
+
+        timings = alternate({name: step(method) for name, method in methods.items()}, given.steps)
+        print_table(title, timings, BATCH * given.steps, "pairs")
+        met = timings["acke"].seconds <= GOAL * timings["dual_prompt"].seconds
+        print(f"{title}  goal: at most {GOAL}x the time of dual_prompt, {'met' if met else 'missed'}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

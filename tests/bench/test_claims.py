@@ -103,7 +103,7 @@ evaluate:
     assert preferred["all"]["pairs"] == 8
     assert "## Claims, a, 2 shots" in page and "| prompts over none | " in page
     assert "## Evaluated again, a, 2 shots" in page and "| larger | " in page
-    assert "## Minimal pairs, a, 2 shots" in page and "| | all | attribute |" in page
+    assert "## Minimal pairs, a, 2 shots" in page and "| | all (8) | attribute (8) |" in page
     html = (tmp_path / "out" / "leaderboard.html").read_text()
     assert "prompts over none" in html and "Minimal pairs, a" in html
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crosscue.bench.results import Results
 from crosscue.bench.tables import MARKS, Table, protocol, tables
+from crosscue.evaluation.markdown import markdown_table
 from crosscue.storage import write_text
 
 
@@ -22,7 +23,7 @@ def write_pages(folder: Path, results: Results) -> Path:
 
 def markdown(results: Results, shown: list[Table]) -> str:
     """Returns the page as Markdown."""
-    lines = [f"# {results.grid.title}", "", protocol(results), ""]
+    lines = [f"# {results.grid.title}", "", protocol(results), "", MARKS.replace("*", r"\*"), ""]
     if results.failures:
         lines += ["**Not all jobs could be run:**", ""]
         lines += [*(f"- {failure.job}: {failure.reason}" for failure in results.failures), ""]
@@ -30,13 +31,15 @@ def markdown(results: Results, shown: list[Table]) -> str:
         lines += [f"## {table.title}", "", table.about, ""]
         if table.curve is not None:
             lines += [f"![R@1 over shots]({_picture(table)})", ""]
-        lines += [f"| | {' | '.join(table.heads)} |", f"|---|{'---:|' * len(table.heads)}"]
-        for line in table.lines:
-            label = f"{line.label} ({line.note})" if line.note else line.label
-            texts = (f"**{number.text}**" if number.best else number.text for number in line.numbers)
-            lines.append(f"| {label} | {' | '.join(texts)} |")
-        lines.append("")
-    return "\n".join([*lines, MARKS.replace("*", r"\*"), ""])
+        rows = [
+            [
+                f"{line.label} ({line.note})" if line.note else line.label,
+                *(f"**{number.text}**" if number.best else number.text for number in line.numbers),
+            ]
+            for line in table.lines
+        ]
+        lines += [markdown_table(["", *table.heads], rows), ""]
+    return "\n".join(lines)
 
 
 def html(results: Results, shown: list[Table]) -> str:

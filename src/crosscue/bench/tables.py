@@ -131,6 +131,8 @@ def evaluations_table(where: str, cells: list[Cell]) -> Table:
     for cell in cells:
         for label, found in cell.evaluations.items():
             results = list(found.values())
+            if results[0].minimal_pairs:
+                continue
             keys = [(direction, k) for direction in DIRECTIONS for k in KS]
             numbers = [str(Spread.of([getattr(getattr(one, d), f"r{k}") for one in results])) for d, k in keys]
             numbers.append(str(Spread.of([one.rsum for one in results])))
@@ -159,7 +161,9 @@ def minimal_pairs_table(where: str, cells: list[Cell]) -> Table:
         for label, seeds in found.items()
     ]
     about = "Own caption preferred to an edited one, in percent of the contests."
-    return Table(f"Minimal pairs, {where}", about, kinds, lines)
+    sizes = {kind: one[kind]["pairs"] for seeds in found.values() for one in seeds for kind in one}
+    heads = [f"{kind.replace('_', ' ')} ({sizes[kind]:,})" for kind in kinds]
+    return Table(f"Minimal pairs, {where}", about, heads, lines)
 
 
 def costs(cell: Cell) -> list[Number]:

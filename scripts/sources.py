@@ -1,0 +1,84 @@
+"""Write the sources that the grids of docs/results.md read, from the development data.
+
+    python scripts/sources.py --shared ../shared/data --out runs
+
+Each source is one JSON Lines file whose images are named by their whole path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+from crosscue.demo.emoji import emoji_pairs
+from crosscue.storage import write_text
+
+
+def write_source(target: Path, folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows whose images lie in `folder`; an image without an `image_id` is identified by its name."""
+    lines = [
+        json.dumps({"image_id": row["image"]} | row | {"image": str((folder / row["image"]).resolve())}) for row in rows
+    ]
+    write_text(target, "\n".join(lines) + "\n")
+
+
+def read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def quarter(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Return the rows of every fourth category."""
+    chosen = sorted({row["category"] for row in rows})[::4]
+    return (row for row in rows if row["category"] in chosen)
+
+
+def with_pixels(rows: list[dict[str, Any]], *learn: str) -> Iterable[dict[str, Any]]:
+    """Return the rows whose images are there: the test split, and the splits `learn` as one."""
+    there = (row for row in rows if row["pixels"] and row["split"] in (*learn, "test"))
+    return (row | {"split": "test" if row["split"] == "test" else "train"} for row in there)
+
+
+def sugarcrepe(rows: list[dict[str, Any]], kinds: dict[str, list[dict[str, str]]]) -> Iterable[dict[str, Any]]:
+    """Return SugarCrepe's pairs, one edited caption each; the category is the kind of the edit."""
+    places = {Path(row["image"]).name: row["image"] for row in rows}
+    for kind, pairs in kinds.items():
+        for index, pair in enumerate(pairs):
+            yield {
+                "image": places[pair["filename"]],
+                "image_id": f"{kind} {index}",
+                "caption": pair["caption"],
+                "negatives": [{"text": pair["negative_caption"], "type": "attribute"}],
+                "category": kind,
+            }
+
+
+def emoji() -> Iterable[dict[str, Any]]:
+    """Return the pairs of the demo."""
+    for pair in emoji_pairs():
+        row = {"image": pair.image.name, "image_id": pair.image_id, "captions": pair.captions}
+        yield row | {"category": pair.category, "split": pair.split}
+
+
+def write_sources(shared: Path, out: Path) -> None:
+    """Write all sources.
+
+    Args:
+        shared: folder of the development data.
+        out: folder of the sources.
+    """
+    caltech, flickr, coco = (shared / name for name in ("fdrd_caltech101", "flickr8k", "coco_mini"))
+    captions = read(flickr / "captions.json")
+    write_source(out / "caltech101-25.jsonl", caltech, quarter(read(caltech / "captions.json")))
+    write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
+    write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
+    edited = sugarcrepe(read(coco / "captions.json"), read(coco / "sugarcrepe_subset.json"))
+    write_source(out / "sugarcrepe.jsonl", coco, edited)
+    write_source(out / "emoji.jsonl", out, emoji())
+
+
+if __name__ == "__main__":
+    auto_cli(write_sources, as_positional=False)
