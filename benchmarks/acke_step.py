@@ -10,7 +10,7 @@ all three descriptions.
 from __future__ import annotations
 
 import torch
-from harness import BATCH, alternate, arguments, backbones, batches, print_table, random_pixels, training_step
+from harness import BATCH, Way, alternate, arguments, backbones, batches, print_table, random_pixels, training_step
 
 from crosscue import read_pairs
 from crosscue.knowledge.views.record import ViewKnowledge, Views
@@ -19,6 +19,13 @@ from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import build
 
 PROMPTS, GOAL = 5, 1.7
+
+
+def step(method: Method, parts: list[Batch]) -> Way:
+    """Return the way of a step on each of the batches."""
+    return training_step(
+        method, lambda index: sum(value for key, value in method.losses(parts[index]).items() if key.endswith("_loss"))
+    )
 
 
 def main() -> None:
@@ -35,27 +42,17 @@ def main() -> None:
             "acke": build("acke", backbone, options),
             "acke, three descriptions": build("acke", backbone, options | {"views_per_step": 3}),
         }
-        rounds = []
-        for index in range(given.steps + 1):
-            own, *described = parts[4 * index : 4 * index + 4]
+        steps, known = [], {}
+        for index in range(0, len(parts), 4):
+            own, *described = parts[index : index + 4]
             names = [f"{index}-{row}" for row in range(BATCH)]
-            known = {name: Views(*texts, source="benchmark") for name, *texts in zip(names, *described, strict=True)}
-            rounds.append((Batch(pixels, own, names, untouched=untouched), known))
+            steps.append(Batch(pixels, own, names, untouched=untouched))
+            known |= {name: Views(*texts, source="benchmark") for name, *texts in zip(names, *described, strict=True)}
         for method in methods.values():
             if isinstance(method, Acke):
-                method.views.known = ViewKnowledge(
-                    {name: views for _, known in rounds for name, views in known.items()}
-                )
+                method.views.known = ViewKnowledge(known)
                 method.remember([text for part in parts for text in part])
-
-        def step(method: Method, rounds: list = rounds):
-            def loss(index: int):
-                losses = method.losses(rounds[index][0])
-                return sum(value for key, value in losses.items() if key.endswith("_loss"))
-
-            return training_step(method, loss)
-
-        timings = alternate({name: step(method) for name, method in methods.items()}, given.steps)
+        timings = alternate({name: step(method, steps) for name, method in methods.items()}, given.steps)
         print_table(title, timings, BATCH * given.steps, "pairs")
         met = timings["acke"].seconds <= GOAL * timings["dual_prompt"].seconds
         print(f"{title}  goal: at most {GOAL}x the time of dual_prompt, {'met' if met else 'missed'}")

@@ -8,7 +8,6 @@ again. Grids share their jobs in `runs/jobs`. After an interruption the same com
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 from jsonargparse import auto_cli
 from sources import write_sources
 
-from crosscue.storage import write_text
+from crosscue.storage import read_json, write_text
 
 ROOT = Path(__file__).parents[1]
 PAGE, METHODS, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "methods.md", ROOT / "docs" / "results"
@@ -87,7 +86,7 @@ def quoted(label: str) -> str:
     """Return the R@1 of a row before and after training, for every source that it was measured on."""
     found: dict[str, str] = {}
     for grid, (_, source) in GRIDS.items():
-        cells = {c["row"]: c for c in json.loads((KEPT / f"{grid}.json").read_text(encoding="utf-8"))["cells"]}
+        cells = {c["row"]: c for c in read_json(KEPT / f"{grid}.json")["cells"]}
         if source and label in cells:
             change = f"{recalls(cells['zero-shot'])} → {recalls(cells[label])} in {cells[label]['steps']} steps"
             found.setdefault(source, f"{source}: {change}")

@@ -7,7 +7,6 @@ Each source is one JSON Lines file whose images are named by their whole path.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,13 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from crosscue.demo.emoji import emoji_pairs
-from crosscue.storage import write_text
+from crosscue.storage import read_json, write_lines
 
 
 def write_source(target: Path, folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows whose images lie in `folder`; an image without an `image_id` is identified by its name."""
-    lines = [
-        json.dumps({"image_id": row["image"]} | row | {"image": str((folder / row["image"]).resolve())}) for row in rows
-    ]
-    write_text(target, "\n".join(lines) + "\n")
-
-
-def read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    whole = ({"image_id": row["image"]} | row | {"image": str((folder / row["image"]).resolve())} for row in rows)
+    write_lines(target, whole)
 
 
 def quarter(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -71,11 +64,11 @@ def write_sources(shared: Path, out: Path) -> None:
         out: folder of the sources.
     """
     caltech, flickr, coco = (shared / name for name in ("fdrd_caltech101", "flickr8k", "coco_mini"))
-    captions = read(flickr / "captions.json")
-    write_source(out / "caltech101-25.jsonl", caltech, quarter(read(caltech / "captions.json")))
+    captions = read_json(flickr / "captions.json")
+    write_source(out / "caltech101-25.jsonl", caltech, quarter(read_json(caltech / "captions.json")))
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
-    edited = sugarcrepe(read(coco / "captions.json"), read(coco / "sugarcrepe_subset.json"))
+    edited = sugarcrepe(read_json(coco / "captions.json"), read_json(coco / "sugarcrepe_subset.json"))
     write_source(out / "sugarcrepe.jsonl", coco, edited)
     write_source(out / "emoji.jsonl", out, emoji())
 
