@@ -27,6 +27,7 @@ from crosscue.data.stream import Given
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import evaluate as measure
+from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
@@ -196,7 +197,7 @@ def adapt(
         validate = None
         if val:
             val_images = cached_images(val, adapted)
-            validate = lambda: measure(adapted, val, val_images, Inference(diagnostics=0)).metrics()  # noqa: E731
+            validate = lambda: validation_metrics(adapted, val, val_images)  # noqa: E731
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":

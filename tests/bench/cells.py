@@ -20,7 +20,7 @@ def result(found: list[bool]) -> Retrieval:
     """Returns a result in which the first place holds the partner of every query that is `found`, in both directions."""
     ranks = Ranks(np.where(found, 0, 20), np.ones(QUERIES, int), np.ones(QUERIES, int))
     found_recall = recall(ranks)
-    return Retrieval(found_recall, found_recall, {"i2t": ranks, "t2i": ranks}, np.arange(QUERIES), {}, {}, {})
+    return Retrieval(found_recall, found_recall, {"i2t": ranks, "t2i": ranks}, np.arange(QUERIES), {})
 
 
 def cell(label: str, *found: list[bool], steps: int = 10) -> Cell:

@@ -14,7 +14,7 @@ from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
 from crosscue.evaluation.comparison import compare, examples
 from crosscue.evaluation.console import comparison_table, result_table
-from crosscue.evaluation.measuring import evaluate
+from crosscue.evaluation.measuring import evaluate, validation_metrics
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.registry import build
@@ -56,6 +56,23 @@ def test_result_names_its_protocol_and_survives_json(pairs: Pairs, tmp_path: Pat
     assert compare(result, again).differences["i2t"]["r1"].mean == 0
     with pytest.raises(RunError, match="not a result"):
         Retrieval.from_dict({})
+
+
+def test_validation_examines_nothing_and_gives_the_same_recall(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = measured(pairs, seed=1)
+    content = result.to_dict()
+    again = Retrieval.from_dict(json.loads(json.dumps(content)))
+    assert again.categories == result.categories
+    assert again.group_aware == result.group_aware
+    for name in ("by_category", "by_wording", "group_aware", "interval"):
+        monkeypatch.setattr(f"crosscue.evaluation.result.{name}", pytest.fail)
+    monkeypatch.setattr(Pairs, "fingerprint", pytest.fail)
+    torch.manual_seed(1)
+    backbone = tiny_backbones["clip"]()
+    method = build("dual_prompt", backbone)
+    found = validation_metrics(method, pairs, PixelStore(pairs.images, backbone.pixels, cache=False))
+    assert found == result.metrics()
+    assert found["rsum"] == content["rsum"]
 
 
 def test_equal_captions_cost_recall_only_without_groups(pairs: Pairs) -> None:

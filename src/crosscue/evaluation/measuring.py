@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +14,8 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.errors import DataError
 from crosscue.evaluation.diagnostics import diagnose
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores, reranked
-from crosscue.evaluation.recall import Recall, hits, recall
+from crosscue.evaluation.recall import hits, metrics, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
-from crosscue.evaluation.slices import by_category, by_wording
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
@@ -27,12 +24,28 @@ from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import EmbeddedPairs, Scorer, rerank, second_look
+from crosscue.retrieval.reranking import Scorer, rerank, second_look
 from crosscue.retrieval.scores import Cosines, Scores
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
     from crosscue.data.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranks of a gallery and its captions, and what they come from."""
+
+    scores: Scores
+    """Scores of every image with every caption, before re-ranking."""
+    ranks: tuple[Ranks, Ranks]
+    """Image to text and text to image."""
+    first: tuple[Ranks, Ranks] | None = None
+    """Ranks before re-ranking; None without it."""
+    scorer: Scorer | None = None
+    """Scores of re-ranking."""
+    embeddings: tuple[Tensor, Tensor] | None = None
+    """(N, D) and (M, D) of the gallery and its captions, which pre-select; None without them."""
 
 
 def evaluate(
@@ -41,85 +54,91 @@ def evaluate(
     """Embeds a gallery and its captions, each without the other, and ranks both directions.
 
     Args:
-        method: what encodes.
-        pairs: pictures with at least one caption each.
-        images: the pictures of `pairs`, by position.
-        inference: how captions are encoded and candidates compared; default plain.
-        batch_size: pictures encoded at once.
+        method: the method that encodes.
+        pairs: images with at least one caption each.
+        images: the images of `pairs`, by position.
+        inference: options of inference; default those of the method.
+        batch_size: images encoded at once.
 
     Raises:
-        DataError: a picture has no caption, or the method lacks knowledge of one.
-        MethodError: the method has no such inference mode.
+        DataError: an image has no caption, or the method lacks knowledge of one.
+        MethodError: the method does not have what the options need.
     """
     inference = (inference or Inference()).of(method)
+    ranked = rank(method, pairs, images, inference, batch_size)
+    result = result_of(method, pairs, ranked, inference)
+    scorer, first = ranked.scorer, ranked.embeddings
+    if not isinstance(scorer, ConditionedPictures) or first is None or not inference.diagnostics:
+        return result
+    owner = torch.tensor(pairs.caption_owner)
+    return replace(result, diagnostics=diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics))
+
+
+def validation_metrics(method: Method[Any], pairs: Pairs, images: Images) -> dict[str, float]:
+    """Returns the recalls of both directions and their sum, with the method's options of inference, and nothing else."""
+    i2t, t2i = rank(method, pairs, images, Inference().of(method)).ranks
+    return metrics(recall(i2t), recall(t2i))
+
+
+def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference, batch_size: int = 32) -> Ranked:
+    """Returns the ranks of `evaluate`; the options of inference are complete (`Inference.of`)."""
     require(method, pairs.captions, inference.knowledge)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
     if isinstance(method, LateInteraction):
         scores = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
-        return result_of(method, pairs, scores, rank_scores(scores, torch.tensor(pairs.caption_owner)), inference)
+        return Ranked(scores, rank_scores(scores, torch.tensor(pairs.caption_owner)))
     pictures = embed_images(method, images, len(pairs), batch_size)
-    owner = torch.tensor(pairs.caption_owner)
     if inference.views is not None:
         pictures = enriched(method, pairs, pictures, inference)
     captions = embed_captions(method, pairs.captions, inference)
-    if not inference.rerank:
-        return score(method, pairs, pictures, captions, inference)
-    first = pictures, captions
-    if inference.preselect == "clip":
-        untouched = build("zero_shot", method.backbone)
-        first = (
-            embed_images(untouched, images, len(pairs), batch_size),
-            embed_texts(pairs.captions, untouched.encode_text),
-        )
-    scorer = second_look(method, images, pictures, captions, pairs.captions, inference, batch_size)
-    if not isinstance(scorer, ConditionedPictures):
-        return score(method, pairs, *first, inference, scorer)
-    scorer.announce(len(pairs), inference.top)
-    result = score(method, pairs, *first, inference, scorer)
-    if not inference.diagnostics:
-        return result
-    controls = diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics)
-    return replace(result, diagnostics=controls)
+    first, scorer = (pictures, captions), None
+    if inference.rerank:
+        if inference.preselect == "clip":
+            untouched = build("zero_shot", method.backbone)
+            first = (
+                embed_images(untouched, images, len(pairs), batch_size),
+                embed_texts(pairs.captions, untouched.encode_text),
+            )
+        scorer = second_look(method, images, pictures, captions, pairs.captions, inference, batch_size)
+        if isinstance(scorer, ConditionedPictures):
+            scorer.announce(len(pairs), inference.top)
+    return rank_embeddings(pairs, *first, inference, scorer)
 
 
 def score(
-    method: Method[Any],
-    pairs: Pairs,
-    pictures: Tensor,
-    captions: Tensor,
-    inference: Inference | None = None,
-    scorer: Scorer | None = None,
+    method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference | None = None
 ) -> Retrieval:
-    """Ranks embeddings, and with `rerank` the first candidates again by `scorer`.
+    """Ranks embeddings (N, D) and (M, D) without re-ranking."""
+    inference = replace(inference or Inference(), rerank=False).of(method)
+    return result_of(method, pairs, rank_embeddings(pairs, pictures, captions, inference), inference)
 
-    The pairing enters here, after both modalities were encoded, and only says what was right.
+
+def rank_embeddings(
+    pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference, scorer: Scorer | None = None
+) -> Ranked:
+    """Ranks embeddings, and the first candidates again by `scorer`, if there is one.
+
+    The pairing enters here, after both modalities were encoded, and only decides what was right.
     """
-    inference = (inference or Inference(rerank=False)).of(method)
-    owner = torch.tensor(pairs.caption_owner)
+    owner, embeddings = torch.tensor(pairs.caption_owner), (pictures, captions)
     if inference.centre:
         pictures = normalize(pictures - pictures.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
     scores = Cosines(pictures, captions)
     first = rank_scores(scores, owner)
-    if not inference.rerank:
-        return result_of(method, pairs, scores, first, inference)
-    again = rerank(pictures, captions, scorer or EmbeddedPairs(method, pictures, pairs.captions), top=inference.top)
-    ranked = reranked(again, owner, first)
-    return result_of(method, pairs, scores, ranked, inference, reranking_protocol(method, inference, *first))
+    if scorer is None:
+        return Ranked(scores, first, embeddings=embeddings)
+    ranks = reranked(rerank(pictures, captions, scorer, top=inference.top), owner, first)
+    return Ranked(scores, ranks, first, scorer, embeddings)
 
 
-def result_of(
-    method: Method[Any],
-    pairs: Pairs,
-    scores: Scores,
-    ranked: tuple[Ranks, Ranks],
-    inference: Inference,
-    reranking: dict[str, Any] | None = None,
-) -> Retrieval:
+def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Inference) -> Retrieval:
     """Returns the recalls of both directions, with everything a number needs beside it."""
-    i2t, t2i = ranked
+    i2t, t2i = ranked.ranks
+    scores = ranked.scores
+    reranking = reranking_protocol(method, inference, *ranked.first) if ranked.first is not None else {}
     per_image = [len(pair.captions) for pair in pairs]
     backbone = method.backbone
     protocol = {
@@ -137,22 +156,13 @@ def result_of(
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "text_mode": inference.mode,
-        **(reranking or {}),
+        **reranking,
         **enrichment_protocol(inference),
         "centred": inference.centre,
         "comparable": True,
     }
-    return Retrieval(
-        recall(i2t),
-        recall(t2i),
-        {"i2t": i2t, "t2i": t2i},
-        np.array(pairs.caption_owner),
-        by_category(pairs, i2t, t2i),
-        {} if reranking else _group_aware(pairs, scores, i2t, t2i),
-        protocol,
-        scores,
-        by_wording(pairs.captions, t2i),
-    )
+    ranks = {"i2t": i2t, "t2i": t2i}
+    return Retrieval(recall(i2t), recall(t2i), ranks, np.array(pairs.caption_owner), protocol, pairs, scores)
 
 
 def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:
@@ -165,42 +175,3 @@ def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2
     by = "the untouched backbone" if inference.preselect == "clip" else "this method, pictures and captions alone"
     pooled = {"pooled": inference.pooled} if isinstance(method, ReadsTogether) else {}
     return {"re-ranking": first, **pooled, "pre-selected_by": by, "ceiling": ceiling}
-
-
-def _group_aware(pairs: Pairs, scores: Scores, i2t: Ranks, t2i: Ranks) -> dict[str, Recall]:
-    """Recall with every (picture, caption) pair right whose caption string one of the picture's own captions equals."""
-    strings = pairs.captions
-    owners: dict[str, list[int]] = defaultdict(list)
-    first: list[int] = []
-    for caption, (index, text) in enumerate(zip(pairs.caption_owner, strings, strict=True)):
-        if text not in owners:
-            first.append(caption)
-        if index not in owners[text]:
-            owners[text].append(index)
-    unique = list(owners)
-    place = {text: number for number, text in enumerate(unique)}
-    if len(unique) == len(strings):
-        return {"i2t": recall(i2t), "t2i": recall(t2i)}
-    links = torch.tensor([(place[text], image) for text in unique for image in owners[text]])  # (L, 2)
-    distinct, everything = scores.chosen(torch.tensor(first)), slice(None)
-    by_image = _best_of(lambda rows: distinct.block(rows, everything)[0], scores.pictures, links[:, 1], links[:, 0])
-    by_text = _best_of(lambda rows: distinct.block(everything, rows)[1].T, len(unique), links[:, 0], links[:, 1])
-    query = torch.tensor([place[text] for text in strings]).numpy()
-    of_caption = Ranks(by_text.better[query], by_text.tied[query], by_text.tied_positives[query])
-    return {"i2t": recall(by_image), "t2i": recall(of_caption)}
-
-
-def _best_of(score: Callable[[slice], Tensor], count: int, query: Tensor, positive: Tensor) -> Ranks:
-    """Ranks of `count` queries that may share positives: `query[l]` and `positive[l]` name one right pair each."""
-    columns: Sequence[np.ndarray] = [np.zeros(count, dtype=np.int64) for _ in range(3)]
-    for start in range(0, count, 256):
-        stop = min(start + 256, count)
-        scores = score(slice(start, stop))
-        inside = (query >= start) & (query < stop)
-        right = torch.zeros(scores.shape, dtype=torch.bool)
-        right[query[inside] - start, positive[inside]] = True
-        best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
-        tied = (scores - best).abs() <= TIE
-        for column, values in zip(columns, ((scores > best + TIE), tied, tied & right), strict=True):
-            column[start:stop] = values.sum(1).numpy()
-    return Ranks(*columns)

@@ -55,6 +55,13 @@ def recall(ranks: Ranks, ties: Ties = "expected") -> Recall:
     return Recall(r1, r5, r10, float(np.median(middle if ties == "expected" else last)))
 
 
+def metrics(i2t: Recall, t2i: Recall) -> dict[str, float]:
+    """Returns flat numbers for a log: i2t_r1 ... t2i_mdr, rsum."""
+    both = {"i2t": i2t, "t2i": t2i}
+    flat = {f"{direction}_{key}": value for direction, one in both.items() for key, value in one.to_dict().items()}
+    return flat | {"rsum": rsum(i2t, t2i)}
+
+
 def rsum(i2t: Recall, t2i: Recall) -> float:
     """Returns the sum of the six recalls, at most 600."""
     return i2t.r1 + i2t.r5 + i2t.r10 + t2i.r1 + t2i.r5 + t2i.r10

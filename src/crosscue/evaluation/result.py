@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,16 @@ import numpy as np
 
 from crosscue.errors import RunError
 from crosscue.evaluation.diagnostics import Diagnostic
+from crosscue.evaluation.group_recall import group_aware
 from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.recall import KS, Recall, hits, recall, rsum
+from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
+from crosscue.evaluation.slices import by_category, by_wording
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json
 
 if TYPE_CHECKING:
-    pass
+    from crosscue.data.pairs import Pairs
 
 DIRECTIONS = ("i2t", "t2i")
 ARROWS = {"i2t": "image → text", "t2i": "text → image"}
@@ -34,20 +37,40 @@ class Retrieval:
     """Per query, for paired tests and intervals; `i2t` by picture, `t2i` by caption."""
     owner: np.ndarray
     """(M,) the picture of each caption."""
-    categories: dict[str, dict[str, float]]
-    """Category -> R@1 of both directions and number of pictures."""
-    group_aware: dict[str, Recall]
-    """Recall when any picture that shares the caption string counts as right; empty after re-ranking."""
     protocol: dict[str, Any]
     """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
+    pairs: Pairs | None = field(default=None, repr=False, compare=False)
+    """The evaluated pairs; None for a result read from JSON."""
     scores: Scores | None = field(default=None, repr=False, compare=False)
     """Of every picture with every caption, before re-ranking; not written to disk."""
-    wordings: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What captions speak of -> text-to-image recall of these captions in percent, and their number."""
     minimal_pairs: dict[str, dict[str, float]] = field(default_factory=dict)
     """Kind of edit -> how often a picture preferred its caption to an edited one, in percent; empty unless it was asked for."""
     diagnostics: Sequence[Diagnostic] = ()
     """Controls of methods that read pictures beside sentences."""
+
+    stored: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False, compare=False)
+    """Slices and group-aware recall of a result read from JSON, by name."""
+
+    @cached_property
+    def categories(self) -> dict[str, dict[str, float]]:
+        """Category -> R@1 of both directions in percent, and the number of images."""
+        if self.pairs is None:
+            return self.stored.get("categories", {})
+        return by_category(self.pairs, self.ranks["i2t"], self.ranks["t2i"])
+
+    @cached_property
+    def wordings(self) -> dict[str, dict[str, float]]:
+        """Wording -> text-to-image recall of its captions in percent, and their number."""
+        if self.pairs is None:
+            return self.stored.get("wordings", {})
+        return by_wording(self.pairs.captions, self.ranks["t2i"])
+
+    @cached_property
+    def group_aware(self) -> dict[str, Recall]:
+        """Recall with any image right that shares the string of the caption; empty after re-ranking."""
+        if self.pairs is None or self.scores is None:
+            return {direction: Recall(**one) for direction, one in self.stored.get("group_aware", {}).items()}
+        return {} if "re-ranking" in self.protocol else group_aware(self.pairs, self.scores, *self.ranks.values())
 
     @property
     def rsum(self) -> float:
@@ -68,9 +91,8 @@ class Retrieval:
         return interval(hits(self.ranks[direction], k), self.clusters(direction))
 
     def metrics(self) -> dict[str, float]:
-        """Returns flat numbers for a log: i2t_r1 ... t2i_r10, rsum."""
-        flat = {f"{d}_{key}": value for d in DIRECTIONS for key, value in getattr(self, d).to_dict().items()}
-        return flat | {"rsum": self.rsum}
+        """Returns flat numbers for a log; see `recall.metrics`."""
+        return metrics(self.i2t, self.t2i)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; `from_dict` reads them back."""
@@ -112,10 +134,8 @@ class Retrieval:
                 Recall(**content["t2i"]),
                 stored,
                 np.asarray(content["queries"]["owner"]),
-                content["categories"],
-                {direction: Recall(**result) for direction, result in content["group_aware"].items()},
                 content["protocol"],
-                wordings=content.get("wordings", {}),
+                stored={name: content[name] for name in ("categories", "group_aware", "wordings")},
                 minimal_pairs=content.get("minimal_pairs", {}),
                 diagnostics=[Diagnostic(**diagnostic) for diagnostic in content.get("diagnostics", [])],
             )
