@@ -58,7 +58,7 @@ def calibration(method: Method[Any], result: Retrieval) -> dict[str, Calibration
 def uncertainties(method: KnowsUncertainty, scores: Scores, direction: str) -> np.ndarray:
     """Returns (Q,) `KnowsUncertainty.query_uncertainty` of the queries of a direction."""
     every, parts = slice(None), []
-    for start in range(0, scores.pictures if direction == "i2t" else scores.captions, QUERIES_AT_ONCE):
+    for start in range(0, scores.image_count if direction == "i2t" else scores.caption_count, QUERIES_AT_ONCE):
         chosen = slice(start, start + QUERIES_AT_ONCE)
         block = scores.block(chosen, every)[0] if direction == "i2t" else scores.block(every, chosen)[1].T
         parts.append(method.query_uncertainty(block))

@@ -34,7 +34,7 @@ def group_aware(pairs: Pairs, scores: Scores, i2t: Ranks, t2i: Ranks) -> dict[st
         return {"i2t": recall(i2t), "t2i": recall(t2i)}
     links = torch.tensor([(place[text], image) for text in unique for image in owners[text]])  # (L, 2)
     distinct, everything = scores.chosen(torch.tensor(first)), slice(None)
-    by_image = _best_of(lambda rows: distinct.block(rows, everything)[0], scores.pictures, links[:, 1], links[:, 0])
+    by_image = _best_of(lambda rows: distinct.block(rows, everything)[0], scores.image_count, links[:, 1], links[:, 0])
     by_text = _best_of(lambda rows: distinct.block(everything, rows)[1].T, len(unique), links[:, 0], links[:, 1])
     query = torch.tensor([place[text] for text in strings]).numpy()
     of_caption = Ranks(by_text.better[query], by_text.tied[query], by_text.tied_positives[query])

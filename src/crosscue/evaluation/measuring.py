@@ -151,7 +151,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         "source": pairs.source,
         "data_fingerprint": pairs.fingerprint(),
         "gallery": len(pairs),
-        "captions": scores.captions,
+        "captions": scores.caption_count,
         "captions_per_image": [min(per_image), max(per_image)],
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",

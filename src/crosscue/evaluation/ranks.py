@@ -52,7 +52,7 @@ def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[R
     Raises:
         CrosscueError: an image has no caption.
     """
-    count, total = scores.pictures, scores.captions
+    count, total = scores.image_count, scores.caption_count
     _require_captions(count, owner)
     order = torch.argsort(owner, stable=True)  # captions grouped by image: the positives of a block are one slice
     scores, owner = scores.chosen(order), owner[order]

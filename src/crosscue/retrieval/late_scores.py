@@ -73,7 +73,7 @@ class LateScores:
     ) -> None:
         """Takes the tokens of N pictures and U distinct captions, and `row` (M,): the distinct caption of each caption."""
         self.method, self.images, self.texts, self.row, self.device = method, images, texts, row, device
-        self.pictures, self.captions = len(images), len(row)
+        self.image_count, self.caption_count = len(images), len(row)
 
     def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
@@ -88,7 +88,7 @@ class LateScores:
 
     def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """See `Scores.block`."""
-        images = torch.arange(self.pictures)[pictures]
+        images = torch.arange(self.image_count)[pictures]
         rows, back = self.row[captions].unique(return_inverse=True)
         lengths, order = self.texts.lengths[rows].sort()  # captions of similar length share a tile
         scores = torch.empty(2, len(images), len(rows))

@@ -15,8 +15,8 @@ class Scores(Protocol):
 
     kind: str
     """What a score is, for the protocol."""
-    pictures: int
-    captions: int
+    image_count: int
+    caption_count: int
 
     def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """Scores pairs given by number: (P,) and (P,) -> (P,) and (P,)."""
@@ -47,7 +47,7 @@ class Cosines:
         require_finite("picture", images)
         require_finite("caption", texts)
         self.images, self.texts = images.float(), texts.float()
-        self.pictures, self.captions = len(images), len(texts)
+        self.image_count, self.caption_count = len(images), len(texts)
         self._buffer = torch.empty(0)
 
     def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
