@@ -97,7 +97,7 @@ def test_enriched_galleries_are_a_track_of_their_own(place: Path, views: Path) -
     assert protocol["enrichment"] == 0.3
     assert len(protocol["descriptions_fingerprint"]) == 64
     assert "6 gallery pictures were made of their captions" in refused(*asked, "--views", "told.jsonl", cwd=place)
-    assert "6 of 6 pictures have no views" in refused(*asked, "--views", "few.jsonl", cwd=place)
+    assert "6 of 6 images have no views" in refused(*asked, "--views", "few.jsonl", cwd=place)
 
 
 def test_the_leak_has_to_be_asked_for_twice(place: Path, views: Path) -> None:
@@ -124,6 +124,6 @@ def test_missing_descriptions_are_counted_or_skipped(place: Path, views: Path) -
         *("--backbone", tiny.clip_folder(), "--image_size", tiny.SIZE, *SMALL),
         cwd=place,
     )
-    assert "7 of 12 pictures have no views" in line
+    assert "7 of 12 images have no views" in line
     run = adapt(place, "flickr8k_reduced.yaml", "few", *options, "--options.missing_views", "skip")
     assert json.loads((run / "environment.json").read_text())["data"]["images_without_views"] == 7

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def hardest_hinge(cosines: Tensor, margin: float, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Returns r, c (B,): how far each pair is from beating its hardest negative by `margin`, by rows and by columns.
+    """Returns r, c (B,), the hinge of each pair on its hardest negative, by rows and by columns (VSE++ eq. 6, L_tri of ACKE).
 
     r_i = max over j != i of [m + C_ij - C_ii]+, c_j = max over i != j of [m + C_ij - C_jj]+.
 

@@ -68,7 +68,7 @@ def conflict_mass(first: Opinion, second: Opinion) -> Tensor:
 
 
 def degree_of_conflict(first: Opinion, second: Opinion) -> Tensor:
-    """Returns (...) in 0 .. 1: distance of the projected probabilities, as far as both are certain (RCML).
+    """Returns the degree of conflict (RCML), (...) in 0 .. 1: distance of the projected probabilities, as far as both are certain.
 
     DC = 1/2 |p1 - p2| (1 - u1) (1 - u2). Symmetric; 0 where the two agree or either is vacuous.
     """

@@ -25,12 +25,12 @@ def total_belief(activations: Tensor) -> Tensor:
 
 
 def ambiguity_weight(belief: Tensor) -> Tensor:
-    """Returns exp(-(1 - K / S)) (B,): 1 for an item that resembles no prototype, down to 1/e for one that resembles many."""
+    """Returns w = exp(-(1 - K / S)) (B,): 1 for an item that resembles no prototype, down to 1/e for one that resembles many."""
     return torch.exp(-belief)
 
 
 def uncertainty_alignment(belief: Tensor, similarities: Tensor, *, attached: bool = False) -> Tensor:
-    """Returns () the mean of (1 - U_i - c y_i)^2: an item should be as uncertain as it resembles negatives (PAU eq. 12).
+    """Returns () the mean of (1 - U_i - c y_i)^2: an item should be as uncertain as it resembles negatives (PAU eq. 12, L_uct).
 
     y_i is the sum of row i's similarities without its match, over B; c = mean(1 - U) / mean(y) puts both on one scale.
 
@@ -46,6 +46,6 @@ def uncertainty_alignment(belief: Tensor, similarities: Tensor, *, attached: boo
 
 
 def prototype_overlap(similarities: Tensor) -> Tensor:
-    """Returns () the mean over all K^2 entries of the squared off-diagonal similarities (K, K) of prototypes to each other."""
+    """Returns L_var (): the mean over all K^2 entries of the squared off-diagonal similarities (K, K) of prototypes to each other."""
     off = similarities - torch.diag(similarities.diagonal())
     return off.square().mean()

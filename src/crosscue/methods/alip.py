@@ -1,4 +1,4 @@
-"""ALIP (arXiv 2308.08428) carried to retrieval: a second, synthetic caption says how far a pair is to be trusted.
+"""ALIP (arXiv 2308.08428) carried to retrieval: pairs weighed by their agreement with a synthetic caption.
 
 An image i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s), and so does a pair
 (w_t, w_c) whose image and caption are less alike than pairs are on average:
@@ -8,6 +8,11 @@ An image i has its caption t and a synthetic caption c. A pair whose two caption
 
 H are running means. ALIP's synthetic captions come from a captioning model. Where there are none, c is made of the caption: with its class left
 out, which keeps its attributes, or the class alone.
+
+Equations:
+
+    w_s, w_t, w_c -> methods.alip.Alip.weights
+    L of ALIP     -> methods.alip.Alip.losses
 """
 
 from __future__ import annotations
@@ -65,7 +70,7 @@ class Alip(Carrier[AlipConfig]):
         self.register_buffer("seen", torch.zeros((), device=backbone.device))  # training batches
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The two weighted InfoNCE losses, with both captions, and the mean weights for the log."""
+        """Returns the two terms of L of ALIP, one with each caption, and the mean weights for the log."""
         synthetic = self.synthetic_captions(batch)
         images = self.encode_image(batch.images)  # i (B, D)
         encoded = encode_bucketed([*batch.captions, *synthetic], self.encode_text)

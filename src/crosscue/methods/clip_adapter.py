@@ -1,9 +1,14 @@
-"""CLIP-Adapter (arXiv 2110.04544, section 3.2): a small bottleneck behind a tower, mixed with what the tower says.
+"""CLIP-Adapter (arXiv 2110.04544, section 3.2): a small bottleneck behind a tower, mixed with the tower's own feature.
 
     A(f) = relu(W_2 relu(W_1 f))     D -> D / 4 -> D, no biases
     f*   = r A(f) + (1 - r) f
 
 f is the tower's feature before it is normalised. Both towers stay untouched, so every image and caption is encoded once.
+
+Equations:
+
+    A(f)               -> methods.clip_adapter.Bottleneck.forward
+    r A(f) + (1 - r) f -> methods.clip_adapter.mixed
 """
 
 from __future__ import annotations

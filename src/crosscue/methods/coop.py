@@ -4,6 +4,10 @@
     image    [class] patches                       -> image tower -> f
 
 The image tower sees no prompt, so images are encoded once and their features cached.
+
+Equations:
+
+    CoOp section 3.2 -> methods.coop.Coop.text_features
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ class Coop(ContrastiveMethod[CoopConfig]):
         return self.backbone.encode_image(images).pooled
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """g(t) of CoOp: B texts -> (B, D)."""
+        """Returns g(t) of CoOp section 3.2: B texts -> (B, D)."""
         count = self.config.context_tokens
         leading = {"end": None, "middle": count // 2, "front": 0}[self.config.class_token_position]
         prompts = Prompts({0: self.context}, leading) if count else None

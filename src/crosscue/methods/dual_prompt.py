@@ -7,6 +7,13 @@
     image    [class] patches     e_1 .. e_k        -> image tower -> I'
 
 Only v and F are learned. With `depth` above 1 both towers get fresh prompts at that many consecutive layers, as MaPLe does.
+
+Equations:
+
+    DCAR eq. 5 -> methods.dual_prompt.DualPromptLearner.text_prompts
+    DCAR eq. 6 -> methods.dual_prompt.DualPrompt.text_features
+    DCAR eq. 7 -> methods.dual_prompt.DualPromptLearner.image_prompts
+    DCAR eq. 8 -> methods.dual_prompt.DualPrompt.image_features
 """
 
 from __future__ import annotations
@@ -58,11 +65,11 @@ class DualPromptLearner(nn.Module):
         )  # depth x (W_text -> W_image)
 
     def text_prompts(self) -> Prompts:
-        """Returns v (DCAR eq. 5)."""
+        """Returns v (DCAR eq. 5; MaPLe section 3.2.1)."""
         return Prompts.of(list(self.context), self.text_start)
 
     def image_prompts(self) -> Prompts:
-        """Returns e = F(v) (DCAR eq. 7)."""
+        """Returns e = F(v) (DCAR eq. 7; MaPLe section 3.2.3)."""
         projected = [couple(context) for couple, context in zip(self.coupling, self.context, strict=True)]
         return Prompts.of(projected, self.image_start)
 
@@ -87,14 +94,14 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
         self.to(backbone.device)
 
     def image_features(self, images: ImageInput) -> Tensor:
-        """I' of DCAR eq. 8: (B, 3, S, S) or a cached state -> (B, D)."""
+        """Returns I' (DCAR eq. 8; MaPLe section 3.2.2): (B, 3, S, S) or a cached state -> (B, D)."""
         features = self.backbone.encode_image(images, self.image_prompts())
         if self.image_change is None:
             return features.pooled
         return features.pooled + self.image_change(features.hidden)
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """T' of DCAR eq. 6: B texts -> (B, D)."""
+        """Returns T' of DCAR eq. 6: B texts -> (B, D)."""
         return self.read(self.tokenize(texts))
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:

@@ -5,6 +5,11 @@
 
 The two directions are ranked by two scores. Patches and words of a CLIP-like backbone were never compared in its pre-training, only
 pooled features were; the heads W_v and W_t start as the identity and learn to align them.
+
+Equations:
+
+    FILIP section 3.1      -> methods.filip.Filip.token_scores
+    mean_a max_b p_a . q_b -> methods.filip.token_wise
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@
 The dense map leaves out the attention of the last layer, so that a patch speaks for its own place. The crop goes through the same,
 learning model. FineCLIP has boxes with captions; here are none, so a box in the middle stands for the object and has the class for
 its text, and boxes elsewhere have no text and only distil.
+
+Equations:
+
+    region loss       -> methods.fineclip.FineClip.region_loss
+    distillation loss -> methods.fineclip.FineClip.distil_loss
+    RoIAlign          -> methods.parts.regions.roi_align
 """
 
 from __future__ import annotations
@@ -121,7 +127,7 @@ class FineClip(Carrier[FineClipConfig]):
         return self.image_head(dense).float().unflatten(1, (side, side))
 
     def region_loss(self, regions: Tensor, texts: Tensor, named: list[str], batch: Batch) -> Tensor:
-        """InfoNCE between the middle boxes of (B, K, D) and their texts (B, D); texts of one class are no negatives."""
+        """Returns the region loss: InfoNCE between the middle boxes of (B, K, D) and their texts (B, D); texts of one class are no negatives."""
         own, same = regions[:, 0], self.same(named, batch)
         if self.config.pad_bug:
             empty = own.new_zeros(regions.shape[0] * (regions.shape[1] - 1), own.shape[1])
@@ -131,7 +137,7 @@ class FineClip(Carrier[FineClipConfig]):
         return pair_losses(logits, logits, directions=self.config.directions, not_negative=same).mean()
 
     def distil_loss(self, regions: Tensor, pixels: Tensor, boxes: Tensor) -> Tensor:
-        """1 - the mean cosine of (B, K, D) region features and the features of their crops."""
+        """Returns the distillation loss: 1 - the mean cosine of (B, K, D) region features and the features of their crops."""
         with torch.set_grad_enabled(self.config.teacher_grad and torch.is_grad_enabled()):
             crop_features = self.encode_image(crops(pixels, boxes))  # (B K, D)
         return 1 - (regions.flatten(0, 1) * crop_features).sum(-1).mean()

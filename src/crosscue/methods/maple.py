@@ -7,6 +7,12 @@
                    [class] patches  P~_i  -> image layer i      (section 3.2.2)
 
 With J = 1 this is `dual_prompt`, whose code it is; what is MaPLe's own is how it starts.
+
+Equations:
+
+    MaPLe section 3.2.1 -> methods.dual_prompt.DualPromptLearner.text_prompts
+    MaPLe section 3.2.2 -> methods.dual_prompt.DualPrompt.image_features
+    MaPLe section 3.2.3 -> methods.dual_prompt.DualPromptLearner.image_prompts
 """
 
 from __future__ import annotations

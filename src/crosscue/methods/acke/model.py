@@ -9,6 +9,14 @@
 The paper's text was not within reach: what the abstract claims is built here as it makes sense. The released code's arithmetic is the
 method `acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own image*, also at test
 time, which tells the pairing (`paired_leaky`). Here a text chooses its prompts itself; its image's choice is only a training target.
+
+Equations:
+
+    VSE++ eq. 6               -> losses.hardest.hardest_hinge
+    Sensoy et al., eq. 5      -> losses.evidential.evidential_loss
+    Dempster's rule           -> losses.opinions.dempster_evidence
+    degree of conflict (RCML) -> losses.opinions.degree_of_conflict
+    PAU eq. 12                -> losses.prototypes.uncertainty_alignment
 """
 
 from __future__ import annotations

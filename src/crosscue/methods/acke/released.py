@@ -7,7 +7,15 @@ Written from a description of the arithmetic, to measure what the defects do. Wh
 - prompts start in U(-1, 1) and are chosen hard, in order, by keys that never learn;
 - text prompts meet no words: [0 .. 0, prompts, pooled caption] goes through the text tower a second time.
 
-    L = L_clip + 0.1 L_hinge + 0.001 sum_v (L_hinge^v + L_clip^v) + 0.1 L_var + 100 L_uct
+    L = L_clip + 0.1 L_tri + 0.001 sum_v (w L_tri^v + L_clip^v) + 0.1 L_var + 100 L_uct
+
+Equations:
+
+    released loss L -> methods.acke.released.released_losses
+    L_tri           -> losses.hardest.hardest_hinge
+    w               -> losses.prototypes.ambiguity_weight
+    L_var           -> losses.prototypes.prototype_overlap
+    L_uct           -> losses.prototypes.uncertainty_alignment
 """
 
 from __future__ import annotations
@@ -116,7 +124,7 @@ class ReleasedPool(PromptPool):
 
 
 def released_losses(method: ReleasedAcke, batch: Batch) -> dict[str, Tensor]:
-    """Returns the parts of the released loss, times their weights."""
+    """Returns the parts of the released loss L, times their weights."""
     config, scale = method.config, method.backbone.logit_scale
     chosen = method.chosen_by_images(batch.images, batch.untouched)
     images = normalize(method.read_images(batch.images, chosen).float(), dim=-1)  # f (B, D)

@@ -9,6 +9,16 @@ An image's embedding depends on the texts it is read with, so retrieval has two 
 pre-selects k candidates, and those are ranked again, each image read with the knowledge of the candidate or query text.
 What is right is never looked at: a text's knowledge is a function of the text. Without texts (`plain`) the method is
 visual prompt tuning.
+
+Equations:
+
+    ACT eq. 4  -> methods.action.knowledge.FrozenReader.parts
+    ACT eq. 5  -> methods.action.modules.TripletEncoder.forward
+    ACT eq. 6  -> methods.action.modules.PromptAdapter.forward
+    ACT eq. 7  -> methods.action.modules.AdaptiveInteraction.attend
+    ACT eq. 8  -> methods.action.modules.AdaptiveInteraction.forward
+    ACT eq. 10 -> methods.action.candidates.candidate_contrast
+    ACT eq. 11 -> losses.hinge.triplet_hinge
 """
 
 from __future__ import annotations

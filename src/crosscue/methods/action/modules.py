@@ -36,7 +36,7 @@ class TripletEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
     def forward(self, batch: KnowledgeBatch) -> Tensor:
-        """Knowledge of C captions with at least one triplet each -> p_t (C, K, D); zeros where there is no triplet."""
+        """Knowledge of C captions with at least one triplet each -> p_t (C, K, D) (ACT eq. 5); zeros where there is no triplet."""
         pieces = self.widen(batch.pieces)  # e (C, L, D)
         count = batch.present.shape[1]
         triplets = torch.arange(count, device=pieces.device)
@@ -65,7 +65,7 @@ class PromptAdapter(nn.Module):
         self.up = nn.Linear(bottleneck, image_width, bias=False)
 
     def forward(self, prompts: Tensor) -> Tensor:
-        """(..., D) -> (..., W)."""
+        """(..., D) -> (..., W) (ACT eq. 6)."""
         adapted: Tensor = self.up(self.down(self.norm(prompts)).relu())
         return adapted
 
@@ -96,7 +96,7 @@ class AdaptiveInteraction(nn.Module):
         self.gate = nn.Parameter(torch.zeros(())) if gated else None
 
     def forward(self, patches: Tensor, prompts: dict[str, Tensor], present: Tensor) -> Tensor:
-        """Returns the action-aware features of eq. 8.
+        """Returns the action-aware features of ACT eq. 8.
 
         Args:
             patches: (B, M, W) E.
@@ -111,7 +111,7 @@ class AdaptiveInteraction(nn.Module):
         return out if self.gate is None else self.gate * out
 
     def attend(self, patches: Tensor, prompts: dict[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns [V_t; V_s] (B, M, 2 W) and lambda A_t + (1 - lambda) A_s (B, M, M); rows of the latter sum to 1."""
+        """Returns [V_t; V_s] (B, M, 2 W) of ACT eq. 7 and lambda A_t + (1 - lambda) A_s (B, M, M), whose rows sum to 1."""
         normed, absent = self.norm(patches), ~present
         values: dict[str, Tensor] = {}
         attention = None

@@ -9,6 +9,21 @@
 
 Only v, F and F_CAA are learned. rho needs an image, so at test time captions are encoded without it (`plain`): a caption weighted
 by its own image would tell which image is right. Other ways to encode texts are in `text_modes`.
+
+Equations:
+
+    DCAR eq. 5  -> methods.dual_prompt.DualPromptLearner.text_prompts
+    DCAR eq. 6  -> methods.dual_prompt.DualPrompt.text_features
+    DCAR eq. 7  -> methods.dual_prompt.DualPromptLearner.image_prompts
+    DCAR eq. 8  -> methods.dual_prompt.DualPrompt.image_features
+    DCAR eq. 11 -> methods.dcar.weighting.similarity_difference
+    DCAR eq. 13 -> methods.dcar.weighting.absolute
+    DCAR eq. 14 -> methods.dcar.weighting.share
+    DCAR eq. 15 -> losses.contrastive.contrastive
+    DCAR eq. 16 -> methods.dcar.model.CategoryHead.forward
+    DCAR eq. 17 -> methods.dcar.model.Dcar.weight
+    DCAR eq. 18 -> losses.category.category_aware
+    DCAR eq. 19 -> methods.dcar.model.Dcar.losses
 """
 
 from __future__ import annotations
@@ -246,7 +261,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
 
 class CategoryHead(nn.Module):
-    """F_CAA (DCAR eq. 16): (..., D) -> (..., D)."""
+    """The head F_CAA: (..., D) -> (..., D)."""
 
     def __init__(self, embed_dim: int, width: int, kind: str) -> None:
         super().__init__()
@@ -257,7 +272,7 @@ class CategoryHead(nn.Module):
             nn.init.zeros_(self.second.bias)
 
     def forward(self, texts: Tensor) -> Tensor:
-        """Adapts text features for the category path."""
+        """Returns text features adapted for the category path (DCAR eq. 16)."""
         hidden = self.first(texts)
         out: Tensor = self.second(hidden if self.kind == "plain_linear" else hidden.relu())
         return texts + out if self.kind == "residual_zero" else out

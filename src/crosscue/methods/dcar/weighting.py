@@ -1,9 +1,4 @@
-"""Token re-weighting of DCAR (arXiv 2508.04028, eq. 11-14): from token features and an image to weights of word embeddings.
-
-eq. 11   similarity_difference
-eq. 13   absolute
-eq. 14   share
-"""
+"""Token re-weighting of DCAR (arXiv 2508.04028, eq. 11-14): from token features and an image to weights of word embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ from torch import Tensor
 
 
 def similarity_difference(features: Tensor, images: Tensor, blank: Tensor, *, exponential: bool) -> Tensor:
-    """Returns dS (B, N) of eq. 11: the similarity of each token to the blank image minus that to its image.
+    """Returns dS (B, N) of DCAR eq. 11: the similarity of each token to the blank image minus that to its image.
 
     Args:
         features: (B, N, D) unit vectors u of the tokens.
@@ -25,7 +20,7 @@ def similarity_difference(features: Tensor, images: Tensor, blank: Tensor, *, ex
 
 
 def absolute(difference: Tensor) -> Tensor:
-    """Returns |dS| (B, N), the weights of eq. 13."""
+    """Returns |dS| (B, N), the weights of DCAR eq. 13."""
     return difference.abs()
 
 
@@ -44,7 +39,7 @@ WEIGHTS = {"abs": absolute, "relu": nearer, "flipped": farther}
 
 
 def share(weights: Tensor, content: Tensor) -> Tensor:
-    """Returns the weights (B, N) of eq. 14, which add up to 1 over the content tokens; equal ones where all are 0."""
+    """Returns the weights (B, N) of DCAR eq. 14, which add up to 1 over the content tokens; equal ones where all are 0."""
     count, total = content.sum(1, keepdim=True), weights.sum(1, keepdim=True)
     return torch.where(total < 1e-8, content / count, weights / total.clamp(min=1e-8))
 
