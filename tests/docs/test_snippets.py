@@ -20,8 +20,8 @@ from crosscue.cli import dispatch
 from crosscue.commands.parser import Parser
 from crosscue.training.config import TrainingConfig
 from tests import tiny
-from tests.bench.pictures import write_source
 from tests.docs.snippets import CONFIGS, LANGUAGES, PAGES, ROOT, Block, blocks, inline
+from tests.images import write_source
 
 NOT_RUN = {
     r"crosscue demo": "fetches the starter and trains for minutes",

@@ -42,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(source: Path, out: Path, script: Scripted, *more: object) -> list[str]:
-    given = ["--out", out, "--domain", "pets", "--tokens_of", "words", "--writing.max_tokens", 40]
+    given = ["--out", out, "--writing.domain", "pets", "--tokens_of", "words", "--writing.max_tokens", 40]
     for role in ("writer", "judge"):
         given += [f"--{role}.base_url", script.url, f"--{role}.model", f"{role}-1", f"--{role}.concurrency", 3]
         given += [f"--{role}.retries", 0]
@@ -290,7 +290,7 @@ def test_review_and_what_comes_next(source: Path, whole: tuple[Path, Scripted], 
         (["--judge.base_url", "", "--judge.model", ""], "there is no judge"),
         (["--writer.base_url", ""], "the writer has no endpoint"),
         (["--limits.max_spend", "1"], "max_spend needs prices"),
-        (["--domain", "pet"], "Did you mean 'pets'"),
+        (["--writing.domain", "pet"], "Did you mean 'pets'"),
         (["--aliases", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosscue.commands.knowledge_options import require_packages
+from crosscue.commands.knowledge_options import reading_of, require_packages
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DescribeOptions:
-    """Domain of the images, and place of the result."""
+    """Place of the result, and the measures of the captions."""
 
     out: Path | None = None
     """Output folder. After an interruption the same command goes on."""
-    domain: str = "objects"
-    """Domain of the images: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects."""
     dataset: str | None = None
     """Name of the set. Default: the name of the source."""
     aliases: Path | None = None
@@ -75,7 +73,7 @@ def run(arguments: list[str]) -> int:
     given = parser.instantiate(parser.parse_args(arguments))
     if given.out is None:
         raise DataError("there is no output folder. Add --out FOLDER.")
-    domain_of(given.domain)
+    domain_of(given.writing.domain)
     recipe = Recipe(
         Models(
             given.writer.checked("writer"),
@@ -86,15 +84,14 @@ def run(arguments: list[str]) -> int:
         given.judging,
         given.negatives,
     )
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
     out: Path = given.out
     dataset = given.dataset or Path(given.source).resolve().name
     with sole_run(out):
         records, images = begin_records(
-            find_images(given.source, out, reading),
+            find_images(given.source, out, reading_of(given)),
             out,
             dataset=dataset,
-            domain=given.domain,
+            domain=given.writing.domain,
             aliases=read_aliases(given.aliases) if given.aliases is not None else {},
             provenance=recipe.provenance(),
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from crosscue.commands.knowledge_options import Target, require_packages, with_model
+from crosscue.commands.knowledge_options import Target, reading_of, require_packages, with_model
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.knowledge.actions.record import ActionKnowledge
@@ -54,10 +54,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("source", help="Any source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
     target = Target.of(given.out, ActionKnowledge.FILE, given.cache)
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
-    if reading.missing == "error":
-        reading = replace(reading, missing="keep")  # only text is read here
-    pairs = read_pairs(given.source, given.split, reading)
+    pairs = read_pairs(given.source, given.split, reading_of(given, text_only=True))
     edited = [negative.text for pair in pairs for negative in pair.negatives] if given.negatives else []
     captions = list(dict.fromkeys([*pairs.captions, *edited]))
     if given.backend == "spacy":

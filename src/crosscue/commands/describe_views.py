@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from crosscue.commands.knowledge_options import Target, require_packages, with_model
+from crosscue.commands.knowledge_options import Target, reading_of, require_packages, with_model
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.errors import DataError
@@ -52,9 +52,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("source", help="Any source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
     target = Target.of(given.out, ViewKnowledge.FILE, given.cache)
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
-    if given.backend == "captions" and reading.missing == "error":
-        reading = replace(reading, missing="keep")  # only text is read here
+    reading = reading_of(given, text_only=given.backend == "captions")
     pairs = _chosen(read_pairs(given.source, None, reading), given.split)
     if given.backend == "captions":
         known = caption_views({pair.image_id: pair.captions for pair in pairs})

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from crosscue.data.sources import Reading
 from crosscue.errors import CrosscueError, DataError
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ class Target:
         if out.suffix == ".jsonl":
             return cls(out, cache or out.with_suffix(".replies.sqlite"))
         return cls(out / name, cache or out / "replies.sqlite")
+
+
+def reading_of(given: Any, *, text_only: bool = False) -> Reading:
+    """Returns the options of reading a source. Missing images are kept if only text is read."""
+    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    return replace(reading, missing="keep") if text_only and reading.missing == "error" else reading
 
 
 def require_packages() -> None:

@@ -16,6 +16,9 @@ from crosscue.knowledge.language_model import LanguageModel
 class Writing:
     """Options of the writer."""
 
+    domain: str = "objects"
+    """Domain of the images: pets, birds, flowers, cars, aircraft, food, scenes, textures, actions, objects. It decides
+    the focus of captions and the general nouns for a class."""
     max_tokens: int = 71
     """Most tokens of a caption. 71 are CLIP's 75 places for words less 4 for context tokens."""
     min_tokens: int = 8
