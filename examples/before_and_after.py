@@ -6,7 +6,7 @@ python examples/before_and_after.py runs/mine my_test_images/
 import argparse
 
 import crosscue
-from crosscue.api import before_and_after, held_out
+from crosscue import before_and_after, held_out
 
 parser = argparse.ArgumentParser()
 parser.add_argument("run", help="a run folder")

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from jsonargparse import auto_cli
 
-from crosscue.api import cached_images, held_out, load
+from crosscue.api import cached_images, load
 from crosscue.data.sources import read_pairs
+from crosscue.data.splits import held_out
 from crosscue.retrieval.encoding import embed_images
 
 FUNCTION_WORDS = frozenset(

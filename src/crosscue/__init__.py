@@ -15,11 +15,12 @@ from crosscue.errors import CrosscueError
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
-    from crosscue.api import Run, adapt, before_and_after, evaluate, held_out, load
+    from crosscue.api import Run, adapt, before_and_after, evaluate, load
     from crosscue.backbones.loading import load_backbone
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Negative, Pair, Pairs
     from crosscue.data.sources import Reading, read_pairs
+    from crosscue.data.splits import held_out
     from crosscue.evaluation.comparison import Comparison
     from crosscue.evaluation.result import Retrieval
     from crosscue.methods.contract import Batch, Method
@@ -51,11 +52,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "api": ("Run", "adapt", "before_and_after", "evaluate", "held_out", "load"),
+    "api": ("Run", "adapt", "before_and_after", "evaluate", "load"),
     "backbones.loading": ("load_backbone",),
     "backbones.protocol": ("Backbone",),
     "data.pairs": ("Negative", "Pair", "Pairs"),
     "data.sources": ("Reading", "read_pairs"),
+    "data.splits": ("held_out",),
     "evaluation.comparison": ("Comparison",),
     "evaluation.result": ("Retrieval",),
     "methods.contract": ("Batch", "Method"),

@@ -8,21 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crosscue.backbones import frozen
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.frozen import FrozenFeatures, Images
+from crosscue.backbones.frozen import Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
-from crosscue.data.batches import Batches
-from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
-from crosscue.data.neighbours import nearest
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import read_pairs
+from crosscue.data.splits import held_out, training_pairs
 from crosscue.data.stream import Given
 from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
@@ -31,28 +28,25 @@ from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
-from crosscue.methods.capabilities import LateInteraction, WantsNeighbours, studied
+from crosscue.methods.capabilities import LateInteraction, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build, config_of, method_class, method_names
-from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.streaming import encoded_images
 from crosscue.storage import sole_run
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
-from crosscue.training.feed import Feed
+from crosscue.training.feed import training_feed
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.runs import (
     BackboneIdentity,
+    check_run,
     configured_method,
     finish_run,
     load_method,
     read_backbone,
     start_run,
 )
-
-HELD_OUT = 0.1
-"""Share of the pairs that validates where a source has no splits at all."""
 
 
 class Run:
@@ -152,11 +146,7 @@ def adapt(
     found = method_class(method)
     config = config_of(found, options)
     train, val = training_pairs(source, shots, validation, training.seed)
-    tower = (
-        backbone
-        if isinstance(backbone, Backbone)
-        else load_backbone(backbone, image_size=image_size, precision=precision, device=device)
-    )
+    tower = _tower(backbone, image_size, precision, device)
     folder = Path(out) if out is not None else new_folder(method)
     resolved = {
         "method": method,
@@ -178,26 +168,14 @@ def adapt(
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
     captions = [*train.captions, *(val.captions if val else ())]
-    with studied(adapted, train, captions) as record_of_method, sole_run(folder):
-        data |= record_of_method
+    check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
+    with studied(adapted, train, captions) as knowledge, sole_run(folder):
+        data |= knowledge
         start_run(folder, resolved, identity, data, resume=resume)
-        pixels = frozen.pixel_store(train.images, tower, source=train.origin)
-        lasting = training.augmentation == "none"
-        images = frozen.cached_images(pixels, tower, adapted.image_use.frozen_layers) if lasting else pixels
-        companions = adapted.companions if isinstance(adapted, WantsNeighbours) else 0
-        near = neighbours(train, images, tower) if companions else None
-        feed = Feed(
-            train,
-            images,
-            Batches(train, training.batch_size, training.seed, companions, near),
-            untouched=FrozenFeatures(tower, pixels, images) if lasting and adapted.image_use.untouched else None,
-            augmentation=training.augmentation,
-            device=tower.device,
-        )
-        validate = None
+        feed, validate = training_feed(adapted, train, training), None
         if val:
-            val_images = cached_images(val, adapted)
-            validate = lambda: validation_metrics(adapted, val, val_images)  # noqa: E731
+            images = cached_images(val, adapted)
+            validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
@@ -261,51 +239,13 @@ def as_run(
             f"'{run_or_method}' is neither a run folder nor a method. Give the folder `crosscue adapt --out` wrote, "
             f"or one of: {', '.join(method_names())}."
         )
-    tower = (
-        backbone
-        if isinstance(backbone, Backbone)
-        else load_backbone(backbone, image_size=image_size, precision=precision, device=device)
-    )
+    tower = _tower(backbone, image_size, precision, device)
     method = build(str(run_or_method), tower)
     if method.learned_state():
         raise RunError(
             f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE"
         )
     return Run(method.eval())
-
-
-def training_pairs(
-    source: Pairs, shots: int | None, validation: float | bool | None, seed: int
-) -> tuple[Pairs, Pairs | None]:
-    """Returns the pairs to learn from and the pairs that choose the best epoch; test pairs are in neither.
-
-    Raises:
-        DataError: the source has splits but no `val`, and nothing was said about validation.
-    """
-    train = source.split("train") if source.splits else source
-    val: Pairs | None
-    has_val = "val" in source.splits
-    if validation is None and source.splits and not has_val:
-        raise DataError(
-            f"{source.source}: there is no split 'val' (splits: {', '.join(source.splits)}). Add --validation 0.1 to hold "
-            "out a tenth of the training pairs, or --validation false to train without validation."
-        )
-    share = HELD_OUT if validation is None and not has_val else validation
-    if isinstance(share, float) and not isinstance(share, bool):
-        train, val = split_off(train, share, seed)
-    else:
-        val = source.split("val") if has_val and validation is not False else None
-    if shots is not None:
-        train = few_shot(train, shots, seed)
-        val = few_shot_validation(val, shots, seed) if val else None
-    return train, val
-
-
-def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
-    """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
-    untouched = build("zero_shot", backbone)
-    captions = embed_texts(pairs.captions, untouched.encode_text)
-    return nearest(embed_images(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
@@ -336,20 +276,10 @@ def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inferen
     return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)
 
 
-def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
-    """Returns the split of that name; by default `test`, or everything where a source has no splits.
-
-    Raises:
-        DataError: no such split; or no split is given and the source has `train` alone.
-    """
-    if split is None:
-        if pairs.splits == ["train"]:
-            raise DataError(
-                f"{pairs.source}: its only split is 'train', so nothing is held out. Add --split train to evaluate on "
-                "these pairs (in Python: pairs.split('train')), or give a source with a split 'test'."
-            )
-        return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
-    return pairs.split(split)
+def _tower(backbone: str | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
+    if isinstance(backbone, Backbone):
+        return backbone
+    return load_backbone(backbone, image_size=image_size, precision=precision, device=device)
 
 
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crosscue.api import held_out
 from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.data.splits import held_out
 from crosscue.errors import DataError
 
 

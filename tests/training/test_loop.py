@@ -18,6 +18,7 @@ import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError, RunError, StorageError, TrainingError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 from crosscue.storage import sole_run
 from crosscue.training.journal import read_journal
 from tests import tiny
@@ -182,6 +183,15 @@ def test_early_stopping_returns_the_best_epoch(folder: Path) -> None:
     assert run.outcome.epochs == run.outcome.best_epoch + 2
     best = load_file(folder / "early" / "checkpoints" / "best.safetensors")
     assert all(torch.equal(best[name], tensor) for name, tensor in learned(folder / "early").items())
+
+
+def test_a_folder_is_checked_before_anything_is_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapt(folder, "run", method="linear_probe", training=config(epochs=1))
+    monkeypatch.setattr(FrozenTowersMethod, "study", lambda *_: pytest.fail("captions were encoded"))
+    with pytest.raises(RunError, match="Add --resume"):
+        adapt(folder, "run", method="linear_probe", training=config(epochs=1))
+    with pytest.raises(RunError, match=r"training.lr was 0\.05 and is 0\.01"):
+        adapt(folder, "run", method="linear_probe", training=config(epochs=1, lr=0.01), resume=True)
 
 
 def test_a_resume_with_another_configuration_names_every_difference(folder: Path) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from crosscue.api import held_out
 from crosscue.bench.grid import Evaluation
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import Reading, read_pairs
+from crosscue.data.splits import held_out
 from crosscue.errors import DataError
 
 

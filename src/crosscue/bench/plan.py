@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from crosscue.api import training_pairs
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Candidate, Grid, Row, Shots
 from crosscue.bench.jobs import Job, Towers
 from crosscue.data.batches import Batches
+from crosscue.data.splits import training_pairs
 from crosscue.errors import RunError
 
 

@@ -26,8 +26,9 @@ def run(arguments: list[str]) -> int:
     if not given.data:
         raise DataError("say what to measure on: crosscue evaluate RUN --data SOURCE.")
 
-    from crosscue.api import as_run, before_and_after, held_out
+    from crosscue.api import as_run, before_and_after
     from crosscue.data.sources import Reading, read_pairs
+    from crosscue.data.splits import held_out
     from crosscue.evaluation.calibration import calibration
     from crosscue.evaluation.console import (
         comparison_table,

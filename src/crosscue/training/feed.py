@@ -8,13 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crosscue.backbones import frozen
+from crosscue.backbones.embedding import embed_texts
 from crosscue.data.augmentation import augment
-from crosscue.methods.contract import Batch
+from crosscue.data.batches import Batches
+from crosscue.data.neighbours import nearest
+from crosscue.methods.capabilities import WantsNeighbours
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.registry import build
+from crosscue.retrieval.encoding import embed_images
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import FrozenFeatures, Images
-    from crosscue.data.batches import Batches
+    from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Pairs
+    from crosscue.training.config import TrainingConfig
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -61,3 +69,27 @@ class Feed:
             synthetic=[pair.synthetic for pair in members],
             untouched=self.untouched[places] if self.untouched is not None else None,
         )
+
+
+def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig) -> Feed:
+    """Returns the batches of a run. Without augmentation the frozen part of the image tower is computed once."""
+    tower, lasting = method.backbone, training.augmentation == "none"
+    pixels = frozen.pixel_store(train.images, tower, source=train.origin)
+    images = frozen.cached_images(pixels, tower, method.image_use.frozen_layers) if lasting else pixels
+    companions = method.companions if isinstance(method, WantsNeighbours) else 0
+    near = neighbours(train, images, tower) if companions else None
+    return Feed(
+        train,
+        images,
+        Batches(train, training.batch_size, training.seed, companions, near),
+        untouched=frozen.FrozenFeatures(tower, pixels, images) if lasting and method.image_use.untouched else None,
+        augmentation=training.augmentation,
+        device=tower.device,
+    )
+
+
+def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
+    """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
+    untouched = build("zero_shot", backbone)
+    captions = embed_texts(pairs.captions, untouched.encode_text)
+    return nearest(embed_images(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))

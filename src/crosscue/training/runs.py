@@ -56,45 +56,57 @@ class BackboneIdentity:
         return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.checkpoint)
 
 
-def start_run(
+def check_run(
     folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
-) -> None:
-    """Opens a run folder: writes its configuration, or compares a resumed run with it.
+) -> bool:
+    """Compares what a run folder contains with the run that is to be started or continued in it.
 
     Args:
         folder: new or empty, or with `resume` the folder of an interrupted run.
         config: the resolved configuration, plain types only.
         backbone: identity of the loaded backbone.
-        data: fingerprints and sizes of the training and validation pairs.
+        data: fingerprints and sizes of the pairs; only the entries that are given are compared.
         resume: continue the run that is in the folder.
+
+    Returns:
+        True if there is a run to continue.
 
     Raises:
         RunError: the folder holds a run and `resume` is off; or it is resumed with another configuration, backbone or
             data. The message lists every difference.
     """
-    exists = (folder / CONFIG).exists()
-    if exists and not resume:
+    if not (folder / CONFIG).exists():
+        return False
+    if not resume:
         raise RunError(
             f"{folder}: there is a run in this folder. Add --resume to continue it, or choose another --out."
         )
-    written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    if exists:
-        changed = [
-            *_differences(read_config(folder), yaml.safe_load(written), ""),  # a tuple is a list in the file
-            *_differences(asdict(read_backbone(folder)), asdict(backbone), "backbone "),
-            *_differences(_read_json(folder / ENVIRONMENT).get("data", {}), data, "data "),
-        ]
-        if changed:
-            raise RunError(
-                f"{folder}: this run was started differently, so it cannot be continued: {'; '.join(changed)}. "
-                "Use the old values, or start anew with another --out."
-            )
+    kept = _read_json(folder / ENVIRONMENT).get("data", {})
+    written = yaml.safe_load(_as_yaml(config))  # a tuple is a list in the file
+    changed = [
+        *_differences(read_config(folder), written, ""),
+        *_differences(asdict(read_backbone(folder)), asdict(backbone), "backbone "),
+        *_differences({name: kept[name] for name in data if name in kept}, data, "data "),
+    ]
+    if changed:
+        raise RunError(
+            f"{folder}: this run was started differently, so it cannot be continued: {'; '.join(changed)}. "
+            "Use the old values, or start anew with another --out."
+        )
+    return True
+
+
+def start_run(
+    folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
+) -> None:
+    """Writes the configuration of a new run, or checks the run to continue; see `check_run`."""
+    if check_run(folder, config, backbone, data, resume=resume):
         return
     write_json(folder / BACKBONE, {"format": FORMAT, "crosscue": __version__, **asdict(backbone)})
     versions = {"crosscue": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED}
     environment = {"python": platform.python_version(), "versions": versions, "data": data}
     write_json(folder / ENVIRONMENT, environment)
-    write_text(folder / CONFIG, written)
+    write_text(folder / CONFIG, _as_yaml(config))
 
 
 def finish_run(folder: Path, method: Method[Any], card: str) -> None:
@@ -219,3 +231,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str) -> list[
         elif before != now:
             found.append(f"{prefix}{key} was {before!r} and is {now!r}")
     return found
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,53 @@
+"""The pairs of a source that training, validation and evaluation use."""
+
+from __future__ import annotations
+
+from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
+from crosscue.data.pairs import Pairs
+from crosscue.errors import DataError
+
+HELD_OUT = 0.1
+"""Share of the pairs for validation if a source has no splits at all."""
+
+
+def training_pairs(
+    source: Pairs, shots: int | None, validation: float | bool | None, seed: int
+) -> tuple[Pairs, Pairs | None]:
+    """Returns the pairs of training and those of validation; test pairs are in neither.
+
+    Raises:
+        DataError: the source has splits but no `val`, and `validation` is None.
+    """
+    train = source.split("train") if source.splits else source
+    val: Pairs | None
+    has_val = "val" in source.splits
+    if validation is None and source.splits and not has_val:
+        raise DataError(
+            f"{source.source}: there is no split 'val' (splits: {', '.join(source.splits)}). Add --validation 0.1 to hold "
+            "out a tenth of the training pairs, or --validation false to train without validation."
+        )
+    share = HELD_OUT if validation is None and not has_val else validation
+    if isinstance(share, float) and not isinstance(share, bool):
+        train, val = split_off(train, share, seed)
+    else:
+        val = source.split("val") if has_val and validation is not False else None
+    if shots is not None:
+        train = few_shot(train, shots, seed)
+        val = few_shot_validation(val, shots, seed) if val else None
+    return train, val
+
+
+def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
+    """Returns the split of that name; by default `test`, or everything where a source has no splits.
+
+    Raises:
+        DataError: no such split; or no split is given and the source has `train` alone.
+    """
+    if split is None:
+        if pairs.splits == ["train"]:
+            raise DataError(
+                f"{pairs.source}: its only split is 'train', so nothing is held out. Add --split train to evaluate on "
+                "these pairs (in Python: pairs.split('train')), or give a source with a split 'test'."
+            )
+        return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
+    return pairs.split(split)
