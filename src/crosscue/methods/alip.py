@@ -35,21 +35,22 @@ from crosscue.methods.parts.carrier import Carrier, CarrierConfig, class_names
 
 @dataclass(frozen=True)
 class AlipConfig(CarrierConfig):
-    """What is learned, where the synthetic caption comes from, and how weights are made."""
+    """Options of ALIP: the carrier, the synthetic caption and the weights of pairs."""
 
     synthetic: Literal["attributes", "class", "given"] = "attributes"
-    """attributes: the caption with `meta_category` for the name of its class. class: "a photo of a <class>". given: the source's column
-    `synthetic` (or `drafts`, as `crosscue describe captions` writes it)."""
+    """Synthetic caption. `attributes`: the caption with `meta_category` for the name of its class. `class`: "a
+    photo of a <class>". `given`: the source's column `synthetic` (or `drafts`, as written by `crosscue describe
+    captions`)."""
     meta_category: str = "object"
-    """The noun that stands for every class in the synthetic caption, e.g. animal, flower, vehicle, dish."""
+    """Noun that stands for every class in the synthetic caption, such as animal, flower, vehicle or dish."""
     gamma: float = 2.0
-    """How fast a weight falls below the mean."""
+    """Rate at which a weight falls below the mean (gamma)."""
     alip_gate: Literal["code", "paper"] = "paper"
-    """paper: a pair's weight falls where its own similarity is below the mean. code: where the agreement of the two captions is,
-    as in the authors' repository; it can then exceed 1."""
+    """Condition of a pair's weight. `paper`: it falls if the pair's own similarity is below the mean. `code`: it
+    falls if the agreement of the two captions is, as in the authors' repository; it can then exceed 1."""
     ema_init: Literal["first", "one"] = "first"
-    """Where the running means start: at the first batch, or at 1 as in the authors' repository, far above any cosine: few-shot
-    runs then end before the weights mean anything."""
+    """Start of the running means. `first`: the first batch. `one`: 1, as in the authors' repository, far above any
+    cosine; few-shot runs then end before the weights mean anything."""
     momentum: float = 0.99
     """Share of the running means that a batch leaves as it was."""
 

@@ -28,18 +28,18 @@ from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 
 @dataclass(frozen=True)
 class ClipAdapterConfig(ContrastiveConfig):
-    """Where the adapters are, and how much they say."""
+    """Options of the adapters: their places and their shares."""
 
     adapters: Literal["image", "text", "both"] = "image"
-    """Which features are adapted. The authors' code has the image adapter only, the paper both."""
+    """Features that are adapted: `image`, as in the authors' code, `text`, or `both`, as in the paper."""
     image_ratio: float = 0.2
-    """r of the image feature; 0 is the backbone as it is."""
+    """Share of the adapted image feature; 0 is the backbone as it is (r)."""
     text_ratio: float = 0.2
-    """r of the text feature (beta in the paper)."""
+    """Share of the adapted text feature; 0 is the backbone as it is (r, in the paper beta)."""
     reduction: int = 4
-    """How many times narrower the bottleneck is than the feature."""
+    """Ratio of the feature's width to the bottleneck's."""
     output_relu: bool = True
-    """End the adapter with a ReLU, as the authors' code does: it can then only raise a feature's components."""
+    """True: the adapter ends with a ReLU, as in the authors' code. It then only raises components of a feature."""
 
 
 class Bottleneck(nn.Module):

@@ -27,14 +27,15 @@ from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMet
 
 @dataclass(frozen=True)
 class CoopConfig(ContrastiveConfig):
-    """The learned context. One context serves all captions: CoOp's class-specific contexts need classes."""
+    """Options of the learned context. One context serves all captions: CoOp's class-specific contexts need classes."""
 
     context_tokens: int = 16
-    """M, the number of learned vectors. They take the room of as many word pieces."""
+    """Number of learned vectors; each takes the room of a word piece (M)."""
     context_words: str | None = None
-    """Words whose embeddings start the context, e.g. "a photo of a" with 4 tokens; None draws it from N(0, 0.02^2)."""
+    """Words whose embeddings start the context, such as "a photo of a" with 4 tokens. None: it is drawn from N(0,
+    0.02^2)."""
     class_token_position: Literal["end", "middle", "front"] = "end"
-    """Where the caption stands: after the context (end), between its halves (middle), or before it (front)."""
+    """Place of the caption. `end`: after the context. `middle`: between its halves. `front`: before it."""
 
 
 class Coop(ContrastiveMethod[CoopConfig]):

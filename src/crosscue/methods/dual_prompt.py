@@ -32,20 +32,22 @@ from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMet
 
 @dataclass(frozen=True)
 class DualPromptConfig(ContrastiveConfig):
-    """What is learned, and where it enters."""
+    """Options of dual prompts: their number and their layers."""
 
     context_tokens: int = 4
-    """k, the number of learned vectors in each tower."""
+    """Number of learned vectors in each tower (k)."""
     depth: int = 1
-    """How many consecutive layers get prompts of their own; 1 is the paper's shallow prompt."""
+    """Number of consecutive layers with prompts of their own. 1 is the paper's shallow prompt; more learn more and
+    cost more."""
     text_start_layer: int = 0
-    """First text layer with prompts; 0 puts them beside the word embeddings."""
+    """First text layer with prompts. 0 puts them beside the word embeddings."""
     image_start_layer: int = 0
-    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
+    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached.
+    Raise it for faster training."""
     context_words: str | None = None
-    """Words whose embeddings start the context, e.g. "a photo of a"; None draws it from N(0, 0.02^2)."""
+    """Words whose embeddings start the context, such as "a photo of a". None: it is drawn from N(0, 0.02^2)."""
     tune_projection: bool = False
-    """Also learn a change of both towers' last projection, starting from zero."""
+    """True: a change of both towers' last projection is trained too; it starts at zero."""
     projection_lr_scale: float = 0.1
     """Learning rate of that change, as a multiple of the prompts' rate."""
 

@@ -30,12 +30,14 @@ from crosscue.methods.parts.carrier import Carrier, CarrierConfig
 
 @dataclass(frozen=True)
 class FilipConfig(CarrierConfig):
-    """What is learned, and what is added to the token-wise score."""
+    """Options of FILIP: the carrier, and additions to the token-wise score."""
 
     global_weight: float = 0.0
-    """Adds this times the cosine of the pooled features to both scores; a public implementation trains both, with 0.5."""
+    """Multiplier of the cosine of the pooled features, which is added to both scores. 0 is the paper; a public
+    implementation trains 0.5."""
     pad_bug: bool = False
-    """As a public implementation does: in training, padding takes part in maxima and means. Scores of a test never see it."""
+    """True: padding takes part in the maxima and means of training, as in a public implementation. Scores of a test
+    never contain it."""
 
 
 class Filip(Carrier[FilipConfig], LateInteraction):

@@ -37,26 +37,26 @@ from crosscue.methods.parts.regions import crops, region_boxes, roi_align
 
 @dataclass(frozen=True)
 class FineClipConfig(CarrierConfig):
-    """What is learned, and which regions."""
+    """Options of FineCLIP: the carrier and the regions."""
 
     region_weight: float = 1.0
-    """Weight of the loss between regions and their texts; 0 needs no categories."""
+    """Weight of the loss between regions and their texts. 0 needs no categories."""
     distil_weight: float = 1.0
     """Weight of the loss between regions and their crops."""
     centre_side: float = 0.8
-    """Side of the box in the middle, as a share of the image's."""
+    """Side of the box in the middle, as a share of the image's side."""
     boxes: int = 4
-    """Further boxes an image, without text."""
+    """Number of further boxes an image, without text."""
     smallest_side: float = 0.3
-    """Least side of a further box."""
+    """Smallest side of a further box."""
     largest_side: float = 0.8
-    """Greatest side of a further box."""
+    """Largest side of a further box."""
     box_seed: int = 1
-    """Seed of the boxes; together with an image's id it decides where they are."""
+    """Seed of the boxes. Together with the id of an image it determines their places."""
     teacher_grad: bool = False
-    """Let gradients through the crops' features too, as the authors' repository does."""
+    """True: gradients flow through the crops' features too, as in the authors' repository."""
     pad_bug: bool = False
-    """As the authors' repository does: the region loss has a row for every box, zero where there is no text."""
+    """True: the region loss has a row for every box, zero where there is no text, as in the authors' repository."""
 
     def __post_init__(self) -> None:
         if not 0 < self.centre_side <= 1 or not 0 < self.smallest_side <= self.largest_side <= 1 or self.boxes < 0:

@@ -25,10 +25,11 @@ from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMet
 
 @dataclass(frozen=True)
 class FullFtConfig(ContrastiveConfig):
-    """How much of what was learned is used."""
+    """Options of full fine-tuning."""
 
     alpha: float = 1.0
-    """Share of the learned change that is tested with: 1 is plain fine-tuning, 0 the backbone; WiSE-FT recommends 0.5."""
+    """Share of the learned change in evaluation: 1 is plain fine-tuning, 0 the backbone. WiSE-FT recommends 0.5 for
+    data unlike the training data (alpha)."""
 
 
 class Change(nn.Module):

@@ -25,16 +25,17 @@ TARGETS = ("q_proj", "v_proj", "query", "value")
 
 @dataclass(frozen=True)
 class LoraConfig(ContrastiveConfig):
-    """How large the change may be, and where it is."""
+    """Options of LoRA: the size of the changes and their layers."""
 
     rank: int = 4
-    """r, the rank of every change."""
+    """Rank of every change; more learn more and need more pairs (r)."""
     alpha: int = 4
-    """The change counts alpha / r times."""
+    """Scale of the changes: each is multiplied by alpha / rank (alpha)."""
     text_start_layer: int = 0
     """First text layer that is changed."""
     image_start_layer: int = 0
-    """First image layer that is changed. The layers before it stay frozen: their output is computed once and cached."""
+    """First image layer that is changed. The layers before it stay frozen: their output is computed once and
+    cached."""
 
 
 class Lora(ContrastiveMethod[LoraConfig]):

@@ -30,17 +30,17 @@ from crosscue.methods.dual_prompt import DualPrompt, DualPromptConfig
 
 @dataclass(frozen=True)
 class MapleConfig(DualPromptConfig):
-    """The authors' settings."""
+    """Options of MaPLe; the defaults are the authors' settings."""
 
     context_tokens: int = 2
-    """b, the number of learned vectors in each tower."""
+    """Number of learned vectors in each tower (b)."""
     depth: int = 9
-    """J, how many layers get prompts of their own; at most as many as the shallower tower has."""
+    """Number of layers with prompts of their own; at most as many as the shallower tower has (J)."""
     context_words: str | None = "a photo of a"
-    """Words whose first embeddings start the prompts of the first layer; None draws them from N(0, 0.02^2)."""
+    """Words whose first embeddings start the prompts of the first layer. None: they are drawn from N(0, 0.02^2)."""
     maple_keep_of_a: bool = False
-    """Leave the words of `context_words` beyond the learned vectors ("of a") as frozen words before every caption, as the
-    authors' code does for class names."""
+    """True: the words of `context_words` beyond the learned vectors ("of a") stay as frozen words before every
+    caption, as in the authors' code for class names."""
 
 
 class Maple(DualPrompt):

@@ -1,4 +1,4 @@
-"""The choices of ACKE: which prompts, which descriptions, and how much each part of the loss counts."""
+"""Options of ACKE: prompts, descriptions, and the weights of the losses."""
 
 from __future__ import annotations
 
@@ -20,59 +20,68 @@ Weights = Literal["evidence", "uniform", "shuffled", "pau", "none"]
 
 @dataclass(frozen=True)
 class AckeConfig:
-    """Which prompts, which descriptions, and how much each part of the loss counts."""
+    """Options of ACKE: prompts, descriptions, and the weights of the losses."""
 
     views: str = FROM_CAPTIONS
-    """Descriptions of the training images: a file of `crosscue describe views`, or `captions`: weak ones from the captions (crosscue[spacy])."""
+    """Descriptions of the training images: a file of `crosscue describe views`, or `captions`. The default takes
+    weak ones from the captions (crosscue[spacy]) and needs no model. Better results need a file."""
     missing_views: MissingViews = "error"
-    """Images without descriptions: error, or skip (they are trained with their captions alone, and counted)."""
+    """Treatment of images without descriptions. `error`: training stops, so that no image is left out unseen.
+    `skip`: such images are trained with their captions alone, and counted."""
     views_per_step: int = 1
-    """How many of its three descriptions an image is trained with in one step, drawn anew each time."""
+    """Number of descriptions of an image in one step, drawn anew each time. 1 costs the fewest text passes; at most
+    3."""
     weights: Weights = "evidence"
-    """How descriptions are weighed. evidence: by vacuity and conflict. uniform: not. shuffled: the evidence weights of other images, a
-    control. pau: by ambiguity, as PAU does. none: no descriptions."""
+    """Weights of the descriptions. `evidence`: from vacuity and conflict. `uniform`: all equal. `shuffled`: the
+    evidence weights of other images, a control. `pau`: from ambiguity, as in PAU. `none`: no descriptions are
+    used."""
     evidence_scale: float | None = None
-    """How fast a cosine above the background becomes evidence; default the backbone's logit scale."""
+    """Multiplier of the cosine above the background, before it becomes evidence. Default: the backbone's logit
+    scale."""
     evidence_margin: float | None = None
-    """How far above the background evidence begins; default two standard deviations of the background."""
+    """Distance above the background at which evidence begins. Default: two standard deviations of the
+    background."""
     prior_weight: float | None = None
-    """W, the evidence that halves the uncertainty; default the number of candidates."""
+    """Evidence that halves the uncertainty. Default: the number of candidates (W)."""
     acp: Prompting = "text_query"
-    """Who chooses prompts. vision: images only. text_query: texts too, each by itself. pairwise: besides, a text is read with a
-    candidate image's choice when candidates are scored again. paired_leaky: a caption with its own image's choice, as released: sees the
-    answer, needs allow_leak. none: no prompts, for tune full."""
+    """Inputs that choose prompts. `vision`: images only. `text_query`: texts too, each by itself. `pairwise`:
+    re-ranking also reads a text with the choice of a candidate image. `paired_leaky`: a caption gets the choice of
+    its own image, as released; this sees the answer and needs allow_leak. `none`: no prompts, for tune full."""
     allow_leak: bool = False
-    """Needed for paired_leaky, whose oracle numbers are NOT COMPARABLE."""
+    """Permission for acp paired_leaky, whose oracle results are NOT COMPARABLE."""
     keys: Keys = "learned"
-    """learned; random: fixed at their first values; static: no choice, the same prompts for all. The last two are controls."""
+    """Keys of the pool. `learned`: trained with the prompts. `random`: fixed at their first values. `static`: no
+    choice, the same prompts for all. The last two are controls."""
     pool_size: int = 20
-    """M, prompts in the pool."""
+    """Number of prompts in the pool (M)."""
     prompt_length: int = 1
-    """L, positions of one prompt."""
+    """Positions of one prompt (L)."""
     top_k: int = 5
-    """k, prompts that an image or text gets."""
+    """Number of prompts that an image or text gets (k)."""
     depth: int = 1
-    """How many consecutive layers get prompts of their own."""
+    """Number of consecutive layers with prompts of their own. 1 is the cheapest."""
     text_start_layer: int = 0
     """First text layer with prompts."""
     image_start_layer: int = 0
-    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached."""
+    """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached.
+    Raise it for faster training."""
     gate_temperature: float = 0.1
-    """tau of the gate, and of the distribution over the pool."""
+    """Temperature of the gate, and of the distribution over the pool (tau)."""
     projector_width: int = 256
-    """Hidden width of phi, which turns image prompts into text prompts."""
+    """Hidden width of the network from image prompts to text prompts (phi)."""
     tune: Literal["prompts", "projection", "full"] = "prompts"
-    """What learns beside the prompts. projection: a change of both last projections, from zero. full: a copy of both towers, as released."""
+    """Parameters beside the prompts. `prompts`: none. `projection`: a change of both last projections, which starts
+    at zero. `full`: a copy of both towers, as released."""
     projection_lr_scale: float = 0.1
     """Learning rate of the projections' change, as a multiple of the prompts' rate."""
     tower_lr_scale: float = 0.005
     """Learning rate of the tuned towers, as a multiple of the prompts' rate."""
     directions: Directions = "both"
-    """Which cross-entropies are trained: both, i2t or t2i."""
+    """Directions of the cross-entropies: `both`, `i2t` or `t2i`."""
     mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives."""
+    """True: equal captions of one batch are no negatives of each other."""
     margin: float = 0.2
-    """m of the hinge on the hardest negative."""
+    """Margin of the hinge on the hardest negative (m)."""
     lambda_hinge: float = 0.1
     """Weight of the captions' hinge."""
     lambda_view: float = 0.1
@@ -82,41 +91,42 @@ class AckeConfig:
     lambda_evidential: float = 0.1
     """Weight of the evidential loss of caption and descriptions, fused by Dempster's rule."""
     evidential_kl: float = 0.1
-    """Largest weight of the evidential loss's KL term."""
+    """Largest weight of the KL term of the evidential loss."""
     kl_steps: int = 1000
-    """Steps over which the KL term grows to its weight."""
+    """Steps in which the KL term grows to its weight. Evidence grows first; 0 starts at the full weight."""
     lambda_pull: float = 0.1
-    """Weight of pulling chosen keys towards their queries."""
+    """Weight of the loss that moves chosen keys towards their queries."""
     lambda_agree: float = 0.1
-    """Weight of a caption's choice agreeing with its image's."""
+    """Weight of the loss between the choices of a caption and of its image."""
     lambda_balance: float = 0.01
-    """Weight of using the whole pool."""
+    """Weight of the loss that spreads choices over the whole pool."""
     lambda_overlap: float = 0.01
-    """Weight of prompts differing from each other."""
+    """Weight of the loss that keeps prompts different from each other."""
     prototypes: int = 8
-    """K of weights pau."""
+    """Number of prototypes with weights pau (K)."""
     prototype_scale: float = 20.0
-    """Cosines with prototypes are multiplied by this; PAU's 1 / temperature 100 over tau 5."""
+    """Multiplier of cosines with prototypes. 20 is PAU's 1 / temperature 100 over its tau 5."""
     lambda_align: float = 1.0
-    """Weight of PAU's uncertainty alignment, and of its prototypes differing."""
+    """Weight of PAU's uncertainty alignment, and of the overlap of its prototypes."""
     pairwise_negatives: int = 3
-    """acp pairwise: wrong images that each caption is also read with in training. One more text pass each."""
+    """Number of wrong images that each caption is also read with in training, for acp pairwise. Each costs one text
+    pass."""
     eta: float = 0.5
-    """acp pairwise: share of the conditioned score in `pairwise` inference."""
+    """Share of the conditioned score in re-ranking, for acp pairwise; the rest is the plain cosine."""
 
     @property
     def texts_choose(self) -> bool:
-        """Whether texts get prompts of their own choice."""
+        """True if texts get prompts of their own choice."""
         return self.acp in ("text_query", "pairwise")
 
     @property
     def shape(self) -> PoolShape:
-        """The pool."""
+        """Size of the pool and of a choice from it."""
         return PoolShape(self.pool_size, self.prompt_length, self.top_k, self.depth, self.gate_temperature)
 
 
 def check(backbone: Backbone, config: AckeConfig) -> None:
-    """Raises `MethodError` where the configuration is impossible, or asks for the leak without saying so."""
+    """Raises `MethodError` if the options are impossible, or have the leak without its permission."""
     if config.acp == "paired_leaky" and not config.allow_leak:
         raise MethodError(
             "acp paired_leaky reads every caption with prompts that its own image chose, so training and oracle numbers see the "

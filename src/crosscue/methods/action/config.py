@@ -1,4 +1,4 @@
-"""The choices of ACT: what of it is switched on, and everything the paper leaves open."""
+"""Options of ACT: its parts and the choices the paper leaves open."""
 
 from __future__ import annotations
 
@@ -15,67 +15,77 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ActionConfig:
-    """What of ACT is switched on, and every choice the paper leaves open."""
+    """Options of ACT: its parts and the choices the paper leaves open."""
 
     knowledge: str = ""
-    """Triplets and states of the captions: a file from `crosscue describe triplets`, or `spacy`: read when needed (crosscue[spacy])."""
+    """Triplets and states of the captions: a file of `crosscue describe triplets`, or `spacy`, which parses
+    captions when they are needed (crosscue[spacy])."""
     triplets: bool = True
-    """Action triplet prompts (eq. 4-5). With states off too: visual prompt tuning, the control."""
+    """True: action triplet prompts are used (eq. 4-5). With states off too, the method is visual prompt tuning, the
+    control."""
     states: bool = True
-    """Action state prompts."""
+    """True: action state prompts are used."""
     attributes: bool = True
-    """Keep triplets that say what something is like (the paper's attribute knowledge)."""
+    """True: triplets about attributes are kept (the paper's attribute knowledge)."""
     hand_crafted: bool = False
-    """Replace the triplet encoder by the text feature of a text about the triplet (Table 2)."""
+    """True: the text feature of a hand-crafted text about the triplet replaces the triplet encoder (Table 2)."""
     max_triplets: int = 4
-    """K, the most triplets of a caption; the first ones are taken."""
+    """Most triplets of a caption; the first ones are taken (K)."""
     triplet_input: TripletInput = "seq3"
-    """How a triplet enters its encoder. seq3: its three parts. all_tokens: every word piece. concat_linear: the parts joined."""
+    """Input of the triplet encoder. `seq3`: three parts a triplet. `all_tokens`: every word piece. `concat_linear`:
+    the three parts joined by a linear map."""
     triplet_layers: int = 2
-    """Transformer layers of the triplet encoder."""
+    """Number of transformer layers of the triplet encoder."""
     triplet_index: bool = True
-    """Tell the triplet encoder which triplet of its caption comes first."""
+    """True: the triplet encoder gets the index of each triplet in its caption."""
     adapter_width: int = 64
-    """t, the bottleneck of the prompt adapter (eq. 6)."""
+    """Width of the bottleneck of the prompt adapter (t, eq. 6)."""
     aim: Literal["attention", "cat"] = "attention"
-    """attention: the adaptive interaction module. cat: prompts stand beside the patches as tokens (Table 3)."""
+    """Combination of prompts and patches. `attention`: the adaptive interaction module. `cat`: prompts stand beside
+    the patches as tokens (Table 3)."""
     aim_layer: int = 0
-    """The image layer whose input the knowledge changes. The layers before it stay frozen: they are computed once and cached."""
+    """Image layer whose input the knowledge changes. The layers before it stay frozen: they are computed once and
+    cached."""
     aim_query: Literal["patch", "prompt"] = "patch"
-    """patch: patches attend to prompts and are changed. prompt: the other reading of eq. 7; the result stands beside the patches."""
+    """Reading of eq. 7. `patch`: patches attend to prompts and are changed. `prompt`: prompts attend to patches,
+    and the result stands beside the patches."""
     aim_residual: Literal["zero_gate", "plain", "none"] = "zero_gate"
-    """How V of eq. 8 meets the patches E. zero_gate: E + gamma V, gamma starts at 0. plain: E + V. none: V, as printed."""
+    """Combination of the result V with the patches E. `zero_gate`: E + gamma V, where gamma starts at 0. `plain`: E
+    + V. `none`: V, as printed (eq. 8)."""
     aim_share: bool = False
-    """One set of attention weights for triplets and states."""
+    """True: one set of attention weights serves triplets and states."""
     mixing: float = 0.7
-    """lambda of eq. 8: the share of the triplets' attention map."""
+    """Share of the triplets' attention map (lambda, eq. 8)."""
     early_inject: bool = False
-    """Also give the adapted prompts as tokens to every layer from aim_layer on."""
+    """True: every layer from aim_layer on also gets the adapted prompts as tokens."""
     visual_prompts: int = 8
-    """N, the learned visual tokens."""
+    """Number of learned visual tokens (N)."""
     deep_start: int = 6
-    """Layers from here on get visual tokens of their own; before it they are passed on."""
+    """First layer with visual tokens of its own; before it they are passed on."""
     text_enrich: Literal["none", "avg"] = "none"
-    """avg: a caption's embedding is the mean of its own and those of its states."""
+    """Embedding of a caption. `none`: its own. `avg`: the mean of its own and those of its states."""
     conditioning: Literal["matched", "own", "pairwise"] = "matched"
-    """Which captions an image is read with in training. matched: as at test time, all candidates alike. own: its own caption
-    (the paper as printed), which lets the image be ignored. pairwise: as matched, image to text with one caption at a time."""
+    """Captions that an image is read with in training. `matched`: all candidates alike, as in re-ranking. `own`:
+    its own caption (the paper as printed), which lets the image be ignored. `pairwise`: as matched, but image to
+    text with one caption at a time."""
     candidates: int = 7
-    """m, the hard negatives of each caption and image (matched and pairwise)."""
+    """Number of hard negatives of each caption and image, for conditioning matched and pairwise (m)."""
     strategy: Literal["two_stage", "one_stage", "combined"] = "two_stage"
-    """two_stage: eq. 10, then eq. 11 on the interaction module alone. one_stage: eq. 10. combined: both at once (Table 5)."""
+    """Stages of training. `two_stage`: eq. 10, then eq. 11 on the interaction module alone. `one_stage`: eq. 10.
+    `combined`: both at once (Table 5)."""
     second_stage_epochs: int = 2
     """Epochs of the second stage, out of training.epochs."""
     second_stage_lr: float = 0.2
     """Learning rate of the second stage, as a multiple of training.lr."""
     margin: float = 0.2
-    """alpha of eq. 11."""
+    """Margin of the ranking loss (alpha, eq. 11)."""
     negatives: HardNegatives = "hardest"
-    """Which negatives eq. 11 compares with; hardest takes semihard ones in its first epoch."""
+    """Negatives of the ranking loss: `hardest`, `semihard` or `mean`. With `hardest` the first epoch takes semihard
+    ones (eq. 11)."""
     eta: float = 1.0
-    """Share of the new score in re-ranking; the rest is the pre-selecting model's cosine."""
+    """Share of the new score in re-ranking; the rest is the cosine of the model that pre-selects."""
     mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives."""
+    """True: equal captions of one batch are no negatives of each other."""
 
 
 def prompted_layers(config: ActionConfig, layers: int) -> list[int]:
@@ -86,7 +96,7 @@ def prompted_layers(config: ActionConfig, layers: int) -> list[int]:
 
 
 def check(backbone: Backbone, config: ActionConfig) -> None:
-    """Raises `MethodError` where the options contradict one another or the tower has no such layer."""
+    """Raises `MethodError` if the options contradict one another or the tower has no such layer."""
     if not 0 <= config.aim_layer < backbone.image_layers:
         raise MethodError(
             f"aim_layer is {config.aim_layer}; the image tower of '{backbone.source}' has layers 0 to {backbone.image_layers - 1}."

@@ -14,54 +14,62 @@ class DcarConfig(DualPromptConfig):
     """Options of DCAR: its three components and the choices the paper leaves open."""
 
     dp: bool = True
-    """Dual prompts (eq. 5-8). Off: the towers are as pre-trained and only the category head learns."""
+    """True: dual prompts are trained (DP, eq. 5-8). Off, the towers are as pre-trained and only the category head
+    is trained."""
     tw: bool = True
-    """Token re-weighting (eq. 9-15)."""
+    """True: token embeddings are weighted by mutual information (TW, eq. 9-15)."""
     ca: bool = True
-    """Category-aware augmentation (eq. 16-19). Needs pairs with negatives."""
+    """True: category-aware augmentation is trained (CA, eq. 16-19). It needs pairs with negatives."""
     weights: Literal["abs", "relu", "flipped"] = "abs"
-    """Weight of a token from its difference. abs: |dS| (eq. 13). relu: tokens nearer to the image than to the blank one count.
-    flipped: only the others count; a control that should hurt."""
+    """Weight of a token from its difference dS. `abs`: |dS| (eq. 13). `relu`: only tokens nearer to the image than
+    to the blank one count. `flipped`: only the others count; a control that should hurt."""
     token_feature: Literal["projected", "input", "word"] = "projected"
-    """Feature of a token. projected: the last layer, projected. input: its word embedding, where widths allow. word: the
-    text feature of its word alone."""
+    """Feature of a token. `projected`: the last layer, projected. `input`: its word embedding, if widths allow.
+    `word`: the text feature of its word alone."""
     token_features_from: Literal["frozen", "prompted"] = "frozen"
-    """Text tower of the token features: without prompts (frozen, computed once) or with them (prompted)."""
+    """Text tower of the token features. `frozen`: without prompts, computed once. `prompted`: with them, computed
+    in every step."""
     weights_image: Literal["prompted", "frozen"] = "prompted"
-    """Image feature that weighs the tokens. With frozen ones and frozen token features, weights are computed once."""
+    """Image feature that weights the tokens: `prompted`, as in the paper, or `frozen`. With frozen token features
+    too, weights are computed once."""
     blank: Literal["white", "black", "mean", "noise"] = "white"
-    """The image without content."""
+    """Image without content: `white`, as in the paper's figure, `black`, `mean` or `noise`."""
     similarity: Literal["cos", "exp"] = "cos"
-    """S in eq. 11: the cosine, or its exponential (eq. 1)."""
+    """Similarity in eq. 11: `cos`, the cosine, or `exp`, its exponential (S, eq. 1)."""
     rescale: Literal["mean_one", "literal"] = "mean_one"
-    """Weights of a caption average 1, or add up to 1 (eq. 14 as printed), which shrinks every word embedding."""
+    """Scale of the weights. `mean_one`: those of a caption average 1. `literal`: they add up to 1, as printed,
+    which shrinks every word embedding (eq. 14)."""
     blend: float = 1.0
-    """beta: 0 is no weighting, 1 the weights as they are."""
+    """Share of the weighting: 0 is no weighting, 1 the weights as they are (beta)."""
     smallest: float = 0.0
     """Smallest weight."""
     largest: float = float("inf")
     """Largest weight."""
     weight_dropout: float = 0.0
-    """Chance that a caption is trained without weights, as it will be tested."""
+    """Probability that a caption is trained without weights, as it is tested. 0 is the paper; 0.5 is more
+    robust."""
     weight_control: Literal["none", "shuffled", "wrong_image"] = "none"
-    """Controls. shuffled: the weights of a caption in random order. wrong_image: weights from another image of the batch."""
+    """Control of the weights. `none`: no control. `shuffled`: the weights of a caption in random order.
+    `wrong_image`: weights from another image of the batch."""
     category_head: Literal["residual_zero", "plain_relu", "plain_linear"] = "residual_zero"
-    """F_CAA: T + a two-layer network that starts at zero, the network alone, or two linear layers."""
+    """Head on text features. `residual_zero`: the feature plus a two-layer network that starts at zero.
+    `plain_relu`: the network alone. `plain_linear`: two linear layers (F_CAA)."""
     category_width: int = 512
-    """Hidden width of F_CAA."""
+    """Hidden width of the category head (F_CAA)."""
     category_prompt: bool = True
-    """True: captions and negatives carry the text context on the way to F_CAA."""
+    """True: captions and negatives carry the text context on the way to the category head."""
     category_reduction: Reduction = "mean"
-    """mean over the batch, or the sum (eq. 18 as printed)."""
+    """Reduction over the batch: `mean`, or `sum`, as printed (eq. 18)."""
     alpha: float = 0.5
-    """Extra weight of the caption and of negatives of its own category, over negatives of another (eq. 17)."""
+    """Extra weight of the caption and of negatives of its own category, over negatives of another (alpha, eq.
+    17)."""
     lambda1: float = 0.8
-    """Weight of L_con in eq. 19."""
+    """Weight of the contrastive loss (lambda_1, eq. 19)."""
     lambda2: float = 0.2
-    """Weight of L_cate in eq. 19."""
+    """Weight of the category-aware loss (lambda_2, eq. 19)."""
     negatives: int = 4
-    """Q, the most negatives of a caption."""
+    """Most negatives of a caption (Q)."""
     temperature: Literal["pretrained", "literal"] = "pretrained"
-    """literal: none, because in the paper's S = exp(cos) it cancels."""
+    """Temperature of the losses. `pretrained`: the backbone's. `literal`: none, as in the paper's S = exp(cos)."""
     eta: float = 0.5
-    """Share of the weighted score in `pairwise` inference."""
+    """Share of the weighted score in re-ranking; the rest is the plain cosine."""

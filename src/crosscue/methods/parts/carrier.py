@@ -1,4 +1,4 @@
-"""What carries a pre-training objective into retrieval with few pairs.
+"""Carriers of a pre-training objective into retrieval with few pairs.
 
 FILIP, ALIP and FineCLIP were made to train whole models. DCAR compares with them "with the encoders frozen" and does not say what was
 trained instead. Here that is a choice, the same for the three: dual prompts, heads on frozen towers, or a tuned copy of the towers.
@@ -23,23 +23,24 @@ from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
 
 @dataclass(frozen=True)
 class CarrierConfig(ContrastiveConfig):
-    """What is learned, besides what the method itself adds."""
+    """Options of the carrier: the parameters that a method trains beside its own."""
 
     carrier: Literal["dual_prompt", "heads_only", "full_ft"] = "dual_prompt"
-    """dual_prompt: learned context coupled into the image tower. heads_only: one linear map a modality after frozen towers.
-    full_ft: every weight of a copy of both towers, which is then part of the run folder."""
+    """Parameters beside the method's own. `dual_prompt`: learned context coupled into the image tower.
+    `heads_only`: one linear map a modality after frozen towers. `full_ft`: every weight of a copy of both towers,
+    which then is part of the run folder."""
     context_tokens: int = 4
-    """dual_prompt: the number of learned vectors in each tower."""
+    """Number of learned vectors in each tower, for dual_prompt."""
     depth: int = 1
-    """dual_prompt: how many consecutive layers get vectors of their own."""
+    """Number of consecutive layers with vectors of their own, for dual_prompt."""
     text_start_layer: int = 0
-    """dual_prompt: the first text layer with prompts; 0 puts them beside the word embeddings."""
+    """First text layer with prompts, for dual_prompt. 0 puts them beside the word embeddings."""
     image_start_layer: int = 0
-    """dual_prompt: the first image layer with prompts; the layers before it may be cached."""
+    """First image layer with prompts, for dual_prompt. The layers before it may be cached."""
     context_words: str | None = None
-    """dual_prompt: words whose embeddings start the context; None draws it from N(0, 0.02^2)."""
+    """Words whose embeddings start the context, for dual_prompt. None: it is drawn from N(0, 0.02^2)."""
     tower_lr_scale: float = 0.01
-    """full_ft: learning rate of the towers, as a multiple of the heads' rate."""
+    """Learning rate of the towers, as a multiple of the heads' rate, for full_ft."""
 
     def prompts(self) -> DualPromptConfig:
         """Returns the options of the prompts."""
@@ -83,11 +84,11 @@ class Carrier(WithTunedTowers[Config]):
 
     @property
     def towers(self) -> Backbone:
-        """What encodes: the shared frozen backbone, or the tuned copy."""
+        """Encoders: the shared frozen backbone, or the tuned copy."""
         return self.backbone if self.tuned is None else self.tuned
 
     def read_images(self, images: ImageInput) -> ImageFeatures:
-        """Images -> what the image tower says of them, before the head."""
+        """Images -> their features, before the head."""
         return self.towers.encode_image(images, self.prompts.image_prompts() if self.prompts else None)
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:
@@ -95,7 +96,7 @@ class Carrier(WithTunedTowers[Config]):
         return self.backbone.tokenize(texts, self.config.context_tokens if self.prompts else 0)
 
     def read_texts(self, tokens: TokenBatch) -> TextFeatures:
-        """Tokens -> what the text tower says of them, before the head."""
+        """Tokens -> their features, before the head."""
         return self.towers.encode_text(tokens, self.prompts.text_prompts() if self.prompts else None)
 
     def image_features(self, images: ImageInput) -> Tensor:

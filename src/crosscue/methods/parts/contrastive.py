@@ -1,4 +1,4 @@
-"""What most methods share: they differ in how they encode, and are trained with InfoNCE between images and captions."""
+"""InfoNCE between images and captions, which most methods train; they differ in their encoders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from crosscue.methods.contract import Batch, Method
 
 @dataclass(frozen=True)
 class ContrastiveConfig:
-    """How the batch is contrasted."""
+    """Options of InfoNCE."""
 
     directions: Directions = "both"
-    """Which cross-entropies are trained: both, i2t or t2i. Methods made for classification train i2t alone."""
+    """Directions of the cross-entropies: `both`, `i2t` or `t2i`. Methods made for classification train i2t
+    alone."""
     mask_duplicates: bool = True
-    """Leave equal captions in one batch out of each other's negatives; the papers do not."""
+    """True: equal captions of one batch are no negatives of each other. The papers do not do this."""
 
 
 ContrastiveOptions = TypeVar("ContrastiveOptions", bound=ContrastiveConfig)
