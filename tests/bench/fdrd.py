@@ -23,7 +23,7 @@ LAYOUT = {
     "sun397": ("sun397/SUN397/", "s/{c}/sun_{n}.jpg", "sun397/split_zhou_SUN397.json"),
     "ucf101": ("ucf101/UCF-101-midframes/", "{c}/{c}_{n}.jpg", "ucf101/split_zhou_UCF101.json"),
 }
-"""Domain -> CoOp's picture folder, path of a picture in it, CoOp's split file."""
+"""Domain -> CoOp's image folder, path of an image in it, CoOp's split file."""
 NAMES = {
     "caltech-101": "{c}_image_{n:04d}.jpg",
     "car": "cars_train_{n:05d}.jpg",
@@ -34,7 +34,7 @@ NAMES = {
 
 
 def write_fdrd(folder: Path) -> Path:
-    """Writes captions, splits and pictures of all nine domains, five pictures in each of four classes."""
+    """Writes captions, splits and images of all nine domains, five images in each of four classes."""
     for offset, (domain, (pictures, path, split_file)) in enumerate(LAYOUT.items()):
         splits: dict[str, list] = {"train": [], "val": [], "test": []}
         released: dict[str, dict] = {"train": {}, "test": {}}

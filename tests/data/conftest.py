@@ -1,4 +1,4 @@
-"""Real pictures, small."""
+"""Real images, small."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Draw:
-    """Writes a picture and returns its path."""
+    """Writes an image and returns its path."""
 
     def draw(name: str, size: tuple[int, int] = (40, 30), seed: int = 0, mode: str = "RGB", **save: object) -> Path:
         channels = {"RGB": 3, "RGBA": 4, "CMYK": 4, "L": 1}[mode]

@@ -22,7 +22,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 pictures with five captions each, described by a model, in Karpathy's format."""
+    """24 images with five captions each, described by a model, in Karpathy's format."""
     folder = tmp_path_factory.mktemp("karpathy")
     (folder / "images").mkdir()
     records = []

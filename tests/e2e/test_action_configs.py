@@ -1,4 +1,4 @@
-"""Every configuration of ACT from its YAML to its report, on a checkpoint shaped like CLIP and pictures in Karpathy's format."""
+"""Every configuration of ACT from its YAML to its report, on a checkpoint shaped like CLIP and images in Karpathy's format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOERS, DEEDS = ("man", "woman", "dog", "child"), ("jumping", "running", "sitting
 
 @pytest.fixture(scope="module")
 def karpathy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 pictures, two sentences each, 12 of them for training and 4 each for validation and test."""
+    """20 images with two captions each, 12 of them for training and 4 each for validation and test."""
     folder = tmp_path_factory.mktemp("karpathy")
     records = []
     for number in range(20):

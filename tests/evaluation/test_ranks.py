@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from crosscue.errors import CrosscueError
 from crosscue.evaluation.intervals import difference, interval
-from crosscue.evaluation.ranks import Ranks, ranks
+from crosscue.evaluation.ranks import Ranks, placed, ranks
 from crosscue.evaluation.recall import hits, recall, rsum
 from tests.evaluation.loop import by_hand
 
@@ -62,6 +62,24 @@ def test_blocks_do_not_matter(block: int) -> None:
     ):
         for name in Ranks.__annotations__:
             assert np.array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("block", [255, 256, 600, 1000])
+def test_a_caption_beaten_by_hundreds_of_one_block_is_counted_in_full(block: int) -> None:
+    images = corners([1, *[0] * 599])
+    texts = corners([0, *[2] * 599])
+    _, t2i = ranks(images, texts, torch.arange(600), block=block)
+    assert t2i.better[0] == 599
+    assert (t2i.tied[1:] == 600).all()
+
+
+def test_scores_within_the_tolerance_are_tied_after_re_ranking_too() -> None:
+    scores = torch.tensor([[0.5, 0.5 + 4e-7, 0.2, 0.5 - 4e-7, 0.500002], [0.1, 0.3, 0.3, 0.2, 0.9]])
+    right = torch.tensor([[True, False, False, True, False], [False, True, False, False, False]])
+    found = placed(scores, right)
+    assert found.better.tolist() == [1, 1]
+    assert found.tied.tolist() == [3, 2]
+    assert found.tied_positives.tolist() == [2, 1]
 
 
 def test_random_features_equal_sorting() -> None:

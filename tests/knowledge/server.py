@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks chat/completions and says what the test tells it to."""
+"""A real HTTP server for chat/completions whose replies a test scripts."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Asked:
 
 @dataclass
 class Scripted:
-    """What the server does, and everything it was asked."""
+    """Script of the server's replies, and every request that arrived."""
 
     answer: Callable[[Asked, int], Any]
-    """Request and its number -> text of the reply, or a whole Response."""
+    """Request and its index -> text of the reply, or a whole Response."""
     delay: float = 0.0
     log: list[Asked] = field(default_factory=list)
     hold_after: int | None = None
