@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from crosscue.data import writing
 from crosscue.data.negatives import NegativesConfig
+from crosscue.data.pairs import ImageFile, Pair
 from crosscue.knowledge.cache import ReplyCache, Spending
 from crosscue.knowledge.captions.cleaning import cleaned
 from crosscue.knowledge.captions.drafting import Writing, drafted
@@ -27,7 +28,6 @@ from crosscue.knowledge.failures import EndpointError
 from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.limits import Limits, Meter, Stopping
 from crosscue.knowledge.stages import Stage, digest, run_stage
-from crosscue.storage import write_text
 
 Work = Callable[[CaptionRecord], Awaitable[CaptionRecord]]
 
@@ -204,20 +204,19 @@ async def describe(
 
 def write_pairs(path: Path, records: Sequence[CaptionRecord]) -> int:
     """Write the pairs that `crosscue data check` and `crosscue adapt` read, without the records that have no caption."""
-    rows = []
-    for record in records:
-        if not record.caption:
-            continue
-        row: dict[str, Any] = {"image_id": record.id, "image": record.image_path, "captions": [record.caption]}
-        if record.class_name is not None:
-            row["category"] = record.class_name
-        if record.negatives:
-            row["negatives"] = [negative.to_dict() for negative in record.negatives]
-        if record.split is not None:
-            row["split"] = record.split
-        rows.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(path, "".join(rows))
-    return len(rows)
+    pairs = (
+        Pair(
+            image=ImageFile(path.parent / record.image_path),
+            captions=(record.caption,),
+            image_id=record.id,
+            category=record.class_name,
+            negatives=record.negatives,
+            split=record.split,
+        )
+        for record in records
+        if record.caption
+    )
+    return writing.write_pairs(path, pairs)
 
 
 def _pure(function: Callable[[CaptionRecord], CaptionRecord]) -> Work:

@@ -1,0 +1,41 @@
+"""Pairs as a JSONL file, which every verb reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from crosscue.data.pairs import ImageFile, Pair
+from crosscue.errors import DataError
+from crosscue.storage import write_lines
+
+
+def write_pairs(target: Path, pairs: Iterable[Pair]) -> int:
+    """Writes one pair a line, atomically; the paths of images are relative to the file. Returns the number of pairs.
+
+    Raises:
+        DataError: an image is inside a table, so no path leads to it.
+    """
+    rows = [_row(pair, target.parent.resolve()) for pair in pairs]
+    write_lines(target, rows)
+    return len(rows)
+
+
+def _row(pair: Pair, folder: Path) -> dict[str, Any]:
+    if not isinstance(pair.image, ImageFile):
+        raise DataError(
+            f"{pair.where}: the image is inside a table, and a JSONL file can only name files. Save the images of this "
+            "source as files first."
+        )
+    row = {
+        "image": Path(os.path.relpath(pair.image.path.resolve(), folder)).as_posix(),
+        "image_id": pair.image_id,
+        "captions": list(pair.captions),
+        "category": pair.category,
+        "negatives": [negative.to_dict() for negative in pair.negatives] or None,
+        "split": pair.split,
+        "synthetic": pair.synthetic,
+    }
+    return {name: value for name, value in row.items() if value is not None}
