@@ -1,4 +1,4 @@
-"""Errors that speak to the user: one line that says what was wrong, where, and what to do."""
+"""Errors for the user: one line with the fault, its place and the remedy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class CrosscueError(Exception):
-    """Something the user can put right. The command line prints it as one line and exits with code 2."""
+    """A fault that the user can put right. The command line prints it as one line and exits with code 2."""
 
     exit_code = 2
 
 
 class DataError(CrosscueError):
-    """A source of pairs, a row of it, or one of its pictures cannot be used."""
+    """A source of pairs, a row of it, or one of its images cannot be used."""
 
 
 class BackboneError(CrosscueError):
-    """A backbone is unknown, incomplete, or not the one that was asked for."""
+    """A backbone is unknown, incomplete, or not the one of the run."""
 
 
 class MethodError(CrosscueError):
@@ -36,7 +36,7 @@ class RunError(CrosscueError):
 
 
 class TrainingError(CrosscueError):
-    """Training cannot go on; the last good checkpoint is kept."""
+    """Training cannot continue; the last good checkpoint is kept."""
 
 
 class StorageError(CrosscueError):
@@ -44,7 +44,7 @@ class StorageError(CrosscueError):
 
 
 class NetworkError(CrosscueError):
-    """Something had to be fetched and could not be."""
+    """A download failed."""
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:

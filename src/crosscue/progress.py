@@ -19,21 +19,21 @@ def progress(
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar for a task of `total` units; yields `advance(n)`.
 
-    On a terminal it is a live bar; elsewhere (a log file, CI) one line every 20 seconds and one at the end of a task
-    that took longer than that. `note` adds what else is worth seeing, e.g. what it cost so far.
+    On a terminal it is a live bar. Elsewhere (a log file, CI) it is one line every 20 seconds, and one at the end of a
+    task that took longer. `note` returns a text to add, such as the cost so far.
     """
     if sys.stderr.isatty():
         with _live_bar(description, total, unit, note) as live:
             yield live
         return
-    done, start, said = 0, time.monotonic(), time.monotonic()
+    done, start, printed = 0, time.monotonic(), time.monotonic()
 
     def advance(n: int) -> None:
-        nonlocal done, said
+        nonlocal done, printed
         done += n
         now = time.monotonic()
-        if now - said > 20 or (done >= total and now - start > 20):
-            said = now
+        if now - printed > 20 or (done >= total and now - start > 20):
+            printed = now
             rate = done / max(now - start, 1e-9)
             left = (total - done) / max(rate, 1e-9)
             print(  # noqa: T201
@@ -46,7 +46,7 @@ def progress(
 
 
 def note(text: str) -> None:
-    """Says something about the work in progress, on standard error."""
+    """Prints a line about the work in progress on standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 

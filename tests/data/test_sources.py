@@ -51,13 +51,13 @@ def test_tables_merge_the_rows_of_a_picture(picture, tmp_path: Path, suffix: str
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("file,caption\n1.jpg,one", r"line 2: no picture column. Columns found: file, caption"),
+        ("file,caption\n1.jpg,one", r"line 2: no image column. Columns found: file, caption"),
         ("image,words\n1.jpg,one", r"line 2: no caption column"),
         ("image,caption\n1.jpg,one\n1.jpg,", r"line 3: column 'caption' is empty"),
         ("image,caption\n1.jpg,  ", r"line 2: the caption is empty"),
         ("image,caption\n1.jpg,one,more", r"line 2: the row does not have the 2 columns"),
-        ("image,caption\nnone.jpg,one", r"line 2: there is no picture .*none.jpg"),
-        ("image,caption,split\n1.jpg,one,train\n1.jpg,two,test", r"line 3: picture '1.jpg' is here in split test"),
+        ("image,caption\nnone.jpg,one", r"line 2: there is no image .*none.jpg"),
+        ("image,caption,split\n1.jpg,one,train\n1.jpg,two,test", r"line 3: image '1.jpg' is here in split test"),
     ],
 )
 def test_bad_rows_are_named(picture, tmp_path: Path, lines: str, words: str) -> None:
@@ -192,7 +192,7 @@ def test_negatives_may_say_what_they_are(tmp_path: Path) -> None:
     assert pair.negatives == (Negative("no", "category"), Negative("a cat", "attribute", "dog", "cat"))
     assert pair.negatives[1].to_dict() == record
     file.write_text(json.dumps({"image": "1.jpg", "caption": "a", "negatives": [{"type": "other"}]}))
-    with pytest.raises(DataError, match=r"line 1: negative 1 must be a sentence or \{text, type\}"):
+    with pytest.raises(DataError, match=r"line 1: negative 1 must be a text or \{text, type\}"):
         read_pairs(file)
 
 
@@ -254,7 +254,7 @@ def test_audit_finds_what_is_wrong(picture, tmp_path: Path) -> None:
     found = audit(read_pairs(tmp_path / "t.csv"), token_count=lambda text: len(text.split()), max_tokens=4)
     assert [Path(name).name for name, _ in found.unreadable] == ["3.jpg"]
     assert [over for _, over in found.long_captions] == [1]
-    assert [[Path(name).name for name in names] for names in found.same_pictures] == [["1.jpg", "2.jpg"]]
+    assert [[Path(name).name for name in names] for names in found.same_images] == [["1.jpg", "2.jpg"]]
     assert sum("captions" in leak for leak in found.leaks) == 1
     assert sum("byte-identical" in leak for leak in found.leaks) == 1
     assert "CMYK" in found.converted[0][1]

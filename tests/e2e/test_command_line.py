@@ -138,7 +138,7 @@ def test_data_check(place: Path) -> None:
     (place / "bad" / "1.txt").write_text("a caption")
     done = crosscue("data", "check", "bad", cwd=place)
     assert done.returncode == 1
-    assert "unreadable pictures: 1" in done.stdout
+    assert "unreadable images: 1" in done.stdout
     assert "1.jpg: not an image" in done.stdout
 
 

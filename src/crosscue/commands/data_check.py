@@ -1,4 +1,4 @@
-"""crosscue data check SOURCE: what is wrong with a source of pairs."""
+"""crosscue data check SOURCE: report the faults of a source of pairs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from crosscue.data.audit import Audit
 
 SHOWN = 10
-"""Most lines of one kind of problem on the terminal; --json has all."""
+"""Largest number of lines of one kind on the terminal; --json has all."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What to look at."""
+    """Options of the check."""
 
     tokens_of: str | None = None
-    """A backbone whose length limit captions are held against, e.g. starter."""
-    pictures: bool = True
-    """Open every picture."""
+    """Backbone whose length limit captions are compared with, such as starter; default no limit."""
+    open_images: bool = True
+    """Open every image. Without, unreadable and identical images are not found, and the check takes seconds."""
     json: Path | None = None
-    """Write everything found here as JSON."""
+    """Write all faults to this file as JSON."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs `data check`; the exit code is 1 when training or evaluation would fail or be wrong."""
+    """Runs `data check`; the exit code is 1 if training or evaluation would fail or be wrong."""
     parser = options_parser(
-        "data check", "Reports what is wrong with a source of pairs.", (Reading, None), (CheckOptions, None)
+        "data check", "Report the faults of a source of pairs.", (Reading, None), (CheckOptions, None)
     )
     parser.add_argument("data", help="Source of pairs.")
     given = parser.instantiate(parser.parse_args(arguments))
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
         backbone = load_backbone(given.tokens_of, device="cpu")
         limit = backbone.room()
         count = backbone.token_count
-    found = audit(pairs, token_count=count, max_tokens=limit, images=given.pictures)
+    found = audit(pairs, token_count=count, max_tokens=limit, images=given.open_images)
     show(found)
     if given.json is not None:
         from crosscue.storage import write_json
@@ -68,7 +68,7 @@ def show(found: Audit) -> None:
     table = Table(title=found.source)
     columns = (
         "split",
-        "pictures",
+        "images",
         "captions",
         "categories",
         "shared captions",
@@ -82,14 +82,14 @@ def show(found: Audit) -> None:
         table.add_row(name, *(f"{n:,}" for n in numbers), f"{split.i2t_ceiling:.2f} / {split.t2i_ceiling:.2f}")
     console.print(table)
     problems: list[tuple[str, list[str]]] = [
-        ("unreadable pictures", [f"{name}: {reason}" for name, reason in found.unreadable]),
+        ("unreadable images", [f"{name}: {reason}" for name, reason in found.unreadable]),
         ("empty captions", found.empty_captions),
         ("common to two splits", found.leaks),
         (
             "captions longer than the text tower",
             [f"{where}: {over} tokens are lost" for where, over in found.long_captions],
         ),
-        ("identical pictures", [", ".join(names) for names in found.same_pictures]),
+        ("identical images", [", ".join(names) for names in found.same_images]),
         ("converted when opened", [f"{name}: {what}" for name, what in found.converted]),
     ]
     for title, lines in problems:

@@ -1,4 +1,4 @@
-"""crosscue data fdrd FILE ...: counts what is wrong with files of the FDRD release."""
+"""crosscue data fdrd FILE ...: count the faults in files of the FDRD release."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from crosscue.errors import DataError
 
 @dataclass(frozen=True)
 class FdrdOptions:
-    """Where the counts go."""
+    """Options of the counts."""
 
     json: Path | None = None
-    """Write the counts here as JSON."""
+    """Write the counts to this file as JSON."""
 
 
 def run(arguments: list[str]) -> int:
     """Prints one column a file, as a Markdown table."""
-    parser = options_parser("data fdrd", "Counts what is wrong with files of the FDRD release.", (FdrdOptions, None))
+    parser = options_parser("data fdrd", "Count the faults in files of the FDRD release.", (FdrdOptions, None))
     parser.add_argument("files", nargs="*", type=Path, help="JSON files of the release.")
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.files:
-        raise DataError("say which files: crosscue data fdrd pets_test.json flower_test.json")
+        raise DataError("no files. Name them: crosscue data fdrd pets_test.json flower_test.json")
 
     from crosscue.data.fdrd_defects import fdrd_defects
     from crosscue.storage import write_json

@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     """Writes the pairs with negatives."""
     parser = options_parser(
         "data negatives",
-        "Adds edited captions: of another category, and wrong in one attribute.",
+        "Add edited captions: of another category, and wrong in one attribute.",
         (Reading, None),
         (OutOptions, None),
     )

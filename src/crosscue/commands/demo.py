@@ -1,4 +1,4 @@
-"""crosscue demo: the whole system on real pictures, in minutes."""
+"""crosscue demo: the whole system on real images, in minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crosscue.commands.parser import options_parser
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Where the demo's run goes."""
+    """Options of the demo."""
 
     out: Path = Path("runs/demo")
     """The run folder, with summary.json and report/report.html."""
@@ -20,7 +20,7 @@ class DemoOptions:
 
 def run(arguments: list[str]) -> int:
     """Runs the demo."""
-    parser = options_parser("demo", "Adapts the starter to emoji and shows what changed.", (DemoOptions, None))
+    parser = options_parser("demo", "Adapt the starter to emoji and show the gain.", (DemoOptions, None))
     given = parser.instantiate(parser.parse_args(arguments))
 
     from crosscue.demo.run import run_demo

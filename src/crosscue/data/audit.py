@@ -1,4 +1,4 @@
-"""What is wrong with a source of pairs, before it costs a run."""
+"""Faults of a source of pairs, found before they cost a run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SplitAudit:
     captions: int
     categories: int
     duplicate_captions: int
-    """Captions that stand for more than one picture."""
+    """Captions that belong to more than one image."""
     largest_group: int
-    """Pictures that share the most common caption."""
+    """Images that share the most common caption."""
     i2t_ceiling: float
     """Best possible R@1 in percent under random tie-breaking, image to text."""
     t2i_ceiling: float
@@ -41,19 +41,19 @@ class Audit:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """File and reason."""
     converted: list[tuple[str, str]] = field(default_factory=list)
-    """File and what has to be converted."""
+    """File and conversion."""
     empty_captions: list[str] = field(default_factory=list)
     long_captions: list[tuple[str, int]] = field(default_factory=list)
     """Row and number of tokens beyond the backbone's limit."""
-    same_pictures: list[list[str]] = field(default_factory=list)
+    same_images: list[list[str]] = field(default_factory=list)
     """Files with byte-identical content."""
     leaks: list[str] = field(default_factory=list)
-    """What two splits have in common."""
+    """Contents that two splits share."""
     without_category: int = 0
 
     @property
     def blocking(self) -> bool:
-        """Says whether training or evaluation would fail or be wrong."""
+        """True if training or evaluation would fail or be wrong."""
         return bool(self.unreadable or self.empty_captions or self.leaks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,13 +64,13 @@ class Audit:
 def audit(
     pairs: Pairs, *, token_count: Callable[[str], int] | None = None, max_tokens: int = 0, images: bool = True
 ) -> Audit:
-    """Looks at every pair.
+    """Returns the faults of every pair.
 
     Args:
         pairs: all splits of a source.
         token_count: counts the tokens of a caption; None skips the check of length.
-        max_tokens: most tokens the text tower takes.
-        images: False leaves the pictures unopened.
+        max_tokens: room of the text tower.
+        images: False opens no image.
     """
     by_split: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
@@ -85,15 +85,15 @@ def audit(
                 found.long_captions.append((pair.where, token_count(caption) - max_tokens))
     content: dict[str, list[int]] = defaultdict(list)
     if images:
-        for index, pair in enumerate(track(pairs, "opening pictures", len(pairs), "pictures")):
+        for index, pair in enumerate(track(pairs, "opening images", len(pairs), "images")):
             try:
                 open_image(pair.image, at_least=64)
                 found.converted += [(pair.image.name, what) for what in peculiarities(pair.image)]
                 content[hashlib.sha256(pair.image.read()).hexdigest()].append(index)
             except DataError as error:
-                name, _, reason = str(error).partition(": ")
-                found.unreadable.append((name, reason))
-        found.same_pictures = [[pairs[i].image.name for i in rows] for rows in content.values() if len(rows) > 1]
+                reason = str(error).removeprefix(f"{pair.image.name}: ")
+                found.unreadable.append((pair.image.name, reason))
+        found.same_images = [[pairs[i].image.name for i in rows] for rows in content.values() if len(rows) > 1]
     found.leaks = _leaks(pairs, by_split, content)
     return found
 
@@ -101,9 +101,9 @@ def audit(
 def ceilings(pairs: Pairs) -> tuple[float, float]:
     """Returns the best possible R@1 in percent, image to text and text to image, that equal captions leave.
 
-    Captions that are equal get equal scores. A picture whose caption c stands for k pictures is hit with
-    (copies of c it owns) / (copies of c): with one caption each, 1 / k. A query that is the caption of k pictures ranks them
-    all alike, so its own is first with chance 1 / k.
+    Equal captions get equal scores. An image that owns some copies of a caption is hit with the share of copies that it
+    owns; with one caption each of k images this is 1 / k. A query that is the caption of k images ranks them alike, so
+    its own is first with chance 1 / k.
     """
     copies = Counter(pairs.captions)
     owners = Counter(caption for pair in pairs for caption in set(pair.captions))
@@ -137,7 +137,7 @@ def _leaks(pairs: Pairs, by_split: dict[str, list[int]], content: dict[str, list
     for one, other in combinations(sorted(by_split), 2):
         for what, of in (
             ("image ids", lambda row: [pairs[row].image_id]),
-            ("byte-identical pictures", lambda row: [digest[row]] if row in digest else []),
+            ("byte-identical images", lambda row: [digest[row]] if row in digest else []),
             ("captions", lambda row: pairs[row].captions),
         ):
             first, second = ({value for row in by_split[name] for value in of(row)} for name in (one, other))

@@ -1,4 +1,4 @@
-"""Which pairs make a batch: a pure function of seed, epoch and step."""
+"""Batches of pairs: a pure function of seed, epoch and step."""
 
 from __future__ import annotations
 
@@ -14,25 +14,36 @@ if TYPE_CHECKING:
 
 
 class Batches:
-    """Draws every picture once an epoch, with the next of its captions, never one picture twice in a batch.
+    """Draws every image once an epoch, with the next of its captions, never one image twice in a batch.
 
     Equal captions are kept out of one batch as far as the pairs allow. The last, smaller batch is kept when it has at
-    least two pictures. Where pictures have companions, a batch is made of small groups of neighbours.
+    least two images. With companions, a batch is made of small groups of neighbours.
     """
 
     def __init__(
         self, pairs: Pairs, batch_size: int, seed: int, companions: int = 0, near: np.ndarray | None = None
     ) -> None:
-        """Takes pairs, and the (pairs, K) nearest pairs of each where every one shares its batch with `companions` of them."""
+        """Prepares the first epoch.
+
+        Args:
+            pairs: the training pairs.
+            batch_size: images in a batch.
+            seed: seed of all draws.
+            companions: number of nearest images that share a batch with each image; 0 leaves batches to chance.
+            near: (pairs, K) nearest pairs of each pair.
+        """
         self.pairs, self.seed = pairs, seed
         self.companions, self.near = companions, near
         by_image: dict[str, list[int]] = defaultdict(list)
         for index, pair in enumerate(pairs):
             if pair.captions:
                 by_image[pair.image_id].append(index)
-        self.images = list(by_image.values())  # the pairs of each picture
+        self.images = list(by_image.values())  # the pairs of each image
         if len(self.images) < 2:
-            raise DataError(f"{pairs.source}: {len(self.images)} picture(s) with captions; training needs at least 2.")
+            raise DataError(
+                f"{pairs.source}: {len(self.images)} image(s) with captions; training needs at least 2. "
+                f"Look at the source: crosscue data check {pairs.origin}"
+            )
         self.batch_size = min(batch_size, len(self.images))
         full, rest = divmod(len(self.images), self.batch_size)
         self.length = full + (rest >= 2)
@@ -42,7 +53,7 @@ class Batches:
         return self.length
 
     def step(self, epoch: int, step: int) -> list[tuple[int, int]]:
-        """Returns batch number `step` of an epoch: (position of the pair, number of its caption)."""
+        """Returns the batch of a step: (index of the pair, index of its caption)."""
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._batches(epoch)
         return self._order[step]
@@ -69,7 +80,7 @@ class Batches:
         return batches
 
     def _with_companions(self, shuffled: list[int], epoch: int) -> list[int]:
-        """Puts behind each picture some of its neighbours that are still free, drawn anew every epoch."""
+        """Returns the images with some free neighbours behind each, drawn anew every epoch."""
         assert self.near is not None
         image_of = {pair: image for image, members in enumerate(self.images) for pair in members}
         free, order = set(shuffled), list[int]()
@@ -87,7 +98,7 @@ class Batches:
         return order
 
     def _draw(self, members: list[int], epoch: int) -> tuple[int, int]:
-        """Goes through all captions of a picture in turn, from a starting point of its own."""
+        """Returns the next caption of an image; the first one differs between images."""
         choices = [(index, number) for index in members for number in range(len(self.pairs[index].captions))]
         start = int(np.random.default_rng((self.seed, members[0])).integers(len(choices)))
         return choices[(start + epoch) % len(choices)]

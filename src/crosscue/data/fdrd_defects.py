@@ -1,4 +1,4 @@
-"""What is wrong with a file of the FDRD release, counted: the reasons to write negatives anew."""
+"""Counts of the faults in a file of the FDRD release: the reasons to write negatives anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crosscue.errors import DataError
 from crosscue.storage import read_json
 
 GLUED = re.compile(r"[Aa]ir(?=[A-Z0-9])")
-"""The debris of exchanging `plane` inside `airplane`."""
+"""The result of an exchange of `plane` inside `airplane`."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class FdrdDefects:
     """Captions with `a` before a spoken vowel or `an` before a consonant."""
     no_space_after_period: int
     duplicate_rows: int
-    """Captions that stand at more than one picture."""
+    """Captions of more than one image."""
     duplicate_groups: int
     largest_group: int
     ceiling: float
-    """R@1 in percent that perfect features reach, since equal captions tie."""
+    """R@1 in percent of perfect features: equal captions tie."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types."""
@@ -58,7 +58,7 @@ def fdrd_defects(path: Path) -> FdrdDefects:
     """Counts the defects of one JSON file of the release.
 
     Raises:
-        DataError: it is not such a file.
+        DataError: the file has another form.
     """
     try:
         content: dict[str, dict[str, Any]] = read_json(path)

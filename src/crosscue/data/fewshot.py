@@ -43,10 +43,10 @@ def few_shot_validation(pairs: Pairs, shots: int, seed: int) -> Pairs:
 
 
 def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """Returns (rest, held out): about `share` of the pictures of every category, pairs of one picture kept together.
+    """Returns (rest, held out): about `share` of the images of every category, pairs of one image kept together.
 
     Raises:
-        DataError: the share is not between 0 and 1, or one of the parts would have fewer than two pictures.
+        DataError: the share is not between 0 and 1, or one of the parts would have fewer than two images.
     """
     if not 0 < share < 1:
         raise DataError(f"validation share is {share}; it must be between 0 and 1, e.g. 0.1.")
@@ -57,13 +57,13 @@ def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
         ((rank + 0.5) / len(ids), _order(seed, image_id), image_id)
         for ids in by_category.values()
         for rank, image_id in enumerate(sorted(ids, key=lambda image_id: _order(seed, image_id)))
-    ]  # a picture's place within its category, so that small categories are not held out whole
+    ]  # rank within the category, so that small categories are not held out whole
     count = round(share * len(ranked))
     held = {image_id for _, _, image_id in sorted(ranked)[:count]}
     if count < 2 or len(ranked) - count < 2:
         raise DataError(
-            f"{pairs.source}: {len(ranked)} pictures cannot be split into training and {share:.0%} validation with at least "
-            "2 each. Give more pictures, another share, or --validation false."
+            f"{pairs.source}: {len(ranked)} images cannot be split into training and {share:.0%} validation with at least "
+            "2 each. Give more images, another share, or --validation false."
         )
     rest = pairs.part((pair for pair in pairs if pair.image_id not in held), " without validation")
     return rest, pairs.part((pair for pair in pairs if pair.image_id in held), f" held out {share:g} seed {seed}")

@@ -1,7 +1,7 @@
-"""Closed lists of words that describe a picture, for captions that are wrong in one respect.
+"""Closed lists of words that describe an image, for captions that are wrong in one respect.
 
-A kind holds groups; the words of one group mean nearly the same, words of two groups of one kind exclude each other. Words with
-a common second meaning (glass, left, light, orange) are left out, or stand inside a phrase.
+A kind holds groups. The words of one group mean nearly the same; words of two groups of one kind exclude each other.
+Words with a common second meaning (glass, left, light, orange) are left out, or are part of a phrase.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ LEXICONS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def same_form(word: str, other: str) -> bool:
-    """Says whether two words fit the same place: sits and stands, sitting and standing, phrases with phrases."""
+    """Returns True if two words fit the same place: sits and stands, sitting and standing, phrases with phrases."""
     return _form(word) == _form(other)
 
 

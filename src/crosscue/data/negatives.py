@@ -1,7 +1,7 @@
-"""Edited captions that are wrong for their picture: of another category, or wrong in one attribute.
+"""Edited captions that are wrong for their image: of another category, or wrong in one attribute.
 
-DCAR learns from them (eq. 16-18). A negative that equals a caption, keeps what it should change, or is bad English teaches a
-shortcut, so each is checked and a caption for which none can be made gets fewer.
+DCAR trains on them (eq. 16-18). A negative teaches a shortcut if it equals a caption, keeps the word it should exchange,
+or is bad English. Each is checked, so some captions get fewer.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Propose = Callable[[Pair], list[Negative]]
 
 @dataclass(frozen=True)
 class NegativesConfig:
-    """How many, and by which chance."""
+    """Number and seed of the negatives."""
 
     category: int = 2
     """Negatives with the name of another category."""
     attribute: int = 2
     """Negatives with the same category and one other colour, size, count, material, pose, position or background."""
     seed: int = 1
-    """Together with a picture's id it decides what is drawn."""
+    """Seed of the draws; each image has its own, made of this one and the image id."""
 
 
 @dataclass
 class NegativesReport:
-    """What was made."""
+    """Counts of the negatives."""
 
     counts: Counter[str] = field(default_factory=Counter)
     """Negatives by type."""
     fewer: list[str] = field(default_factory=list)
-    """Pictures whose caption got fewer than asked."""
+    """Images with fewer negatives than configured."""
 
 
 class NegativeWriter:
@@ -57,12 +57,12 @@ class NegativeWriter:
         max_tokens: int = 0,
         propose: Propose | None = None,
     ) -> None:
-        """Takes the source, whose categories and captions say what a negative may be.
+        """Collects the categories and captions of the source.
 
         Args:
             pairs: all splits; categories are drawn from all of them.
-            config: how many.
-            token_count: counts the tokens of a sentence; None for no limit of length.
+            config: number and seed.
+            token_count: counts the tokens of a text; None for no limit.
             max_tokens: the limit.
             propose: more attribute negatives, tried before those of the lexicons.
 
@@ -75,12 +75,13 @@ class NegativeWriter:
         if not self.categories:
             raise DataError(
                 f"{pairs.source}: no pair has a category, so none can be exchanged. Add a column 'category', or give each "
-                "category a folder of its own."
+                f"category a folder of its own. Look at the source: crosscue data check {pairs.origin}"
             )
         if len(self.categories) < 2 and self.config.category:
             only = next(iter(self.categories.values()))
             raise DataError(
-                f"{pairs.source}: '{only}' is the only category. Negatives need at least 2, or --category 0."
+                f"{pairs.source}: '{only}' is the only category, and an exchange needs 2. Write attribute negatives alone: "
+                f"crosscue data negatives {pairs.origin} --category 0 --out PAIRS.jsonl"
             )
         self.positives = {plain(caption) for caption in pairs.captions}
 
@@ -147,11 +148,11 @@ class NegativeWriter:
                     yield Negative(exchanged(caption, place, fitting[turn]), "attribute", place.name, fitting[turn])
 
     def fits(self, text: str) -> bool:
-        """Says whether a sentence is within the limit of length."""
+        """Returns True if a text is within the limit of length."""
         return self.token_count is None or self.token_count(text) <= self.max_tokens
 
     def keeps(self, pair: Pair, negative: Negative) -> bool:
-        """Says whether the category is gone (type category) or still there as before (type attribute)."""
+        """Returns True if the category is gone (type category) or still there as before (type attribute)."""
         own = key(pair.category or "")
         if negative.type == "category":
             return not within(plain(own), plain(negative.text)) and not mentions(negative.text, [own])
@@ -162,7 +163,7 @@ class NegativeWriter:
 
 
 def with_negatives(pairs: Pairs, writer: NegativeWriter) -> tuple[Pairs, NegativesReport]:
-    """Returns the pairs with negatives, and what was made. The same pairs and seed give the same negatives, always."""
+    """Returns the pairs with negatives, and their counts. The same pairs and seed give the same negatives."""
     report, made = NegativesReport(), []
     wanted = writer.config.category + writer.config.attribute
     with progress("writing negatives", len(pairs), "captions") as advance:
@@ -189,5 +190,5 @@ def exchanged(caption: str, place: Mention, word: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Returns a sentence without what readers overlook: case, punctuation, spacing, underscores."""
+    """Returns a text without case, punctuation, spacing and underscores."""
     return " ".join(re.findall(r"\w+", text.lower().replace("_", " ")))

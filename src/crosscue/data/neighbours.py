@@ -1,4 +1,4 @@
-"""Which pictures of a set are easily taken for one another."""
+"""The images of a set that are easily taken for one another."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 NEAREST = 50
-"""Neighbours kept of each picture."""
+"""Neighbours kept of each image."""
 BLOCK = 1024
 
 
-def nearest(pictures: Tensor, captions: Tensor, owner: Tensor, count: int = NEAREST) -> np.ndarray:
-    """Finds for every picture those with which retrieval confuses it most.
+def nearest(images: Tensor, captions: Tensor, owner: Tensor, count: int = NEAREST) -> np.ndarray:
+    """Returns the images with which retrieval confuses each image most.
 
-    The confusion of pictures a and b is the cosine of picture a with the mean caption of b plus that of b with the mean
-    caption of a.
+    The confusion of images a and b is a sum of two cosines: image a with the mean caption of b, and b with that of a.
 
     Args:
-        pictures: (N, D) unit vectors of the untouched model.
-        captions: (M, D) the same of their captions.
-        owner: (M,) the picture of each caption.
-        count: how many to find.
+        images: (N, D) unit vectors of the untouched model.
+        captions: (M, D) unit vectors of their captions.
+        owner: (M,) index of the image of each caption.
+        count: number of neighbours.
 
     Returns:
-        (N, min(count, N - 1)) numbers of pictures, the most confusing first; memory is 1,024 x N scores.
+        (N, min(count, N - 1)) indices of images, the most confusing first; memory is 1,024 x N scores.
     """
-    total = torch.zeros_like(pictures).index_add_(0, owner, captions)
+    total = torch.zeros_like(images).index_add_(0, owner, captions)
     described = normalize(total, dim=-1)  # (N, D) mean caption
     found = []
-    for start in range(0, len(pictures), BLOCK):
+    for start in range(0, len(images), BLOCK):
         rows = slice(start, start + BLOCK)
-        scores = pictures[rows] @ described.T + described[rows] @ pictures.T  # (b, N)
+        scores = images[rows] @ described.T + described[rows] @ images.T  # (b, N)
         own = torch.arange(len(scores))
         scores[own, start + own] = -torch.inf
-        found.append(scores.topk(min(count, len(pictures) - 1), dim=1).indices)
+        found.append(scores.topk(min(count, len(images) - 1), dim=1).indices)
     return torch.cat(found).numpy()

@@ -1,4 +1,4 @@
-"""What a pair is: one picture, the sentences that describe it, and what else is known about them."""
+"""Pairs: an image, its captions, and their split, category and negatives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture on disk."""
+    """An image on disk."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """How the picture is named in messages and reports."""
+        """The image's name in messages and reports."""
         return str(self.path)
 
     def read(self) -> bytes:
@@ -32,10 +32,10 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImage:
-    """A picture inside a table (parquet, a `datasets` column), read only when it is needed."""
+    """An image inside a table (parquet, a `datasets` column), read only when it is needed."""
 
     name: str
-    """How the picture is named in messages, e.g. ``train.parquet row 12``."""
+    """The image's name in messages, such as ``train.parquet row 12``."""
     fetch: Callable[[], bytes] = field(repr=False)
     """Returns the encoded bytes."""
 
@@ -62,15 +62,15 @@ NegativeType = Literal["category", "attribute"]
 
 @dataclass(frozen=True, slots=True)
 class Negative:
-    """A sentence that looks like a caption of a picture and is wrong for it."""
+    """A text that looks like a caption of an image and is wrong for it."""
 
     text: str
     type: NegativeType = "category"
-    """category: the name of another category was put in. attribute: the category stayed, something else was changed."""
+    """category: it names another category. attribute: the category is kept, another word is exchanged."""
     replaced: str | None = None
-    """What stood in the caption, where it is known."""
+    """The word of the caption that was exchanged, where it is known."""
     by: str | None = None
-    """What stands there now."""
+    """The word in its place."""
 
     def to_dict(self) -> dict[str, str | None]:
         """Returns a record of a pairs file: text, type, from, to."""
@@ -79,26 +79,26 @@ class Negative:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One picture and the sentences that describe it."""
+    """One image and its captions."""
 
     image: Image
     captions: tuple[str, ...]
     image_id: str
-    """Unique within its source; two pairs with one id are the same picture."""
+    """Unique within its source; two pairs with one id are the same image."""
     category: str | None = None
     """Fine-grained class name, for few-shot sampling, per-category results and category-aware negatives."""
     negatives: tuple[Negative, ...] = ()
-    """Edited captions that are wrong for the picture."""
+    """Edited captions that are wrong for the image."""
     split: str | None = None
-    """`train`, `val`, `test`, or whatever the source says; None where it says nothing."""
+    """`train`, `val`, `test` or another name of the source; None where the source has none."""
     where: str = ""
-    """File and row the pair came from, for messages."""
+    """File and row of the pair, for messages."""
     synthetic: str | None = None
-    """What a model wrote about the picture, beside its captions: for methods that ask it whether a caption is to be trusted."""
+    """A caption that a model wrote, for methods that weigh the others by it."""
 
 
 class Pairs(Sequence[Pair]):
-    """An immutable list of pairs from one source, with the flat list of captions that retrieval is measured on."""
+    """An immutable list of pairs from one source, with the flat list of captions that retrieval ranks."""
 
     def __init__(self, pairs: Iterable[Pair], source: str = "pairs", origin: str = "SOURCE") -> None:
         """Keeps the pairs.
@@ -164,15 +164,18 @@ class Pairs(Sequence[Pair]):
         chosen = [pair for pair in self.items if pair.split == name]
         if not chosen:
             known = ", ".join(self.splits) or "none"
-            raise DataError(f"{self.source}: there is no split '{name}'. Splits found: {known}.")
+            raise DataError(
+                f"{self.source}: there is no split '{name}'. Splits found: {known}. "
+                f"Count them: crosscue data check {self.origin}"
+            )
         return self.part(chosen, f"[{name}]")
 
     def with_captions(self, limit: int) -> Pairs:
-        """Returns the pairs with at most the first `limit` captions of each picture."""
+        """Returns the pairs with at most the first `limit` captions of each image."""
         return self.part(replace(pair, captions=pair.captions[:limit]) for pair in self.items)
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits: what a number was measured on."""
+        """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits."""
         digest = hashlib.sha256()
         for pair in self.items:
             negatives = (part for negative in pair.negatives for part in (negative.text, negative.type))

@@ -45,7 +45,7 @@ class PixelSpec:
 
 
 def square(opened: Pillow.Image, size: int, resample: str = "bicubic", crop: bool = True) -> np.ndarray[Any, Any]:
-    """Resizes to (3, size, size) uint8 as CLIP's image processor does.
+    """Resizes to (3, size, size) uint8 as `CLIPImageProcessor` does.
 
     Args:
         opened: RGB.

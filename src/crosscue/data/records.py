@@ -1,9 +1,10 @@
-"""From a row of any table to a pair: which column is which, what may be missing, what a message says."""
+"""From a row of any table to a pair: names of columns, missing values, messages."""
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, Negat
 from crosscue.errors import DataError
 
 Missing = Literal["error", "skip", "keep"]
-"""What to do with a row whose picture file does not exist; `keep` is for work on the text alone."""
+"""Treatment of a row whose image file does not exist; `keep` is for work on the text alone."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "file_name", "filename", "filepath", "file_path", "image_path", "path", "img", "jpg", "png"),
@@ -24,23 +25,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "synthetic": ("synthetic", "synthetic_caption", "draft", "drafts"),
     "split": ("split", "set", "subset"),
 }
-"""What a pair needs -> the column names it goes by, best first."""
+"""Field of a pair -> names of its column, best first."""
 
 Row = tuple[str, Mapping[str, Any]]
-"""Where the row is (file and line), and its values."""
+"""File and line, and the values."""
 
 
 def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing = "error") -> Pairs:
-    """Turns rows into pairs; rows of one picture become one pair with several captions.
+    """Returns the pairs of rows; rows of one image become one pair with several captions.
 
     Args:
         rows: the table.
-        images: folder that relative picture paths start from.
+        images: folder that relative image paths start from.
         source: name for messages.
-        missing: what to do where a picture file does not exist.
+        missing: treatment of rows whose image file does not exist.
 
     Raises:
-        DataError: a missing column, an empty caption, a missing picture; the message names file and row.
+        DataError: a missing column, an empty caption, a missing image; the message names file and row.
     """
     found: dict[str, Pair] = {}
     for where, row in rows:
@@ -49,15 +50,15 @@ def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing
             if missing == "skip":
                 continue
             raise DataError(
-                f"{where}: there is no picture {pair.image.path}. Correct the path, give the folder with --images, or leave "
-                "such rows out with --missing skip."
+                f"{where}: there is no image {pair.image.path}. Correct the path, give the folder with --images, or leave "
+                f"such rows out: crosscue data check {shlex.quote(source)} --missing skip"
             )
         known = found.get(pair.image_id)
         if known is None:
             found[pair.image_id] = pair
         elif known.split != pair.split or known.category != pair.category:
             raise DataError(
-                f"{where}: picture '{pair.image_id}' is here in split {pair.split} and category {pair.category}, "
+                f"{where}: image '{pair.image_id}' is here in split {pair.split} and category {pair.category}, "
                 f"and in {known.where} in split {known.split} and category {known.category}. Make the rows agree."
             )
         else:
@@ -69,15 +70,15 @@ def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing
                 synthetic=known.synthetic or pair.synthetic,
             )
     if not found:
-        raise DataError(f"{source}: no pairs found. A row needs a picture and a caption.")
+        raise DataError(f"{source}: no pairs found. A row needs an image and a caption.")
     return Pairs(found.values(), source)
 
 
 def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
-    """Turns one row into a pair.
+    """Returns the pair of one row.
 
     Raises:
-        DataError: no picture or caption column, or an empty caption.
+        DataError: no image or caption column, or an empty caption.
     """
     value = _required(where, row, "image")
     image = image_of(where, value, images)
@@ -107,7 +108,7 @@ def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
 
 
 def image_of(where: str, value: Any, images: Path) -> Image:
-    """Turns a path, or the bytes of an encoded picture, into an image."""
+    """Returns the image of a path, or of the bytes of an encoded image."""
     if isinstance(value, str | Path):
         return ImageFile(images / value)
     if isinstance(value, Mapping):
@@ -117,11 +118,11 @@ def image_of(where: str, value: Any, images: Path) -> Image:
             return ImageFile(images / str(value["path"]))
     if isinstance(value, bytes):
         return EmbeddedImage(where, _constant(value))
-    raise DataError(f"{where}: the picture is neither a path nor encoded bytes but {type(value).__name__}.")
+    raise DataError(f"{where}: the image is neither a path nor encoded bytes but {type(value).__name__}.")
 
 
 def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
-    """Returns negatives from sentences (then they are of another category) or records {"text", "type", "from", "to"}.
+    """Returns negatives from texts (then of another category) or records {"text", "type", "from", "to"}.
 
     Raises:
         DataError: a record has no text or an unknown type.
@@ -135,7 +136,7 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
         kind: Any = record.get("type") or "category"
         if kind not in get_args(NegativeType) or (isinstance(item, Mapping) and not text.strip()):
             raise DataError(
-                f"{where}: negative {number} must be a sentence or {{text, type}} with type {' or '.join(get_args(NegativeType))}."
+                f"{where}: negative {number} must be a text or {{text, type}} with type {' or '.join(get_args(NegativeType))}."
             )
         if text.strip():
             found.append(Negative(text, kind, record.get("from"), record.get("to")))
@@ -143,7 +144,7 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
 
 
 def texts_of(where: str, value: Any) -> list[str]:
-    """Returns sentences from a string, a JSON list in a string, a list, or a list of {"raw": ...} or {"text": ...}."""
+    """Returns texts from a string, a JSON list in a string, a list, or a list of {"raw": ...} or {"text": ...}."""
     if isinstance(value, str):
         if value.lstrip().startswith("["):
             try:
@@ -162,7 +163,7 @@ def texts_of(where: str, value: Any) -> list[str]:
 
 
 def _worded(item: Any) -> Any:
-    """Returns what a record of a sentence says."""
+    """Returns the text of a record."""
     return item["raw" if "raw" in item else "text"] if isinstance(item, Mapping) else item
 
 
@@ -177,7 +178,7 @@ def canonical_split(name: str) -> str:
 def _required(where: str, row: Mapping[str, Any], name: str) -> Any:
     column = next((column for column in COLUMNS[name] if column in row), None)
     if column is None:
-        what = "picture" if name == "image" else "caption"
+        what = "image" if name == "image" else "caption"
         raise DataError(
             f"{where}: no {what} column. Columns found: {', '.join(map(str, row)) or 'none'}. "
             f"Name one of them: {', '.join(COLUMNS[name])}."

@@ -1,4 +1,4 @@
-"""A table of equal rows on disk that is filled once, survives interruption, and is read through a memory map."""
+"""A table of equal rows on disk: filled once, kept over an interruption, read through a memory map."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crosscue.progress import progress
 from crosscue.storage import require_space, reserve, write_json, writing
 
 Block = tuple[Sequence[int], np.ndarray[Any, Any]]
-"""Row numbers and their values."""
+"""Indices of rows, and their values."""
 
 
 class RowCache:
-    """(N, *shape) values in one file, and beside it one byte a row that says whether the row is there.
+    """(N, *shape) values in one file, and beside it one byte a row that marks the finished ones.
 
-    A row is marked after its values were written, so whatever a killed process leaves is either absent or right.
+    A row is marked after its values are written, so a killed process leaves each row absent or right.
     """
 
     def __init__(self, folder: Path, count: int, shape: tuple[int, ...], dtype: str) -> None:
@@ -35,11 +35,11 @@ class RowCache:
         self.done = np.memmap(folder / "done.bin", "u1", "r+", shape=(count,))
 
     def missing(self) -> list[int]:
-        """Returns the rows that are not there yet."""
+        """Returns the indices of the rows that are not finished."""
         return [int(row) for row in np.flatnonzero(np.asarray(self.done) == 0)]
 
     def fill(self, blocks: Iterable[Block], total: int, description: str, unit: str) -> None:
-        """Writes blocks of rows as they come, with a progress bar."""
+        """Writes blocks of rows in the order of their arrival, with a progress bar."""
         with progress(description, total, unit) as advance:
             for rows, values in blocks:
                 index = np.asarray(rows)

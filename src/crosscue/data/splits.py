@@ -46,8 +46,8 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
     if split is None:
         if pairs.splits == ["train"]:
             raise DataError(
-                f"{pairs.source}: its only split is 'train', so nothing is held out. Add --split train to evaluate on "
-                "these pairs (in Python: pairs.split('train')), or give a source with a split 'test'."
+                f"{pairs.source}: its only split is 'train', so nothing is held out. Give a source with a split 'test', or "
+                f"evaluate the training pairs: crosscue evaluate RUN --data {pairs.origin} --split train"
             )
         return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
     return pairs.split(split)

@@ -1,4 +1,4 @@
-"""Names in sentences: where they stand as whole words, how one takes the place of another, a or an before them."""
+"""Names in texts: their places as whole words, their exchange, a or an before them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Mention:
     start: int
     end: int
     name: str
-    """The form it was found by, as `key` writes it."""
+    """The form that matched, as `key` writes it."""
     plural: str
     """The ending of a plural, or nothing."""
 
@@ -52,12 +52,12 @@ def key(name: str) -> str:
 
 
 def within(part: str, whole: str) -> bool:
-    """Says whether one key stands in another as whole words."""
+    """Returns True if one key is part of another as whole words."""
     return f" {part} " in f" {whole} "
 
 
 def mentions(text: str, names: Iterable[str]) -> list[Mention]:
-    """Returns where `names` stand in a text as whole words, singular or plural, the longest first where several begin.
+    """Returns the places of `names` in a text as whole words, singular or plural; of several at one place the longest.
 
     A hyphen is part of a word: ``rose`` is not in ``desert-rose``. Spaces, hyphens and underscores within a name are alike.
     """
@@ -82,7 +82,7 @@ def replaced(text: str, chosen: Iterable[Mention], name: str) -> str:
 
 
 def repaired(text: str, name: str) -> str:
-    """Returns the text without a doubled `name`, and with a or an before it as it is spoken."""
+    """Returns the text without a doubled `name`, and with the spoken a or an before it."""
     own = r"[\s_-]+".join(map(re.escape, key(name).split()))
     text = re.sub(rf"(?<![\w-])({own})(?:\s+{own})+(?![\w-])", r"\1", text, flags=re.IGNORECASE)
     return re.sub(
@@ -94,7 +94,7 @@ def repaired(text: str, name: str) -> str:
 
 
 def _without_overlap(before: str, after: str, name: str) -> tuple[str, str]:
-    """Returns what stands around a name without its own first or last words: ``Siamese [Siamese cat]`` -> ``[Siamese cat]``."""
+    """Returns the texts before and after a name without its own words: ``Siamese [Siamese cat]`` -> ``[Siamese cat]``."""
     words = key(name).split()
     for count in range(len(words) - 1, 0, -1):
         head = re.search(

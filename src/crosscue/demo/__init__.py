@@ -1,1 +1,1 @@
-"""The demo's domain: finding emoji by sentence."""
+"""The domain of the demo: emoji, found by text."""

@@ -1,4 +1,4 @@
-"""Sentences for emoji, from their Unicode (CLDR) names and subcategories: fluent, true of the picture, deterministic."""
+"""Captions of emoji, from their Unicode (CLDR) names and subcategories: fluent, true of the image, deterministic."""
 
 from __future__ import annotations
 
@@ -103,23 +103,22 @@ KINDS: dict[str, str] = {
     "other-symbol": "a symbol",
     "geometric": "a geometric shape",
 }
-"""Unicode subcategory -> what it is, in words. Subcategories that are missing here (flags, keycaps, letters) are not used:
-their names are codes, not descriptions."""
+"""Unicode subcategory -> its name in words. Flags, keycaps and letters are left out: their names are codes."""
 
 
 def captions(name: str, subcategory: str) -> tuple[str, ...]:
-    """Returns three ways to say what an emoji shows; the first is the one that retrieval is measured on.
+    """Returns three captions of an emoji; retrieval is evaluated on the first.
 
     Args:
         name: CLDR short name, e.g. ``woman running medium-dark skin tone``.
         subcategory: Unicode subcategory, a key of `KINDS`.
     """
-    said, kind = phrase(name), KINDS[subcategory]
-    return (f"An emoji of {said}, {kind}.", f"A drawing of {said}.", f"{kind[0].upper()}{kind[1:]}: {said}.")
+    named, kind = phrase(name), KINDS[subcategory]
+    return (f"An emoji of {named}, {kind}.", f"A drawing of {named}.", f"{kind[0].upper()}{kind[1:]}: {named}.")
 
 
 def phrase(name: str) -> str:
-    """Turns a CLDR name into a noun phrase: article first, skin tone and hair where English puts them.
+    """Returns a noun phrase for a CLDR name: article first, skin tone and hair in their English places.
 
     ``man: red hair`` -> ``a man with red hair``; ``woman running medium skin tone`` -> ``a woman with medium skin tone running``.
     """
@@ -150,6 +149,6 @@ def article(text: str) -> str:
 
 
 def _is_doing(rest: str) -> bool:
-    """Says whether what follows the person is an action (`running`, `in lotus position`) and not a role (`teacher`)."""
+    """Returns True if the words after the person are an action (`running`, `in lotus position`), not a role (`teacher`)."""
     first = rest.split(" ")[0] if rest else ""
     return first.endswith("ing") or first in ("in", "with")

