@@ -1,4 +1,4 @@
-"""What connects a sentence encoder to the space of an image tower it was not trained with."""
+"""Bridge from a sentence encoder to the space of an image tower it was not trained with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which dtype the frozen towers compute. Learned tensors, logits and losses are always float32."""
+"""Dtype of the frozen towers. Learned tensors, logits and losses are always float32."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Precision:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Returns the precision for a device: what was asked for, or with `auto` bf16 where the CPU computes it natively.
+    """Returns the precision for a device: the given one, or with `auto` bf16 where the CPU computes it natively.
 
     Raises:
         BackboneError: unknown name.
     """
     if name == "fp32":
-        return Precision("fp32", "asked for")
+        return Precision("fp32", "chosen")
     if name == "bf16":
-        return Precision("bf16", "asked for")
+        return Precision("bf16", "chosen")
     if name != "auto":
         raise BackboneError(f"there is no precision '{name}'.{suggestion(name, ('auto', 'fp32', 'bf16'))}")
     if device.type == "cuda":
@@ -52,7 +52,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 
 def cpu_has_bf16_instructions() -> bool:
-    """Says whether the CPU multiplies bf16 itself; libraries emulate it, slowly, where it does not."""
+    """Returns true if the CPU multiplies bf16 itself; libraries emulate it, slowly, if it does not."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""The one contract between a method and a pre-trained dual encoder: where prompts go in and which features come out.
+"""Contract between a method and a pre-trained dual encoder: prompts go in, features come out.
 
 Letters used in shape comments everywhere: B items, N text positions, P patches, n prompts, W tower width,
 D embedding width.
@@ -37,7 +37,7 @@ class Prompts:
 
     layers: Mapping[int, Tensor]
     leading: int | None = None
-    """How many of the n prompts stand before the words, the others after the last word; None is all. For prompts of
+    """Number of the n prompts before the words; the others stand after the last word. None is all. For prompts of
     layer 0 of a text tower only."""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class TokenBatch:
     content: Tensor
     """(B, N) bool: true for word pieces, false for special tokens and padding."""
     truncated: int = 0
-    """How many texts lost words to the length limit."""
+    """Number of texts that lost words to the length limit."""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -90,7 +90,7 @@ class ImageState:
     layer: int
     """The layer these tokens are the input of; the number of layers means the whole tower was run."""
     entered: bool = False
-    """At layer 0: whether the tower's first norm is behind these tokens (`Backbone.image_entry`) or still before them.
+    """True at layer 0 if the tower's first norm is behind these tokens (`Backbone.image_entry`).
     Prompts that enter at layer 0 of such a state do not pass the norm."""
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class ImageState:
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What an image tower returns; nothing is normalised."""
+    """Output of an image tower; nothing is normalised."""
 
     pooled: Tensor
     """(B, D) in the shared space."""
@@ -130,7 +130,7 @@ class ImageFeatures:
 
     @cached_property
     def dense(self) -> Tensor:
-        """(B, P, D) like `patches`, but the last layer does not mix positions, so each one speaks for its own place.
+        """(B, P, D) like `patches`, but the last layer does not mix positions, so each one stands for its own place.
 
         Raises:
             BackboneError: the tower has no class token that its patches could do without, or the cached state is past its
@@ -150,7 +150,7 @@ ImageInput = Tensor | ImageState | ImageFeatures
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What a text tower returns; nothing is normalised."""
+    """Output of a text tower; nothing is normalised."""
 
     pooled: Tensor
     """(B, D) in the shared space."""
@@ -165,21 +165,21 @@ class TextFeatures:
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen pre-trained dual encoder. Subclasses are the only code that knows a model's internals.
+    """A frozen pre-trained dual encoder. Only subclasses depend on a model's internals.
 
     All outputs are float32. Gradients flow through the frozen towers to prompts and token weights.
     """
 
     family: str
     has_dense_map: bool = False
-    """Whether `ImageFeatures.dense` can be computed."""
+    """True if `ImageFeatures.dense` can be computed."""
     source: str
     """The name the user gave: `starter`, a Hub id, a local folder."""
     revision: str | None = None
     checkpoint: str
-    """SHA-256 of the weights as loaded, before any change of dtype: what a run belongs to."""
+    """SHA-256 of the weights as loaded, before any change of dtype: the identity of a run's backbone."""
     image_checkpoint: str
-    """The same of the image tower alone, without a bridge: what cached image states belong to."""
+    """The same of the image tower alone, without a bridge: the key of cached image states."""
     precision: Precision
     pixels: PixelSpec
     image_width: int
@@ -213,11 +213,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def room(self, prompt_count: int = 0) -> int:
-        """Returns how many word pieces a text may have beside `prompt_count` prompts."""
+        """Returns the most word pieces of a text beside `prompt_count` prompts."""
 
     @abstractmethod
     def token_count(self, text: str) -> int:
-        """Returns how many word pieces a text has."""
+        """Returns the number of word pieces of a text."""
 
     @abstractmethod
     def word_embedding(self, ids: Tensor) -> Tensor:
@@ -248,13 +248,13 @@ class Backbone(nn.Module, ABC):
         """
 
     def shared_copy(self) -> Self:
-        """Returns a backbone of new modules around the very same tensors: what is attached to it leaves this one alone."""
+        """Returns a backbone of new modules around the very same tensors: modules attached to it leave this one alone."""
         shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
         return copy.deepcopy(self, shared)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def normalise(self, pixels: Tensor) -> Tensor:

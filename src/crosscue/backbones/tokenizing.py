@@ -32,10 +32,10 @@ class Tokenizer:
         self.memory: TextMemory[list[int]] = TextMemory(self._pieces, 500_000)
 
     def room(self, prompt_count: int) -> int:
-        """Returns how many word pieces fit beside `prompt_count` prompts.
+        """Returns the number of word pieces that fit beside `prompt_count` prompts.
 
         Raises:
-            MethodError: none; the message names the largest possible count.
+            MethodError: no word piece fits; the message names the largest possible count.
         """
         room = self.max_length - len(self.prefix) - len(self.suffix) - prompt_count
         if room < 1:

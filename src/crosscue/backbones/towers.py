@@ -1,4 +1,4 @@
-"""What is the same in every family: an image tower, a text tower, one precision, one tokenizer."""
+"""Parts of a backbone of every family: an image tower, a text tower, one precision, one tokenizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageTower(Protocol):
         ...
 
     def first_norm(self, tokens: Tensor) -> Tensor:
-        """What stands between the embeddings and layer 0."""
+        """The norm between the embeddings and layer 0."""
         ...
 
     def __call__(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
@@ -82,7 +82,8 @@ class TwoTowers(Backbone):
     def freeze(self) -> None:
         """Hashes the weights as the checkpoint holds them, then turns the towers to their precision.
 
-        QuickGELU becomes SiLU on the way, the same function to rounding. What follows the last layer (`exact`: norm, pooling, projection) stays in float32: it is cheap, and scores are made of it.
+        QuickGELU becomes SiLU on the way, the same function to rounding. The parts after the last layer (`exact`: norm, pooling, projection) stay in float32: they are cheap, and scores are made of
+        them.
         """
         self.requires_grad_(False).eval()
         self.checkpoint = self.fingerprint()

@@ -23,7 +23,7 @@ def category_aware(
     """Returns L_cate (DCAR eq. 18): -log of the positive's share of the weighted exponentials.
 
     The positive and every negative that keeps the category weigh 1 + alpha, a negative of another category 1 (eq. 17). Dividing
-    through, alpha does one thing: it counts negatives of another category 1 / (1 + alpha) times.
+    through, alpha has one effect: negatives of another category count 1 / (1 + alpha) times.
 
     Args:
         images: (B, D) unit vectors.

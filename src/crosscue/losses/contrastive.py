@@ -51,8 +51,8 @@ def pair_losses(
     """Returns (B,) the InfoNCE loss of every pair, averaged over the chosen directions.
 
     Args:
-        i2t: (B, B) logits of row's image and column's caption, as image to text sees them.
-        t2i: (B, B) the same places, as text to image sees them; columns are its queries.
+        i2t: (B, B) logits of a row's image and a column's caption, for image to text.
+        t2i: (B, B) the same pairs, for text to image; columns are its queries.
         directions: image to text, text to image, or both.
         not_negative: see `contrastive`.
     """

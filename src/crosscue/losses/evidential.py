@@ -18,7 +18,7 @@ from crosscue.losses.opinions import exact, weight_of
 MOST = 10.0
 """The exponent of evidence is at most this: e^10 is certainty for any number of candidates a batch has."""
 DEVIATIONS = 2.0
-"""How many standard deviations above the background evidence begins, where no margin is given."""
+"""Standard deviations above the background at which evidence begins, without a margin."""
 
 
 def background(cosines: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -51,8 +51,8 @@ def retrieval_evidence(
 
     Args:
         cosines: (B, K).
-        scale: how fast evidence grows; the logit scale is a good one.
-        margin: how far above the background evidence begins; default two standard deviations of the row's background.
+        scale: rate at which evidence grows; the logit scale is a good one.
+        margin: distance above the background at which evidence begins; default two standard deviations of the row's background.
         known: (B, K) bool, matches, which are left out of the background.
         excluded: (B, K) bool, candidates that get no evidence (another image with the same caption).
         smooth: softplus(scale (...)) instead, which has a gradient everywhere: for losses.
@@ -74,14 +74,14 @@ def evidential_loss(
     """Returns the evidential loss of B queries, averaged (Sensoy et al., eq. 5; `digamma`: their eq. 4, used by TMC).
 
     With alpha = e + W / K and p = alpha / S, `mse` is sum_k (y_k - p_k)^2 + p_k (1 - p_k) / (S + 1): the expected Brier score. The KL
-    term takes back evidence for wrong candidates: KL(Dir(alpha~) || Dir(W / K)), alpha~ = alpha without what speaks for the right one.
+    term takes back evidence for wrong candidates: KL(Dir(alpha~) || Dir(W / K)), alpha~ = alpha without the evidence for the right one.
 
     Args:
         evidence: (B, K) not negative.
         target: (B, K) one-hot rows.
         prior_weight: W; default K.
         kl_weight: of the KL term; see `annealed`.
-        fit: how the fit is measured.
+        fit: `mse`: expected Brier score. `digamma`: expected cross-entropy.
     """
     evidence, target = exact(evidence), exact(target)
     weight = weight_of(evidence, prior_weight)

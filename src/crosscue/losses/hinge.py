@@ -16,8 +16,8 @@ def triplet_hinge(scores: Tensor, margin: float, negatives: HardNegatives = "har
     Args:
         scores: (B, C) cosines of B queries with their candidates; column 0 is right, -inf is no candidate.
         margin: alpha.
-        negatives: which d_n. hardest: the nearest wrong candidate. semihard: the nearest of those that are farther than the
-            right one, or where there is none the farthest. mean: the hinge averaged over all.
+        negatives: choice of d_n. `hardest`: the nearest wrong candidate. `semihard`: the nearest of those that are farther
+            than the right one, or the farthest if there is none. `mean`: the hinge averaged over all.
 
     Returns:
         () zero where every right candidate leads by the margin; queries without a wrong candidate count as zero.

@@ -1,4 +1,4 @@
-"""Subjective-logic opinions: how much a source believes in each of K candidates, and how much it does not know.
+"""Subjective-logic opinions: the belief of a source in each of K candidates, and its uncertainty.
 
 An opinion is a belief per candidate and one uncertainty (vacuity); together they add up to 1. As a Dempster-Shafer mass function
 it is m({k}) = belief_k, m(all candidates) = uncertainty, and nothing else, which is why the rules below have short exact forms.
@@ -54,7 +54,7 @@ def evidence_of(held: Opinion, prior_weight: float | None = None) -> Tensor:
 
 
 def vacuous(like: Tensor) -> Opinion:
-    """Returns the opinion of a source that knows nothing, shaped like evidence (..., K)."""
+    """Returns the opinion of a source without evidence, shaped like evidence (..., K)."""
     like = exact(like)
     return Opinion(torch.zeros_like(like), torch.ones_like(like[..., 0]))
 
@@ -150,7 +150,7 @@ def cumulative(evidence: Tensor) -> Tensor:
 
 
 def averaging(evidence: Tensor) -> Tensor:
-    """(V, ..., K) -> (..., K): dependent sources are averaged, so that saying a thing twice does not make it surer."""
+    """(V, ..., K) -> (..., K): dependent sources are averaged, so that repeated evidence does not raise certainty."""
     return exact(evidence).mean(0)
 
 

@@ -1,4 +1,4 @@
-"""How far a generated description of an image is to be trusted: vacuity and conflict of the evidence it gives (ACKE, UAIP).
+"""Trust in the generated descriptions of an image, from vacuity and conflict of their evidence (ACKE, UAIP).
 
 The frame is the batch: every text holds an opinion on which of the B images it belongs to. A description that points to no image
 (vacuity) or to another one than the caption does (conflict) teaches less. Nothing here has a gradient: a weight that learned could
@@ -18,7 +18,7 @@ from crosscue.losses.opinions import Opinion, degree_of_conflict, dempster_opini
 
 @dataclass(frozen=True)
 class ViewOpinions:
-    """What B captions and V descriptions of each image say about which image they belong to."""
+    """Opinions of B captions and of V descriptions of each image on the image they belong to."""
 
     trust: Tensor
     """(V, B) (1 - u) (1 - DC), before it is normalised."""
@@ -31,7 +31,7 @@ class ViewOpinions:
 
     @property
     def weights(self) -> Tensor:
-        """(V, B) trust, scaled to average 1; all 0 where no description says anything."""
+        """(V, B) trust, scaled to average 1; all 0 where no description gives evidence."""
         return self.trust / self.trust.mean().clamp(min=1e-8)
 
 
@@ -78,7 +78,7 @@ def known_pairs(same: Tensor | None, images: Tensor) -> Tensor:
 
 
 def shuffled(weights: Tensor) -> Tensor:
-    """(V, B) -> the same weights at other images: the control that shows whether it matters which description gets which."""
+    """(V, B) -> the same weights at other images: a control that tests if it matters which description gets which weight."""
     return weights[:, torch.randperm(weights.shape[1]).to(weights.device)]
 
 

@@ -1,4 +1,4 @@
-"""ALIP (arXiv 2308.08428) carried to retrieval: pairs weighed by their agreement with a synthetic caption.
+"""ALIP (arXiv 2308.08428) carried to retrieval: pairs weighted by their agreement with a synthetic caption.
 
 An image i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s), and so does a pair
 (w_t, w_c) whose image and caption are less alike than pairs are on average:
@@ -56,10 +56,10 @@ class AlipConfig(CarrierConfig):
 
 
 class Alip(Carrier[AlipConfig]):
-    """Pairs weighed by how well caption, image and a synthetic caption agree."""
+    """Pairs weighted by the agreement of caption, image and a synthetic caption."""
 
     name = "alip"
-    summary = "Pairs weighed by their agreement with a synthetic caption: for noisy captions. Needs categories, or such captions."
+    summary = "Pairs weighted by their agreement with a synthetic caption: for noisy captions. Needs categories, or such captions."
     paper = "arXiv 2308.08428"
     config_class = AlipConfig
 

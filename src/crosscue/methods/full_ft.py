@@ -50,7 +50,7 @@ class FullFt(ContrastiveMethod[FullFtConfig]):
     """Every weight of both towers, trained with InfoNCE; the temperature stays."""
 
     name = "full_ft"
-    summary = "Every weight of both towers, blended with the pre-trained ones. As large as the backbone; wants many pairs and a GPU."
+    summary = "Every weight of both towers, blended with the pre-trained ones. As large as the backbone; needs many pairs and a GPU."
     paper = "arXiv 2109.01903"
     config_class = FullFtConfig
 

@@ -1,4 +1,4 @@
-"""What the untouched towers make of images and texts: the queries of a prompt pool."""
+"""Queries of a prompt pool: features of images and texts from the untouched towers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from crosscue.methods.parts.frozen_texts import FrozenTexts
 class FrozenQueries:
     """Features of a backbone without prompts; nothing is normalised and nothing has a gradient.
 
-    In training none is computed twice: those of images come with the batch, those of texts are computed before, as a set. Inference computes
-    them anew: a result then cannot depend on what was encoded before, not even in its last bit.
+    In training none is computed twice: those of images come with the batch, and those of texts are computed before, as a
+    set. Inference computes them anew. A result then does not depend on earlier calls, not even in its last bit.
     """
 
     def __init__(self, backbone: Backbone, *, hidden: bool = False) -> None:
@@ -36,7 +36,7 @@ class FrozenQueries:
 
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str], *, remembered: bool = False) -> Tensor:
-        """B texts -> (B, D); with `remembered` those that `remember` was told are not computed again."""
+        """B texts -> (B, D); with `remembered`, those of `remember` are not computed again."""
         return encode_bucketed(texts, self.texts) if remembered else self.texts.read(texts)
 
     def remember(self, texts: Sequence[str]) -> None:

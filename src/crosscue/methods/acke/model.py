@@ -1,4 +1,4 @@
-"""ACKE (TOMM 2026), rebuilt without its leak: prompts from one shared pool, and generated descriptions weighed by evidence theory.
+"""ACKE (TOMM 2026), rebuilt without its leak: prompts from one shared pool, and generated descriptions weighted by evidence theory.
 
     ACP    image ---- frozen tower --> query --+                    +--> k prompts ------> image tower -> f
                                                +-- M shared keys ---+
@@ -6,9 +6,9 @@
                                  (W)
     UAIP   caption, descriptions -> evidence for the images of the batch -> opinions -> trust = certain and in agreement -> weights
 
-The paper's text was not within reach: what the abstract claims is built here as it makes sense. The released code's arithmetic is the
-method `acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own image*, also at test
-time, which tells the pairing (`paired_leaky`). Here a text chooses its prompts itself; its image's choice is only a training target.
+The paper's text was not available: this is an interpretation of its abstract. The released code's arithmetic is the method
+`acke_released` (released.py). Above all, the released code encodes every caption with prompts chosen by its *own image*, also at test
+time, which reveals the pairing (`paired_leaky`). Here a text chooses its prompts itself; its image's choice is only a training target.
 
 Equations:
 
@@ -52,7 +52,7 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
     """Prompts chosen from a shared pool; training enriched by descriptions that are trusted as far as the evidence goes."""
 
     name = "acke"
-    summary = "Prompts chosen from a shared pool + generated descriptions weighed by evidence theory. Best with `describe views`."
+    summary = "Prompts chosen from a shared pool + generated descriptions weighted by evidence theory. Best with `describe views`."
     paper = "ACKE, TOMM 2026 (github.com/nynu-BDAI/ACKE), re-interpreted"
     config_class = AckeConfig
     config: AckeConfig
@@ -196,9 +196,10 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
 
     @torch.no_grad()
     def enrich(self, images: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
-        """Adds to images (N, D) their descriptions (V lists of N), weighed by evidence: f + strength sum_v w^v z^v (N, D).
+        """Adds to images (N, D) their descriptions (V lists of N), weighted by evidence: f + strength sum_v w^v z^v (N, D).
 
-        A description is weighed by how clearly it points to one image of the gallery and agrees with the others; no query is seen.
+        The weight of a description grows with its evidence for one image of the gallery and its agreement with the others. No query
+        enters.
         """
         texts = torch.stack([normalize(embed_texts(view, self.encode_text), dim=-1) for view in views])  # z (V, N, D)
         margin, prior = self.config.evidence_margin, self.config.prior_weight

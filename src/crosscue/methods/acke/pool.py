@@ -23,19 +23,19 @@ Keys = Literal["learned", "random", "static"]
 
 @dataclass(frozen=True)
 class Selection:
-    """What B inputs chose."""
+    """Choices of B inputs."""
 
     index: Tensor
-    """(B, k) which prompts, in ascending order, so that a selection is a set."""
+    """(B, k) indices of the prompts, in ascending order, so that a selection is a set."""
     gate: Tensor
-    """(B, k) what they are multiplied with."""
+    """(B, k) factors of the prompts."""
     affinity: Tensor | None
     """(B, M) cosines of the queries to all keys; None where nothing is chosen."""
 
 
 @dataclass(frozen=True)
 class PoolShape:
-    """How large a pool is, and how it is asked."""
+    """Size of a pool, and of a choice from it."""
 
     size: int
     """M prompts."""
@@ -87,7 +87,7 @@ class PromptPool(nn.Module):
         return torch.empty(*size).normal_(std=std)
 
     def select(self, queries: Tensor) -> Selection:
-        """(B, C) queries -> what each chooses; ties go to the prompt that comes first."""
+        """(B, C) queries -> their choices; ties go to the prompt that comes first."""
         if self.keys is None:
             return self.fixed(len(queries))
         affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)

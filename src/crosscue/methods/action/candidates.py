@@ -1,4 +1,4 @@
-"""What ACT compares in a training step: the candidates of every image and caption, and what images are read with."""
+"""Candidates of a training step of ACT, and the captions that images are read with."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def scores_by_nearest(
         texts: (B, D) z_txt of the captions.
         excluded: (B, B) bool, true where a pair must not count as wrong.
         count: m, the hard negatives.
-        pooled: how images look for captions.
-        conditioned: whether texts change how an image is read at all; otherwise each is read once.
+        pooled: true if an image is read with all its candidate captions at once.
+        conditioned: true if texts change the reading of an image; otherwise each is read once.
     """
     own = torch.arange(len(captions), device=texts.device)[:, None]
     nearness, near = (texts @ texts.T).masked_fill(excluded, -torch.inf).topk(min(count, len(captions) - 1), dim=1)

@@ -1,4 +1,4 @@
-"""What the frozen text tower makes of the knowledge about a caption: the inputs of action-aware prompts (ACT section 3.2)."""
+"""Frozen text features of the knowledge about a caption: the inputs of action-aware prompts (ACT section 3.2)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class KnowledgeSource:
         self.opened: str | None = None
 
     def prepare(self, captions: Sequence[str], source: str | None = None) -> None:
-        """Makes sure that all captions are known.
+        """Reads the knowledge of captions.
 
         Args:
-            captions: what will be asked for.
+            captions: texts that will be encoded.
             source: a file that describes them, or `spacy`, instead of the one the method was configured with.
 
         Raises:
@@ -64,13 +64,13 @@ class KnowledgeSource:
         knowledge.require(captions)
 
     def __call__(self, captions: Sequence[str]) -> list[CaptionKnowledge]:
-        """Returns the knowledge of captions, made or read first where necessary."""
+        """Returns the knowledge of captions, and reads it first if necessary."""
         if any(caption not in self.known for caption in captions):
             self.prepare(captions, self.opened)
         return [self.known[caption] for caption in captions]
 
     def agree(self, fingerprint: Tensor) -> None:
-        """Raises `DataError` where a run learned from other knowledge than the file that is open."""
+        """Raises `DataError` if a run learned from other knowledge than the open file."""
         if self.fingerprint.any() and fingerprint.any() and not torch.equal(self.fingerprint, fingerprint.cpu()):
             raise DataError(
                 f"{self.source}: this is not the knowledge the run was trained with (now {_short(self.fingerprint)}, then "
@@ -93,14 +93,14 @@ class KnowledgeSource:
 
 @dataclass(frozen=True)
 class FrozenKnowledge:
-    """The frozen features of one caption's k triplets; k is 0 where nothing is known (`null` knowledge)."""
+    """The frozen features of one caption's k triplets; k is 0 for `null` knowledge."""
 
     pieces: Tensor
     """(L, W_text) word embeddings of their parts (eq. 4)."""
     slot: Tensor
-    """(L,) which part of its triplet a piece is: 0 subject, 1 action, 2 object."""
+    """(L,) part of its triplet that a piece belongs to: 0 subject, 1 action, 2 object."""
     triplet: Tensor
-    """(L,) which triplet a piece belongs to."""
+    """(L,) index of the triplet that a piece belongs to."""
     states: Tensor
     """(k, D) text features of the states, not normalised."""
     crafted: Tensor
@@ -125,7 +125,7 @@ class KnowledgeBatch:
     crafted: Tensor
     """(C, K, D)"""
     present: Tensor
-    """(C, K) bool: where there is a triplet."""
+    """(C, K) bool, true at a triplet."""
 
     @classmethod
     def of(cls, members: Sequence[FrozenKnowledge]) -> KnowledgeBatch:
@@ -157,13 +157,13 @@ class FrozenReader:
         every_piece: bool,
         hand_crafted: bool,
     ) -> None:
-        """Takes the tower that reads, where knowledge comes from, and what of it is read.
+        """Takes the tower, the source of knowledge, and the parts of it that are read.
 
         Args:
             backbone: its text tower and word embeddings are used, frozen.
             source: knowledge by caption.
             most: K, the most triplets of a caption; the first ones are taken.
-            attributes: whether triplets that say what something is like count.
+            attributes: true if triplets about attributes count.
             every_piece: keep all word pieces instead of their mean per part of a triplet.
             hand_crafted: also encode a hand-crafted text about each triplet.
         """
@@ -226,13 +226,13 @@ class FrozenReader:
 
 
 def state_text(triplet: Triplet, state: str) -> str:
-    """Returns what the text tower reads about the state of a triplet."""
+    """Returns the text about the state of a triplet."""
     parts = ", ".join(filter(None, (triplet.subject, triplet.action, triplet.object)))
     return STATE.format(triplet=parts, state=state)
 
 
 def hand_crafted(triplet: Triplet) -> str:
-    """Returns the text of the paper's ablation, in place of the triplet encoder."""
+    """Returns the text of the paper's ablation (Table 2), in place of the triplet encoder."""
     template = HAND_CRAFTED if triplet.object else HAND_CRAFTED.replace(" in relation to {object}", "")
     return template.format(subject=triplet.subject, action=triplet.action, object=triplet.object)
 

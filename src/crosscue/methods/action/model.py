@@ -1,4 +1,4 @@
-"""Action-aware multi-modal prompt tuning (ACT, arXiv 2506.23502): images read with what a caption says about actions.
+"""Action-aware multi-modal prompt tuning (ACT, arXiv 2506.23502): images read with the action knowledge of captions.
 
     caption --> triplets --> triplet encoder (eq. 4-5) --> p_t --+
             --> states  ---> frozen text tower ----------> p_s --+--> adapter (eq. 6)
@@ -7,7 +7,7 @@
 
 An image's embedding depends on the texts it is read with, so retrieval has two steps: a model that reads images alone
 pre-selects k candidates, and those are ranked again, each image read with the knowledge of the candidate or query text.
-What is right is never looked at: a text's knowledge is a function of the text. Without texts (`plain`) the method is
+The right answer never enters: a text's knowledge is a function of the text. Without texts (`plain`) the method is
 visual prompt tuning.
 
 Equations:
@@ -54,9 +54,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
     """Visual prompts and patches that attend to action knowledge; the encoders stay frozen."""
 
     name = "action"
-    summary = (
-        "Images read with the actions a caption speaks of; re-ranks the first candidates. Slower to search, finer."
-    )
+    summary = "Images read with the actions in a caption; re-ranks the first candidates. Slower to search, finer."
     paper = "arXiv 2506.23502"
     config_class = ActionConfig
     preselect = "clip"
@@ -165,7 +163,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         return parts
 
     def candidate_scores(self, batch: Batch) -> Scores:
-        """Cosines of B queries with their candidates, as `conditioning` says; candidates that are also right are -inf."""
+        """Cosines of B queries with their candidates, according to `conditioning`; candidates that are also right are -inf."""
         with torch.no_grad():
             self.log_scale.clamp_(max=math.log(SHARPEST))
         state, captions = self.images.state(batch.images), list(batch.captions)

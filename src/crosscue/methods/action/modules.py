@@ -1,4 +1,4 @@
-"""The learned parts of action-aware prompt tuning: triplet encoder, prompt adapter, adaptive interaction (ACT section 3.3)."""
+"""Trained modules of action-aware prompt tuning: triplet encoder, prompt adapter, adaptive interaction (ACT section 3.3)."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ class PromptAdapter(nn.Module):
 
 
 class AdaptiveInteraction(nn.Module):
-    """AIM: patches attend to what is known about the action, then to one another (eq. 7-8).
+    """AIM: patches attend to the action prompts, then to one another (eq. 7-8).
 
     Args:
         width: W of the image tower.
-        kinds: which prompts there are: triplets, states, or both.
+        kinds: the kinds of prompts: triplets, states, or both.
         mixing: lambda of eq. 8, the share of the triplets' attention map.
         share: one set of attention weights for both kinds.
         reverse: prompts attend to patches instead, which leaves as many tokens as there are prompts.
-        gated: multiply the result by a learned number that starts at zero.
+        gated: multiply the result by a parameter that starts at zero.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AdaptiveInteraction(nn.Module):
         Args:
             patches: (B, M, W) E.
             prompts: p_t and p_s by kind, (B, n, W) each.
-            present: (B, n) bool, where there is a prompt; at least one in every row.
+            present: (B, n) bool, true at a prompt; at least one in every row.
 
         Returns:
             (B, M, W), or (B, n, W) with `reverse`.
@@ -123,10 +123,10 @@ class AdaptiveInteraction(nn.Module):
             else:
                 read, _ = self.cross[name](normed, prompts[kind], prompts[kind], absent, need_weights=False)
                 own, weights = self.within[name](read, read, read)  # V (B, M, W), A (B, M, M) averaged over heads
-            weighed = (self.mixing if kind == "triplets" else 1 - self.mixing) * weights
-            values[kind], attention = own, weighed if attention is None else attention + weighed
+            weighted = (self.mixing if kind == "triplets" else 1 - self.mixing) * weights
+            values[kind], attention = own, weighted if attention is None else attention + weighted
         assert attention is not None
-        none = torch.zeros_like(next(iter(values.values())))  # what a switched-off kind contributes
+        none = torch.zeros_like(next(iter(values.values())))  # in place of a kind that is off
         return torch.cat([values.get("triplets", none), values.get("states", none)], dim=-1), attention
 
 

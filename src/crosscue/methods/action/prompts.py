@@ -1,4 +1,4 @@
-"""Prompts of ACT: the learned visual tokens, and what captions say about actions at the image tower's width."""
+"""Prompts of ACT: the learned visual tokens, and the action prompts of captions."""
 
 from __future__ import annotations
 

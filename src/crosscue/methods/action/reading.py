@@ -15,7 +15,7 @@ from crosscue.methods.action.prompts import VisualPrompts, union
 
 
 class ImageReader:
-    """f(x) and f(x | C): images alone, and images read with what captions say. Modules belong to the method."""
+    """Reader f(x) of images alone, and f(x | C) of images with the action prompts of captions. The method registers the modules."""
 
     def __init__(
         self,

@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 
 
 class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
-    """Dual prompts whose words are weighed by what the image adds, trained against edited captions."""
+    """Dual prompts with words weighted by the information of the image, trained against edited captions."""
 
     name = "dcar"
-    summary = "Dual prompts + words weighed by the image + category-aware negatives. Needs a category column for ca."
+    summary = "Dual prompts + words weighted by the image + category-aware negatives. Needs a category column for ca."
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
     text_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa")
@@ -164,7 +164,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 
     def weighted(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w of DCAR eq. 14-15: texts, each weighed by its image (B, D) -> (B, D) unit vectors."""
+        """T'_w of DCAR eq. 14-15: texts, each weighted by its image (B, D) -> (B, D) unit vectors."""
         blank = self.blank_feature()
 
         def read(rows: list[int]) -> Tensor:
@@ -217,7 +217,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     # --- inference ----------------------------------------------------------------------------------------------------
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
-        """T' (`plain`), T' weighed by the mean training image (`prior`), or F_CAA(T') (`caa`): B texts -> (B, D)."""
+        """T' (`plain`), T' weighted by the mean training image (`prior`), or F_CAA(T') (`caa`): B texts -> (B, D)."""
         if mode == "prior":
             prior = normalize(self.image_prior, dim=-1)
             return self.weighted(texts, prior.expand(len(texts), -1))
@@ -233,7 +233,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         return self.encode_image(images)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w: B texts, each weighed by the embedding of one image (B, D) -> (B, D) unit vectors."""
+        """T'_w: B texts, each weighted by the embedding of one image (B, D) -> (B, D) unit vectors."""
         return self.weighted(texts, images)
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:

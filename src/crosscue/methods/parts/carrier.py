@@ -59,7 +59,7 @@ Config = TypeVar("Config", bound=CarrierConfig)
 class Carrier(WithTunedTowers[Config]):
     """Towers with prompts, with heads, or tuned; a method built on it adds its losses.
 
-    `needs_heads` asks for heads with every carrier; otherwise only heads_only has them. They start as the identity, so that the
+    With `needs_heads` every carrier has heads; otherwise only heads_only has them. They start as the identity, so that the
     untrained features are those of the towers.
     """
 

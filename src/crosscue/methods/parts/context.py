@@ -1,4 +1,4 @@
-"""Where a learned text context starts from."""
+"""Start of a learned text context."""
 
 from __future__ import annotations
 

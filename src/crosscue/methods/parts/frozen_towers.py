@@ -1,4 +1,4 @@
-"""What methods share that learn behind both towers: each image and each text is encoded once."""
+"""Base of methods that learn behind both towers: each image and each text is encoded once."""
 
 from __future__ import annotations
 

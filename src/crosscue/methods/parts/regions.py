@@ -1,4 +1,4 @@
-"""Boxes in an image, the crops they cut out, and what a map of features says inside them."""
+"""Boxes in an image, their crops, and the features of a map inside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def region_boxes(
 ) -> Tensor:
     """Returns (B, 1 + count, 4) boxes x0, y0, x1, y1 as shares of the image: one in the middle, the others anywhere.
 
-    A box has the image's shape. What is drawn depends on the seed and the image's id alone, so an image keeps its boxes.
+    A box has the image's shape. The draw depends on the seed and the image's id alone, so an image keeps its boxes.
 
     Args:
         image_ids: B images.
@@ -39,7 +39,7 @@ def region_boxes(
 
 
 def crops(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """(B, 3, S, S) uint8 images and (B, K, 4) boxes -> (B * K, 3, S, S) uint8, what is inside at the size of the image."""
+    """(B, 3, S, S) uint8 images and (B, K, 4) boxes -> (B * K, 3, S, S) uint8 crops at the size of the image."""
     size = pixels.shape[-1]
     edges = (boxes * size).round().long().tolist()
     cut = []

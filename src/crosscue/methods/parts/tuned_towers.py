@@ -17,8 +17,8 @@ TEMPERATURES = ("scale", "bias", "image.bridge.log_scale", "text.bridge.log_scal
 def tuned_copy(backbone: Backbone) -> Backbone:
     """Returns a float32 copy of `backbone` through which gradients reach every weight of both towers.
 
-    A method keeps it as a submodule, e.g. `self.towers`, encodes with it instead of `self.backbone`, and says with `is_tuned`
-    which of its parameters are trained. The tokenizer is shared.
+    A method keeps it as a submodule, e.g. `self.towers`, encodes with it instead of `self.backbone`, and trains
+    the parameters of `is_tuned`. The tokenizer is shared.
     """
     copy = deepcopy(backbone, {id(part): part for part in (getattr(backbone, "tokenizer", None),) if part is not None})
     copy.float()
@@ -28,7 +28,7 @@ def tuned_copy(backbone: Backbone) -> Backbone:
 
 
 def is_tuned(name: str) -> bool:
-    """Says whether the parameter `name` of a tuned copy is trained: all but the temperature."""
+    """Returns true if the parameter `name` of a tuned copy is trained: all but the temperature."""
     return name not in TEMPERATURES
 
 
