@@ -17,6 +17,7 @@ from crosscue.evaluation.console import comparison_table, result_table
 from crosscue.evaluation.measuring import evaluate, validation_metrics
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
+from crosscue.knowledge.actions import parser
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from tests.images import draw_noise
@@ -119,6 +120,18 @@ def test_report_is_one_self_contained_page(pairs: Pairs, tmp_path: Path, history
     assert "NOT COMPARABLE" not in html
     assert json.loads((page.parent / "report.json").read_text())["after"]["protocol"]["method"] == "dual_prompt"
     assert "| image → text | 1 |" in (page.parent / "report.md").read_text(encoding="utf-8")
+
+
+def test_without_spacy_the_report_has_the_command_that_installs_it(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
+    parser.load_parser.cache_clear()
+    page = write_report(tmp_path / "report", compare(measured(pairs), measured(pairs, seed=1)), pairs)
+    html = page.read_text(encoding="utf-8")
+    assert "Recall by wording is left out" in html
+    assert "pip install &#39;crosscue[spacy]&#39;" in html
+    assert json.loads((page.parent / "report.json").read_text())["after"]["wordings"] == {}
 
 
 def test_a_diagnostic_is_stamped(pairs: Pairs, tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from crosscue.cli import dispatch
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.slices import by_wording, unread, wordings
 from crosscue.knowledge.actions import parser
+from tests import tiny
+from tests.images import write_source
 
 
 @pytest.mark.parametrize(
@@ -49,3 +54,17 @@ def test_without_spacy_there_are_no_wordings_but_a_reason(monkeypatch: pytest.Mo
     parser.load_parser.cache_clear()
     assert by_wording(["A man is riding a horse."], Ranks(ones, ones, ones)) == {}
     assert "pip install 'crosscue[spacy]'" in unread()
+
+
+def test_without_spacy_evaluate_prints_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_source(tmp_path / "images")
+    command = ["evaluate", "zero_shot", "--data", str(source), "--backbone", str(tiny.clip_folder())]
+    assert dispatch(command) == 0
+    assert "left out" not in capsys.readouterr().out
+    monkeypatch.setattr(parser, "MODELS", ("no_such_model",))
+    parser.load_parser.cache_clear()
+    assert dispatch(command) == 0
+    assert "recall by wording is left out" in (printed := capsys.readouterr().out)
+    assert "pip install 'crosscue[spacy]'" in printed

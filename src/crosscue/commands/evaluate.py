@@ -39,6 +39,7 @@ def run(arguments: list[str]) -> int:
         wordings_table,
     )
     from crosscue.evaluation.report import Extras, write_report
+    from crosscue.evaluation.slices import unread
     from crosscue.training.journal import read_journal
 
     inference = Inference(**{name: getattr(given, name) for name in Inference.__dataclass_fields__})
@@ -66,6 +67,8 @@ def run(arguments: list[str]) -> int:
     for parts, table in ((result.wordings, wordings_table), (result.minimal_pairs, minimal_pairs_table)):
         if parts:
             console.print(table(result, before))
+    if reason := unread():
+        sys.stdout.write(f"recall by wording is left out: {reason}\n")
     if given.json is not None:
         result.save(Path(given.json))
         sys.stdout.write(f"{given.json}\n")

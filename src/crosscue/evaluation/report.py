@@ -16,6 +16,7 @@ from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
+from crosscue.evaluation.slices import unread
 from crosscue.storage import write_json, write_text
 
 THUMBNAIL = 128
@@ -79,6 +80,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         rows=_rows(comparison),
         before=before,
         after=after,
+        unread=unread(),
         curves=curves(list(extras.history)),
         bars=category_bars(before, after),
         examples=[
