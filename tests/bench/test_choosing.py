@@ -53,7 +53,7 @@ def test_the_choice_does_not_read_the_test_split(tmp_path: Path) -> None:
 
     code, stderr = tuned(spoilt, "spoilt-out")
     assert code == 1
-    assert "32.jpg: not a picture" in stderr
+    assert "32.jpg: not an image" in stderr
     assert trained(tmp_path / "spoilt-out") == trained(tmp_path / "out"), "the same candidates, then the same choice"
     assert len(trained(tmp_path / "out")) == 4
     failures = json.loads((tmp_path / "spoilt-out" / "results.json").read_text())["failures"]

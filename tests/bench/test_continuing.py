@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests import tiny
 from tests.cli import crosscue
 from tests.images import write_source
@@ -57,6 +59,7 @@ def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int,
     return process.returncode, stderr
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_and_continued(tmp_path: Path) -> None:
     """Ctrl-C in the second of five jobs, kill -9 in the third; results.json is the same, byte by byte, as without."""
     write_source(tmp_path / "a")

@@ -78,7 +78,14 @@ def test_few_shot_draws_per_category_whatever_the_order() -> None:
     backwards = few_shot(Pairs(reversed(pairs.items)), 4, seed=1)
     assert {p.image_id for p in backwards} == {p.image_id for p in sample}
     assert {p.image_id for p in few_shot(pairs, 4, seed=2)} != {p.image_id for p in sample}
-    assert Counter(p.category for p in few_shot_validation(pairs, 16, 1)).most_common(1)[0][1] == 4
+    for shots, kept in ((1, 1), (2, 2), (16, 4)):
+        assert Counter(p.category for p in few_shot_validation(pairs, shots, 1)).most_common(1)[0][1] == kept
+
+
+def test_few_shot_draws_other_places_in_every_category() -> None:
+    pairs = Pairs(pair(i, image_id=f"{category} {i:02}", category=category) for category in "ab" for i in range(40))
+    drawn = {category: {p.image_id[2:] for p in few_shot(pairs, 8, 1) if p.category == category} for category in "ab"}
+    assert drawn["a"] != drawn["b"]
 
 
 def test_few_shot_without_categories_says_so() -> None:

@@ -16,6 +16,7 @@ from crosscue.errors import DataError
 from tests.data.random_pairs import CLASSES, pair, random_pairs
 
 
+@pytest.mark.slow
 def test_ten_thousand_random_captions_have_no_defect() -> None:
     pairs = random_pairs(10_000)
     done, report = with_negatives(pairs, NegativeWriter(pairs))

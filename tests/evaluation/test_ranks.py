@@ -123,6 +123,7 @@ def test_recall_of_a_literal_matrix() -> None:
     assert expected.mdr == pytest.approx((5.5 + 11.5) / 2)
     worst = recall(found, "pessimistic")
     assert (worst.r1, worst.r5, worst.r10) == pytest.approx((25.0, 25.0, 50.0))
+    assert worst.mdr == pytest.approx((6 + 13) / 2)
     assert rsum(expected, worst) == pytest.approx(25 + 37.5 + 56.25 + 25 + 25 + 50)
 
 

@@ -50,6 +50,7 @@ def test_run_folder_is_complete_and_loads(folder: Path) -> None:
 STAGED = {"visual_prompts": 2, "deep_start": 1, "candidates": 2, "second_stage_epochs": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "options", "lines"),
     [
