@@ -1,8 +1,8 @@
-"""Where DCAR's token weights go: to which words, and how much they depend on the picture.
+"""Print the mean token weights of DCAR by kind of word, for the own image and for another one.
 
-    python scripts/token_weights.py RUN --data SOURCE
+    python scripts/token_weights.py RUN SOURCE
 
-Words of the category, function words and all others apart; weights from the caption's own picture and from another one. 1 is the mean weight.
+The kinds are words of the category, function words and all others. The mean weight of a caption is 1.
 """
 
 from __future__ import annotations
@@ -19,51 +19,21 @@ from crosscue.data.splits import held_out
 from crosscue.retrieval.encoding import embed_images
 
 FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "has",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "their",
-        "there",
-        "this",
-        "to",
-        "was",
-        "which",
-        "while",
-        "with",
-    ]
+    "a an and are as at be by for from has in into is it its of on or that the their there this to was which while with".split()  # noqa: SIM905
 )
 
 
-def main(run: Path, data: str, pictures: int = 500) -> None:
-    """Prints the table.
+def main(run: Path, data: str, count: int = 500) -> None:
+    """Print the table.
 
     Args:
         run: run folder of method dcar.
         data: source of pairs; its test split is used.
-        pictures: how many pairs, evenly spaced.
+        count: number of pairs, evenly spaced.
     """
     loaded = load(run)
     method, pairs = loaded.method, held_out(read_pairs(data))
-    pairs = pairs[:: max(len(pairs) // pictures, 1)]
+    pairs = pairs[:: max(len(pairs) // count, 1)]
     images = embed_images(method, cached_images(pairs, method), len(pairs))
     others = images.roll(len(images) // 2, 0)
     sums = {kind: torch.zeros(3, dtype=torch.float64) for kind in ("category", "function word", "other")}
@@ -89,16 +59,16 @@ def main(run: Path, data: str, pictures: int = 500) -> None:
                 word = piece.removeprefix("##").removesuffix("</w>").lower()
                 kind = "category" if word in named else "function word" if word in FUNCTION_WORDS else "other"
                 sums[kind] += torch.tensor([1.0, float(one), float(two)], dtype=torch.float64)
-    print(f"{len(pairs)} captions\n\n| tokens | share | mean weight | with another picture |\n|---|---:|---:|---:|")
+    print(f"{len(pairs)} captions\n\n| tokens | share | mean weight | with another image |\n|---|---:|---:|---:|")
     total = sum(float(values[0]) for values in sums.values())
-    for kind, (count, own, other) in sums.items():
-        print(f"| {kind} | {100 * count / total:.0f} % | {own / count:.2f} | {other / count:.2f} |")
+    for kind, (size, own, other) in sums.items():
+        print(f"| {kind} | {100 * size / total:.0f} % | {own / size:.2f} | {other / size:.2f} |")
     deviation, difference = torch.tensor(spread).mean(0)
     print(
-        f"\nstandard deviation of the weights of a caption: {deviation:.2f}; mean change with another picture: {difference:.2f}"
+        f"\nstandard deviation of the weights of a caption: {deviation:.2f}; mean change with another image: {difference:.2f}"
     )
     print(
-        f"cosine of weighted and plain caption: {sum(moved) / len(moved):.3f}; weighting changes the cosine to the own picture by {sum(shift) / len(shift):+.4f}"
+        f"cosine of weighted and plain caption: {sum(moved) / len(moved):.3f}; weighting changes the cosine to the own image by {sum(shift) / len(shift):+.4f}"
     )
 
 

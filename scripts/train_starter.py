@@ -1,8 +1,8 @@
-"""Trains the bridge of the starter: MiniLM's sentences into the space of a frozen CLIP image tower.
+"""Train the bridge of the starter: from MiniLM's text features into the space of a frozen CLIP image tower.
 
     python scripts/train_starter.py --shared ../shared/data
 
-The image tower never runs: its features of the training pictures are read from the development data. Of the text tower
+The image tower never runs: its features of the training images are read from the development data. Of the text tower
 the first layers stay as they are and run once; the last `tuned_layers` are trained together with the bridge. Everything
 is selected on validation pairs; the test pairs are read once, after training.
 """
@@ -34,13 +34,13 @@ class Recipe:
     """Everything the result depends on, beside the data."""
 
     tuned_layers: int = 2
-    """How many of the last layers of the text tower are trained (0: only the bridge)."""
+    """Number of the last layers of the text tower that are trained. 0: only the bridge."""
     hidden: int = 1024
     """Width of the bridge's hidden layer."""
     epochs: int = 20
-    """Passes over the training pictures."""
+    """Passes over the training images."""
     images_per_step: int = 512
-    """Pictures of Flickr8k per step."""
+    """Images of Flickr8k per step."""
     captions_per_image: int = 2
     """Captions drawn for each of them."""
     cars_per_step: int = 128
@@ -56,13 +56,13 @@ class Recipe:
     image_noise: float = 0.0
     """Norm of the random vector added to each image feature (of norm 1)."""
     keep: float = 1.0
-    """Weight of the term that holds the tuned sentence features by the original ones."""
+    """Weight of the term that holds the tuned text features by the original ones."""
     seed: int = 0
     """Fixes initial values, order and dropout."""
 
 
 class Captions:
-    """The captions of some pictures, as token states at the input of the tuned layers."""
+    """The captions of some images, as token states at the input of the tuned layers."""
 
     def __init__(self, texts: list[list[str]], folder: Path, tuned_layers: int) -> None:
         from transformers import AutoModel, AutoTokenizer
@@ -75,7 +75,7 @@ class Captions:
         self.starts = self.lengths.cumsum(0) - self.lengths
         width, last = bert.config.hidden_size, len(bert.encoder.layer) - tuned_layers
         self.states = torch.empty(int(self.lengths.sum()), width, dtype=torch.float16)
-        self.original = torch.empty(len(flat), width)  # (N, W) sentence features of the untouched tower
+        self.original = torch.empty(len(flat), width)  # (N, W) text features of the untouched tower
         with torch.no_grad(), progress("reading captions", len(flat), "captions") as advance:
             for rows in self.lengths.argsort().split(256):
                 longest = int(self.lengths[rows].max())
@@ -88,7 +88,7 @@ class Captions:
                 advance(len(rows))
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(b,) caption numbers -> token states (b, n, W), zero where (b, n) is false."""
+        """(b,) indices of captions -> token states (b, n, W), zero where (b, n) is false."""
         longest = int(self.lengths[rows].max())
         real = torch.arange(longest) < self.lengths[rows, None]
         hidden = torch.zeros(*real.shape, self.states.shape[1])
@@ -98,14 +98,14 @@ class Captions:
 
 @dataclass
 class Pairs:
-    """Pictures (by their features) and their captions."""
+    """Images (by their features) and their captions."""
 
     images: Tensor
     captions: Captions
 
     @property
     def by_image(self) -> list[Tensor]:
-        """The caption numbers of every picture."""
+        """The indices of captions of every image."""
         return list(torch.arange(len(self.captions.owner)).split(torch.bincount(self.captions.owner).tolist()))
 
 
@@ -122,8 +122,8 @@ class Text(nn.Module):
         self.layers = copy.deepcopy(bert.encoder.layer[self.first :])
         self.bridge = Bridge(bert.config.hidden_size, embed_dim, recipe.hidden)
 
-    def sentence(self, captions: Captions, rows: Tensor, word_dropout: float = 0.0) -> Tensor:
-        """(b,) caption numbers -> (b, W) sentence features, four groups by length."""
+    def pooled(self, captions: Captions, rows: Tensor, word_dropout: float = 0.0) -> Tensor:
+        """(b,) indices of captions -> (b, W) text features, four groups by length."""
         parts, order = [], captions.lengths[rows].argsort()
         for group in order.chunk(4):
             hidden, real = captions.batch(rows[group])
@@ -140,7 +140,7 @@ class Text(nn.Module):
         self.eval()
         with torch.no_grad():
             rows = torch.arange(len(captions.lengths)).split(512)
-            return normalize(torch.cat([self.bridge.text(self.sentence(captions, part)) for part in rows]), dim=-1)
+            return normalize(torch.cat([self.bridge.text(self.pooled(captions, part)) for part in rows]), dim=-1)
 
 
 def mean(hidden: Tensor, real: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def mean(hidden: Tensor, real: Tensor) -> Tensor:
 
 
 def contrastive(logits: Tensor, owner: Tensor) -> Tensor:
-    """Symmetric InfoNCE where the other captions of a picture are neither positives nor negatives of a term.
+    """Symmetric InfoNCE where the other captions of a image are neither positives nor negatives of a term.
 
     Args:
         logits: (images, captions).
@@ -164,7 +164,7 @@ def contrastive(logits: Tensor, owner: Tensor) -> Tensor:
 
 
 def recall(text: Text, pairs: Pairs, *, centre: bool = False) -> dict[str, float]:
-    """Recall@1/5/10 in percent, image to text (best of the picture's captions) and text to image."""
+    """Recall@1/5/10 in percent, image to text (best of the image's captions) and text to image."""
     embedded = text.embed(pairs.captions)
     with torch.no_grad():
         images = text.bridge.image(pairs.images)
@@ -185,7 +185,7 @@ def recall(text: Text, pairs: Pairs, *, centre: bool = False) -> dict[str, float
 
 
 def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
-    """Trains `text` in place: AdamW, 10 % warm-up, then a cosine to zero."""
+    """Train `text` in place: AdamW, 10 % warm-up, then a cosine to zero."""
     steps_per_epoch = len(flickr.images) // recipe.images_per_step
     steps = recipe.epochs * steps_per_epoch
     layers = list(text.layers.parameters())
@@ -214,11 +214,11 @@ def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
                     [by_image[i][torch.randperm(len(by_image[i]))[: recipe.captions_per_image]] for i in images]
                 )
                 owner = torch.arange(len(images)).repeat_interleave(recipe.captions_per_image)
-                sentence = text.sentence(flickr.captions, rows, recipe.word_dropout)
+                pooled = text.pooled(flickr.captions, rows, recipe.word_dropout)
                 original, features = flickr.captions.original[rows], flickr.images[images]
                 if recipe.cars_per_step:
                     more = torch.randperm(len(cars.images))[: recipe.cars_per_step]
-                    sentence = torch.cat([sentence, text.sentence(cars.captions, more, recipe.word_dropout)])
+                    pooled = torch.cat([pooled, text.pooled(cars.captions, more, recipe.word_dropout)])
                     original, features = (
                         torch.cat([original, cars.captions.original[more]]),
                         torch.cat([features, cars.images[more]]),
@@ -226,11 +226,11 @@ def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
                     owner = torch.cat([owner, torch.arange(len(more)) + len(images)])
                 if recipe.image_noise:
                     features = features + recipe.image_noise * normalize(torch.randn_like(features), dim=-1)
-                embedded = normalize(text.bridge.text(sentence), dim=-1)
+                embedded = normalize(text.bridge.text(pooled), dim=-1)
                 gallery = normalize(text.bridge.image(features), dim=-1)
                 loss = contrastive(text.bridge.log_scale.exp() * gallery @ embedded.T, owner)
                 if recipe.tuned_layers:
-                    loss = loss + recipe.keep * (1 - cosine_similarity(sentence, original)).mean()
+                    loss = loss + recipe.keep * (1 - cosine_similarity(pooled, original)).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -241,7 +241,7 @@ def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
 
 
 def save(text: Text, path: Path, recipe: Recipe) -> None:
-    """Writes what the package ships: the bridge and the tuned layers, fp16."""
+    """Write what the package ships: the bridge and the tuned layers, fp16."""
     tensors = {f"bridge.{name}": tensor for name, tensor in text.bridge.state_dict().items()}
     for index, layer in enumerate(text.layers):
         tensors |= {f"text.encoder.layer.{text.first + index}.{name}": t for name, t in layer.state_dict().items()}
@@ -251,7 +251,7 @@ def save(text: Text, path: Path, recipe: Recipe) -> None:
 
 
 def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
-    """The entries of some splits, and the features of their pictures."""
+    """The entries of some splits, and the features of their images."""
     entries = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
     features = load_file(folder / "clip_b16_features.safetensors")["image_features"].float()
     chosen = [index for index, entry in enumerate(entries) if entry["split"] in splits]
@@ -259,13 +259,13 @@ def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
 
 
 def main(shared: Path, out: Path, recipe: Recipe = Recipe(), threads: int = 2) -> None:
-    """Trains, measures and writes a bridge.
+    """Train, measures and writes a bridge.
 
     Args:
         shared: the folder of development data.
         out: the safetensors file to write; the numbers go to a `.json` beside it.
         recipe: what the result depends on, beside the data.
-        threads: processor threads.
+        threads: number of CPU threads.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
