@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crosscue.bench import claims as bench_claims
+from crosscue.bench import significance
 from crosscue.bench.grid import Claim, Evaluation, Grid, Row
 from crosscue.cli import dispatch
 from crosscue.errors import MethodError, RunError
@@ -22,7 +22,7 @@ ROWS = [Row("zero_shot", "CLIP"), Row("dcar", "DCAR", vary={"alpha": [0, 2]})]
 def test_a_claim_is_the_difference_of_hits_averaged_over_seeds() -> None:
     cells = [cell("near", first(20), first(10)), cell("best", first(30), first(20))]
     claims = [Claim("best over near", "best", "near"), Claim("best over a row that was left out", "best", "far")]
-    (found,) = bench_claims.tested(claims, cells)
+    (found,) = significance.tested(claims, cells)
     change = found.differences["t2i"]
     assert change.mean == pytest.approx(100 * 10 / 40)
     assert 0 < change.low < change.mean < change.high

@@ -69,12 +69,12 @@ def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "say which grid"),
+        ([], "give a grid"),
         (["few-shots"], "there is no grid 'few-shots'. Did you mean 'few-shot'?"),
         (["mine.yaml"], "mine.yaml: there is no such file"),
         (["few-shot", "--data", "a"], "no row to measure"),
         (["few-shot", "--methods", "dcra", "--data", "a"], "no method 'dcra'. Did you mean 'dcar'?"),
-        (["few-shot", "--methods", "dcar"], "say what to learn from"),
+        (["few-shot", "--methods", "dcar"], "give training pairs"),
         (["few-shot", "--methods", "dcar", "--data", "a", "b/../a"], "two sources are called 'a'"),
         (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "no reader recognises it"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.patience", 2], "rows take equal steps"),

@@ -21,7 +21,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("text", "words"),
     [
         ("rwos: []", "rwos"),
-        ("rows: [{label: DCAR, methd: dcar}]", "method"),
+        ("rows: [{label: DCAR, methd: dcar}]", "mine.yaml: Option 'methd' is not accepted"),
         ("rows: [{label: DCAR}]", "method"),
         (ROWS % ", options: {dpeth: 2}", "row 'DCAR': method 'dcar' has no option 'dpeth'. Did you mean 'depth'?"),
         (ROWS % ", options: {alpha: large}", "alpha is large; it must be a number"),
@@ -40,7 +40,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: None if "\n" in value else value[:40],
 )
 def test_a_mistake_is_one_line(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, words: str
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(text)

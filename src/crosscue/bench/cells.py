@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,16 +28,21 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """Summarises one value a seed."""
+        """Returns the spread of one value a seed."""
         return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + (f" ± {self.deviation:.1f}" if self.deviation is not None else "")
 
 
+def recall_spread(results: Iterable[Retrieval], direction: str, k: int) -> Spread:
+    """Returns R@k in percent of one result a seed."""
+    return Spread.of([getattr(getattr(result, direction), f"r{k}") for result in results])
+
+
 @dataclass(frozen=True)
 class Cell:
-    """The measurements of one row on one domain; one a seed, or a single one where nothing is learned."""
+    """The results of one row on one domain: one a seed, or a single one without training."""
 
     row: Row
     domain: Domain
@@ -44,11 +50,11 @@ class Cell:
     results: dict[int, Retrieval]
     """Seed -> result."""
     trainings: dict[int, Training]
-    """Seed -> how training went; empty where nothing is learned."""
+    """Seed -> record of training; empty without training."""
     timings: dict[int, Timing]
     choice: Choice | None
     runs: dict[int, str]
-    """Seed -> its folder in jobs/: a run like those of `crosscue adapt`, where something is learned."""
+    """Seed -> its folder in jobs/; with training a run folder like those of `crosscue adapt`."""
     evaluations: dict[str, dict[int, Retrieval]] = field(default_factory=dict)
     """Label of an `evaluate:` entry -> seed -> result of the same run."""
 
@@ -59,12 +65,12 @@ class Cell:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of every run; 0 where nothing is learned."""
+        """Optimiser steps of every run; 0 without training."""
         return next((training.steps for training in self.trainings.values()), 0)
 
     @property
     def learned(self) -> int:
-        """Numbers the method learns."""
+        """Number of trainable parameters."""
         return next((training.learned for training in self.trainings.values()), 0)
 
     @property
@@ -77,13 +83,9 @@ class Cell:
         """Largest memory of all runs in MB."""
         return max((t.peak_memory_mb for t in self.timings.values() if t.peak_memory_mb is not None), default=None)
 
-    def values(self, direction: str, k: int) -> list[float]:
-        """Returns R@k in percent, one value a seed."""
-        return [getattr(getattr(result, direction), f"r{k}") for result in self.results.values()]
-
     def recall(self, direction: str, k: int) -> Spread:
         """Returns R@k over the seeds."""
-        return Spread.of(self.values(direction, k))
+        return recall_spread(self.results.values(), direction, k)
 
     @cached_property
     def rsum(self) -> Spread:
@@ -91,7 +93,7 @@ class Cell:
         return Spread.of([result.rsum for result in self.results.values()])
 
     def hits(self, direction: str, k: int) -> np.ndarray:
-        """(Q,) how often each query finds its partner among the first k: the mean over the seeds."""
+        """(Q,) share of the seeds with the right answer of each query among the first k."""
         return np.mean([hits(result.ranks[direction], k) for result in self.results.values()], axis=0)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The domains of a grid: what may be learned from, and what is measured."""
+"""The domains of a grid: pairs for training and selection, and the test pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crosscue.errors import DataError
 
 @dataclass(frozen=True)
 class Domain:
-    """One source, its test split apart from all that training and selection may see."""
+    """One source, with its test split apart from the pairs of training and selection."""
 
     name: str
     learn: Pairs
@@ -31,7 +31,7 @@ class Domain:
 
     @cached_property
     def measured_on(self) -> str:
-        """Fingerprint of `test`, as results carry it."""
+        """Fingerprint of `test`, as in the results."""
         return self.test.fingerprint()
 
 
@@ -50,7 +50,7 @@ def read_domains(
         DataError: no source, two of one name, or one without a test split.
     """
     if not data:
-        raise DataError("say what to learn from: --data SOURCE [SOURCE ...]; for an FDRD grid --data FOLDER.")
+        raise DataError("give training pairs: --data SOURCE [SOURCE ...]; for an FDRD grid --data FOLDER.")
     if names and not any("=" in source for source in data):
         if len(data) > 1:
             raise DataError("this grid reads FDRD domains: give one folder to --data, or NAME=SOURCE for each domain.")

@@ -1,4 +1,4 @@
-"""What a grid declares: the rows of a table, and everything they are measured with."""
+"""A grid: the rows of a table and their settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Row:
     method: str
     """A name from `crosscue methods`."""
     label: str = ""
-    """What the table calls it; default the method's name."""
+    """Name in the tables; default the method's name."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the method."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Grid:
     claims: list[Claim] = field(default_factory=list)
     """Differences between two rows, listed after the tables."""
     evaluate: list[Evaluation] = field(default_factory=list)
-    """Runs of a row evaluated again: in another inference mode, on other pairs, at another image size."""
+    """The runs of a row evaluated again: in another inference mode, on other pairs, at another image size."""
 
     def lines(self) -> list[Row]:
         """Returns the rows, combinations expanded.
@@ -180,7 +180,7 @@ class Grid:
             self.training_of(row, candidate, self.training.seed)
 
     def candidates_of(self, method: str) -> list[Candidate]:
-        """Returns what validation chooses from for a method: one empty candidate where nothing is tuned.
+        """Returns the candidates of a method: one empty candidate where nothing is tuned.
 
         Raises:
             RunError: the methods would be tuned with different budgets.
@@ -209,7 +209,7 @@ class Grid:
                     f"row '{row.label}': training.{name} is the same for all rows. Set it for the whole grid."
                 )
         if self.training.seed != TrainingConfig.seed:
-            raise RunError("training.seed says nothing in a grid: every run has one of the seeds. Use --seeds.")
+            raise RunError("training.seed has no effect in a grid: every run has one of the seeds. Use --seeds.")
         if self.training.patience is not None:
             raise RunError(
                 "training.patience stops some runs earlier than others. Leave it out: all rows take equal steps."

@@ -1,4 +1,4 @@
-"""One job: a run folder named by what it was asked for, with its measurement. A job that is there is not run again.
+"""One job: a run folder named by its settings, with its results. An existing job is not run again.
 
 config.yaml, adapter.safetensors, metrics.jsonl ...   as `crosscue adapt` writes them
 training.json      optimiser steps, validation, learned parameters
@@ -36,7 +36,7 @@ from crosscue.training.optimisers import select_trainable
 
 @dataclass(frozen=True)
 class Towers:
-    """Which backbone the grid is measured with, as it was asked for."""
+    """The backbone of a grid, as given by the user."""
 
     backbone: str
     image_size: int | None
@@ -45,13 +45,13 @@ class Towers:
 
 @dataclass(frozen=True)
 class Training:
-    """How a run went, as far as it is the same on every machine."""
+    """Record of training, as far as it is the same on every machine."""
 
     steps: int
     """Optimiser steps."""
     epochs: int
     learned: int
-    """Numbers the method learns."""
+    """Number of trainable parameters."""
     validation: float | None
     """Best validation Rsum; None without validation."""
     best_epoch: int | None
@@ -59,12 +59,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a job cost."""
+    """Time and memory of a job."""
 
     training_seconds: float = 0.0
     measuring_seconds: float = 0.0
     peak_memory_mb: float | None = None
-    """Largest memory of the device, or of the process where it computes on the CPU; None where the system does not tell."""
+    """Largest memory of the device, or of the process where it computes on the CPU; None where the system does not report it."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Job:
 
     @property
     def trains(self) -> bool:
-        """Whether there is anything to learn."""
+        """False for a method without trainable parameters."""
         return not issubclass(method_class(self.method), Untrained)
 
     @cached_property
     def folder(self) -> Path:
-        """The job's place: its settings, resolved, are its name."""
+        """Folder of the job, named by the hash of its resolved settings."""
         settings: dict[str, Any] = {
             "method": self.method,
             "options": asdict(config_of(method_class(self.method), self.options)),
@@ -109,17 +109,17 @@ class Job:
         return self.root / "-".join([*words, name])
 
     def trained(self) -> Training | None:
-        """Returns how training went, or None where it has not ended."""
+        """Returns the record of training, or None where it has not ended."""
         content = _read(self.folder / "training.json")
         return Training(**content) if content is not None else None
 
     def timing(self) -> Timing:
-        """Returns what the job cost so far."""
+        """Returns time and memory of the job so far."""
         return Timing(**(_read(self.folder / "timing.json") or {}))
 
-    def result(self, asked: Inference) -> Retrieval | None:
-        """Returns the measurement, or None where there is none of these test pairs."""
-        content = _read(self._result_file(asked))
+    def result(self, inference: Inference) -> Retrieval | None:
+        """Returns the result, or None where there is none on these test pairs."""
+        content = _read(self._result_file(inference))
         if content is None or content["protocol"]["data_fingerprint"] != self.domain.measured_on:
             return None
         return Retrieval.from_dict(content)
@@ -158,15 +158,15 @@ class Job:
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only needed to go on with training
         return done
 
-    def measure(self, backbone: Backbone, asked: Inference) -> Retrieval:
-        """Measures the run on the test split, unless that was done; trains first where it must.
+    def measure(self, backbone: Backbone, inference: Inference) -> Retrieval:
+        """Evaluates the run on the test split, unless that was done; trains it first where needed.
 
         Raises:
             CrosscueError: it cannot be trained or measured; the message says why.
         """
         if self.trains:
             self.train(backbone)
-        found = self.result(asked)
+        found = self.result(inference)
         if found is not None:
             if found.protocol["backbone_checkpoint"] != backbone.checkpoint:
                 raise RunError(
@@ -174,7 +174,7 @@ class Job:
                 )
             return found
         with Gauge(backbone.device) as gauge:
-            result = self._run(backbone).evaluate(self.domain.test, asked)
+            result = self._run(backbone).evaluate(self.domain.test, inference)
         before = self.timing()
         self._note(
             Timing(
@@ -183,7 +183,7 @@ class Job:
                 max(filter(None, (before.peak_memory_mb, gauge.peak_mb)), default=None),
             )
         )
-        result.save(self._result_file(asked))
+        result.save(self._result_file(inference))
         return result
 
     def evaluate(self, backbone: Backbone, pairs: Pairs, inference: Inference) -> Retrieval:
@@ -205,8 +205,8 @@ class Job:
     def _run(self, backbone: Backbone) -> Run:
         return load(self.folder, backbone) if self.trains else as_run(self.method, backbone)
 
-    def _result_file(self, asked: Inference) -> Path:
-        changed = asdict(asked).items() - asdict(Inference()).items()
+    def _result_file(self, inference: Inference) -> Path:
+        changed = asdict(inference).items() - asdict(Inference()).items()
         words = ["result", *(re.sub(r"[^\w=.]+", "_", f"{name}={value}") for name, value in sorted(changed))]
         return self.folder / ("-".join(words) + ".json")
 

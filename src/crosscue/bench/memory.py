@@ -1,4 +1,4 @@
-"""How long a piece of work took, and the most memory it used at once."""
+"""Time and largest memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 PROCESS = Path("/proc/self")
 RESET_PEAK = "5"
-"""What clear_refs takes to start VmHWM anew (Linux, proc(5))."""
+"""Value of clear_refs that starts VmHWM anew (Linux, proc(5))."""
 
 
 class Gauge:
@@ -19,7 +19,7 @@ class Gauge:
 
     seconds = 0.0
     peak_mb: float | None = None
-    """Largest memory allocated on the GPU, or of the process on a CPU; None where the system does not tell."""
+    """Largest memory allocated on the GPU, or of the process on a CPU; None where the system does not report it."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self._started, self._reset = device, 0.0, False

@@ -15,7 +15,7 @@ def write_pages(folder: Path, results: Results) -> Path:
     shown = list(tables(results))
     for table in shown:
         if table.curve is not None:
-            write_text(folder / _picture(table), table.curve)
+            write_text(folder / _curve_file(table), table.curve)
     write_text(folder / "leaderboard.html", html(results, shown))
     write_text(folder / "leaderboard.md", markdown(results, shown))
     return folder / "leaderboard.md"
@@ -30,7 +30,7 @@ def markdown(results: Results, shown: list[Table]) -> str:
     for table in shown:
         lines += [f"## {table.title}", "", table.about, ""]
         if table.curve is not None:
-            lines += [f"![R@1 over shots]({_picture(table)})", ""]
+            lines += [f"![R@1 over shots]({_curve_file(table)})", ""]
         rows = [
             [
                 f"{line.label} ({line.note})" if line.note else line.label,
@@ -57,5 +57,5 @@ def html(results: Results, shown: list[Table]) -> str:
     )
 
 
-def _picture(table: Table) -> str:
+def _curve_file(table: Table) -> str:
     return f"shots-{table.domain}.svg"

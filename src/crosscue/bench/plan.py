@@ -1,4 +1,4 @@
-"""Which jobs a grid is made of, how many steps they take, and how long what is left will last."""
+"""The jobs of a grid, their optimiser steps, and the time that is left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crosscue.errors import RunError
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose among candidates."""
+    """The candidate that validation chose."""
 
     candidate: Candidate
     validation: list[float | None]
@@ -44,12 +44,12 @@ class Plan:
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """What validation chooses from; one where nothing is tuned."""
+        """The candidates that validation chooses from; one where nothing is tuned."""
         return self.grid.candidates_of(self.row.method)
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds; only the first where nothing is learned."""
+        """The seeds; only the first without training."""
         return self.grid.seeds if self.job(self.candidates[0], self.grid.seeds[0]).trains else self.grid.seeds[:1]
 
     def job(self, candidate: Candidate, seed: int) -> Job:
@@ -66,7 +66,7 @@ class Plan:
         )
 
     def title(self, candidate: Candidate, seed: int) -> str:
-        """Returns how progress and failures name a job."""
+        """Returns the name of a job in progress and failures."""
         if len(self.seeds) == 1 and not self.steps:
             return f"{self.row.label} on {self.domain.name}"
         values = candidate.training | candidate.options if len(self.candidates) > 1 else {}
@@ -74,7 +74,7 @@ class Plan:
         return f"{self.row.label} on {self.domain.name}, {', '.join(words)}"
 
     def chosen(self) -> Choice | None:
-        """Returns what validation chose, or None where not all candidates are trained; the only one where nothing is tuned."""
+        """Returns the choice of validation; None until all candidates are trained. A single candidate is the choice."""
         if len(self.candidates) == 1:
             return Choice(self.candidates[0], [])
         done = [self.job(candidate, self.seeds[0]).trained() for candidate in self.candidates]
@@ -92,11 +92,11 @@ class Plan:
 
     @cached_property
     def steps(self) -> int:
-        """Optimiser steps of each job; 0 where nothing is learned.
+        """Optimiser steps of each job; 0 without training.
 
         Raises:
-            DataError: the domain has no validation split and nothing was said about it, or no categories to draw shots of.
-            RunError: there is something to choose and nothing to choose by.
+            DataError: the domain has no validation split and the grid does not set `validation`, or no categories to draw shots of.
+            RunError: there are candidates and no validation pairs.
         """
         job = self.job(self.candidates[0], self.grid.seeds[0])
         if not job.trains:
@@ -124,7 +124,7 @@ def plans(grid: Grid, domains: list[Domain], towers: Towers, root: Path) -> list
 
 
 class Pace:
-    """How long jobs take, from those that are done: seconds per optimiser step of each method."""
+    """Seconds per optimiser step of each method, from the jobs that are done."""
 
     def __init__(self, cells: Iterable[Plan]) -> None:
         self._seconds: dict[str, float] = {}
@@ -142,7 +142,7 @@ class Pace:
             self._done[job.method] = self._done.get(job.method, 0) + training.steps
 
     def estimate(self, left: Iterable[tuple[str, int]]) -> str:
-        """Returns in words how long (method, steps) will take; no guess before the first job is done."""
+        """Returns the time of (method, steps) in words; no estimate before the first job is done."""
         done, seconds = sum(self._done.values()), sum(self._seconds.values())
         if not done:
             return "no estimate before the first run"

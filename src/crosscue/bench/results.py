@@ -1,4 +1,4 @@
-"""The results of a grid: one file that is the same on every run, and one with what it cost."""
+"""The results of a grid: results.json, which is the same on every run, and timings.json."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.bench.cells import Cell
-from crosscue.bench.claims import Tested, tested
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Grid, Row, Shots
 from crosscue.bench.jobs import Towers
 from crosscue.bench.running import Failure
-from crosscue.bench.significance import Verdict, verdicts
+from crosscue.bench.significance import Tested, Verdict, tested, verdicts
 from crosscue.evaluation.result import Retrieval
 from crosscue.storage import write_json
 
 
 @dataclass(frozen=True)
 class Results:
-    """The measured cells of a grid and everything a reader needs beside the numbers."""
+    """The measured cells of a grid with their protocol."""
 
     grid: Grid
     domains: list[Domain]
@@ -31,7 +30,7 @@ class Results:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The rows that have a number."""
+        """The rows with a result."""
         return [row for row in self.grid.lines() if any(cell.row.label == row.label for cell in self.cells)]
 
     def cell(self, label: str, domain: str, shots: Shots) -> Cell | None:
@@ -59,7 +58,7 @@ class Results:
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
-        """What all cells share; nothing of the machine."""
+        """The protocol of all cells, without the machine."""
         measured = self.cells[0].first.protocol if self.cells else {}
         return {
             "scale": self.grid.protocol,
@@ -75,7 +74,7 @@ class Results:
         }
 
     def galleries(self) -> dict[str, dict[str, Any]]:
-        """Returns, for every domain, what was measured on."""
+        """Returns the gallery of every domain."""
         keys = ("gallery", "captions", "captions_per_image", "data_fingerprint")
         firsts = {domain.name: cells[0].first.protocol for domain, _, cells in self.tables()}
         return {name: {key: protocol[key] for key in keys} for name, protocol in firsts.items()}
@@ -109,7 +108,7 @@ class Results:
         }
 
     def timings(self) -> list[dict[str, Any]]:
-        """Returns what every cell cost: differs from machine to machine."""
+        """Returns time and memory of every cell, which differ from machine to machine."""
         return [
             {"row": cell.row.label, "domain": cell.domain.name, "shots": cell.shots}
             | {"seeds": {str(seed): asdict(timing) for seed, timing in cell.timings.items()}}

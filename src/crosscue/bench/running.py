@@ -31,7 +31,7 @@ class Failure:
 
 @dataclass
 class Measured:
-    """What came of a grid."""
+    """The cells and failures of a grid."""
 
     cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Bench:
         self.total = len(self.left)
 
     def run(self) -> Measured:
-        """Runs what is not there yet.
+        """Runs the jobs that are not done.
 
         Raises:
             RunError: methods took different numbers of optimiser steps, so their numbers must not be compared.
@@ -70,10 +70,10 @@ class Bench:
         if choice is None:
             return None
         jobs, results = {seed: plan.job(choice.candidate, seed) for seed in plan.seeds}, dict[int, Retrieval]()
-        asked = plan.row.inference
+        inference = plan.row.inference
         for seed, job in jobs.items():
-            self._announce(plan, choice.candidate, seed, done=job.result(asked) is not None)
-            result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, asked))
+            self._announce(plan, choice.candidate, seed, done=job.result(inference) is not None)
+            result = self._guarded(plan, choice.candidate, seed, lambda job: job.measure(self.backbone, inference))
             if result is not None:
                 results[seed] = result
         if not results:
@@ -114,7 +114,7 @@ class Bench:
         return self.towers[entry.image_size]
 
     def _choose(self, plan: Plan) -> Choice | None:
-        """Trains the candidates with the first seed and lets validation choose; no test pair is read."""
+        """Trains the candidates with the first seed and returns the choice of validation; no test pair is read."""
         if len(plan.candidates) == 1:
             return plan.chosen()
         found, first = list[float | None](), plan.seeds[0]
@@ -130,7 +130,7 @@ class Bench:
         return choice
 
     def _announce(self, plan: Plan, candidate: Candidate, seed: int, *, done: bool) -> None:
-        """Says what comes next, unless it is there already or was said."""
+        """Reports the next job once, unless it is done."""
         folder = plan.job(candidate, seed).folder
         if folder in self.left:
             number, estimate = self.total - len(self.left) + 1, self.pace.estimate(self.left.values())

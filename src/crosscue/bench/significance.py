@@ -1,13 +1,16 @@
-"""Whether a row differs from the best other row on the same queries, and not by chance."""
+"""Differences between rows on the same queries: each row against the best other one, and the claims of a grid."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from crosscue.bench.cells import Cell
-from crosscue.evaluation.intervals import Difference, differences
+from crosscue.bench.grid import Claim
+from crosscue.evaluation.intervals import Difference, difference, differences
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import DIRECTIONS
 
@@ -25,11 +28,11 @@ class Verdict:
     difference: Difference
     """The row minus the other, in points."""
     best: bool
-    """Whether the row is the best of all."""
+    """True for the best row of all."""
 
     @property
     def mark(self) -> str:
-        """What stands beside the number in a table."""
+        """The sign beside the number in a table."""
         if self.difference.p >= LEVEL:
             return EQUAL
         return BETTER if self.best else ""
@@ -38,14 +41,14 @@ class Verdict:
 def verdicts(cells: list[Cell]) -> dict[tuple[str, str, int], Verdict]:
     """Compares the rows of one domain and number of shots: (label, direction, k) -> verdict.
 
-    Hits are averaged over a row's seeds, query by query; then pictures are resampled (paired bootstrap). With fewer than two
-    rows there is nothing to compare.
+    Hits are averaged over a row's seeds, query by query; then images are resampled (paired bootstrap). One row alone has
+    no verdict.
     """
     found: dict[tuple[str, str, int], Verdict] = {}
     if len(cells) < 2:
         return found
     for direction in DIRECTIONS:
-        asked: list[tuple[str, int, str, bool]] = []  # row, k, the best other row, whether the row is the best of all
+        compared: list[tuple[str, int, str, bool]] = []  # row, k, the best other row, true for the best row of all
         changes = []
         for k in KS:
             means = {cell.row.label: cell.recall(direction, k).mean for cell in cells}
@@ -53,9 +56,33 @@ def verdicts(cells: list[Cell]) -> dict[tuple[str, str, int], Verdict]:
             best, second, *_ = sorted(means, key=lambda label: -means[label])
             for label in means:
                 other = second if label == best else best
-                asked.append((label, k, other, means[label] == means[best]))
+                compared.append((label, k, other, means[label] == means[best]))
                 changes.append(hits[label] - hits[other])
-        tested = differences(np.stack(changes), cells[0].first.clusters(direction))
-        for (label, k, other, leads), change in zip(asked, tested, strict=True):
+        tests = differences(np.stack(changes), cells[0].first.clusters(direction))
+        for (label, k, other, leads), change in zip(compared, tests, strict=True):
             found[label, direction, k] = Verdict(other, change, leads)
     return found
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A claim with its differences in R@1."""
+
+    claim: Claim
+    differences: dict[str, Difference]
+    """Direction -> `row` minus `over`, in points."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        found = {direction: change.to_dict() for direction, change in self.differences.items()}
+        return {"claim": self.claim.claim, "row": self.claim.row, "over": self.claim.over, **found}
+
+
+def tested(claims: Sequence[Claim], cells: Sequence[Cell]) -> Iterator[Tested]:
+    """Yields the claims whose two rows are among the cells of one domain and number of shots."""
+    rows = {cell.row.label: cell for cell in cells}
+    for claim in claims:
+        if claim.row in rows and claim.over in rows:
+            row, over = rows[claim.row], rows[claim.over]
+            changes = {d: difference(over.hits(d, 1), row.hits(d, 1), row.first.clusters(d)) for d in DIRECTIONS}
+            yield Tested(claim, changes)

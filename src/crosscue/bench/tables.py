@@ -6,18 +6,17 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crosscue.bench.cells import Cell, Spread
-from crosscue.bench.claims import Tested
-from crosscue.bench.curve import shots_curve
+from crosscue.bench.cells import Cell, Spread, recall_spread
 from crosscue.bench.grid import Shots
 from crosscue.bench.results import Results
-from crosscue.bench.significance import Verdict
+from crosscue.bench.significance import Tested, Verdict
+from crosscue.evaluation.figures import ShotsLine, shots_curves
 from crosscue.evaluation.recall import KS
-from crosscue.evaluation.result import DIRECTIONS
+from crosscue.evaluation.result import ARROWS, DIRECTIONS
 
 MARKS = (
     "R@k in percent: mean ± standard deviation over the seeds. * better than every other row; ° not told apart from the best "
-    "row (beside the best row itself: from the second). Paired bootstrap over pictures of hits averaged over the seeds, p < 0.05. "
+    "row (beside the best row itself: from the second). Paired bootstrap over images of hits averaged over the seeds, p < 0.05. "
     "Rows marked with neither are worse than the best one."
 )
 RECALLS = [f"{direction} R@{k}" for direction in DIRECTIONS for k in KS]
@@ -41,12 +40,12 @@ class Line:
     label: str
     numbers: list[Number]
     note: str = ""
-    """What validation chose."""
+    """Settings that validation chose."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what a reader needs beside it."""
+    """A table with its title and protocol."""
 
     title: str
     about: str
@@ -81,6 +80,28 @@ def tables(results: Results) -> Iterator[Table]:
             )
             if table.lines
         )
+
+
+def shots_curve(results: Results, domain: str) -> str | None:
+    """Draws one domain as SVG; None where fewer than two numbers of shots were measured.
+
+    Points are means over seeds, bars one standard deviation. A row without training is a horizontal line.
+    """
+    shots = [count for count in results.grid.shots if count != "all"]
+    if len(shots) < 2:
+        return None
+    panels: dict[str, list[ShotsLine]] = {}
+    for direction, title in ARROWS.items():
+        lines = panels.setdefault(title, [])
+        for row in results.rows:
+            cells = {count: cell for count in shots if (cell := results.cell(row.label, domain, count)) is not None}
+            if not cells:
+                continue
+            spreads = {count: cell.recall(direction, 1) for count, cell in cells.items()}
+            trains = any(cell.trainings for cell in cells.values())
+            deviations = {count: spread.deviation or 0.0 for count, spread in spreads.items()} if trains else None
+            lines.append(ShotsLine(row.label, {count: spread.mean for count, spread in spreads.items()}, deviations))
+    return shots_curves(panels)
 
 
 def overview(results: Results, shots: Shots) -> Table:
@@ -133,11 +154,10 @@ def evaluations_table(where: str, cells: list[Cell]) -> Table:
             results = list(found.values())
             if results[0].minimal_pairs:
                 continue
-            keys = [(direction, k) for direction in DIRECTIONS for k in KS]
-            numbers = [str(Spread.of([getattr(getattr(one, d), f"r{k}") for one in results])) for d, k in keys]
-            numbers.append(str(Spread.of([one.rsum for one in results])))
+            spreads = [recall_spread(results, direction, k) for direction in DIRECTIONS for k in KS]
+            spreads.append(Spread.of([one.rsum for one in results]))
             stamp = "" if results[0].comparable else "NOT COMPARABLE"
-            lines.append(Line(label, [Number(text) for text in numbers], stamp))
+            lines.append(Line(label, [Number(str(spread)) for spread in spreads], stamp))
     return Table(f"Evaluated again, {where}", about, [*RECALLS, "Rsum"], lines)
 
 
@@ -174,7 +194,7 @@ def costs(cell: Cell) -> list[Number]:
 
 
 def chosen(cell: Cell) -> str:
-    """Returns what validation chose for a row, in words; nothing where nothing was tuned."""
+    """Returns the settings that validation chose for a row; empty without candidates."""
     if cell.choice is None:
         return ""
     values = cell.choice.candidate.training | cell.choice.candidate.options
@@ -182,7 +202,7 @@ def chosen(cell: Cell) -> str:
 
 
 def protocol(results: Results) -> str:
-    """Returns what all tables of a page share, in one line."""
+    """Returns the protocol of all tables of a page, in one line."""
     shared, training = results.protocol, results.protocol["training"]
     checkpoint = (shared["backbone_checkpoint"] or "none")[:12]
     return (
@@ -194,12 +214,12 @@ def protocol(results: Results) -> str:
 
 
 def gallery(results: Results, domain: str) -> str:
-    """Returns what one table was measured on, in one line."""
+    """Returns the gallery of one table, in one line."""
     found = results.galleries()[domain]
     fewest, most = found["captions_per_image"]
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return (
-        f"Gallery {found['gallery']:,} pictures, {found['captions']:,} captions ({each} each), data "
+        f"Gallery {found['gallery']:,} images, {found['captions']:,} captions ({each} each), data "
         f"{found['data_fingerprint'][:12]}."
     )
 

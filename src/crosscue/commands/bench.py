@@ -1,4 +1,4 @@
-"""crosscue bench GRID: measures a grid of methods, domains, shots and seeds, job by job, as tables and curves."""
+"""crosscue bench GRID: evaluate a grid of methods, domains, shots and seeds, job by job, as tables and curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from crosscue.commands.options import BackboneOptions
 from crosscue.commands.parser import options_parser
 from crosscue.data.sources import Reading
-from crosscue.errors import RunError
+from crosscue.errors import CrosscueError, RunError
 
 if TYPE_CHECKING:
     from crosscue.bench.plan import Plan
@@ -23,27 +23,27 @@ LISTS = ("methods", "data", "domains", "shots", "seeds")
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure on, and where the results go."""
+    """Sources and folders of a bench."""
 
     data: list[str] = field(default_factory=list)
-    """Sources of pairs with a split test, one a domain: --data a.jsonl cars=b.jsonl (NAME=SOURCE gives the domain its name). For
-    an FDRD grid the folder that holds FDRD."""
+    """Sources of pairs with a split test, one a domain: --data a.jsonl cars=b.jsonl. NAME=SOURCE names the domain. For an FDRD
+    grid: the folder of FDRD."""
     out: Path | None = None
-    """Folder of the results; default runs/bench-GRID. The same command goes on where it stopped."""
+    """Folder of the results; default runs/bench-GRID. The same command continues an interrupted bench."""
     jobs: Path | None = None
-    """Folder of the jobs; default OUT/jobs. Grids that name the same folder share what they have in common."""
+    """Folder of the jobs; default OUT/jobs. Grids with the same folder share their common jobs."""
     dry_run: bool = False
     """List the jobs, their number and an estimate, and stop."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a grid; 1 when a job failed, 130 when interrupted (the same command continues)."""
+    """Runs a grid. Returns 1 when a job failed, and 130 when interrupted; then the same command continues."""
     from crosscue.bench.grid import Grid
     from crosscue.bench.named import grid_file, named_grids
 
     parser = options_parser(
         "bench GRID",
-        f"Measures a grid, job by job. GRID is a YAML file or one of: {', '.join(named_grids())}.",
+        f"Evaluates a grid, job by job. GRID is a YAML file or one of: {', '.join(named_grids())}.",
         (BenchOptions, None),
         (Grid, None),
         (Reading, None),
@@ -51,9 +51,14 @@ def run(arguments: list[str]) -> int:
     )
     if not arguments or arguments[0].startswith("-"):
         parser.parse_args([argument for argument in arguments if argument in ("-h", "--help")])
-        raise RunError(f"say which grid: crosscue bench GRID, a YAML file or one of: {', '.join(named_grids())}.")
+        raise RunError(f"give a grid: crosscue bench GRID, a YAML file or one of: {', '.join(named_grids())}.")
     name, path = arguments[0], grid_file(arguments[0])
-    given = parser.instantiate(parser.parse_args(["--config", str(path), *joined(arguments[1:])]))
+    file = ["--config", str(path)]
+    try:
+        parser.parse_args(file)
+    except CrosscueError as error:
+        raise RunError(f"{path}: {error}") from error
+    given = parser.instantiate(parser.parse_args([*file, *joined(arguments[1:])]))
     grid = Grid(**{key: getattr(given, key) for key in Grid.__dataclass_fields__})
     reading = Reading(**{key: getattr(given, key) for key in Reading.__dataclass_fields__})
     grid.lines()
