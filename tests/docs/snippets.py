@@ -61,6 +61,6 @@ def blocks(page: str) -> list[Block]:
 def inline(page: str) -> Iterator[tuple[str, list[str]]]:
     """Yields the place and the words of every command with an option that stands inside a line, or in a comment of YAML."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    pattern = r"^#\s+(crosscue .*)$" if page.endswith(".yaml") else r"`(crosscue [^`\n]*--[^`\n]*)`"
+    pattern = r"^#\s+(crosscue .*)$" if page.endswith(".yaml") else r"`((?:crosscue|python) [^`\n]*--[^`\n]*)`"
     for match in re.finditer(pattern, text, re.M):
         yield f"{page}:{text.count(chr(10), 0, match.start()) + 1}", shlex.split(match[1])

@@ -36,6 +36,19 @@ def test_the_navigation_has_every_page() -> None:
     assert set(nav) == written
 
 
+def test_the_readme_lists_every_method() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.split("## Methods")[1].split("\n\n")[1]
+    first = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell)) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_the_links_of_a_page_outside_the_site_exist(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+        assert (ROOT / target).exists(), target
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the site is made of."""
