@@ -1,4 +1,4 @@
-"""Check the words of the project against the glossary (docs/glossary.md).
+"""Check the words of the project against the glossary (docs/glossary.md), and the length of sentences in Markdown.
 
     python scripts/check_words.py           # fails with file, line and the better word
     python scripts/check_words.py --list    # the files that have findings, in the form of words_todo.txt
@@ -41,6 +41,8 @@ WORDS = (
     (r"(?i)\b(is|are|was|were) asked\b", "is evaluated, is queried or is called"),
 )
 """Pattern -> the word of the glossary. A quoted `"sentences"` is a column name and stays."""
+LONGEST = 25
+"""Words from one full stop to the next, in the prose of Markdown."""
 OPENINGS = re.compile(r"(What|How|Who|Where|Says|Whether|Asks|Told)\b")
 MARK = re.compile(r"words: ok\W*$")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -56,6 +58,11 @@ def findings(path: Path) -> list[str]:
             continue
         for pattern, better in WORDS:
             found += [f"{index}: '{match.group()}', better: {better}" for match in re.finditer(pattern, line)]
+    if path.suffix == ".md" and path.parent.name != "results":
+        found += [
+            f"{line}: {words} words in '{start} ...', better: sentences of at most {LONGEST}"
+            for line, words, start in long_sentences(text)
+        ]
     if path.suffix == ".py":
         found += [
             f"{index}: a docstring starts with '{word}', better: a noun phrase, an imperative, or Returns"
@@ -63,6 +70,35 @@ def findings(path: Path) -> list[str]:
             if not MARK.search(lines[index - 1])
         ]
     return found
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the first line and the words of every paragraph and list item; code, tables, headings and tables of results are left out."""
+    masked = re.sub(
+        r"^```.*?^```|<!-- (\S+).*?<!-- end \1 -->|<!--.*?-->",
+        lambda m: "\n" * m[0].count("\n"),
+        text,
+        flags=re.M | re.S,
+    )
+    start, words = 0, []
+    for index, line in enumerate([*masked.splitlines(), ""], 1):
+        item = re.match(r"\s*([-*]|\d+\.) ", line)
+        if (not line.strip() or item or line.startswith(("|", "#", "    ", "!["))) and words:
+            yield start, " ".join(words)
+            words = []
+        if line.strip() and not line.startswith(("|", "#", "    ", "![")):
+            start = start if words else index
+            words.append(line[item.end() :] if item else line.strip())
+
+
+def long_sentences(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield the line of its paragraph, the number of words and the beginning of every sentence that is too long."""
+    for line, paragraph in paragraphs(text):
+        plain = re.sub(r"`[^`]*`", "code", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph)).replace("**", "")
+        for sentence in re.split(r"(?<=[.!?:])[)\"]?\s+(?=[A-Z(\"`c])", plain):
+            words = [word for word in sentence.split() if re.search(r"[A-Za-z]", word)]
+            if len(words) > LONGEST:
+                yield line, len(words), " ".join(words[:5])
 
 
 def openings(text: str) -> Iterator[tuple[int, str]]:

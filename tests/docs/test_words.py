@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,43 @@ def test_a_docstring_with_a_refused_opening_is_found(tmp_path: Path, word: str) 
     root = project(tmp_path, {"src/p/a.py": function, "src/p/b.py": attribute, "src/p/c.py": f'"""{word}ever."""\n'})
     lines = check_words.complaints(root)
     assert [line.split(": ")[0] for line in lines] == ["src/p/a.py:2", "src/p/b.py:3"]
+
+
+LONG = "This line of words " + "goes on and on " * 6 + "to its end."
+
+
+@pytest.mark.parametrize("before", ["", "# Title\n\n", "- ", "A short one. ", "**Bold.** "])
+def test_a_long_sentence_is_found(tmp_path: Path, before: str) -> None:
+    found = check_words.complaints(project(tmp_path, {"docs/page.md": before + LONG}))
+    assert len(found) == 1
+    assert "31 words in 'This line of words goes ...'" in found[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG.replace("on and on goes", "on. And on goes", 3),
+        f"| a | {LONG} |",
+        f"    {LONG}",
+        f"```text\n{LONG}\n```",
+        f"<!-- table -->\n{LONG}\n<!-- end table -->",
+        "- a line\n- of words\n" * 20,
+        f"`{LONG}` is code.",
+    ],
+    ids=["two", "table", "indented", "fenced", "generated", "list", "code"],
+)
+def test_text_without_a_long_sentence_passes(tmp_path: Path, text: str) -> None:
+    assert check_words.complaints(project(tmp_path, {"docs/page.md": text})) == []
+
+
+def test_every_word_of_the_glossary_is_used() -> None:
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if path.name not in ("glossary.md", "reference.md")]
+    prose = " ".join(path.read_text().lower() for path in [ROOT / "README.md", *pages])
+    rows = [
+        line.split("|")[1].strip() for line in (ROOT / "docs" / "glossary.md").read_text().splitlines() if "|" in line
+    ]
+    for word in rows[2:]:
+        assert re.search(rf"\b{word.lower()}", prose), word
 
 
 def test_the_list_of_files_to_do_only_shrinks(tmp_path: Path) -> None:
