@@ -6,9 +6,13 @@ download is listed in NOT_RUN with the reason; its options are parsed all the sa
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sys
 import tomllib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,15 @@ import yaml
 import crosscue
 from crosscue.cli import dispatch
 from crosscue.commands.parser import Parser
+from crosscue.data import sources
+from crosscue.methods import registry
 from crosscue.training.config import TrainingConfig
 from tests import tiny
 from tests.docs.snippets import CONFIGS, LANGUAGES, PAGES, ROOT, Block, blocks, inline
 from tests.images import write_source
+from tests.knowledge.conftest import serve as serve
+from tests.knowledge.conftest import server as server
+from tests.knowledge.server import Scripted
 
 NOT_RUN = {
     r"crosscue demo": "fetches the starter and trains for minutes",
@@ -152,13 +161,15 @@ def test_every_command_inside_a_line_is_accepted(
             raise AssertionError(f"{where}: {capsys.readouterr().err or error}") from error
 
 
-def run(block: Block) -> int:
-    """Runs a block as a reader would; returns the number of commands that ran."""
+def run(block: Block, names: dict[str, Any]) -> None:
+    """Runs a block as a reader would. Python blocks share `names`; one that begins with `# FILE.py` becomes that file."""
     if block.language == "yaml":
         save(block)
     elif block.language == "python":
-        exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
-        return 1
+        if file := re.match(r"# (\w+\.py)\n", block.text):
+            Path(file[1]).write_text(block.text)
+        else:
+            exec(compile(block.text, str(block), "exec"), names)
     elif block.language == "bash":
         chosen = [words for words in block.commands if reason(words) is None]
         for words in chosen:
@@ -168,8 +179,6 @@ def run(block: Block) -> int:
             except SystemExit as done:
                 code = int(done.code or 0)
             assert code == 0, f"{block}: {' '.join(words)}"
-        return len(chosen)
-    return 0
 
 
 RUNNABLE = [page for page in PAGES if any(block.language in ("bash", "python", "yaml") for block in blocks(page))]
@@ -177,12 +186,26 @@ RUNNABLE = [page for page in PAGES if any(block.language in ("bash", "python", "
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE)
-def test_the_blocks_of_a_page_run_in_their_order(page: str, place: Path) -> None:
+def test_the_blocks_of_a_page_run_in_their_order(
+    page: str, place: Path, serve: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    monkeypatch.setattr(sources, "READERS", dict(sources.READERS))
+    model = serve(lambda asked, number: json.dumps({"objects": asked.question.split()[-2:]}))
+    loaded = set(sys.modules)
     if page == "docs/evaluation.md":
         crosscue.adapt("my_images", "dual_prompt", out="runs/mine", training=TrainingConfig(epochs=1))
         dispatch(["data", "negatives", "my_images", "--out", "with_negatives.jsonl"])
-    for block in blocks(page):
-        run(block)
+    names = {"__name__": "__main__"}
+    try:
+        for block in blocks(page):
+            text = block.text.replace("http://localhost:8000/v1", model.url)
+            run(replace(block, text=text) if block.language == "python" else block, names)
+    finally:
+        for name in set(sys.modules) - loaded:
+            if (place / f"{name}.py").exists():
+                del sys.modules[name]
 
 
 def test_every_reason_is_used() -> None:
