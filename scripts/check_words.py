@@ -75,7 +75,7 @@ def findings(path: Path) -> list[str]:
 def paragraphs(text: str) -> Iterator[tuple[int, str]]:
     """Yield the first line and the words of every paragraph and list item; code, tables, headings and tables of results are left out."""
     masked = re.sub(
-        r"^```.*?^```|<!-- (\S+).*?<!-- end \1 -->|<!--.*?-->",
+        r"^```.*?^```|<!-- (?!end)[^>]*-->(?:(?!<!-- ).)*<!-- end[^>]*-->|<!--.*?-->",
         lambda m: "\n" * m[0].count("\n"),
         text,
         flags=re.M | re.S,
@@ -95,7 +95,7 @@ def long_sentences(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield the line of its paragraph, the number of words and the beginning of every sentence that is too long."""
     for line, paragraph in paragraphs(text):
         plain = re.sub(r"`[^`]*`", "code", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph)).replace("**", "")
-        for sentence in re.split(r"(?<=[.!?:])[)\"]?\s+(?=[A-Z(\"`c])", plain):
+        for sentence in re.split(r"(?<=[.!?:])[)\"]?\s+(?=[A-Z0-9(\"`c])", plain):
             words = [word for word in sentence.split() if re.search(r"[A-Za-z]", word)]
             if len(words) > LONGEST:
                 yield line, len(words), " ".join(words[:5])
