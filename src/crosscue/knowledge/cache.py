@@ -48,6 +48,9 @@ class Spending:
             self.cost + other.cost,
         )
 
+    def __sub__(self, other: Spending) -> Spending:
+        return self + Spending(-other.calls, -other.input_tokens, -other.output_tokens, -other.cost)
+
 
 class ReplyCache:
     """A SQLite file (write-ahead log) of raw replies by request key.

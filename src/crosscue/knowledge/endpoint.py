@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -95,7 +95,3 @@ class Endpoint:
     def provenance(self) -> dict[str, Any]:
         """Returns model and parameters for the provenance of a record, without the address."""
         return {"model": self.model, **self.parameters(), "image_side": self.image_side}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain types for a report."""
-        return asdict(self)

@@ -119,7 +119,7 @@ class LanguageModel:
 
     def _kept(self, key: str) -> Reply | None:
         body = self.cache.get(key)
-        return read_completion(body, cached=True) if body is not None else None
+        return read_completion(body) if body is not None else None
 
     async def _request(self, key: str, parameters: dict[str, Any], turns: Sequence[Turn]) -> Reply:
         body = await self.completed(turns, parameters)

@@ -91,7 +91,7 @@ class Meter:
             yield
         finally:
             async with self.changed:
-                self.reserved += Spending(-1, -claim.input_tokens, -claim.output_tokens, -claim.cost)
+                self.reserved -= claim
                 self.changed.notify_all()
 
     def add(self, endpoint: Endpoint, spent: Spending) -> None:
@@ -103,8 +103,7 @@ class Meter:
 
     def now(self) -> Spending:
         """Returns the spending of this run, without earlier ones."""
-        minus = Spending(-self.before.calls, -self.before.input_tokens, -self.before.output_tokens, -self.before.cost)
-        return self.spent + minus
+        return self.spent - self.before
 
     def _passed(self, total: Spending) -> str:
         """Returns the first cap that `total` passes; empty if it passes none."""

@@ -105,8 +105,6 @@ class Reply:
     output_tokens: int
     metered: bool
     """True if the reply contains the number of tokens."""
-    cached: bool = False
-    """True if the reply comes from the cache."""
 
     @property
     def spoken(self) -> str:
@@ -114,7 +112,7 @@ class Reply:
         return spoken(self.text)
 
 
-def read_completion(body: str, *, cached: bool = False) -> Reply | None:
+def read_completion(body: str) -> Reply | None:
     """Returns the reply in the raw body of a chat completion, or None for another body."""
     try:
         content: Any = json.loads(body)
@@ -134,7 +132,6 @@ def read_completion(body: str, *, cached: bool = False) -> Reply | None:
         input_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),
         metered="prompt_tokens" in usage,
-        cached=cached,
     )
 
 

@@ -149,11 +149,6 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def read_records(path: Path, kind: type[Record]) -> list[Record]:
-    """Returns the records of a stage's file; none if the file is absent."""
-    return [record for _, record in _read(path, kind).values()]
-
-
 def _read(path: Path, kind: type[Record]) -> dict[str, tuple[str, Record]]:
     """Returns id -> (digest of its input, record). Unfinished lines of a killed process are no result."""
     found: dict[str, tuple[str, Record]] = {}

@@ -10,26 +10,7 @@ from crosscue.knowledge.actions import english
 if TYPE_CHECKING:
     from spacy.tokens import Token
 
-PLACES = frozenset(
-    [
-        "front",
-        "top",
-        "side",
-        "sides",
-        "edge",
-        "middle",
-        "back",
-        "end",
-        "bottom",
-        "corner",
-        "center",
-        "centre",
-        "base",
-        "rear",
-        "inside",
-        "outside",
-    ]
-)
+PLACES = english.words("front top side sides edge middle back end bottom corner center centre base rear inside outside")
 """Nouns inside a preposition: `in the middle of`."""
 JOINED = ("conj", "xcomp", "advcl", "ccomp", "pcomp", "dep")
 """Relations of a verb that shares the subject of its head."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -46,8 +45,6 @@ class ViewWriter:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.failed: Counter[str] = Counter()
-        """Reason for missing views (refused, malformed, unreadable) -> its number of images."""
 
     async def views(self, images: Mapping[str, HashedImage]) -> dict[str, Views | None]:
         """Returns the views of each image by its id; None if the model returned none. Equal images share one request.
@@ -77,10 +74,8 @@ class ViewWriter:
         try:
             reply = await self.model.ask((Turn("user", QUESTION, (image,)),), ViewsReply)
         except ReplyError as error:
-            self.failed[error.flag] += 1
             return error.flag
         except DataError:
-            self.failed["unreadable"] += 1
             return "unreadable"
         return reply.model_dump_json(by_alias=True)
 
