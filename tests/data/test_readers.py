@@ -78,6 +78,8 @@ def test_every_verb_reads_a_folder_of_fdrd(tmp_path: Path, capsys: pytest.Captur
     assert pets.splits == ["test", "train", "val"]
     assert pets[0].negatives
     assert dispatch(["data", "check", str(folder), "--domain", "pets"]) == 0
+    pets[0].image.path.unlink()
+    assert len(read_pairs(folder, reading=Reading(domain="pets", missing="skip"))) == 19
     assert dispatch(["data", "check", str(folder), "--domain", "birds"]) == 2
     assert "FDRD has no domain 'birds'" in capsys.readouterr().err
 
@@ -125,3 +127,21 @@ def test_a_reader_of_a_package_is_found_and_a_broken_one_is_named(
         read_pairs(tmp_path, reading=Reading(kind="bad"))
     with pytest.raises(DataError, match="Did you mean 'voc'"):
         read_pairs(tmp_path, reading=Reading(kind="vok"))
+
+
+@pytest.mark.parametrize("missing", ["error", "skip", "keep"])
+def test_paths_in_a_dataset_start_from_the_folder_given_and_missing_ones_are_treated_as_told(
+    picture, tmp_path: Path, missing: str
+) -> None:
+    import datasets
+
+    picture("images/1.jpg")
+    rows = {"image": ["1.jpg", "none.jpg"], "caption": ["one", "two"]}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "saved")
+    reading = Reading(images=tmp_path / "images", missing=missing)
+    if missing == "error":
+        with pytest.raises(DataError, match=r"row 2: there is no image .*none.jpg.*--missing skip"):
+            read_pairs(tmp_path / "saved", reading=reading)
+    else:
+        captions = read_pairs(tmp_path / "saved", reading=reading).captions
+        assert captions == (["one"] if missing == "skip" else ["one", "two"])

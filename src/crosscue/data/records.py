@@ -8,13 +8,11 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType, Pair, Pairs
+from crosscue.data.readers.contract import Missing, Reading
 from crosscue.errors import DataError
-
-Missing = Literal["error", "skip", "keep"]
-"""Treatment of a row whose image file does not exist; `keep` is for work on the text alone."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "file_name", "filename", "filepath", "file_path", "image_path", "path", "img", "jpg", "png"),
@@ -31,28 +29,22 @@ Row = tuple[str, Mapping[str, Any]]
 """File and line, and the values."""
 
 
-def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing = "error") -> Pairs:
+def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
     """Returns the pairs of rows; rows of one image become one pair with several captions.
 
     Args:
         rows: the table.
-        images: folder that relative image paths start from.
-        source: name for messages.
-        missing: treatment of rows whose image file does not exist.
+        path: the file or folder that it is read from; relative paths of images start there.
+        reading: another start of the paths, and the treatment of rows whose image file does not exist.
 
     Raises:
         DataError: a missing column, an empty caption, a missing image; the message names file and row.
     """
     found: dict[str, Pair] = {}
     for where, row in rows:
-        pair = pair_of(where, row, images)
-        if missing != "keep" and isinstance(pair.image, ImageFile) and not pair.image.path.exists():
-            if missing == "skip":
-                continue
-            raise DataError(
-                f"{where}: there is no image {pair.image.path}. Correct the path, give the folder with --images, or leave "
-                f"such rows out: crosscue data check {shlex.quote(source)} --missing skip"
-            )
+        pair = pair_of(where, row, reading.images_beside(path))
+        if not usable(pair, str(path), reading.missing):
+            continue
         known = found.get(pair.image_id)
         if known is None:
             found[pair.image_id] = pair
@@ -70,8 +62,24 @@ def pairs_of(rows: Iterable[Row], images: Path, source: str, *, missing: Missing
                 synthetic=known.synthetic or pair.synthetic,
             )
     if not found:
-        raise DataError(f"{source}: no pairs found. A row needs an image and a caption.")
-    return Pairs(found.values(), source)
+        raise DataError(f"{path}: no pairs found. A row needs an image and a caption.")
+    return Pairs(found.values(), str(path))
+
+
+def usable(pair: Pair, source: str, missing: Missing) -> bool:
+    """Returns False for a pair to leave out, because its image file does not exist.
+
+    Raises:
+        DataError: it does not exist, and `missing` is error.
+    """
+    if missing == "keep" or not isinstance(pair.image, ImageFile) or pair.image.path.exists():
+        return True
+    if missing == "skip":
+        return False
+    raise DataError(
+        f"{pair.where}: there is no image {pair.image.path}. Correct the path, give the folder with --images, or leave "
+        f"such rows out: crosscue data check {shlex.quote(source)} --missing skip"
+    )
 
 
 def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:

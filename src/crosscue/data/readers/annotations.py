@@ -35,7 +35,7 @@ def read_karpathy(path: Path, reading: Reading) -> Pairs:
                     f"{where}: {error} is missing. This is not a file in Karpathy's format; leave --kind karpathy out."
                 ) from error
 
-    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(rows(), path, reading)
 
 
 def read_coco(path: Path, reading: Reading) -> Pairs:
@@ -65,7 +65,7 @@ def read_coco(path: Path, reading: Reading) -> Pairs:
             values = {"image": files[image_id], "captions": texts, "image_id": str(image_id), "split": split}
             yield f"{path} image {image_id}", values
 
-    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(rows(), path, reading)
 
 
 def is_karpathy(content: Any) -> bool:

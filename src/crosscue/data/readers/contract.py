@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosscue.data.pairs import Pairs
-from crosscue.data.records import Missing
 from crosscue.storage import read_json
 
+Missing = Literal["error", "skip", "keep"]
 Clean = Literal["none", "spaces", "full"]
 
 
@@ -38,8 +38,8 @@ class Reading:
     """Repairs of FDRD captions. none: as released. spaces: spacing. full: also underscores and doubled class names."""
 
     def images_beside(self, path: Path) -> Path:
-        """Returns the folder that the paths of images in the file `path` start from."""
-        return self.images or path.parent
+        """Returns the folder that the paths of images in the file or folder `path` start from."""
+        return self.images or (path if path.is_dir() else path.parent)
 
     def command(self, source: str) -> str:
         """Returns the source and these options as a shell takes them."""

@@ -13,16 +13,24 @@ from pathlib import Path
 from crosscue.data.pairs import Pair, Pairs
 from crosscue.data.readers.contract import Clean, Reader, Reading, json_content, json_sniffer
 from crosscue.data.readers.fdrd import DOMAINS, is_fdrd, read_fdrd
+from crosscue.data.records import usable
 from crosscue.errors import DataError, suggestion
 from crosscue.storage import read_json
 
 
 def read(path: Path, reading: Reading) -> Pairs:
-    """Reads one released file, or a folder: the domain that `reading` names, or all, whose name then begins the image ids.
+    """Reads one released file, or a folder: the domain of `reading`, or all, whose name then begins the image ids.
+
+    Captions without their images are read, since much can be counted on them; `--missing skip` leaves them out.
 
     Raises:
         DataError: no such domain, or a file of it is missing or malformed.
     """
+    pairs = _read(path, reading)
+    return pairs.part(pair for pair in pairs if reading.missing != "skip" or usable(pair, str(path), "skip"))
+
+
+def _read(path: Path, reading: Reading) -> Pairs:
     if path.is_dir():
         names = domains(path) if reading.domain is None else [reading.domain]
         if not names:

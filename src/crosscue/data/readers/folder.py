@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from crosscue.data.pairs import Pairs
@@ -52,7 +53,7 @@ def read_folder(folder: Path, reading: Reading) -> Pairs:
                 },
             )
 
-    return pairs_of(rows(), folder, str(folder), missing=reading.missing)
+    return pairs_of(rows(), folder, replace(reading, images=None))
 
 
 FOLDER = Reader("folder", Path.is_dir, read_folder)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosscue.data.pairs import EmbeddedImage, ImageFile, Pair, Pairs
+from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.data.readers.contract import Reader, Reading
-from crosscue.data.records import COLUMNS, Missing, canonical_split, pair_of
+from crosscue.data.records import COLUMNS, canonical_split, pair_of, usable
 from crosscue.errors import DataError, NetworkError
 
 
@@ -34,11 +34,11 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
             f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
         ) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
-    read = (pair for split, table in tables.items() for pair in _table(source, split, table, reading.missing))
+    read = (pair for split, table in tables.items() for pair in _table(source, split, table, reading))
     return Pairs(read, source)
 
 
-def _table(source: str, split: str, table: Any, missing: Missing) -> Iterator[Pair]:
+def _table(source: str, split: str, table: Any, reading: Reading) -> Iterator[Pair]:
     import datasets
 
     column = next((name for name in COLUMNS["image"] if name in table.column_names), None)
@@ -54,8 +54,8 @@ def _table(source: str, split: str, table: Any, missing: Missing) -> Iterator[Pa
     for number, row in enumerate(text):
         where = f"{source} {split} row {number + 1}"
         if not encoded:
-            pair = pair_of(where, {**row, "image": table[number][column]}, Path())
-            if isinstance(pair.image, ImageFile) and not pair.image.path.exists() and missing == "skip":
+            pair = pair_of(where, {**row, "image": table[number][column]}, reading.images or Path())
+            if not usable(pair, source, reading.missing):
                 continue
         else:
             pair = pair_of(where, {**row, "image": b" "}, Path())

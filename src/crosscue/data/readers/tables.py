@@ -34,12 +34,12 @@ def read_csv(path: Path, reading: Reading) -> Pairs:
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}: not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
 
-    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(rows(), path, reading)
 
 
 def read_jsonl(path: Path, reading: Reading) -> Pairs:
     """Reads one JSON object a line."""
-    return pairs_of(read_lines(path), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(read_lines(path), path, reading)
 
 
 def read_records(path: Path, reading: Reading) -> Pairs:
@@ -54,7 +54,7 @@ def read_records(path: Path, reading: Reading) -> Pairs:
                 raise DataError(f"{path} record {number}: not an object. The file must be a list of objects.")
             yield f"{path} record {number}", record
 
-    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(rows(), path, reading)
 
 
 def read_parquet(path: Path, reading: Reading) -> Pairs:
@@ -74,7 +74,7 @@ def read_parquet(path: Path, reading: Reading) -> Pairs:
                 number += 1
                 yield f"{path} row {number}", record
 
-    return pairs_of(rows(), reading.images_beside(path), str(path), missing=reading.missing)
+    return pairs_of(rows(), path, reading)
 
 
 def is_list(content: Any) -> bool:
