@@ -16,6 +16,7 @@ from jsonargparse import auto_cli
 from crosscue.api import cached_images, load
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out
+from crosscue.evaluation.markdown import markdown_table
 from crosscue.retrieval.encoding import embed_images
 
 FUNCTION_WORDS = frozenset(
@@ -59,10 +60,13 @@ def main(run: Path, data: str, count: int = 500) -> None:
                 word = piece.removeprefix("##").removesuffix("</w>").lower()
                 kind = "category" if word in named else "function word" if word in FUNCTION_WORDS else "other"
                 sums[kind] += torch.tensor([1.0, float(one), float(two)], dtype=torch.float64)
-    print(f"{len(pairs)} captions\n\n| tokens | share | mean weight | with another image |\n|---|---:|---:|---:|")
     total = sum(float(values[0]) for values in sums.values())
-    for kind, (size, own, other) in sums.items():
-        print(f"| {kind} | {100 * size / total:.0f} % | {own / size:.2f} | {other / size:.2f} |")
+    rows = [
+        [kind, f"{100 * size / total:.0f} %", f"{own / size:.2f}", f"{other / size:.2f}"]
+        for kind, (size, own, other) in sums.items()
+    ]
+    heads = ["tokens", "share", "mean weight", "with another image"]
+    print(f"{len(pairs)} captions\n\n{markdown_table(heads, rows)}")
     deviation, difference = torch.tensor(spread).mean(0)
     print(
         f"\nstandard deviation of the weights of a caption: {deviation:.2f}; mean change with another image: {difference:.2f}"

@@ -27,16 +27,17 @@ def run(arguments: list[str]) -> int:
         raise DataError("no files. Name them: crosscue data fdrd pets_test.json flower_test.json")
 
     from crosscue.data.fdrd_defects import fdrd_defects
+    from crosscue.evaluation.markdown import markdown_table
     from crosscue.storage import write_json
 
     found = {path.stem: fdrd_defects(path).to_dict() for path in given.files}
-    lines = [f"| | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
-    for row in next(iter(found.values())):
-        cells = (
-            f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" for value in (c[row] for c in found.values())
-        )
-        lines.append(f"| {row.replace('_', ' ')} | {' | '.join(cells)} |")
-    sys.stdout.write("\n".join(lines) + "\n")
+    rows = [[name.replace("_", " "), *(number(one[name]) for one in found.values())] for name in next(iter(found.values()))]
+    sys.stdout.write(markdown_table(["", *found], rows) + "\n")
     if given.json is not None:
         write_json(given.json, found)
     return 0
+
+
+def number(value: float) -> str:
+    """Returns a number with separators; a fraction with two digits."""
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
