@@ -16,7 +16,7 @@ from jsonargparse import auto_cli
 from crosscue.api import cached_images, load
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out
-from crosscue.evaluation.markdown import markdown_table
+from crosscue.markdown import markdown_table
 from crosscue.retrieval.encoding import embed_images
 
 FUNCTION_WORDS = frozenset(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crosscue.bench.results import Results
 from crosscue.bench.tables import MARKS, Table, protocol, tables
-from crosscue.evaluation.markdown import markdown_table
+from crosscue.markdown import markdown_table
 from crosscue.storage import write_text
 
 

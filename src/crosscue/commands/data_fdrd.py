@@ -27,11 +27,13 @@ def run(arguments: list[str]) -> int:
         raise DataError("no files. Name them: crosscue data fdrd pets_test.json flower_test.json")
 
     from crosscue.data.fdrd_defects import fdrd_defects
-    from crosscue.evaluation.markdown import markdown_table
+    from crosscue.markdown import markdown_table
     from crosscue.storage import write_json
 
     found = {path.stem: fdrd_defects(path).to_dict() for path in given.files}
-    rows = [[name.replace("_", " "), *(number(one[name]) for one in found.values())] for name in next(iter(found.values()))]
+    rows = [
+        [name.replace("_", " "), *(number(one[name]) for one in found.values())] for name in next(iter(found.values()))
+    ]
     sys.stdout.write(markdown_table(["", *found], rows) + "\n")
     if given.json is not None:
         write_json(given.json, found)

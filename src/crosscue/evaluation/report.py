@@ -17,6 +17,7 @@ from crosscue.evaluation.figures import calibration_curves, category_bars, curve
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.evaluation.slices import unread
+from crosscue.markdown import markdown_table
 from crosscue.storage import write_json, write_text
 
 THUMBNAIL = 128
@@ -108,18 +109,23 @@ def markdown(comparison: Comparison, extras: Extras) -> str:
     lines = [f"# {extras.title}", "", headline(comparison), ""]
     if not (comparison.before.comparable and comparison.after.comparable):
         lines += ["**NOT COMPARABLE: this measurement sees the pairing.**", ""]
-    lines += ["| direction | k | before | after | difference (95 %) | p |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {row['direction']} | {row['k']} | {row['before'].mean:.1f} | {row['after'].mean:.1f} | "
-        f"{row['change'].mean:+.1f} ({row['change'].low:+.1f} to {row['change'].high:+.1f}) | {row['change'].p:.4f} |"
+    rows = [
+        [
+            row["direction"],
+            str(row["k"]),
+            f"{row['before'].mean:.1f}",
+            f"{row['after'].mean:.1f}",
+            f"{row['change'].mean:+.1f} ({row['change'].low:+.1f} to {row['change'].high:+.1f})",
+            f"{row['change'].p:.4f}",
+        ]
         for row in _rows(comparison)
     ]
+    lines.append(markdown_table(["direction", "k", "before", "after", "difference (95 %)", "p"], rows, numbers=False))
     diagnostics = _diagnostics(comparison, extras)
     if diagnostics:
-        lines += ["", "| diagnostic | value | note |", "|---|---|---|"]
-        lines += [f"| {name} | {value} | {note} |" for name, value, note in diagnostics]
-    lines += ["", "| protocol | |", "|---|---|"]
-    lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in comparison.after.protocol.items()]
+        lines += ["", markdown_table(["diagnostic", "value", "note"], diagnostics, numbers=False)]
+    protocol = [(key.replace("_", " "), str(value)) for key, value in comparison.after.protocol.items()]
+    lines += ["", markdown_table(["protocol", ""], protocol, numbers=False)]
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from crosscue.knowledge.captions.naming import names_class
 from crosscue.knowledge.captions.record import CaptionRecord, Round
 from crosscue.knowledge.captions.rewriting import duplicate_groups
+from crosscue.markdown import markdown_table
 
 
 @dataclass(frozen=True)
@@ -157,16 +158,16 @@ def as_markdown(report: Acceptance, title: str) -> str:
         rows.append((f"two judges agree, of {report.judged_twice:,}", f"{report.judges_agree:.1%}"))
     if report.clip_score is not None:
         rows.append((f"CLIPScore ({report.clip_score_of})", _five(report.clip_score, 3)))
-    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    lines += [markdown_table(["", ""], rows, numbers=False), ""]
     if report.judge_is_writer:
         lines += ["Writer and judge are the same model, so its blind spots stay unseen.", ""]
     if report.flags:
-        lines += ["| flag | records |", "|---|---|", *(f"| {n} | {count:,} |" for n, count in report.flags.items()), ""]
+        flags = [(name, f"{count:,}") for name, count in report.flags.items()]
+        lines += [markdown_table(["flag", "records"], flags, numbers=False), ""]
     if report.negatives:
-        counts = report.negatives.get("counts", {})
-        lines += ["| negatives | |", "|---|---|", *(f"| {name} | {count:,} |" for name, count in counts.items())]
-        defects = report.negatives.get("defects", {})
-        lines += [*(f"| defect: {name.replace('_', ' ')} | {count:,} |" for name, count in defects.items()), ""]
+        defects = {f"defect: {name.replace('_', ' ')}": n for name, n in report.negatives.get("defects", {}).items()}
+        counts = [(name, f"{n:,}") for name, n in (report.negatives.get("counts", {}) | defects).items()]
+        lines += [markdown_table(["negatives", ""], counts, numbers=False), ""]
     return "\n".join(lines)
 
 
