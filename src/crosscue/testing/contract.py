@@ -37,9 +37,9 @@ class Case:
     """True: the untrained method equals the backbone."""
     memorise: dict[str, Any] | None = None
     """Options with which eight pairs are learned by heart. None: this is not checked."""
-    memorised_by: tuple[str, ...] = FAMILIES
-    """Families whose tiny random towers allow that; on the others the loss must only fall. A context alone cannot
-    separate captions where untrained attention hardly mixes it with the words."""
+    memorised_by: tuple[str, ...] = ("clip", "siglip")
+    """Families on which they are; on the others the loss must fall in a few steps. Two of different kind are enough: a
+    causal and a bidirectional text tower. A context alone learns nothing where untrained attention hardly mixes it with words."""
     lr: float = 0.02
     """The learning rate of `memorise`."""
     families: tuple[str, ...] = FAMILIES
@@ -83,10 +83,9 @@ def contract_checks(case: Case) -> Iterator[Check]:
         promises.append(equals_the_backbone)
     if not issubclass(case.found, Untrained):
         promises += [changes_what_it_trains, reloads]
-    if case.memorise is not None:
-        promises.append(memorises)
     for family in FAMILIES:
-        for promise in promises if family in case.families else [refuses]:
+        learning = [] if case.memorise is None else [memorises if family in case.memorised_by else improves]
+        for promise in [*promises, *learning] if family in case.families else [refuses]:
             yield Check(promise, case, family)
     if changes_what_it_trains in promises and "clip" in case.families:
         yield Check(trains_beside_bf16, case, "clip")
@@ -143,7 +142,7 @@ def reloads(case: Case, backbone: Backbone) -> None:
 
 
 def memorises(case: Case, backbone: Backbone) -> None:
-    """Checks that training finds all eight pairs in both directions, or lowers the loss where that is all one can ask."""
+    """Checks that training finds all eight pairs in both directions."""
     method, batch = case.build(backbone, case.memorise), eight_pairs(backbone)
     optimiser = optimizer(method, TrainingConfig(optimizer="adamw", lr=case.lr, weight_decay=0))
     right, found = list(range(8)), False
@@ -152,11 +151,16 @@ def memorises(case: Case, backbone: Backbone) -> None:
         losses += [step(method, batch, optimiser) for _ in range(40)]
         i2t, t2i = similarity(method, batch)
         found = i2t.argmax(1).tolist() == right and t2i.argmax(0).tolist() == right
-    if backbone.family in case.memorised_by:
-        assert found, f"not all of 8 pairs are found after {len(losses)} steps"
-        assert losses[-1] < 0.5 * losses[0]
-    else:
-        assert losses[-1] < 0.9 * losses[0]
+    assert found, f"not all of 8 pairs are found after {len(losses)} steps"
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def improves(case: Case, backbone: Backbone) -> None:
+    """Checks that a few training steps lower the loss."""
+    method, batch = case.build(backbone, case.memorise), eight_pairs(backbone)
+    optimiser = optimizer(method, TrainingConfig(optimizer="adamw", lr=case.lr, weight_decay=0))
+    losses = [step(method, batch, optimiser) for _ in range(20)]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def sees_one_modality(case: Case, backbone: Backbone) -> None:
