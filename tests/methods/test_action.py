@@ -398,6 +398,7 @@ def test_options_that_contradict_one_another(known: str, options: dict, words: s
         built(known, **options)
 
 
+@pytest.mark.slow
 def test_matched_learns_to_look_at_the_picture_and_own_to_copy_the_caption() -> None:
     """The shortcut of ACT as printed: with blank pictures, `own` still solves its own training task and `matched` does not."""
     fits, blanks = {}, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from crosscue.errors import MethodError
+from crosscue.errors import OptionError
 from crosscue.methods.registry import build
 from crosscue.testing import eight_pairs
 from crosscue.training.optimisers import select_trainable
@@ -51,5 +51,5 @@ def test_towers_stay_without_dropout_and_learn_more_slowly() -> None:
 
 
 def test_an_unknown_carrier_is_refused() -> None:
-    with pytest.raises(MethodError, match="no carrier 'prompts'"):
+    with pytest.raises(OptionError, match="carrier is prompts; it must be one of dual_prompt, heads_only, full_ft"):
         build("filip", tiny_backbones["clip"](), {"carrier": "prompts"})

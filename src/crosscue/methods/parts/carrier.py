@@ -74,10 +74,8 @@ class Carrier(WithTunedTowers[Config]):
             self.image_use = ImageUse(config.image_start_layer)
         elif config.carrier == "full_ft":
             self.tuned = tuned_copy(backbone)
-        elif config.carrier == "heads_only":
-            self.image_use = ImageUse(backbone.image_layers)
         else:
-            raise MethodError(f"there is no carrier '{config.carrier}'. Choose from: dual_prompt, full_ft, heads_only.")
+            self.image_use = ImageUse(backbone.image_layers)
         width = backbone.embed_dim if self.needs_heads or config.carrier == "heads_only" else None
         self.image_head, self.text_head = identity_head(width), identity_head(width)
         self.to(backbone.device)
