@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import re
 from collections.abc import Mapping
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from crosscue.errors import OptionError, suggestion
 
 Config = TypeVar("Config")
+_configs: dict[tuple[type, str], object] = {}
+"""Configs that are checked already: a parse takes 10 ms, and a grid has thousands of equal ones."""
 NAMES = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
 
 
@@ -42,6 +45,15 @@ def configured(config_class: type[Config], values: Mapping[str, Any] | object | 
             raise OptionError(f"{what} has no option '{name}'.{suggestion(name, names or ['(none)'])}")
         if value is None and name not in optional:
             raise OptionError(f"{what}: {name} is null. Leave it out for its default.")
+    with contextlib.suppress(TypeError):  # a value that JSON cannot hold is parsed each time
+        key = (config_class, json.dumps(given, sort_keys=True))
+        if key not in _configs:
+            _configs[key] = _parsed(config_class, parser, given, what)
+        return cast(Config, _configs[key])
+    return _parsed(config_class, parser, given, what)
+
+
+def _parsed(config_class: type[Config], parser: ArgumentParser, given: dict[str, Any], what: str) -> Config:
     try:
         parsed = parser.instantiate(parser.parse_object(given))
     except (ArgumentError, TypeError, ValueError) as error:
