@@ -18,10 +18,24 @@ from crosscue.testing.backbones import (
     dual_folder,
     finish,
     root,
+    siglip2_folder,
+    siglip_folder,
     tiny_backbone,
 )
 
-__all__ = ["IMAGE", "PATCH", "SIZE", "TEXT", "character_tokenizer", "clip_folder", "dual_folder", "finish", "root"]
+__all__ = [
+    "IMAGE",
+    "PATCH",
+    "SIZE",
+    "TEXT",
+    "character_tokenizer",
+    "clip_folder",
+    "dual_folder",
+    "finish",
+    "root",
+    "siglip2_folder",
+    "siglip_folder",
+]
 
 tiny_backbones = {family: functools.partial(tiny_backbone, family) for family in FAMILIES}
 

@@ -32,6 +32,7 @@ def trained(out: Path) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in (out / "jobs").glob("*/training.json")}
 
 
+@pytest.mark.slow
 def test_the_choice_does_not_read_the_test_split(tmp_path: Path) -> None:
     whole = write_source(tmp_path / "whole", val=16)
     spoilt = write_source(tmp_path / "spoilt", val=16)

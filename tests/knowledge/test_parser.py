@@ -96,6 +96,7 @@ def test_order_and_batches_do_not_matter() -> None:
     assert dict(parsed_knowledge(CAPTIONS[::-1])) == dict(parsed_knowledge(CAPTIONS))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_every_process() -> None:
     code = (
         "import sys; from crosscue.knowledge.actions.parser import parsed_knowledge; "
