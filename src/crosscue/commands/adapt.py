@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions
-from crosscue.commands.parser import chosen, options_parser
+from crosscue.commands.parser import chosen, options_parser, taken
 from crosscue.errors import DataError
 
 
@@ -25,23 +25,20 @@ def run(arguments: list[str]) -> int:
         (BackboneOptions, None),
         (config_class, "options"),
     )
-    given = parser.parse_args(arguments)
-    values = parser.instantiate(given).as_dict()
-    values.pop("config", None)
-    if not values["data"]:
+    given = parser.instantiate(parser.parse_args(arguments))
+    if not given.data:
         raise DataError("say what to learn from: crosscue adapt --data SOURCE (a folder, a CSV or JSONL file, ...).")
 
     from crosscue.api import adapt
     from crosscue.data.sources import Reading, read_pairs
 
-    reading = Reading(**{name: values.pop(name) for name in Reading.__dataclass_fields__})
-    source = values.pop("data")
-    options = values.pop("options", None)
+    reading = taken(given, Reading)
     run = adapt(
-        read_pairs(source, reading=reading),
-        options=options,
-        record={"data": source, **plain(asdict(reading))},
-        **values,
+        read_pairs(given.data, reading=reading),
+        options=given.get("options"),
+        record={"data": given.data, **plain(asdict(reading))},
+        **vars(taken(given, AdaptOptions)),
+        **vars(taken(given, BackboneOptions)),
     )
     outcome, folder = run.outcome, run.folder
     assert outcome is not None
@@ -50,7 +47,7 @@ def run(arguments: list[str]) -> int:
     if outcome.ended == "interrupted":
         sys.stdout.write(f"continue with the same command and --out {folder} --resume\n")
         return 130
-    sys.stdout.write(f"measure it: crosscue evaluate {folder} --data {source}\n")
+    sys.stdout.write(f"measure it: crosscue evaluate {folder} --data {given.data}\n")
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosscue.commands.options import BackboneOptions
-from crosscue.commands.parser import options_parser
+from crosscue.commands.parser import options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import CrosscueError, RunError
 
@@ -59,8 +59,8 @@ def run(arguments: list[str]) -> int:
     except CrosscueError as error:
         raise RunError(f"{path}: {error}") from error
     given = parser.instantiate(parser.parse_args([*file, *joined(arguments[1:])]))
-    grid = Grid(**{key: getattr(given, key) for key in Grid.__dataclass_fields__})
-    reading = Reading(**{key: getattr(given, key) for key in Reading.__dataclass_fields__})
+    grid = taken(given, Grid)
+    reading = taken(given, Reading)
     grid.lines()
 
     from crosscue.bench.domains import read_domains, read_others

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crosscue.commands.parser import options_parser
+from crosscue.commands.parser import options_parser, taken
 from crosscue.data.sources import Reading
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.data.audit import audit
     from crosscue.data.sources import read_pairs
 
-    pairs = read_pairs(
-        given.data, reading=Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
-    )
+    pairs = read_pairs(given.data, reading=taken(given, Reading))
     count, limit = None, 0
     if given.tokens_of is not None:
         from crosscue.backbones.loading import load_backbone

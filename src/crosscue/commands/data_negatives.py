@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosscue.commands.parser import options_parser
+from crosscue.commands.parser import options_parser, taken
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.data.sources import read_pairs
     from crosscue.data.writing import write_pairs
 
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    reading = taken(given, Reading)
     pairs = read_pairs(given.data, reading=reading)
     count, limit = None, 0
     if given.tokens_of is not None:

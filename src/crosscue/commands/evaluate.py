@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
-from crosscue.commands.parser import options_parser
+from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
 
@@ -42,8 +42,8 @@ def run(arguments: list[str]) -> int:
     from crosscue.evaluation.slices import unread
     from crosscue.training.journal import read_journal
 
-    inference = Inference(**{name: getattr(given, name) for name in Inference.__dataclass_fields__})
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    inference = taken(given, Inference)
+    reading = taken(given, Reading)
     pairs = held_out(read_pairs(given.data, reading=reading), given.split)
     measured = as_run(
         given.run, given.backbone, image_size=given.image_size, precision=given.precision, device=given.device

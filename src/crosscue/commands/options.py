@@ -30,10 +30,6 @@ class SourceOptions(Reading):
     data: str = ""
     """Source of pairs: a folder, a CSV, JSON, JSONL or parquet file, a Hub id."""
 
-    def reading(self) -> Reading:
-        """Returns how to read the source."""
-        return Reading(**{name: getattr(self, name) for name in Reading.__dataclass_fields__})
-
 
 @dataclass(frozen=True)
 class AdaptOptions:

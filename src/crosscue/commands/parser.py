@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -14,41 +15,36 @@ from crosscue.errors import CrosscueError, suggestion
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True, add_print_completion_argument=True)
 
+Options = TypeVar("Options")
 SWITCHED = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 """Values that may follow a boolean option: `--resume true` is `--resume`, and `--resume false` is `--no-resume`."""
 
 
 class Parser(ArgumentParser):
-    """A parser whose mistakes are one line that says what is wrong and what would be right."""
+    """A parser whose errors are one line with what is wrong and what is allowed."""
+
+    switches: frozenset[str] = frozenset()
+    """Flags of the boolean options. Options of `float | bool` always take a value."""
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any
     ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
         given = sys.argv[1:] if args is None else list(args)
-        return super().parse_args(switched(given, self.switches()), namespace, **settings)
-
-    def switches(self) -> set[str]:
-        """Returns the flags of the boolean options; `float | bool` options always take a value."""
-        return {
-            flag
-            for action in self._actions
-            if getattr(action, "_typehint", None) in (bool, bool | None)
-            for flag in action.option_strings
-        }
+        return super().parse_args(switched(given, self.switches), namespace, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""
         line = plain(message)
         if "unrecognized arguments" in line.lower():
             unknown = line.split(":", 1)[1].split()[0]
-            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            flags = map("--{}".format, self.get_defaults().keys())
             near = suggestion(unknown.split("=")[0], flags).split(" Choose from")[0]
             line = f"there is no option {unknown}.{near}"
         raise CrosscueError(f"{line} See `{self.prog} --help`.")
 
 
-def switched(arguments: Sequence[str], switches: set[str]) -> list[str]:
+def switched(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
     """Returns the arguments with a value for every boolean option: `--x` and `--no-x` become `--x=true` and `--x=false`."""
     rewritten: list[str] = []
     left = list(arguments)
@@ -72,7 +68,22 @@ def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) ->
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     for dataclass_type, prefix in groups:
         parser.add_class_arguments(dataclass_type, prefix)
+        parser.switches |= set(booleans(dataclass_type, f"{prefix}." if prefix else ""))
     return parser
+
+
+def booleans(dataclass_type: type, prefix: str) -> Iterator[str]:
+    """Yields the flags of the boolean fields of a dataclass and of the dataclasses in it."""
+    for name, hint in get_type_hints(dataclass_type).items():
+        if hint in (bool, bool | None):
+            yield f"--{prefix}{name}"
+        elif isinstance(hint, type) and is_dataclass(hint):
+            yield from booleans(hint, f"{prefix}{name}.")
+
+
+def taken(given: Namespace, dataclass_type: type[Options]) -> Options:
+    """Returns the options of one dataclass out of all that were parsed."""
+    return dataclass_type(**{entry.name: given[entry.name] for entry in fields(dataclass_type)})  # type: ignore[arg-type]
 
 
 def chosen(arguments: Sequence[str], key: str, default: str) -> str:
