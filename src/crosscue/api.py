@@ -236,7 +236,7 @@ def as_run(
         )
     if str(run_or_method) not in method_names():
         raise RunError(
-            f"'{run_or_method}' is neither a run folder nor a method. Give the folder `crosscue adapt --out` wrote, "
+            f"'{run_or_method}' is neither a run folder nor a method. Give the FOLDER of `crosscue adapt --data SOURCE --out FOLDER`, "
             f"or one of: {', '.join(method_names())}."
         )
     tower = _tower(backbone, image_size, precision, device)

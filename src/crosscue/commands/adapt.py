@@ -45,9 +45,9 @@ def run(arguments: list[str]) -> int:
     best = f", best validation Rsum {outcome.best_rsum:.2f} at epoch {outcome.best_epoch}" if outcome.best_rsum else ""
     sys.stdout.write(f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n")
     if outcome.ended == "interrupted":
-        sys.stdout.write(f"continue with the same command and --out {folder} --resume\n")
+        sys.stdout.write(f"continue: crosscue adapt --config {folder}/config.yaml --out {folder} --resume\n")
         return 130
-    sys.stdout.write(f"measure it: crosscue evaluate {folder} --data {given.data}\n")
+    sys.stdout.write(f"evaluate it: crosscue evaluate {folder} --data {given.data}\n")
     return 0
 
 

@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
             sys.stdout.write(f"    {method['paper']}\n")
         options = ", ".join(f"{name}={value}" for name, value in method["options"].items())
         sys.stdout.write(f"    options: {options or 'none'}\n")
-    sys.stdout.write("crosscue adapt --method NAME --help explains the options of one.\n")
+    sys.stdout.write("The options of one method: crosscue adapt --method NAME --help\n")
     return 0
 
 

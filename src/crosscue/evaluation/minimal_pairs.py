@@ -52,7 +52,7 @@ class Contests:
         if not edited:
             raise DataError(
                 f"{pairs.source}: no picture has edited captions, so there are no minimal pairs. They are read from the column "
-                "'negatives'; crosscue data negatives writes some."
+                "'negatives'; write it: crosscue data negatives SOURCE --out PAIRS.jsonl"
             )
         contests, kinds, own, wrong = list[tuple[int, int, int]](), list[tuple[str, ...]](), 0, len(captions)
         for number, pair in enumerate(pairs):

@@ -33,7 +33,7 @@ def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inf
     if telling:
         raise DataError(
             f"{inference.views}: the descriptions of {telling:,} gallery pictures were made of their captions, which are the queries: "
-            "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views)."
+            "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views SOURCE --out FILE.jsonl)."
         )
     texts = [[view.overall for view in views], [view.background for view in views], [view.entity for view in views]]
     assert isinstance(method, EnrichesGallery)  # see `Inference.check`

@@ -124,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.exists():
         raise RunError(
-            f"{folder}: this is not a run folder (no {CONFIG}). Give the folder that `crosscue adapt --out` wrote."
+            f"{folder}: this is not a run folder (no {CONFIG}). Give the FOLDER of `crosscue adapt --data SOURCE --out FOLDER`."
         )
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -204,7 +204,8 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
     path = folder / ADAPTER
     if not path.exists():
         raise RunError(
-            f"{folder}: the run is not finished (no {ADAPTER}). Finish it with `crosscue adapt ... --resume`."
+            f"{folder}: the run is not finished (no {ADAPTER}). Finish it: "
+            f"crosscue adapt --config {folder}/config.yaml --out {folder} --resume"
         )
     method = found(backbone, options)
     try:

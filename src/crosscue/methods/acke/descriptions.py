@@ -50,7 +50,7 @@ class TrainingViews:
         if lacking == len(names):
             raise DataError(
                 f"{self.source}: it describes none of the {lacking:,} training images. Its image ids are those of another source: "
-                "describe this one (crosscue describe views SOURCE)."
+                "describe this one: crosscue describe views SOURCE --out FILE.jsonl"
             )
         own = {name: self.known[name] for name in names if name in self.known}
         self.texts = [text for views in own.values() for text in (views.overall, views.background, views.entity)]

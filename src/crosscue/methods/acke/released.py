@@ -183,7 +183,7 @@ def described(method: ReleasedAcke, batch: Batch) -> list[tuple[str, str, str]]:
     if len(found) < len(batch):
         raise MethodError(
             f"{len(batch) - len(found)} images of a batch have no descriptions, and method 'acke_released' reads all three of every "
-            "image. Describe them (crosscue describe views SOURCE), or use method acke."
+            "image. Use method acke, or describe them: crosscue describe views SOURCE --out FILE.jsonl"
         )
     return found
 

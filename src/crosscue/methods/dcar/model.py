@@ -283,5 +283,5 @@ def require_negatives(batch: Batch) -> None:
     if not any(batch.negatives):
         raise MethodError(
             "category-aware augmentation needs negatives, and these pairs have none. Write them with `crosscue data negatives "
-            "SOURCE` (the source needs a category column), or train with --options.ca false."
+            "SOURCE --out PAIRS.jsonl` (the source needs a category column), or train with --options.ca false."
         )
