@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crosscue.commands.parser import taken
 from crosscue.data.sources import Reading
 from crosscue.errors import CrosscueError, DataError
 
@@ -44,7 +45,7 @@ class Target:
 
 def reading_of(given: Any, *, text_only: bool = False) -> Reading:
     """Returns the options of reading a source. Missing images are kept if only text is read."""
-    reading = Reading(**{name: getattr(given, name) for name in Reading.__dataclass_fields__})
+    reading = taken(given, Reading)
     return replace(reading, missing="keep") if text_only and reading.missing == "error" else reading
 
 
