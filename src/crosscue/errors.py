@@ -32,7 +32,7 @@ class OptionError(CrosscueError):
 
 
 class RunError(CrosscueError):
-    """A run folder is missing, damaged, or does not belong to the present configuration."""
+    """A run folder is missing, damaged, or belongs to another configuration."""
 
 
 class TrainingError(CrosscueError):
@@ -40,7 +40,7 @@ class TrainingError(CrosscueError):
 
 
 class StorageError(CrosscueError):
-    """The disk is full, a folder cannot be written, or a file does not have the promised content."""
+    """The disk is full, a folder cannot be written, or the content of a file is not the expected one."""
 
 
 class NetworkError(CrosscueError):

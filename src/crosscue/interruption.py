@@ -1,4 +1,4 @@
-"""Stopping between two steps instead of in the middle of one."""
+"""Interruption between two steps instead of in the middle of one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Interruption:
-    """Remembers that the user or the system asked to stop."""
+    """The state of a request to stop, from the user or the system."""
 
     asked = False
 
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Turns the first Ctrl-C or SIGTERM into a flag the loop looks at between steps; the second acts at once."""
+    """Yields a flag that the first Ctrl-C or SIGTERM sets. The loop reads it between steps; the second signal acts at once."""
     state = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield state

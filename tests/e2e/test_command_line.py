@@ -175,7 +175,7 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
     ("arguments", "words"),
     [
         (["adopt"], "there is no verb 'adopt'. Did you mean 'adapt'?"),
-        (["adapt"], "say what to learn from"),
+        (["adapt"], "there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE"),
         (
             ["adapt", "--data", "pairs.jsonl", "--method", "dual_promt"],
             "no method 'dual_promt'. Did you mean 'dual_prompt'?",

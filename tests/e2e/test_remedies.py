@@ -172,6 +172,8 @@ def test_a_command_of_a_message_runs(command: str, place: Path) -> None:
     values = {
         "evaluate": "run",
         "--data": "pairs",
+        "check": "pairs",
+        "negatives": "pairs",
         "--method": "coop",
         "--out": "run" if "--resume" in words else "new",
     }

@@ -13,13 +13,13 @@ from crosscue.errors import DataError
 
 
 def run(arguments: list[str]) -> int:
-    """Adapts, prints where the run is; 130 when interrupted (the run can be resumed)."""
+    """Adapts and prints the run folder. Returns 130 when interrupted; the run can be resumed."""
     from crosscue.methods.registry import method_class
 
     config_class = method_class(chosen(arguments, "method", AdaptOptions.method)).config_class
     parser = options_parser(
         "adapt",
-        "Learns prompts from pairs of pictures and sentences, and writes a run folder.",
+        "Adapts a backbone to pairs of images and captions, and writes a run folder.",
         (SourceOptions, None),
         (AdaptOptions, None),
         (BackboneOptions, None),
@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     )
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
-        raise DataError("say what to learn from: crosscue adapt --data SOURCE (a folder, a CSV or JSONL file, ...).")
+        raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
 
     from crosscue.api import adapt
     from crosscue.data.sources import Reading, read_pairs
@@ -52,5 +52,5 @@ def run(arguments: list[str]) -> int:
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values as YAML can hold them."""
+    """Returns the values in types that YAML has."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

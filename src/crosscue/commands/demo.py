@@ -13,7 +13,7 @@ class DemoOptions:
     """Options of the demo."""
 
     out: Path = Path("runs/demo")
-    """The run folder, with summary.json and report/report.html."""
+    """Run folder, with summary.json and report/report.html."""
     seed: int = 1
     """Seed of the training."""
 

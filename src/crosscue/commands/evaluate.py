@@ -12,19 +12,19 @@ from crosscue.retrieval.options import Inference
 
 
 def run(arguments: list[str]) -> int:
-    """Measures, prints the table, and for a run folder writes its report."""
+    """Evaluates, prints the table, and for a run folder writes its report."""
     parser = options_parser(
         "evaluate",
-        "Measures a run folder, or a method that needs no training, on held-out pairs.",
+        "Evaluates a run folder, or a method without training, on held-out pairs.",
         (SourceOptions, None),
         (EvaluateOptions, None),
         (Inference, None),
         (BackboneOptions, None),
     )
-    parser.add_argument("run", help="A run folder, or a method such as zero_shot.")
+    parser.add_argument("run", help="Run folder, or a method without training such as zero_shot.")
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
-        raise DataError("say what to measure on: crosscue evaluate RUN --data SOURCE.")
+        raise DataError("there is no source of pairs. Name a folder or a file: crosscue evaluate RUN --data SOURCE")
 
     from crosscue.api import as_run, before_and_after
     from crosscue.data.sources import Reading, read_pairs

@@ -1,4 +1,4 @@
-"""crosscue methods: what can be learned, and with which options."""
+"""crosscue methods: all methods with their options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crosscue.errors import CrosscueError
 
 @dataclasses.dataclass(frozen=True)
 class ListOptions:
-    """How to list."""
+    """Options of `crosscue methods`."""
 
     json: bool = False
-    """Print JSON."""
+    """True: the list is printed as JSON."""
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The options that several verbs share."""
+"""Options of the verbs, as dataclasses."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from crosscue.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """The frozen towers."""
+    """Options of the backbone."""
 
     backbone: str = "starter"
-    """starter, a Hub id (org/name or org/name@revision), or a local folder."""
+    """Frozen backbone: `starter`, a Hub id (org/name or org/name@revision), or a local folder."""
     image_size: int | None = None
-    """Another input size than the backbone's own; positions are interpolated. Smaller is faster and less exact."""
+    """Side of the input image in pixels; default the backbone's own. At another size the positions are interpolated.
+    A smaller size is faster and less exact."""
     precision: str = "auto"
-    """auto, fp32 or bf16: how the frozen towers compute. Learned tensors and losses are always fp32."""
+    """dtype of the frozen towers: auto, fp32 or bf16. Learned tensors and losses are always fp32."""
     device: str | None = None
-    """Where to compute, e.g. cpu or cuda; default the GPU where there is one."""
+    """Device, such as cpu or cuda; default the GPU if there is one."""
 
 
 @dataclass(frozen=True)
 class SourceOptions(Reading):
-    """The pairs."""
+    """Options of the pairs."""
 
     data: str = ""
     """Source of pairs: a folder, a CSV, JSON, JSONL or parquet file, a Hub id."""
@@ -33,29 +34,29 @@ class SourceOptions(Reading):
 
 @dataclass(frozen=True)
 class AdaptOptions:
-    """What to learn, and where to put it."""
+    """Options of `crosscue adapt`."""
 
     method: str = "dual_prompt"
-    """A name from `crosscue methods`. Its own options are --options.*."""
+    """Method: a name from `crosscue methods`. Its own options are --options.*."""
     out: Path | None = None
-    """The run folder; default runs/<method>-<time>."""
+    """Run folder; default runs/<method>-<time>."""
     shots: int | None = None
-    """Few-shot: use this many training pairs of each category."""
+    """Number of training pairs of each category (few-shot). null: all training pairs."""
     validation: float | bool | None = None
-    """Share of the training pairs to hold out, or false for none; default the source's val split."""
+    """Share of the training pairs that is held out for validation. Default the split `val` of the source. false: no validation."""
     resume: bool = False
-    """Continue the interrupted run in --out."""
+    """True: the interrupted run in --out is continued."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """The loop."""
+    """Options of the training loop."""
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What to measure with."""
+    """Options of `crosscue evaluate`."""
 
     split: str | None = None
-    """The split to measure on; default test, or everything where the source has no splits."""
+    """Split to evaluate on; default `test`, or all pairs if the source has no splits."""
     json: Path | None = None
-    """Write the result here as JSON."""
+    """JSON file of the result."""
     oracle: bool = False
-    """Diagnostic: encode every caption beside its own image. The result uses the answer and is stamped NOT COMPARABLE."""
+    """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any], outcome: Outcome) -> str:
-    """Returns README.md of a run folder: what it is, what it was learned from, how to use it."""
+    """Returns README.md of a run folder: the method, its training pairs and its use."""
     learned = sum(tensor.numel() for tensor in method.learned_state().values())
     best = (
         f"The learned tensors are those of epoch {outcome.best_epoch}, the best on validation (Rsum {outcome.best_rsum:.2f})."
@@ -23,9 +23,9 @@ def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any]
         else "There was no validation split: the learned tensors are those of the last step."
     )
     usage = (
-        'run.evaluate("a source of pairs")  # it compares token by token: there is no one vector a picture'
+        'run.evaluate("a source of pairs")  # it compares token by token, so an image has no single vector'
         if isinstance(method, LateInteraction)
-        else 'run.encode_text(["a sentence"])\nrun.encode_image(["picture.jpg"])'
+        else 'run.encode_text(["a text"])\nrun.encode_image(["image.jpg"])'
     )
     val = data["val"]
     return f"""---
@@ -36,11 +36,11 @@ base_model: {config["backbone"]}
 
 # {method.name} on {data["source"]}
 
-{method.summary} {learned:,} learned numbers around the frozen backbone `{config["backbone"]}`.
+{method.summary} {learned:,} trained parameters around the frozen backbone `{config["backbone"]}`.
 
-- Trained on {data["train"]["images"]:,} pictures (fingerprint `{data["train"]["fingerprint"][:16]}`), \
+- Trained on {data["train"]["images"]:,} images (fingerprint `{data["train"]["fingerprint"][:16]}`), \
 {outcome.steps:,} steps, {outcome.epochs} epochs, {outcome.seconds:,.0f} s; {outcome.ended}.
-- Validated on {f"{val['images']:,} pictures (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
+- Validated on {f"{val['images']:,} images (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
 - {best}
 - Written by crosscue {__version__}.
 
@@ -51,7 +51,7 @@ run = crosscue.load("this folder")
 {usage}
 ```
 
-`crosscue evaluate THIS_FOLDER --data SOURCE` measures it on held-out pairs and writes `report/`.
+`crosscue evaluate THIS_FOLDER --data SOURCE` evaluates it on held-out pairs and writes `report/`.
 
 ```yaml
 {yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```

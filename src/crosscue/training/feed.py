@@ -1,4 +1,4 @@
-"""The batches of a run: a pure function of epoch and step, so that a resumed run sees exactly what it would have seen."""
+"""The batches of a run: a pure function of epoch and step, so that a resumed run receives the same batches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Returns a seed of its own for every step of a run."""
+    """Returns the seed of one step of a run."""
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
 
 
 class Feed:
-    """Joins pictures, captions and what else is known of the pairs into batches."""
+    """Batches of images, captions and the other data of the pairs."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Feed:
 
     @property
     def length(self) -> int:
-        """Batches of one epoch."""
+        """Number of batches in an epoch."""
         return len(self.batches)
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Returns batch number `step` of an epoch."""
+        """Returns the batch of an epoch with index `step`."""
         chosen = self.batches.step(epoch, step)
         members = [self.pairs[index] for index, _ in chosen]
         places = [index for index, _ in chosen]

@@ -1,4 +1,4 @@
-"""One loop for every method. It knows the Method contract and nothing else."""
+"""The training loop of every method. It depends on the contract of a method and on nothing else of it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from crosscue.training.feed import Feed
 
 Validate = Callable[[], dict[str, float]]
-"""Measures the method on the validation pairs; the result holds `rsum`."""
+"""Evaluates the method on the validation pairs; the result contains `rsum`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `fit` ended."""
+    """The end of a call of `fit`."""
 
     ended: Literal["finished", "stopped early", "interrupted"]
     steps: int
@@ -108,7 +108,7 @@ def fit(
         return report
 
     def validation() -> bool:
-        """Measures, remembers the best, and says whether early stopping ends the run."""
+        """Evaluates, keeps the best, and returns True if early stopping ends the run."""
         values = collapse.check(method, position.step)
         if validate is not None:
             method.eval()

@@ -1,4 +1,4 @@
-"""Which stage of a run an epoch belongs to: a pure function of the epoch, so that a resumed run is where it would have been."""
+"""Stages of a run: a pure function of the epoch, so that a resumed run continues in the same stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plan:
     """The stages of a method laid over the epochs of a run."""
 
     def __init__(self, stages: Sequence[Stage], epochs: int) -> None:
-        """Lays them out in order.
+        """Assigns the epochs to the stages in order.
 
         Raises:
             TrainingError: a stage would get no epoch.
@@ -57,11 +57,11 @@ class Plan:
         return self.span(epoch).start == epoch
 
     def last(self, epoch: int) -> bool:
-        """Says whether an epoch belongs to the last stage."""
+        """Returns True for an epoch of the last stage."""
         return self.span(epoch) is self.spans[-1]
 
     def enter(self, method: Method[Any], epoch: int) -> None:
-        """Tells the method where it is, and gives gradients to the tensors that learn there."""
+        """Sets the stage of the method, and requires gradients of the parameters that train in it."""
         span = self.span(epoch)
         if isinstance(method, TrainsInStages):
             method.enter(span.stage.name, epoch - span.start)
