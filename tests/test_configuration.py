@@ -65,6 +65,7 @@ def test_a_wrong_option_is_one_line_before_the_backbone_loads(
         ({"lr": 0}, "training.lr is 0.0; it must be above 0"),
         ({"lr": float("nan")}, "training.lr is nan; it must be above 0"),
         ({"momentum": 1}, "training.momentum is 1.0; it must be below 1"),
+        ({"seed": -1}, "training.seed is -1; it must be at least 0"),
         ({"patience": 0}, "training.patience is 0; it must be at least 1"),
         ({"clip_grad": -1}, "training.clip_grad is -1.0; it must be above 0"),
         ({"optimizer": "adam"}, "training: optimizer is adam; it must be one of sgd, adamw"),

@@ -27,6 +27,7 @@ def test_a_star_import_gives_every_name() -> None:
     names: dict[str, object] = {}
     exec("from crosscue import *", names)
     assert set(crosscue.__all__) == names.keys() - {"__builtins__"}
+    assert set(crosscue.__all__) <= set(dir(crosscue))
     for name in set(crosscue.__all__) - {"__version__"}:
         assert names[name].__name__ == name  # type: ignore[attr-defined]
         assert names[name].__module__.startswith("crosscue.")

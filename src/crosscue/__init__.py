@@ -66,6 +66,10 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Imports the module of a name on first use, so that `import crosscue` takes milliseconds."""
     from importlib import import_module

@@ -184,6 +184,8 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
             ["adapt", "--data", "pairs.jsonl", "--training.epocs", "3"],
             "no option --training.epocs. Did you mean '--training.epochs'?",
         ),
+        (["adapt", "--data", "pairs.jsonl", "--lr", "3"], "no option --lr. Did you mean '--training.lr'?"),
+        (["adapt", "pairs.jsonl"], "there is no option pairs.jsonl. Write --data pairs.jsonl"),
         (["adapt", "--data", "pairs.jsonl", "--training.epochs", "three"], "training.epochs"),
         (["adapt", "--data", "pairs.jsonl", "--training.epochs", "0"], "training.epochs is 0; it must be at least 1"),
         (["adapt", "--data", "pairs.jsonl", "--backbone", "startre"], "no backbone 'startre'. Did you mean 'starter'?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import re
 import shlex
 import shutil
@@ -189,3 +190,28 @@ def test_a_command_of_a_message_runs(command: str, place: Path) -> None:
         or "--help" in words
         or (place / filled[filled.index("--out") + 1] / "adapter.safetensors").exists()
     )
+
+
+@pytest.mark.slow
+def test_the_evaluation_that_adapt_prints_runs(place: Path) -> None:
+    rows = [json.loads(line) for line in (place / "pairs" / "captions.jsonl").read_text().splitlines()]
+    rows = [row | {"image": f"pairs/{row['image']}"} for row in rows if row["split"] != "test"]
+    rows.append({"image": "none.jpg", "caption": "a missing thing", "split": "train", "category": "red"})
+    (place / "no test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ["adapt", "--config", "options.yaml", "--data", "no test.jsonl", "--missing", "skip", "--out", "hinted"]
+    printed = cli.succeeds(*command, cwd=place).splitlines()[-1]
+    assert printed == "evaluate it: crosscue evaluate hinted --data 'no test.jsonl' --missing=skip --split val"
+    cli.succeeds(*shlex.split(printed)[3:], cwd=place)
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(place: Path) -> None:
+    write_source(place / "broken")
+    whole = (place / "broken" / "3.jpg").read_bytes()
+    (place / "broken" / "3.jpg").write_bytes(whole[:100])
+    command = ["adapt", "--config", "options.yaml", "--data", "broken", "--out", "failed"]
+    assert "3.jpg" in cli.refused(*command, cwd=place)
+    (place / "broken" / "3.jpg").write_bytes(whole)
+    cli.succeeds(*command, cwd=place)
+    assert "Add --resume to continue it" in cli.refused(*command, cwd=place)
+    cli.succeeds(*command, "--resume", cwd=place)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions
 from crosscue.commands.parser import chosen, options_parser, taken
+from crosscue.data.sources import Reading
 from crosscue.errors import DataError
 
 
@@ -30,11 +32,12 @@ def run(arguments: list[str]) -> int:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
 
     from crosscue.api import adapt
-    from crosscue.data.sources import Reading, read_pairs
+    from crosscue.data.sources import read_pairs
 
     reading = taken(given, Reading)
+    pairs = read_pairs(given.data, reading=reading)
     run = adapt(
-        read_pairs(given.data, reading=reading),
+        pairs,
         options=given.get("options"),
         record={"data": given.data, **plain(asdict(reading))},
         **vars(taken(given, AdaptOptions)),
@@ -47,8 +50,19 @@ def run(arguments: list[str]) -> int:
     if outcome.ended == "interrupted":
         sys.stdout.write(f"continue: crosscue adapt --config {folder}/config.yaml --out {folder} --resume\n")
         return 130
-    sys.stdout.write(f"evaluate it: crosscue evaluate {folder} --data {given.data}\n")
+    split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
+    words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split]
+    sys.stdout.write(f"evaluate it: {shlex.join(words)}\n")
     return 0
+
+
+def flags(options: Reading) -> list[str]:
+    """Returns the flags of the options that differ from their defaults."""
+    return [
+        f"--{entry.name}={getattr(options, entry.name)}"
+        for entry in fields(options)
+        if getattr(options, entry.name) != entry.default
+    ]
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

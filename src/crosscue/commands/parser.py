@@ -38,10 +38,16 @@ class Parser(ArgumentParser):
         line = plain(message)
         if "unrecognized arguments" in line.lower():
             unknown = line.split(":", 1)[1].split()[0]
-            flags = map("--{}".format, self.get_defaults().keys())
-            near = suggestion(unknown.split("=")[0], flags).split(" Choose from")[0]
-            line = f"there is no option {unknown}.{near}"
+            line = f"there is no option {unknown}.{self.nearest(unknown.split('=')[0])}"
         raise CrosscueError(f"{line} See `{self.prog} --help`.")
+
+    def nearest(self, unknown: str) -> str:
+        """Returns the end of a message that names the option nearest to an unknown word, or nothing."""
+        flags = [f"--{key}" for key in self.get_defaults().keys()]  # noqa: SIM118
+        if not unknown.startswith("-"):
+            return f" Write --data {unknown}" if "--data" in flags else ""
+        grouped = [flag for flag in flags if flag.endswith(f".{unknown.removeprefix('--')}")]
+        return f" Did you mean '{grouped[0]}'?" if grouped else suggestion(unknown, flags).split(" Choose from")[0]
 
 
 def switched(arguments: Sequence[str], switches: Collection[str]) -> list[str]:

@@ -15,6 +15,7 @@ AT_LEAST = {
     "checkpoint_every": 1,
     "patience": 1,
     "warmup_steps": 0,
+    "seed": 0,
     "momentum": 0,
     "weight_decay": 0,
 }

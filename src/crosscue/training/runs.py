@@ -75,7 +75,7 @@ def check_run(
         RunError: the folder holds a run and `resume` is off; or it is resumed with another configuration, backbone or
             data. The message lists every difference.
     """
-    if not (folder / CONFIG).exists():
+    if not (folder / CONFIG).exists() or not _begun(folder):
         return False
     if not resume:
         raise RunError(
@@ -94,6 +94,13 @@ def check_run(
             "Use the old values, or start anew with another --out."
         )
     return True
+
+
+def _begun(folder: Path) -> bool:
+    """Returns True if a run in the folder has made a step; one that failed earlier has nothing to protect."""
+    journal = folder / "metrics.jsonl"
+    kept = (folder / ADAPTER).exists() or (folder / "checkpoints").exists()
+    return kept or (journal.exists() and journal.stat().st_size > 0)
 
 
 def start_run(
