@@ -242,6 +242,22 @@ def test_a_renamed_option_of_an_older_format_is_read(folder: Path, monkeypatch: 
     assert crosscue.load(folder / "run", precision="fp32").method.config.context_tokens == 3
 
 
+def test_the_environment_of_a_launcher_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapt(folder, "plain")
+    for name, value in {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    adapt(folder, "launched")
+    assert all(
+        torch.equal(learned(folder / "plain")[name], tensor) for name, tensor in learned(folder / "launched").items()
+    )
+
+
 class Trap:
     """A pickle that creates a file when it is loaded."""
 

@@ -20,8 +20,8 @@ from crosscue.storage import atomic_file, atomic_folder, read_json, recover_fold
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from accelerate.optimizer import AcceleratedOptimizer
-    from accelerate.scheduler import AcceleratedScheduler
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
 
     from crosscue.methods.contract import Method
 
@@ -110,9 +110,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 class Checkpoints:
     """`checkpoints/last` to resume from, and `checkpoints/best.safetensors` if there is a validation split."""
 
-    def __init__(
-        self, folder: Path, method: Method[Any], optimizer: AcceleratedOptimizer, schedule: AcceleratedScheduler
-    ) -> None:
+    def __init__(self, folder: Path, method: Method[Any], optimizer: Optimizer, schedule: LambdaLR) -> None:
         self.last, self.best = folder / "last", folder / "best.safetensors"
         self.method, self.optimizer, self.schedule = method, optimizer, schedule
 

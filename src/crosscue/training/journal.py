@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from crosscue.errors import TrainingError
 from crosscue.storage import json_line, write_text, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -49,3 +50,20 @@ def require_trackers(names: Sequence[str]) -> None:
             raise TrainingError(
                 f"tracker '{name}' is not installed: pip install {name}, or leave it out of training.trackers."
             )
+
+
+@contextlib.contextmanager
+def tracked(trackers: Sequence[str], folder: Path) -> Iterator[Callable[[dict[str, float], int], None]]:
+    """Yields a function that sends the metrics of a step to the trackers.
+
+    Training itself uses no launcher: its result depends on no variable of the environment.
+    """
+    if not trackers:
+        yield lambda values, step: None
+        return
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(log_with=list(trackers), project_dir=str(folder), cpu=True)
+    accelerator.init_trackers("crosscue")
+    yield lambda values, step: accelerator.log(values, step=step)
+    accelerator.end_training()

@@ -17,7 +17,7 @@ from crosscue.interruption import interruption
 from crosscue.progress import progress
 from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
-from crosscue.training.journal import Journal, require_trackers
+from crosscue.training.journal import Journal, require_trackers, tracked
 from crosscue.training.optimisers import optimizer
 from crosscue.training.schedules import scheduler
 from crosscue.training.stages import Plan, stages_of
@@ -66,21 +66,12 @@ def fit(
         TrainingError: nothing to train, a loss or gradient that is not finite, or collapsed embeddings. The last good
             checkpoint is kept.
     """
-    from accelerate import Accelerator
-
     require_trackers(config.trackers)
-    accelerator = Accelerator(
-        log_with=list(config.trackers) or None, project_dir=str(folder), cpu=method.backbone.device.type == "cpu"
-    )
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
     plan = Plan(stages_of(method), config.epochs)
-    plain_optimizer = optimizer(method, config)
-    learned = [parameter for group in plain_optimizer.param_groups for parameter in group["params"]]
-    model, stepper, schedule = accelerator.prepare(
-        method, plain_optimizer, scheduler(plain_optimizer, config, steps_per_epoch, plan)
-    )
-    if config.trackers:
-        accelerator.init_trackers("crosscue")
+    stepper = optimizer(method, config)
+    learned = [parameter for group in stepper.param_groups for parameter in group["params"]]
+    schedule = scheduler(stepper, config, steps_per_epoch, plan)
     checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule)
     position = (checkpoints.load() if resume else None) or Position()
     journal = Journal(folder / "metrics.jsonl", position.step)
@@ -93,11 +84,11 @@ def fit(
         report: dict[str, float] = {}
         stepper.zero_grad()
         for index in group:
-            losses = model(feed.batch(position.epoch, index))
+            losses: dict[str, Tensor] = method(feed.batch(position.epoch, index))
             total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
             _require_finite(total, "loss", position.step + 1)
             if total.requires_grad:  # a stage may have nothing to learn from a batch
-                accelerator.backward(total / len(group))
+                (total / len(group)).backward()
             for key, value in {**losses, "loss": total}.items():
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
@@ -120,13 +111,17 @@ def fit(
             else:
                 position.stale += 1
         journal.write("validation", position.step, position.epoch, values)
-        accelerator.log(values, step=position.step)
+        log(values, position.step)
         return config.patience is not None and position.stale >= config.patience and plan.last(position.epoch - 1)
 
     method.train()
     started = time.monotonic() - position.seconds
     total_steps = config.epochs * steps_per_epoch
-    with interruption() as stop, progress(f"training {method.name}", total_steps, "steps") as advance:
+    with (
+        tracked(config.trackers, folder) as log,
+        interruption() as stop,
+        progress(f"training {method.name}", total_steps, "steps") as advance,
+    ):
         advance(position.step)
         while not position.finished and not stop.asked:
             report = optimiser_step()
@@ -134,7 +129,7 @@ def fit(
             position.step_in_epoch += 1
             advance(1)
             journal.write("train", position.step, position.epoch, report)
-            accelerator.log(report, step=position.step)
+            log(report, position.step)
             epoch_done = position.step_in_epoch == steps_per_epoch
             if epoch_done:
                 position.epoch, position.step_in_epoch = position.epoch + 1, 0
@@ -147,7 +142,6 @@ def fit(
             position.seconds = time.monotonic() - started
             if epoch_done or position.step % config.checkpoint_every == 0 or stop.asked:
                 checkpoints.save(position)
-    accelerator.end_training()
     method.eval()
     if position.finished and position.best is not None:
         checkpoints.load_best()
