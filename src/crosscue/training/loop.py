@@ -93,7 +93,7 @@ def fit(
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
         _require_finite(norm, "gradient", position.step + 1)
-        report |= {"gradient_norm": float(norm), "lr": schedule.get_last_lr()[0]}
+        report |= {"gradient_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
         stepper.step()
         schedule.step()
         return report
