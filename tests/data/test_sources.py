@@ -281,3 +281,26 @@ def test_what_a_model_wrote_is_read_beside_the_captions(tmp_path: Path) -> None:
     assert [pair.synthetic for pair in pairs] == ["a brown dog on grass", "a cat on a sofa", None]
     bare = Pairs([replace(pair, synthetic=None) for pair in pairs])
     assert bare.fingerprint() != pairs.fingerprint()
+
+
+def test_a_text_that_begins_like_a_list_is_a_text(picture, tmp_path: Path) -> None:
+    picture("1.jpg")
+    row = {"image": "1.jpg", "caption": "[sic] a dgo", "negatives": "[sic] a cat", "drafts": '["a dog"]'}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row))
+    (pair,) = read_pairs(tmp_path / "t.jsonl")
+    assert (pair.captions, pair.negatives, pair.synthetic) == (("[sic] a dgo",), (Negative("[sic] a cat"),), "a dog")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"caption": 5}, "line 1: a caption must be text"),
+        ({"caption": [{"words": "a"}]}, "line 1: the caption is empty"),
+        ({"caption": "a", "negatives": 5}, "line 1: a negative must be text"),
+    ],
+)
+def test_values_of_another_type_are_named(picture, tmp_path: Path, values: dict, words: str) -> None:
+    picture("1.jpg")
+    (tmp_path / "t.jsonl").write_text(json.dumps({"image": "1.jpg", **values}))
+    with pytest.raises(DataError, match=words):
+        read_pairs(tmp_path / "t.jsonl")

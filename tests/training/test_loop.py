@@ -313,7 +313,7 @@ def test_a_run_of_another_backbone_is_refused(folder: Path) -> None:
 def test_validation_must_be_decided(folder: Path) -> None:
     listing = folder / "captions.jsonl"
     listing.write_text("\n".join(line for line in listing.read_text().splitlines() if '"val"' not in line))
-    with pytest.raises(DataError, match=r"no split 'val' \(splits: test, train\). Add --validation 0.1"):
+    with pytest.raises(DataError, match=r"no split 'val' \(splits: test, train\). Hold out .* --validation 0.1"):
         adapt(folder, "run")
     run = adapt(folder, "held", validation=0.25)
     assert run.outcome.best_rsum is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
@@ -135,10 +136,8 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
     Raises:
         DataError: a record has no text or an unknown type.
     """
-    items = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    records = [items] if isinstance(items, str | Mapping) else list(items)
     found = []
-    for number, item in enumerate(records, 1):
+    for number, item in enumerate(_items(where, "negative", value), 1):
         record = item if isinstance(item, Mapping) else {"text": item}
         text = str(record.get("text") or "")
         kind: Any = record.get("type") or "category"
@@ -153,26 +152,23 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
 
 def texts_of(where: str, value: Any) -> list[str]:
     """Returns texts from a string, a JSON list in a string, a list, or a list of {"raw": ...} or {"text": ...}."""
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError:
-                return [value]
-        else:
-            return [value]
-    if isinstance(value, Mapping):
-        value = [value]
-    try:
-        items = list(value)
-    except TypeError as error:
-        raise DataError(f"{where}: a caption must be text or a list of texts, not {type(value).__name__}.") from error
-    return ["" if item is None else str(_worded(item)) for item in items]
+    texts = (
+        item.get("raw", item.get("text")) if isinstance(item, Mapping) else item
+        for item in _items(where, "caption", value)
+    )
+    return ["" if text is None else str(text) for text in texts]
 
 
-def _worded(item: Any) -> Any:
-    """Returns the text of a record."""
-    return item["raw" if "raw" in item else "text"] if isinstance(item, Mapping) else item
+def _items(where: str, name: str, value: Any) -> list[Any]:
+    """Returns the items of a list, of a JSON list in a string, or a text or record as the only item."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(json.JSONDecodeError):
+            value = json.loads(value)
+    if isinstance(value, str | Mapping):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise DataError(f"{where}: a {name} must be text or a list of texts, not {type(value).__name__}.")
+    return list(value)
 
 
 def canonical_split(name: str) -> str:

@@ -23,8 +23,8 @@ def training_pairs(
     has_val = "val" in source.splits
     if validation is None and source.splits and not has_val:
         raise DataError(
-            f"{source.source}: there is no split 'val' (splits: {', '.join(source.splits)}). Add --validation 0.1 to hold "
-            "out a tenth of the training pairs, or --validation false to train without validation."
+            f"{source.source}: there is no split 'val' (splits: {', '.join(source.splits)}). Hold out a tenth of the "
+            f"training pairs: crosscue adapt --data {source.origin} --validation 0.1 (false: train without validation)"
         )
     share = HELD_OUT if validation is None and not has_val else validation
     if isinstance(share, float) and not isinstance(share, bool):
