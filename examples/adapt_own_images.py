@@ -9,7 +9,6 @@ import argparse
 from pathlib import Path
 
 import crosscue
-from crosscue.training.config import TrainingConfig
 
 parser = argparse.ArgumentParser()
 parser.add_argument("source", help="pairs of images and captions")
@@ -19,6 +18,6 @@ parser.add_argument("--epochs", type=int, default=5)
 given = parser.parse_args()
 
 run = crosscue.adapt(
-    given.source, "dual_prompt", given.backbone, out=given.out, training=TrainingConfig(epochs=given.epochs)
+    given.source, "dual_prompt", given.backbone, out=given.out, training=crosscue.TrainingConfig(epochs=given.epochs)
 )
 print(f"{run.outcome.steps} steps in {run.outcome.seconds:.0f} s: {run.folder}")

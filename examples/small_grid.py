@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import mean
 
 import crosscue
-from crosscue.training.config import TrainingConfig
 
 parser = argparse.ArgumentParser()
 parser.add_argument("source", help="pairs with the splits train and test")
@@ -23,7 +22,7 @@ print(f"zero_shot    Rsum {crosscue.evaluate('zero_shot', pairs, backbone).rsum:
 for method in given.methods:
     results = [
         crosscue.adapt(pairs, method, backbone, out=given.out / f"{method}-{seed}", validation=False,
-                       training=TrainingConfig(epochs=2, seed=seed)).evaluate(pairs)
+                       training=crosscue.TrainingConfig(epochs=2, seed=seed)).evaluate(pairs)
         for seed in given.seeds
     ]  # fmt: skip
     print(f"{method:<12} Rsum {mean(result.rsum for result in results):.1f}")
