@@ -73,7 +73,7 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(project: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     api = (project / "site" / "api" / "index.html").read_text()
     shown = set(re.findall(r'id="crosscue\.(\w+)"', api))
-    assert set(crosscue.__all__) <= shown
+    assert set(crosscue.__all__) - {"__version__"} <= shown
     reference = (project / "site" / "reference" / "index.html").read_text()
     for verb in VERBS.table:
         assert f'id="crosscue-{verb}"' in reference
