@@ -45,7 +45,9 @@ def test_the_readme_lists_every_method() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_the_links_of_a_page_outside_the_site_exist(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+    text = (ROOT / page).read_text()
+    assert text.startswith("# ")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / target).exists(), target
 
 
