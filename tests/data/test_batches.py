@@ -99,10 +99,17 @@ def test_held_out_pairs_share_no_picture_with_the_rest() -> None:
     assert not {p.image_id for p in rest} & {p.image_id for p in held}
     assert len({p.image_id for p in held}) == 10
     assert Counter(p.category for p in held) == {"a": 10, "b": 10}
+    assert {p.image_id for p in held} != {p.image_id for p in split_off(pairs, 0.25, seed=2)[1]}
     with pytest.raises(DataError, match="validation share"):
         split_off(pairs, 1.5, 1)
     with pytest.raises(DataError, match="cannot be split"):
         split_off(Pairs(pairs.items[:4]), 0.1, 1)
+
+
+def test_small_categories_are_not_held_out_whole() -> None:
+    pairs = Pairs(pair(i, category="a" if i < 20 else str(i)) for i in range(22))
+    _, held = split_off(pairs, 0.1, seed=1)
+    assert [p.category for p in held] == ["a", "a"]
 
 
 def test_companions_share_a_batch_and_every_picture_is_still_drawn_once() -> None:
