@@ -21,7 +21,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out, training_pairs
 from crosscue.data.stream import Given
-from crosscue.errors import DataError, MethodError, RunError
+from crosscue.errors import BackboneError, DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.measuring import validation_metrics
@@ -184,25 +184,42 @@ def adapt(
 
 
 def load(
-    folder: str | Path, backbone: Backbone | None = None, *, precision: str = "auto", device: str | None = None
+    folder: str | Path,
+    backbone: str | Path | Backbone | None = None,
+    *,
+    precision: str = "auto",
+    device: str | None = None,
 ) -> Run:
-    """Loads a run folder, with the backbone it was made with.
+    """Loads a run folder with its backbone.
+
+    Args:
+        folder: the run folder.
+        backbone: the backbone, or its present place; default the source that the run folder names.
+        precision: dtype of the frozen towers: auto, fp32 or bf16.
+        device: device; default the GPU if there is one.
 
     Raises:
         RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
     """
     path = Path(folder)
     configured_method(path)
-    if backbone is None:
-        identity = read_backbone(path)
-        backbone = load_backbone(identity.source, image_size=identity.image_size, precision=precision, device=device)
+    identity = read_backbone(path)
+    if not isinstance(backbone, Backbone):
+        source = str(backbone or identity.source)
+        try:
+            backbone = load_backbone(source, image_size=identity.image_size, precision=precision, device=device)
+        except BackboneError as error:
+            raise RunError(
+                f"{path}: its backbone '{identity.source}' (weights {identity.fingerprint[:12]}) cannot be loaded: {error} "
+                f"If it is in another place now: crosscue evaluate {path} --data SOURCE --backbone FOLDER"
+            ) from error
     return Run(load_method(path, backbone), path)
 
 
 def evaluate(
     run_or_method: str | Path | Run,
     pairs: Pairs | str | Path,
-    backbone: str | Backbone = "starter",
+    backbone: str | Path | Backbone | None = None,
     *,
     image_size: int | None = None,
     precision: str = "auto",
@@ -217,7 +234,7 @@ def evaluate(
 
 def as_run(
     run_or_method: str | Path | Run,
-    backbone: str | Backbone = "starter",
+    backbone: str | Path | Backbone | None = None,
     *,
     image_size: int | None = None,
     precision: str = "auto",
@@ -225,21 +242,31 @@ def as_run(
 ) -> Run:
     """Returns a run: loaded from its folder, or the untrained method of that name.
 
+    Args:
+        run_or_method: a run, its folder, or the name of a method.
+        backbone: the backbone or its place; default the one that the run folder names, or `starter` for a method.
+        image_size: side of the input image in pixels; that of a run folder cannot change.
+        precision: dtype of the frozen towers: auto, fp32 or bf16.
+        device: device; default the GPU if there is one.
+
     Raises:
-        RunError: neither a run folder nor a method that works untrained.
+        RunError: neither a run folder nor a method that works untrained; or a run folder of another image size.
     """
     if isinstance(run_or_method, Run):
         return run_or_method
     if Path(run_or_method).is_dir():
-        return load(
-            run_or_method, backbone if isinstance(backbone, Backbone) else None, precision=precision, device=device
-        )
+        size = read_backbone(Path(run_or_method)).image_size if image_size is not None else None
+        if size != image_size:
+            raise RunError(
+                f"{run_or_method}: it was trained with image_size {size}, not {image_size}. Leave --image_size out."
+            )
+        return load(run_or_method, backbone, precision=precision, device=device)
     if str(run_or_method) not in method_names():
         raise RunError(
             f"'{run_or_method}' is neither a run folder nor a method. Give the FOLDER of `crosscue adapt --data SOURCE --out FOLDER`, "
             f"or one of: {', '.join(method_names())}."
         )
-    tower = _tower(backbone, image_size, precision, device)
+    tower = _tower(backbone or "starter", image_size, precision, device)
     method = build(str(run_or_method), tower)
     if method.learned_state():
         raise RunError(
@@ -276,10 +303,10 @@ def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inferen
     return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)
 
 
-def _tower(backbone: str | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
+def _tower(backbone: str | Path | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
     if isinstance(backbone, Backbone):
         return backbone
-    return load_backbone(backbone, image_size=image_size, precision=precision, device=device)
+    return load_backbone(str(backbone), image_size=image_size, precision=precision, device=device)
 
 
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:

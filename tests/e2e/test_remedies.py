@@ -215,3 +215,23 @@ def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(place
     cli.succeeds(*command, cwd=place)
     assert "Add --resume to continue it" in cli.refused(*command, cwd=place)
     cli.succeeds(*command, "--resume", cwd=place)
+
+
+@pytest.mark.slow
+def test_the_backbone_of_a_moved_run_can_be_named(place: Path) -> None:
+    shutil.copytree(tiny.clip_folder(), place / "clip")
+    adapt = ["adapt", "--data", "pairs", "--training.epochs", "1", "--backbone", "clip", "--out", "moving"]
+    cli.succeeds(*adapt, cwd=place)
+    (place / "elsewhere").mkdir()
+    shutil.move(place / "moving", place / "elsewhere" / "moved")
+    evaluate, here = ["evaluate", "moved", "--data", "../pairs"], place / "elsewhere"
+    hint = cli.refused(*evaluate, cwd=here)
+    assert re.search(r"its backbone 'clip' \(weights [0-9a-f]{12}\) cannot be loaded", hint)
+    assert hint.endswith("crosscue evaluate moved --data SOURCE --backbone FOLDER")
+    cli.succeeds(*evaluate, "--backbone", "../clip", cwd=here)
+    assert crosscue.load(here / "moved", place / "clip").method.backbone.source == str(place / "clip")
+    assert "'nonsense'" in cli.refused(*evaluate, "--backbone", "nonsense", cwd=here)
+    refused = cli.refused(*evaluate, "--backbone", "../clip", "--image_size", "64", cwd=here)
+    assert "trained with image_size 32, not 64. Leave --image_size out." in refused
+    other = cli.refused(*evaluate, "--backbone", str(tiny.dual_folder()), cwd=here)
+    assert "has other weights" in other

@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> int:
         (BackboneOptions, None),
     )
     parser.add_argument("run", help="Run folder, or a method without training such as zero_shot.")
+    parser.set_defaults(backbone=None)  # that of the run folder, or `starter` for a method
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue evaluate RUN --data SOURCE")
