@@ -128,7 +128,7 @@ class Job:
         """Trains, or goes on with interrupted training; returns at once where it has ended. Sees no test pair.
 
         Raises:
-            CrosscueError: the run cannot be made; the message says why.
+            CrosscueError: the run cannot be made; the message contains the reason.
             KeyboardInterrupt: the user stopped it; it can be continued.
         """
         done = self.trained()
@@ -162,7 +162,7 @@ class Job:
         """Evaluates the run on the test split, unless that was done; trains it first where needed.
 
         Raises:
-            CrosscueError: it cannot be trained or measured; the message says why.
+            CrosscueError: it cannot be trained or measured; the message contains the reason.
         """
         if self.trains:
             self.train(backbone)
