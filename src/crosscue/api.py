@@ -28,7 +28,7 @@ from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
-from crosscue.methods.capabilities import LateInteraction, studied
+from crosscue.methods.capabilities import LateInteraction, Untrained, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
@@ -268,7 +268,7 @@ def as_run(
         )
     tower = _tower(backbone or "starter", image_size, precision, device)
     method = build(str(run_or_method), tower)
-    if method.learned_state():
+    if not isinstance(method, Untrained):
         raise RunError(
             f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE"
         )

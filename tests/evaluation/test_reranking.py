@@ -114,7 +114,11 @@ def test_options_that_a_method_does_not_have_are_refused() -> None:
         Inference(rerank=True).check(method)
     Inference("prior", centre=True).check(dcar)
     for method, options, words in (
-        (dcar, {"mode": "priro"}, r"no text mode 'priro'. Did you mean 'prior'. Choose from: caa, plain, prior"),
+        (
+            dcar,
+            {"mode": "priro"},
+            r"no text mode 'priro' with these options. Did you mean 'prior'. Choose from: caa, plain, prior",
+        ),
         (zero_shot, {"mode": "prior"}, r"no text mode 'prior'.*Choose from: plain"),
         (zero_shot, {"rerank": True}, "method 'zero_shot' has no scores of pairs.*Leave --rerank out"),
         (filip, {"rerank": True}, "method 'filip' has no scores of pairs"),
@@ -122,6 +126,7 @@ def test_options_that_a_method_does_not_have_are_refused() -> None:
         (method_class("acke"), {"views": "a.jsonl", "rerank": True}, "Leave out --views or --rerank"),
         (filip, {"centre": True}, "token by token.*Leave --centre out"),
         (dcar, {"top": 0}, "top is 0"),
+        (build("acke", tiny_backbones["clip"]()), {"rerank": True}, "re-ranking needs acp pairwise"),
     ):
         with pytest.raises(MethodError, match=words):
             Inference(**options).check(method)

@@ -241,7 +241,7 @@ def test_a_pair_score_depends_on_its_pair_alone() -> None:
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
         assert torch.equal(acke(acp="pairwise", eta=0.0).pair_scores(images, plain, TEXTS), plain)
     with pytest.raises(MethodError, match="needs acp pairwise"):
-        acke().pair_scores(images, plain, TEXTS)
+        acke().require_pairs()
 
 
 def test_pairwise_training_meets_every_picture_and_caption_equally_often() -> None:

@@ -18,6 +18,7 @@ from crosscue.methods.contract import Batch
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.model import CategoryHead, Dcar
 from crosscue.methods.registry import build
+from crosscue.retrieval.options import Inference
 from tests import tiny
 from tests.tiny import tiny_backbones
 
@@ -328,10 +329,12 @@ def test_prior_and_head_need_no_picture() -> None:
             embedded[mode] = method.encode_text(TEXTS, mode)
     assert not torch.allclose(embedded["plain"], embedded["prior"], atol=1e-4)
     assert torch.equal(embedded["plain"], embedded["caa"]), "the residual head starts as the identity"
-    with pytest.raises(MethodError, match="trained with ca off"):
+    with pytest.raises(MethodError, match="no text mode 'caa' with these options"):
         dcar(ca=False).encode_text(TEXTS, "caa")
-    with pytest.raises(MethodError, match=r"no text mode 'priro'. Did you mean 'prior'"):
+    with pytest.raises(MethodError, match=r"no text mode 'priro' with these options. Did you mean 'prior'"):
         method.encode_text(TEXTS, "priro")
+    with pytest.raises(MethodError, match="trained with tw off"):
+        Inference(rerank=True).check(dcar(tw=False))
 
 
 def test_the_mean_training_picture_is_saved_and_is_the_mean() -> None:

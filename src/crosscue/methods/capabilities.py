@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -29,8 +29,8 @@ def has(method: object, *capabilities: type) -> bool:
 class HasTextModes(ABC):
     """Several ways to encode texts alone. All other methods have the mode `plain` only."""
 
-    text_modes: ClassVar[tuple[str, ...]]
-    """Modes of `text_features`, the default first."""
+    text_modes: tuple[str, ...]
+    """Modes of `text_features`, the default first: of the class all modes, of a run those that its options leave."""
 
 
 def text_modes(method: object) -> tuple[str, ...]:
@@ -43,11 +43,16 @@ def require_text_mode(method: Any, mode: str) -> None:
     """Raises `MethodError` if a method, or a class of methods, has no such text mode."""
     modes = text_modes(method)
     if mode not in modes:
-        raise MethodError(f"method '{method.name}' has no text mode '{mode}'.{suggestion(mode, modes)}")
+        raise MethodError(
+            f"method '{method.name}' has no text mode '{mode}' with these options.{suggestion(mode, modes)}"
+        )
 
 
 class ScoresPairs(ABC):
     """Scores of candidate pairs from image vectors and texts, for re-ranking."""
+
+    def require_pairs(self) -> None:  # noqa: B027
+        """Raises `MethodError` if this run has no scores of pairs; called before anything is encoded."""
 
     @abstractmethod
     def pair_features(self, images: ImageInput) -> Tensor:

@@ -70,6 +70,8 @@ class Inference:
             require_text_mode(method, self.mode)
         if self.rerank and not has(method, ScoresPairs, ReadsTogether):
             raise MethodError(f"method '{method.name}' has no scores of pairs to re-rank by. Leave --rerank out.")
+        if self.rerank and isinstance(method, ScoresPairs):
+            method.require_pairs()
         if self.views is not None and not has(method, EnrichesGallery):
             raise MethodError(f"method '{method.name}' adds no descriptions to a gallery. Leave --views out.")
         if self.views is not None and self.rerank:

@@ -174,6 +174,13 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
+    def require_pairs(self) -> None:
+        """Raises `MethodError` if captions were not trained beside candidates."""
+        if self.config.acp != "pairwise":
+            raise MethodError(
+                f"this run was trained with acp {self.config.acp}; re-ranking needs acp pairwise. Use --no-rerank."
+            )
+
     def pair_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D + C): the embedding, and the query that chooses prompts."""
         images = self.once(images)
@@ -183,14 +190,12 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
         """B texts, each with the prompts that one image (B, D + C) chooses -> (B, D) unit vectors."""
         if self.config.acp not in ("pairwise", "paired_leaky"):
             raise MethodError(
-                f"this run was trained with acp {self.config.acp}: its texts choose their prompts themselves. Use --no-rerank."
+                f"this run was trained with acp {self.config.acp}: its texts choose their prompts themselves."
             )
         return normalize(self.read_beside(texts, images[:, self.backbone.embed_dim :]).float(), dim=-1)
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
         """Scores of B candidate pairs: a blend of the plain cosine and that of the caption read with the candidate's choice."""
-        if self.config.acp != "pairwise":
-            raise MethodError(f"this run was trained with acp {self.config.acp}; re-ranking needs acp pairwise.")
         beside = (images[:, : self.backbone.embed_dim] * self.text_given_image(texts, images)).sum(-1)
         return (1 - self.config.eta) * plain + self.config.eta * beside
 

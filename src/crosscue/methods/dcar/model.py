@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     summary = "Dual prompts + words weighted by the image + category-aware negatives. Needs a category column for ca."
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
-    text_modes: ClassVar[tuple[str, ...]] = ("plain", "prior", "caa")
+    text_modes = ("plain", "prior", "caa")
     config: DcarConfig
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
@@ -71,6 +71,8 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
         )
         self.token_features = TokenFeatures(backbone, config, self.tokenize, self.text_prompts) if config.tw else None
+        without = {"prior": not config.tw, "caa": not config.ca}
+        self.text_modes = tuple(mode for mode in Dcar.text_modes if not without.get(mode))
         self.image_prior: Tensor  # (D,) mean I' of the training images
         self.images_seen: Tensor
         self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
@@ -223,10 +225,14 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             return self.weighted(texts, prior.expand(len(texts), -1))
         features = super().text_features(texts)
         if mode == "caa":
-            if self.category is None:
-                raise MethodError("this run was trained with ca off: it has no category head. Use --mode plain.")
+            assert self.category is not None  # see `text_modes`
             return self.category(features)
         return features
+
+    def require_pairs(self) -> None:
+        """Raises `MethodError` with tw off: captions then have no token weights."""
+        if not self.config.tw:
+            raise MethodError("this run was trained with tw off: its captions have no token weights. Use --no-rerank.")
 
     def pair_features(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S) or a cached state -> (B, D): the embedding."""
