@@ -18,7 +18,7 @@ from crosscue import read_pairs
 from crosscue.data.sources import Reading
 from crosscue.methods.action.model import Action
 from crosscue.methods.registry import build
-from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.conditioning import ConditionedImages
 
 TOP, AT_ONCE = 20, 64
 TEST_SETS = {"Flickr8k and Flickr30k": (1_000, 5_000), "COCO 5K": (5_000, 25_000)}
@@ -48,7 +48,7 @@ def compare(method: Action, pixels: Tensor, texts: list[str], queries: int) -> N
         scores = []
         for image, caption, image_first in directions:
             method.caption_prompts.forget()
-            scorer = ConditionedPictures(method, gallery, captions, texts, False, AT_ONCE)
+            scorer = ConditionedImages(method, gallery, captions, texts, False, AT_ONCE)
             scores.append(scorer(image, caption, torch.zeros(image.shape), image_first=image_first))
         return torch.cat(scores)
 

@@ -1,4 +1,4 @@
-"""What the verbs do, in Python: adapt, evaluate, load."""
+"""The verbs in Python: adapt, evaluate, load."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from crosscue.training.runs import (
 
 
 class Run:
-    """An adapted model: encodes pictures and sentences, and can be measured."""
+    """An adapted model, which encodes images and texts and can be evaluated."""
 
     def __init__(self, method: Method[Any], folder: Path | None = None, outcome: Outcome | None = None) -> None:
         self.method, self.folder, self.outcome = method, folder, outcome
@@ -59,10 +59,10 @@ class Run:
         return f"Run(method={self.method.name!r}, backbone={self.method.backbone.source!r}, folder={self.folder})"
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (N, D) unit vectors.
+        """Texts -> (N, D) unit vectors.
 
         Raises:
-            MethodError: the method has no one vector a sentence.
+            MethodError: the method has no one vector a text.
         """
         self._require_vectors()
         return embed_texts(texts, self.method.encode_text)
@@ -72,7 +72,7 @@ class Run:
 
         Raises:
             DataError: images cannot be read; the message names each.
-            MethodError: the method has no one vector a picture.
+            MethodError: the method has no one vector an image.
         """
         self._require_vectors()
         batches = list(encoded_images(self.method, images))
@@ -84,7 +84,7 @@ class Run:
     def _require_vectors(self) -> None:
         if isinstance(self.method, LateInteraction):
             raise MethodError(
-                f"method '{self.method.name}' compares pictures and sentences token by token, so one vector each would rank "
+                f"method '{self.method.name}' compares images and texts token by token, so one vector each would rank "
                 "otherwise than it does. Rank with evaluate, or adapt with another method, such as dual_prompt."
             )
 
@@ -276,7 +276,7 @@ def as_run(
 
 
 def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
-    """Returns the pictures of `pairs` as far as `method` leaves the image tower frozen."""
+    """Returns the images of `pairs` behind the layers of the image tower that `method` leaves frozen."""
     pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
     return frozen.cached_images(pixels, method.backbone, method.image_use.frozen_layers)
 
@@ -298,7 +298,7 @@ def before_and_after(
 
 
 def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:
-    """Measures retrieval, and minimal pairs where they are asked for."""
+    """Evaluates retrieval, and minimal pairs if `inference` has them."""
     preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
     return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)
 

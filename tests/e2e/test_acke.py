@@ -92,11 +92,11 @@ def test_enriched_galleries_are_a_track_of_their_own(place: Path, views: Path) -
     asked = evaluate(run)
     done = crosscue(*asked, "--views", "views.jsonl", "--json", "enriched.json", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "ENRICHED GALLERY: pictures carry descriptions by a-vision-model" in done.stdout
+    assert "ENRICHED GALLERY: images carry descriptions by a-vision-model" in done.stdout
     protocol = json.loads((place / "enriched.json").read_text())["protocol"]
     assert protocol["enrichment"] == 0.3
     assert len(protocol["descriptions_fingerprint"]) == 64
-    assert "6 gallery pictures were made of their captions" in refused(*asked, "--views", "told.jsonl", cwd=place)
+    assert "6 gallery images were made of their captions" in refused(*asked, "--views", "told.jsonl", cwd=place)
     assert "6 of 6 images have no views" in refused(*asked, "--views", "few.jsonl", cwd=place)
 
 

@@ -54,7 +54,7 @@ def test_a_config_runs_to_its_report(
     report = json.loads((out / "report" / "report.json").read_text())["after"]
     assert report["protocol"]["pooled"] is True
     assert set(report["protocol"]["ceiling"]) == {"i2t", "t2i"}
-    assert {one["name"] for one in report["diagnostics"]} >= {"copy index", "text to image, blank picture"}
+    assert {one["name"] for one in report["diagnostics"]} >= {"copy index", "text to image, blank image"}
     for name in ("report.md", "report.html"):
         assert "swapped knowledge" in (out / "report" / name).read_text()
 

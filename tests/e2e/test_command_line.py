@@ -101,7 +101,7 @@ def test_adapt_evaluate_and_the_report(place: Path, adapted: Path) -> None:
     done = crosscue("evaluate", "run", "--data", "pairs.jsonl", "--json", "after.json", cwd=place)
     assert done.returncode == 0, done.stderr
     assert re.search(r"image → text.*R@1", done.stdout)
-    assert "8 pictures, 1 caption(s) each" in done.stdout
+    assert "8 images, 1 caption(s) each" in done.stdout
     result = json.loads((place / "after.json").read_text())
     assert result["protocol"]["method"] == "dual_prompt"
     assert 0 <= result["t2i"]["r1"] <= 100

@@ -21,7 +21,7 @@ from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge,
 from crosscue.methods.action.model import Action
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
-from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import Scorer, rerank
@@ -138,7 +138,7 @@ def test_memory_is_bounded_and_nothing_changes(method: Action) -> None:
 
 
 def test_scorers_are_never_told_what_is_right(method: Action) -> None:
-    for scorer in (Scorer.__call__, ConditionedPictures.__call__, Action.scores_given_texts):
+    for scorer in (Scorer.__call__, ConditionedImages.__call__, Action.scores_given_texts):
         names = " ".join(inspect.signature(scorer).parameters)
         assert not any(word in names for word in ("owner", "target", "label", "right", "positive"))
     pairs, pixels = gallery()
@@ -148,7 +148,7 @@ def test_scorers_are_never_told_what_is_right(method: Action) -> None:
         pictures = embed_images(method, States(method, pixels), N)
     asked: list[list[float]] = []
 
-    class Recorder(ConditionedPictures):
+    class Recorder(ConditionedImages):
         def __call__(self, image: Tensor, caption: Tensor, plain: Tensor, *, image_first: bool) -> Tensor:
             scores = super().__call__(image, caption, plain, image_first=image_first)
             asked.append(scores.flatten().tolist())
@@ -164,7 +164,7 @@ def test_pooled_scores_do_not_depend_on_the_order_of_candidates(method: Action) 
     pairs, pixels = gallery()
     with torch.no_grad():
         captions = method.encode_text(pairs.captions)
-        scorer = ConditionedPictures(method, States(method, pixels), captions, pairs.captions, True, 64)
+        scorer = ConditionedImages(method, States(method, pixels), captions, pairs.captions, True, 64)
         image, caption = torch.zeros(1, 5, dtype=torch.int64), torch.tensor([[3, 1, 7, 12, 5]])
         scores = scorer(image, caption, torch.zeros(1, 5), image_first=True)
         turned = scorer(image, caption.flip(1), torch.zeros(1, 5), image_first=True)
@@ -175,9 +175,9 @@ def test_controls_of_an_untrained_model(method: Action) -> None:
     """A blank picture leaves chance: exactly for captions, whose candidates become one and the same picture."""
     result = measured(method, rerank=True, pooled=False, top=4, diagnostics=100)
     values = {one.name: one.value for one in result.diagnostics}
-    assert values["text to image, blank picture"] == pytest.approx(25.0)
-    assert values["text to image, as it is"] != values["text to image, blank picture"]
-    assert values["text to image, swapped knowledge"] != values["text to image, blank picture"]
+    assert values["text to image, blank image"] == pytest.approx(25.0)
+    assert values["text to image, as it is"] != values["text to image, blank image"]
+    assert values["text to image, swapped knowledge"] != values["text to image, blank image"]
     assert abs(values["copy index"]) < 0.1
     assert Retrieval.from_dict(result.to_dict()).diagnostics == result.diagnostics
     assert {"image to text, as it is", "image to text, swapped knowledge"} <= set(values)

@@ -16,7 +16,7 @@ from crosscue.api import Run, before_and_after
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
-from crosscue.evaluation.comparison import examples, top_pictures
+from crosscue.evaluation.comparison import examples, top_images
 from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.ranks import Ranks, rank_scores
 from crosscue.evaluation.report import write_report
@@ -195,7 +195,7 @@ def test_shown_pictures_and_group_recall_follow_the_methods_own_score(pairs: Pai
     result = evaluate(method, pairs, pixels)
     _, t2i = similarity(method, Batch(pixels[range(16)], pairs.captions, [p.image_id for p in pairs]))
     for caption in (0, 5, 31):
-        assert top_pictures(result, caption, 3) == t2i[:, caption].topk(3).indices.tolist()
+        assert top_images(result, caption, 3) == t2i[:, caption].topk(3).indices.tolist()
     assert result.group_aware["t2i"].r1 >= result.t2i.r1
     own = t2i[list(pairs.caption_owner), torch.arange(32)]
     own[[1, 3, 5, 7]] = t2i[:4, 1].max()  # four pictures share this caption

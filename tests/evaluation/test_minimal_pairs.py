@@ -38,10 +38,10 @@ def pairs(tmp_path: Path) -> Pairs:
 
 def test_every_caption_meets_every_edit_of_its_picture(pairs: Pairs) -> None:
     contests = Contests.of(pairs)
-    assert contests.picture.tolist() == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
-    for number, (right, wrong) in zip(contests.picture.tolist(), contests.choice.tolist(), strict=True):
-        assert contests.sentences[right] in pairs[number].captions
-        assert contests.sentences[wrong] in [negative.text for negative in pairs[number].negatives]
+    assert contests.image.tolist() == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
+    for number, (right, wrong) in zip(contests.image.tolist(), contests.choice.tolist(), strict=True):
+        assert contests.texts[right] in pairs[number].captions
+        assert contests.texts[wrong] in [negative.text for negative in pairs[number].negatives]
     assert contests.kinds[0] == ("all", "category", "horse")
 
 
@@ -92,12 +92,12 @@ def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: 
             asked.append(scores)
             return super().decide(scores)
 
-    watched = Watched(contests.sentences, contests.picture, contests.choice, contests.kinds)
+    watched = Watched(contests.texts, contests.image, contests.choice, contests.kinds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Contests, "of", classmethod(lambda cls, _: watched))
         preferences(method, pairs, images, Inference(rerank=mode in RERANKED, pooled=mode == "pooled"))
-    for place, (number, choice) in enumerate(zip(contests.picture.tolist(), contests.choice.tolist(), strict=True)):
-        sentences = [contests.sentences[one] for one in choice]
+    for place, (number, choice) in enumerate(zip(contests.image.tolist(), contests.choice.tolist(), strict=True)):
+        sentences = [contests.texts[one] for one in choice]
         expected = by_hand(method, images[[number]], sentences, mode)
         torch.testing.assert_close(asked[0][place], expected, atol=2e-5, rtol=0)
 

@@ -131,7 +131,7 @@ def test_damaged_embeddings_and_captionless_pictures_are_named() -> None:
     good = torch.eye(3)
     with pytest.raises(CrosscueError, match="caption 1 is not finite"):
         ranks(good, good * torch.tensor([[1.0], [float("nan")], [1.0]]), torch.arange(3))
-    with pytest.raises(CrosscueError, match="1 pictures of the gallery have no caption"):
+    with pytest.raises(CrosscueError, match="1 images of the gallery have no caption"):
         ranks(good, good, torch.tensor([0, 1, 1]))
 
 

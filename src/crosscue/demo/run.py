@@ -12,7 +12,7 @@ from crosscue.api import adapt, before_and_after
 from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
 from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
-from crosscue.evaluation.comparison import Comparison, top_pictures
+from crosscue.evaluation.comparison import Comparison, top_images
 from crosscue.evaluation.console import comparison_table, report_console
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
@@ -100,7 +100,7 @@ def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None
     for caption in range(0, len(captions), max(len(captions) // QUERIES, 1))[:QUERIES]:
         console.print(f"\n“{captions[caption]}”", highlight=False)
         for label, result in (("before", comparison.before), ("after", comparison.after)):
-            found = top_pictures(result, caption)
+            found = top_images(result, caption)
             names = [("[green]" if i == owner[caption] else "[dim]") + glyph(pairs[i].image_id) + "[/]" for i in found]
             console.print(f"  {label:>6}: " + "   ".join(names), highlight=False)
 

@@ -56,11 +56,11 @@ def compare(before: Retrieval, after: Retrieval) -> Comparison:
 
 @dataclass(frozen=True)
 class Example:
-    """One caption as a query, and the pictures it found before and after."""
+    """One caption as a query, and the images it found before and after."""
 
     caption: int
     image: int
-    """The picture it belongs to."""
+    """The image it belongs to."""
     rank_before: int
     rank_after: int
     top_before: list[int]
@@ -70,7 +70,7 @@ class Example:
 def examples(
     comparison: Comparison, pairs: Pairs, *, count: int = 5, top: int = 5
 ) -> tuple[list[Example], list[Example]]:
-    """Returns the captions whose picture rose most, and those whose picture fell most, by the logarithm of the rank.
+    """Returns the captions whose image rose most, and those whose image fell most, by the logarithm of the rank.
 
     The order is fixed by ranks, then by position in the pairs: nobody picks.
     """
@@ -82,14 +82,14 @@ def examples(
     owner = pairs.caption_owner
 
     def example(caption: int) -> Example:
-        shown = [top_pictures(result, caption, top) for result in (comparison.before, comparison.after)]
+        shown = [top_images(result, caption, top) for result in (comparison.before, comparison.after)]
         return Example(caption, owner[caption], int(before[caption]), int(after[caption]), *shown)
 
     return [example(caption) for caption in rose], [example(caption) for caption in fell]
 
 
-def top_pictures(result: Retrieval, caption: int, top: int = 5) -> list[int]:
-    """Returns the pictures nearest to a caption, best first."""
+def top_images(result: Retrieval, caption: int, top: int = 5) -> list[int]:
+    """Returns the images nearest to a caption, best first."""
     if result.scores is None:
         raise CrosscueError("a result read from JSON has no scores to show examples with. Measure again.")
     scores = result.scores.block(slice(None), slice(caption, caption + 1))[1][:, 0]  # (N,)

@@ -72,7 +72,7 @@ def wordings_table(result: Retrieval, before: Retrieval | None = None) -> Table:
 
 
 def minimal_pairs_table(result: Retrieval, before: Retrieval | None = None) -> Table:
-    """Returns how often pictures preferred their captions to edited ones."""
+    """Returns how often images preferred their captions to edited ones."""
     title = "preferred to an edited caption, in percent (chance is 50)"
     return _parts_table(
         title, "edit", result.minimal_pairs, before.minimal_pairs if before else None, "pairs", "preferred"
@@ -102,7 +102,7 @@ def diagnostics_table(result: Retrieval) -> Table:
     """Returns the controls that were measured with a result."""
     from rich.table import Table
 
-    table = Table(title="does it look at the picture?")
+    table = Table(title="does it look at the image?")
     for column in ("control", "value", "note"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for diagnostic in result.diagnostics:
@@ -115,7 +115,7 @@ def _caption(result: Retrieval) -> str:
     fewest, most = protocol["captions_per_image"]
     per_image = str(fewest) if fewest == most else f"{fewest}-{most}"
     text = (
-        f"{protocol['gallery']:,} pictures, {per_image} caption(s) each; backbone {protocol['backbone']}, "
+        f"{protocol['gallery']:,} images, {per_image} caption(s) each; backbone {protocol['backbone']}, "
         f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
         "95 % intervals in brackets"
     )
@@ -126,7 +126,7 @@ def _caption(result: Retrieval) -> str:
         )
     if "enrichment" in protocol:
         text += (
-            f"\nENRICHED GALLERY: pictures carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
+            f"\nENRICHED GALLERY: images carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
             "not to be set beside plain results"
         )
     return text if result.comparable else f"{text}\n{STAMP}"

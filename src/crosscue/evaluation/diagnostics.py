@@ -1,4 +1,4 @@
-"""Does a method that reads pictures beside sentences look at the picture? Three controls on a sample of queries."""
+"""Controls of methods that encode images beside texts, on a sample of queries: do the scores depend on the image?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from crosscue.evaluation.ranks import placed
 from crosscue.evaluation.recall import hits
 from crosscue.methods.capabilities import ReadsTogether
-from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.reranking import candidates_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Diagnostic:
     note: str
 
 
-class BlankPicture:
-    """A gallery of one white picture."""
+class BlankImage:
+    """A gallery of one white image."""
 
     def __init__(self, method: Method[Any]) -> None:
         side = method.backbone.pixels.size
@@ -41,23 +41,23 @@ class BlankPicture:
 
 
 def diagnose(
-    scorer: ConditionedPictures, owner: Tensor, preselected: tuple[Tensor, Tensor], *, top: int, sample: int
+    scorer: ConditionedImages, owner: Tensor, preselected: tuple[Tensor, Tensor], *, top: int, sample: int
 ) -> list[Diagnostic]:
-    """Asks again with a blank picture and with the knowledge of other captions, on queries whose answer was pre-selected.
+    """Scores queries whose answer was pre-selected again, with a blank image and with the knowledge of other captions.
 
-    R@1 is among the pre-selected candidates, by the new score alone. A method that looks at the picture falls to chance with a
-    blank one; one that copies the sentence into the picture does not, and has a high copy index.
+    R@1 is among the pre-selected candidates, by the new score alone. A method that looks at the image falls to chance with a
+    blank one. A method that copies the text into the image does not, and has a high copy index.
 
     Args:
         scorer: what was measured.
-        owner: (M,) the picture of each caption; only used to say what was right.
+        owner: (M,) the image of each caption; only used to decide what was right.
         preselected: (N, D) and (M, D), what pre-selects.
         top: candidates.
         sample: the most queries of each direction.
     """
     method, texts, captions = scorer.method, scorer.texts, scorer.captions
     assert isinstance(method, ReadsTogether)
-    blank = BlankPicture(method)
+    blank = BlankImage(method)
     other = (torch.arange(len(texts)) + max(len(texts) // 2, 1)) % len(texts)
     swapped = replace(scorer, texts=[texts[number] for number in other.tolist()])
     empty = replace(scorer, images=blank)
@@ -77,14 +77,14 @@ def diagnose(
             zeros = torch.zeros(image.shape)
             chance = 100 * float(right.float().mean())
 
-            def r1(asked: ConditionedPictures, image: Tensor) -> float:
+            def r1(asked: ConditionedImages, image: Tensor) -> float:
                 scores = asked(image, caption, zeros, image_first=image_first)  # noqa: B023
                 return 100 * float(hits(placed(scores, right), 1).mean())  # noqa: B023
 
             about = f"R@1 among {image.shape[1]} candidates, {len(rows)} queries, in percent; chance is {chance:.1f}"
             found += [
                 Diagnostic(f"{arrow}, as it is", r1(scorer, image), about),
-                Diagnostic(f"{arrow}, blank picture", r1(empty, torch.zeros_like(image)), "should be at chance"),
+                Diagnostic(f"{arrow}, blank image", r1(empty, torch.zeros_like(image)), "should be at chance"),
                 Diagnostic(f"{arrow}, swapped knowledge", r1(swapped, image), "should lie below 'as it is'"),
             ]
         chosen = torch.linspace(0, len(texts) - 1, min(sample, len(texts))).round().long()
@@ -105,7 +105,7 @@ def diagnose(
         Diagnostic(
             "copy index",
             index,
-            "cosine of a blank picture read with a caption, to that caption minus to another; 0 is none",
+            "cosine of a blank image read with a caption, to that caption minus to another; 0 is none",
         )
     )
     return found

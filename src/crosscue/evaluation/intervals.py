@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals, and a paired test between two runs on the same queries."""
+"""Uncertainty of numbers: bootstrap intervals, and a paired test between two runs on the same queries."""
 
 from __future__ import annotations
 

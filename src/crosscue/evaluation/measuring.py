@@ -19,7 +19,7 @@ from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
-from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
@@ -68,7 +68,7 @@ def evaluate(
     ranked = rank(method, pairs, images, inference, batch_size)
     result = result_of(method, pairs, ranked, inference)
     scorer, first = ranked.scorer, ranked.embeddings
-    if not isinstance(scorer, ConditionedPictures) or first is None or not inference.diagnostics:
+    if not isinstance(scorer, ConditionedImages) or first is None or not inference.diagnostics:
         return result
     owner = torch.tensor(pairs.caption_owner)
     return replace(result, diagnostics=diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics))
@@ -89,11 +89,11 @@ def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference
     if isinstance(method, LateInteraction):
         scores = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
         return Ranked(scores, rank_scores(scores, torch.tensor(pairs.caption_owner)))
-    pictures = embed_images(method, images, len(pairs), batch_size)
+    gallery = embed_images(method, images, len(pairs), batch_size)
     if inference.views is not None:
-        pictures = enriched(method, pairs, pictures, inference)
+        gallery = enriched(method, pairs, gallery, inference)
     captions = embed_captions(method, pairs.captions, inference)
-    first, scorer = (pictures, captions), None
+    first, scorer = (gallery, captions), None
     if inference.rerank:
         if inference.preselect == "clip":
             untouched = build("zero_shot", method.backbone)
@@ -101,36 +101,36 @@ def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference
                 embed_images(untouched, images, len(pairs), batch_size),
                 embed_texts(pairs.captions, untouched.encode_text),
             )
-        scorer = second_look(method, images, pictures, captions, pairs.captions, inference, batch_size)
-        if isinstance(scorer, ConditionedPictures):
+        scorer = second_look(method, images, gallery, captions, pairs.captions, inference, batch_size)
+        if isinstance(scorer, ConditionedImages):
             scorer.announce(len(pairs), inference.top)
     return rank_embeddings(pairs, *first, inference, scorer)
 
 
 def score(
-    method: Method[Any], pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference | None = None
+    method: Method[Any], pairs: Pairs, gallery: Tensor, captions: Tensor, inference: Inference | None = None
 ) -> Retrieval:
     """Ranks embeddings (N, D) and (M, D) without re-ranking."""
     inference = replace(inference or Inference(), rerank=False).of(method)
-    return result_of(method, pairs, rank_embeddings(pairs, pictures, captions, inference), inference)
+    return result_of(method, pairs, rank_embeddings(pairs, gallery, captions, inference), inference)
 
 
 def rank_embeddings(
-    pairs: Pairs, pictures: Tensor, captions: Tensor, inference: Inference, scorer: Scorer | None = None
+    pairs: Pairs, gallery: Tensor, captions: Tensor, inference: Inference, scorer: Scorer | None = None
 ) -> Ranked:
     """Ranks embeddings, and the first candidates again by `scorer`, if there is one.
 
     The pairing enters here, after both modalities were encoded, and only decides what was right.
     """
-    owner, embeddings = torch.tensor(pairs.caption_owner), (pictures, captions)
+    owner, embeddings = torch.tensor(pairs.caption_owner), (gallery, captions)
     if inference.centre:
-        pictures = normalize(pictures - pictures.mean(0), dim=-1)
+        gallery = normalize(gallery - gallery.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
-    scores = Cosines(pictures, captions)
+    scores = Cosines(gallery, captions)
     first = rank_scores(scores, owner)
     if scorer is None:
         return Ranked(scores, first, embeddings=embeddings)
-    ranks = reranked(rerank(pictures, captions, scorer, top=inference.top), owner, first)
+    ranks = reranked(rerank(gallery, captions, scorer, top=inference.top), owner, first)
     return Ranked(scores, ranks, first, scorer, embeddings)
 
 
@@ -172,6 +172,6 @@ def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2
     ceiling = {d: 100 * float(hits(own, depth[d]).mean()) for d, own in (("i2t", i2t), ("t2i", t2i))}
     every = [ARROWS[direction] for direction, count in counts.items() if inference.top >= count]
     first = f"first {inference.top} re-ranked" + (f"; that is all candidates {' and '.join(every)}" if every else "")
-    by = "the untouched backbone" if inference.preselect == "clip" else "this method, pictures and captions alone"
+    by = "the untouched backbone" if inference.preselect == "clip" else "this method, images and captions alone"
     pooled = {"pooled": inference.pooled} if isinstance(method, ReadsTogether) else {}
     return {"re-ranking": first, **pooled, "pre-selected_by": by, "ceiling": ceiling}

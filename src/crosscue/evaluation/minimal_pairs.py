@@ -1,4 +1,4 @@
-"""Minimal pairs: does a picture prefer its caption to the same caption with one thing changed?"""
+"""Minimal pairs: does an image prefer its caption to the same caption with one thing changed?"""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Contests:
-    """Every caption of a picture against every edited caption of the picture."""
+    """Every caption of an image against every edited caption of the image."""
 
-    sentences: list[str]
+    texts: list[str]
     """All captions, then all edited ones."""
-    picture: Tensor
-    """(P,) which picture."""
+    image: Tensor
+    """(P,) indices of images."""
     choice: Tensor
-    """(P, 2) two sentences; the first is right."""
+    """(P, 2) indices of two texts; the first is right."""
     kinds: list[tuple[str, ...]]
-    """What each contest counts for: everything, its type of edit, and its picture's category."""
+    """Parts of the result that each contest counts for: everything, its type of edit, and the category of its image."""
 
     @classmethod
     def of(cls, pairs: Pairs) -> Contests:
@@ -51,7 +51,7 @@ class Contests:
         edited = [negative for pair in pairs for negative in pair.negatives]
         if not edited:
             raise DataError(
-                f"{pairs.source}: no picture has edited captions, so there are no minimal pairs. They are read from the column "
+                f"{pairs.source}: no image has edited captions, so there are no minimal pairs. They are read from the column "
                 "'negatives'; write it: crosscue data negatives SOURCE --out PAIRS.jsonl"
             )
         contests, kinds, own, wrong = list[tuple[int, int, int]](), list[tuple[str, ...]](), 0, len(captions)
@@ -72,7 +72,7 @@ class Contests:
         for number, names in enumerate(self.kinds):
             for name in dict.fromkeys(names):
                 members[name].append(number)
-        clusters = self.picture.numpy()
+        clusters = self.image.numpy()
         return {name: preference(won[rows], clusters[rows]) for name, rows in sorted(members.items())}
 
 
@@ -93,10 +93,10 @@ def preferences(
 
     Args:
         method: what encodes.
-        pairs: pictures with captions, some of them with negatives.
-        images: the pictures of `pairs`, by position.
-        inference: how the method is asked.
-        batch_size: pictures encoded at once.
+        pairs: images with captions, some of them with negatives.
+        images: the images of `pairs`, by position.
+        inference: options of inference.
+        batch_size: images encoded at once.
 
     Returns:
         Kind of edit, category or `all` -> how often the caption was preferred.
@@ -107,17 +107,17 @@ def preferences(
     inference = (inference or Inference()).of(method)
     contests = Contests.of(pairs)
     try:
-        require(method, contests.sentences, inference.knowledge)
+        require(method, contests.texts, inference.knowledge)
     except DataError as error:
         raise DataError(f"{error} Edited captions need it too: add --negatives to that command.") from error
-    picture, choice = contests.picture[:, None].expand(-1, 2), contests.choice
+    image, choice = contests.image[:, None].expand(-1, 2), contests.choice
     if isinstance(method, LateInteraction):
-        own = late_scores(method, images, len(pairs), contests.sentences, method.backbone.device, batch_size).own
-        return contests.decide(own(picture.flatten(), choice.flatten())[0].view(-1, 2))
-    pictures = embed_images(method, images, len(pairs), batch_size)
-    sentences = embed_captions(method, contests.sentences, inference)
-    scores = (pictures[picture] * sentences[choice]).sum(-1)  # (P, 2)
+        own = late_scores(method, images, len(pairs), contests.texts, method.backbone.device, batch_size).own
+        return contests.decide(own(image.flatten(), choice.flatten())[0].view(-1, 2))
+    gallery = embed_images(method, images, len(pairs), batch_size)
+    captions = embed_captions(method, contests.texts, inference)
+    scores = (gallery[image] * captions[choice]).sum(-1)  # (P, 2)
     if inference.rerank:
-        look = second_look(method, images, pictures, sentences, contests.sentences, inference, batch_size)
-        scores = look(picture, choice, scores, image_first=True)
+        look = second_look(method, images, gallery, captions, contests.texts, inference, batch_size)
+        scores = look(image, choice, scores, image_first=True)
     return contests.decide(scores)

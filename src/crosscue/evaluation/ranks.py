@@ -1,4 +1,4 @@
-"""How many candidates beat the right one: exact, with ties, in bounded memory."""
+"""Ranks: the number of candidates that beat the right one, exact, with ties, in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -
 
 
 def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
-    """Ranks both directions in one pass over the scores, `block` pictures at a time.
+    """Ranks both directions in one pass over the scores, `block` images at a time.
 
     Args:
-        scores: of N pictures and M captions.
+        scores: of N images and M captions.
         owner: (M,) the image each caption belongs to; every image has at least one caption. A caption that stands for
             several images is given once for each.
         block: images per block; memory is `block` x M scores.
@@ -133,5 +133,5 @@ def _require_captions(count: int, owner: Tensor) -> None:
     without = count - len(torch.unique(owner))
     if without:
         raise CrosscueError(
-            f"{without} pictures of the gallery have no caption, so they cannot be evaluated. Remove them."
+            f"{without} images of the gallery have no caption, so they cannot be evaluated. Remove them."
         )

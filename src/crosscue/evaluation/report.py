@@ -25,7 +25,7 @@ THUMBNAIL = 128
 
 @dataclass(frozen=True)
 class Extras:
-    """What a report may show besides the comparison."""
+    """Parts of a report besides the comparison."""
 
     title: str = "Retrieval before and after"
     history: Sequence[dict[str, Any]] = ()
@@ -35,7 +35,7 @@ class Extras:
     calibration: dict[str, Calibration] = field(default_factory=dict)
     """Uncertainty against errors, of methods that give one; see `calibration`."""
     attribution: str = ""
-    """Whose pictures these are."""
+    """Owner of the images."""
     more: dict[str, Any] = field(default_factory=dict)
     """Added to report.json."""
 
@@ -96,10 +96,10 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """Returns the result in one sentence."""
+    """Returns the result in one line."""
     before, after, protocol = comparison.before, comparison.after, comparison.after.protocol
     return (
-        f"{protocol['method']} on {protocol['gallery']:,} pictures and {protocol['captions']:,} captions: R@1 "
+        f"{protocol['method']} on {protocol['gallery']:,} images and {protocol['captions']:,} captions: R@1 "
         f"{before.i2t.r1:.1f} → {after.i2t.r1:.1f} % image to text, {before.t2i.r1:.1f} → {after.t2i.r1:.1f} % text to image."
     )
 
@@ -154,15 +154,15 @@ def _shown(example: Example, pairs: Pairs) -> dict[str, Any]:
         "text": pairs.captions[example.caption],
         "rank_before": example.rank_before,
         "rank_after": example.rank_after,
-        "before": [_picture(pairs, index, example.image) for index in example.top_before],
-        "after": [_picture(pairs, index, example.image) for index in example.top_after],
+        "before": [_thumbnail(pairs, index, example.image) for index in example.top_before],
+        "after": [_thumbnail(pairs, index, example.image) for index in example.top_after],
     }
 
 
-def _picture(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
-    picture = open_image(pairs[index].image, at_least=THUMBNAIL)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+def _thumbnail(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
+    image = open_image(pairs[index].image, at_least=THUMBNAIL)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
     encoded = io.BytesIO()
-    picture.save(encoded, format="JPEG", quality=80)
+    image.save(encoded, format="JPEG", quality=80)
     data = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
     return {"data": data, "right": index == right, "alt": pairs[index].captions[0]}

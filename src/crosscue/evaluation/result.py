@@ -1,4 +1,4 @@
-"""What a measurement found: recall in both directions, with everything a number needs beside it."""
+"""The result of an evaluation: recall in both directions, with everything a number needs beside it."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Retrieval:
     i2t: Recall
     t2i: Recall
     ranks: dict[str, Ranks]
-    """Per query, for paired tests and intervals; `i2t` by picture, `t2i` by caption."""
+    """Per query, for paired tests and intervals; `i2t` by image, `t2i` by caption."""
     owner: np.ndarray
-    """(M,) the picture of each caption."""
+    """(M,) the image of each caption."""
     protocol: dict[str, Any]
     """Gallery size, captions per image, tie rule, hashes, method, backbone, precision."""
     pairs: Pairs | None = field(default=None, repr=False, compare=False)
     """The evaluated pairs; None for a result read from JSON."""
     scores: Scores | None = field(default=None, repr=False, compare=False)
-    """Of every picture with every caption, before re-ranking; not written to disk."""
+    """Of every image with every caption, before re-ranking; not written to disk."""
     minimal_pairs: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Kind of edit -> how often a picture preferred its caption to an edited one, in percent; empty unless it was asked for."""
+    """Kind of edit -> how often an image preferred its caption to an edited one, in percent; empty without `minimal_pairs`."""
     diagnostics: Sequence[Diagnostic] = ()
-    """Controls of methods that read pictures beside sentences."""
+    """Controls of methods that encode images beside texts."""
 
     stored: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False, compare=False)
     """Slices and group-aware recall of a result read from JSON, by name."""
@@ -83,7 +83,7 @@ class Retrieval:
         return bool(self.protocol["comparable"])
 
     def clusters(self, direction: str) -> np.ndarray:
-        """(Q,) which queries are resampled together: the captions of one picture."""
+        """(Q,) which queries are resampled together: the captions of one image."""
         return np.arange(len(self.ranks["i2t"].better)) if direction == "i2t" else self.owner
 
     def interval(self, direction: str, k: int) -> Interval:

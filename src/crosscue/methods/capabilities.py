@@ -98,7 +98,7 @@ class EnrichesGallery(ABC):
     """Generated descriptions added to the embeddings of a gallery."""
 
     @abstractmethod
-    def enrich(self, pictures: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
+    def enrich(self, images: Tensor, views: Sequence[Sequence[str]], strength: float) -> Tensor:
         """(N, D) gallery and V lists of N descriptions, without any query -> (N, D), not normalised."""
 
 
@@ -204,7 +204,7 @@ def studied(method: object, train: Pairs, captions: Sequence[str]) -> Iterator[d
 
 @dataclass(frozen=True)
 class Tokens:
-    """What stands for B pictures or sentences: unit vectors for their parts, and one for the whole."""
+    """Unit vectors of B images or texts: several for the parts of each, and one for the whole."""
 
     vectors: Tensor
     """(B, S, D)"""
@@ -218,7 +218,7 @@ class Tokens:
 
 
 class LateInteraction(ABC):
-    """What a method has besides `Method` when its score is not the cosine of two vectors.
+    """A score that is not the cosine of two vectors but compares tokens.
 
     Evaluation then ranks by `token_scores`. Each side is still encoded alone. `encode_image` and `encode_text` of such a method
     return one vector all the same, for measures of spread; `Run.encode_*` refuses, because an index of them would rank
@@ -227,15 +227,15 @@ class LateInteraction(ABC):
 
     @abstractmethod
     def image_tokens(self, images: ImageInput) -> Tokens:
-        """Encodes B pictures."""
+        """Encodes B images."""
 
     @abstractmethod
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
-        """Encodes M sentences; called with sentences of similar length."""
+        """Encodes M texts of similar length."""
 
     @abstractmethod
     def token_scores(self, images: Tokens, texts: Tokens) -> tuple[Tensor, Tensor]:
-        """Scores every picture with every sentence: (B, M) for image to text and (B, M) for text to image.
+        """Scores every image with every text: (B, M) for image to text and (B, M) for text to image.
 
         A score depends on its own pair alone, on padding not at all, and lies within about -2 to 2, as `TIE` supposes.
         """

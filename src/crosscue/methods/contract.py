@@ -48,7 +48,7 @@ class ImageUse:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees: B different pictures with one caption each."""
+    """Input of one training step: B different images with one caption each."""
 
     images: ImageInput
     """(B, 3, S, S) uint8 pixels, or the cached state or features of the layers the method leaves frozen."""
@@ -57,7 +57,7 @@ class Batch:
     categories: Sequence[str | None] = ()
     negatives: Sequence[Sequence[Negative]] = field(default=())
     synthetic: Sequence[str | None] = ()
-    """What a model wrote about each picture, where the source has it."""
+    """Texts of a model about each image, if the source has them."""
     untouched: ImageFeatures | None = None
     """(B, D) and (B, W) features of the untouched image tower, for methods that need them (`ImageUse.untouched`); None with augmentation."""
 
@@ -77,9 +77,9 @@ class Method(nn.Module, Generic[Config]):
     """
 
     name: ClassVar[str]
-    """How the user asks for it."""
+    """Name of the method for `crosscue adapt --method`."""
     summary: ClassVar[str]
-    """One sentence for `crosscue methods`."""
+    """One line for `crosscue methods`."""
     paper: ClassVar[str] = ""
     config_class: ClassVar[type[Any]]
     image_use: ImageUse = ImageUse()
@@ -111,10 +111,10 @@ class Method(nn.Module, Generic[Config]):
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
     def encode_image(self, images: ImageInput) -> Tensor:
-        """Pictures -> (B, D) unit vectors, float32.
+        """Images -> (B, D) unit vectors, float32.
 
         Raises:
-            ValueError: cached pictures have passed through layers that the method changes.
+            ValueError: cached images have passed through layers that the method changes.
         """
         passed = images.layer if isinstance(images, ImageState) else 0
         pooled = self.image_use.frozen_layers == "pooled"

@@ -39,9 +39,9 @@ def embed_images(
     batch_size: int = 32,
     encode: Callable[[ImageInput], Tensor] | None = None,
 ) -> Tensor:
-    """Returns (N, D) unit vectors of a gallery, or what else `encode` makes of its pictures, on the CPU."""
+    """Returns (N, D) unit vectors of a gallery, or the vectors that `encode` returns for its images, on the CPU."""
     parts, encode = [], encode or method.encode_image
-    with torch.no_grad(), progress("encoding pictures", count, "pictures") as advance:
+    with torch.no_grad(), progress("encoding images", count, "images") as advance:
         for start in range(0, count, batch_size):
             batch = images[range(start, min(start + batch_size, count))]
             parts.append(encode(batch.to(method.backbone.device)).cpu())

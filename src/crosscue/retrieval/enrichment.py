@@ -1,4 +1,4 @@
-"""A gallery whose pictures carry generated descriptions: a track of its own, at the price of describing every picture beforehand."""
+"""A gallery whose images have generated descriptions: a track of its own, because every image is described beforehand."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from crosscue.retrieval.options import Inference
 
 
-def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inference) -> Tensor:
+def enriched(method: Method[Any], pairs: Pairs, gallery: Tensor, inference: Inference) -> Tensor:
     """Adds descriptions to a gallery (N, D) by `EnrichesGallery.enrich` -> (N, D). Queries stay as they are.
 
     Raises:
-        DataError: pictures without descriptions, or descriptions that were made of the captions.
+        DataError: images without descriptions, or descriptions that were made of the captions.
         MethodError: the method does not use descriptions.
     """
     assert inference.views is not None
@@ -32,12 +32,12 @@ def enriched(method: Method[Any], pairs: Pairs, pictures: Tensor, inference: Inf
     telling = sum(FROM_CAPTIONS in view.source for view in views)
     if telling:
         raise DataError(
-            f"{inference.views}: the descriptions of {telling:,} gallery pictures were made of their captions, which are the queries: "
-            "the result would be the answer. Describe the pictures with a vision-language model (crosscue describe views SOURCE --out FILE.jsonl)."
+            f"{inference.views}: the descriptions of {telling:,} gallery images were made of their captions, which are the queries: "
+            "the result would be the answer. Describe the images with a vision-language model (crosscue describe views SOURCE --out FILE.jsonl)."
         )
     texts = [[view.overall for view in views], [view.background for view in views], [view.entity for view in views]]
     assert isinstance(method, EnrichesGallery)  # see `Inference.check`
-    return method.enrich(pictures, texts, inference.enrichment)
+    return method.enrich(gallery, texts, inference.enrichment)
 
 
 def enrichment_protocol(inference: Inference) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Ranking by token-level scores in bounded memory: real tokens are kept, similarities only for a tile at a time.
 
-All pairs of a gallery of 1,000 pictures (49 patches) and 5,000 captions (30 tokens) have 7 thousand million token similarities.
+All pairs of a gallery of 1,000 images (49 patches) and 5,000 captions (30 tokens) have 7 thousand million token similarities.
 A tile holds `TILE` of them; every score is computed from the float32 tokens of its own pair, so tiling changes rounding at most.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TILE = 2_000_000
 """Most token similarities computed at once: 8 MB."""
-TILE_PICTURES = 16
-"""Pictures of a tile."""
+TILE_IMAGES = 16
+"""Images of a tile."""
 
 
 class TokenStore:
@@ -71,36 +71,36 @@ class LateScores:
     def __init__(
         self, method: LateInteraction, images: TokenStore, texts: TokenStore, row: Tensor, device: Device
     ) -> None:
-        """Takes the tokens of N pictures and U distinct captions, and `row` (M,): the distinct caption of each caption."""
+        """Takes the tokens of N images and U distinct captions, and `row` (M,): the distinct caption of each caption."""
         self.method, self.images, self.texts, self.row, self.device = method, images, texts, row, device
         self.image_count, self.caption_count = len(images), len(row)
 
-    def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
+    def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
-        scores, row = torch.empty(2, len(picture)), self.row[caption]
-        largest = int(self.images.lengths[picture].max()) * int(self.texts.lengths[row].max())
-        side = max(min(int((TILE / largest) ** 0.5), TILE_PICTURES), 1)
-        for start in range(0, len(picture), side):
+        scores, row = torch.empty(2, len(image)), self.row[caption]
+        largest = int(self.images.lengths[image].max()) * int(self.texts.lengths[row].max())
+        side = max(min(int((TILE / largest) ** 0.5), TILE_IMAGES), 1)
+        for start in range(0, len(image), side):
             pairs = slice(start, start + side)
-            for direction, tile in enumerate(self._tile(picture[pairs], self.texts.take(row[pairs], self.device))):
+            for direction, tile in enumerate(self._tile(image[pairs], self.texts.take(row[pairs], self.device))):
                 scores[direction, pairs] = tile.diagonal()
         return scores[0], scores[1]
 
-    def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
+    def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """See `Scores.block`."""
-        images = torch.arange(self.image_count)[pictures]
+        chosen = torch.arange(self.image_count)[images]
         rows, back = self.row[captions].unique(return_inverse=True)
         lengths, order = self.texts.lengths[rows].sort()  # captions of similar length share a tile
-        scores = torch.empty(2, len(images), len(rows))
-        of_pictures = min(TILE_PICTURES, len(images)) * int(self.images.lengths[images].max())
+        scores = torch.empty(2, len(chosen), len(rows))
+        of_images = min(TILE_IMAGES, len(chosen)) * int(self.images.lengths[chosen].max())
         stop = len(rows)
         while stop:  # the longest captions first; a tile takes as many as it has room for
-            start = max(stop - max(TILE // (of_pictures * int(lengths[stop - 1])), 1), 0)
+            start = max(stop - max(TILE // (of_images * int(lengths[stop - 1])), 1), 0)
             some = order[start:stop]
             texts = self.texts.take(rows[some], self.device)
-            for first in range(0, len(images), TILE_PICTURES):
-                part = slice(first, first + TILE_PICTURES)
-                for direction, tile in enumerate(self._tile(images[part], texts)):
+            for first in range(0, len(chosen), TILE_IMAGES):
+                part = slice(first, first + TILE_IMAGES)
+                for direction, tile in enumerate(self._tile(chosen[part], texts)):
                     scores[direction, part, some] = tile
             stop = start
         return scores[0][:, back], scores[1][:, back]
@@ -110,8 +110,8 @@ class LateScores:
         return LateScores(self.method, self.images, self.texts, self.row[captions], self.device)
 
     @torch.no_grad()
-    def _tile(self, pictures: Tensor, texts: Tokens) -> tuple[Tensor, Tensor]:
-        i2t, t2i = self.method.token_scores(self.images.take(pictures, self.device), texts)
+    def _tile(self, images: Tensor, texts: Tokens) -> tuple[Tensor, Tensor]:
+        i2t, t2i = self.method.token_scores(self.images.take(images, self.device), texts)
         return i2t.float().cpu(), t2i.float().cpu()
 
 
@@ -119,12 +119,12 @@ class LateScores:
 def late_scores(
     method: LateInteraction, images: Images, count: int, captions: Sequence[str], device: Device, batch_size: int = 32
 ) -> LateScores:
-    """Encodes `count` pictures and the distinct captions, each side alone, and returns their scores."""
-    pictures, texts = TokenStore("picture"), TokenStore("distinct caption")
-    with progress("encoding pictures", count, "pictures") as advance:
+    """Encodes `count` images and the distinct captions, each side alone, and returns their scores."""
+    gallery, texts = TokenStore("image"), TokenStore("distinct caption")
+    with progress("encoding images", count, "images") as advance:
         for start in range(0, count, batch_size):
             batch = images[range(start, min(start + batch_size, count))]
-            pictures.add(method.image_tokens(batch.to(device)))
+            gallery.add(method.image_tokens(batch.to(device)))
             advance(len(batch))
     ordered = by_length(captions)
     place = {text: number for number, text in enumerate(ordered)}
@@ -132,4 +132,4 @@ def late_scores(
         for start in range(0, len(ordered), batch_size):
             texts.add(method.text_tokens(ordered[start : start + batch_size]))
             advance(len(ordered[start : start + batch_size]))
-    return LateScores(method, pictures, texts, torch.tensor([place[text] for text in captions]), device)
+    return LateScores(method, gallery, texts, torch.tensor([place[text] for text in captions]), device)

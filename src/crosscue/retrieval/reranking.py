@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crosscue.methods.capabilities import ReadsTogether
 from crosscue.progress import progress
-from crosscue.retrieval.conditioning import ConditionedPictures
+from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import pair_features
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ PAIRS_AT_ONCE = 256
 
 
 class Scorer(Protocol):
-    """Scores the candidates of queries. It is told who is asked about whom, and never who is right."""
+    """Scores of candidates. It receives queries and candidates, and never which candidate is right."""
 
     def __call__(self, image: Tensor, caption: Tensor, plain: Tensor, *, image_first: bool) -> Tensor:
         """Scores k candidates of b queries.
 
         Args:
-            image: (b, k) numbers of pictures.
-            caption: (b, k) numbers of captions.
+            image: (b, k) indices of images.
+            caption: (b, k) indices of captions.
             plain: (b, k) the scores they were pre-selected by.
-            image_first: the rows are pictures that look for captions; otherwise captions that look for pictures.
+            image_first: the rows are images that look for captions; otherwise captions that look for images.
 
         Returns:
             (b, k).
@@ -81,17 +81,17 @@ def rerank(images: Tensor, captions: Tensor, scorer: Scorer, *, top: int) -> tup
 def candidates_of(
     rows: Tensor, queries: Tensor, gallery: Tensor, top: int, *, image_first: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the first `top` candidates of some queries: numbers of pictures and captions (b, k), and their scores (b, k)."""
+    """Returns the first `top` candidates of some queries: indices of images and captions (b, k), and their scores (b, k)."""
     scores, candidates = (queries[rows] @ gallery.T).topk(min(top, len(gallery)), dim=1)
     query = rows[:, None].expand_as(candidates)
     return (query, candidates, scores) if image_first else (candidates, query, scores)
 
 
 class EmbeddedPairs:
-    """Scores pairs by `ScoresPairs.pair_scores`, from the embeddings of pictures and the strings of captions."""
+    """Scores pairs by `ScoresPairs.pair_scores`, from the embeddings of images and the strings of captions."""
 
-    def __init__(self, method: Method[Any], pictures: Tensor, texts: Sequence[str]) -> None:
-        self.method, self.pictures, self.texts = method, pictures, texts
+    def __init__(self, method: Method[Any], gallery: Tensor, texts: Sequence[str]) -> None:
+        self.method, self.gallery, self.texts = method, gallery, texts
 
     def __call__(self, image: Tensor, caption: Tensor, plain: Tensor, *, image_first: bool) -> Tensor:
         """See `Scorer`; pairs are scored in batches of captions of similar length."""
@@ -103,7 +103,7 @@ class EmbeddedPairs:
         for start in range(0, len(order), PAIRS_AT_ONCE):
             chosen = torch.tensor(order[start : start + PAIRS_AT_ONCE])
             batch = [self.texts[int(number)] for number in captions[chosen]]
-            own = self.pictures[images[chosen]].to(device)
+            own = self.gallery[images[chosen]].to(device)
             scores[chosen] = pairs.pair_scores(own, given[chosen].to(device), batch).float().cpu()
         return scores.view_as(plain)
 
@@ -111,13 +111,13 @@ class EmbeddedPairs:
 def second_look(
     method: Method[Any],
     images: Images,
-    pictures: Tensor,
+    gallery: Tensor,
     captions: Tensor,
     texts: Sequence[str],
     inference: Inference,
     batch_size: int,
 ) -> Scorer:
-    """Returns what scores candidates again: N pictures with their (N, D) embeddings, M captions with theirs and their strings."""
+    """Returns the scorer of re-ranking for images with (N, D) embeddings and texts with (M, D)."""
     if isinstance(method, ReadsTogether):
-        return ConditionedPictures(method, images, captions, texts, inference.pooled, inference.pairs_at_once)
-    return EmbeddedPairs(method, pair_features(method, images, len(pictures), batch_size), texts)
+        return ConditionedImages(method, images, captions, texts, inference.pooled, inference.pairs_at_once)
+    return EmbeddedPairs(method, pair_features(method, images, len(gallery), batch_size), texts)

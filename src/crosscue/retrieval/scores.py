@@ -11,19 +11,19 @@ from crosscue.errors import CrosscueError
 
 
 class Scores(Protocol):
-    """N pictures against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
+    """N images against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
 
     kind: str
-    """What a score is, for the protocol."""
+    """Name of the score in the protocol."""
     image_count: int
     caption_count: int
 
-    def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
+    def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """Scores pairs given by number: (P,) and (P,) -> (P,) and (P,)."""
         ...
 
-    def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
-        """Scores b consecutive pictures with m consecutive captions: (b, m) and (b, m).
+    def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
+        """Scores b consecutive images with m consecutive captions: (b, m) and (b, m).
 
         The caller may write into both before it asks again; they may be one tensor.
         """
@@ -44,25 +44,25 @@ class Cosines:
     kind = "cosine"
 
     def __init__(self, images: Tensor, texts: Tensor) -> None:
-        require_finite("picture", images)
+        require_finite("image", images)
         require_finite("caption", texts)
         self.images, self.texts = images.float(), texts.float()
         self.image_count, self.caption_count = len(images), len(texts)
         self._buffer = torch.empty(0)
 
-    def own(self, picture: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
+    def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
-        scores = (self.images[picture] * self.texts[caption]).sum(1)
+        scores = (self.images[image] * self.texts[caption]).sum(1)
         return scores, scores
 
-    def block(self, pictures: slice, captions: slice) -> tuple[Tensor, Tensor]:
+    def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """See `Scores.block`."""
-        images, texts = self.images[pictures], self.texts[captions]
-        count = len(images) * len(texts)
+        left, right = self.images[images], self.texts[captions]
+        count = len(left) * len(right)
         if len(self._buffer) < count:
             self._buffer = torch.empty(count)  # made once: fresh memory would cost more than the product
-        scores = self._buffer[:count].view(len(images), len(texts))
-        torch.mm(images, texts.T, out=scores)
+        scores = self._buffer[:count].view(len(left), len(right))
+        torch.mm(left, right.T, out=scores)
         return scores, scores
 
     def chosen(self, captions: Tensor) -> Cosines:

@@ -59,7 +59,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     summary = "Dual prompts + words weighted by the image + category-aware negatives. Needs a category column for ca."
     paper = "arXiv 2508.04028"
     config_class = DcarConfig
-    text_modes = ("plain", "prior", "caa")
+    text_modes: tuple[str, ...] = ("plain", "prior", "caa")
     config: DcarConfig
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
