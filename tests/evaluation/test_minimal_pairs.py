@@ -126,7 +126,7 @@ def by_hand(method: object, image: Tensor, sentences: list[str], mode: str | Non
 
 def test_a_source_without_edits_is_told_so(pairs: Pairs) -> None:
     bare = Pairs([Pair(pair.image, pair.captions, pair.image_id) for pair in pairs], "bare")
-    with pytest.raises(DataError, match="bare: no picture has edited captions"):
+    with pytest.raises(DataError, match="bare: no image has edited captions"):
         Run(build("zero_shot", tiny_backbones["clip"]())).evaluate(bare, Inference(minimal_pairs=True))
 
 
