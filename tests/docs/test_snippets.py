@@ -113,7 +113,7 @@ def named(words: list[str]) -> None:
         assert rest[0] in targets
     elif program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        wanted = re.search(r"crosscue(?:\[(.*)\])?$", rest[-1])
+        wanted = re.search(r"(?:crosscue|\.)(?:\[(.*)\])?$", rest[-1])
         assert wanted
         assert set(filter(None, (wanted[1] or "").split(","))) <= set(extras)
     elif program in ("python", "pytest"):
