@@ -13,11 +13,11 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from crosscue.data.pairs import ImageFile
-from crosscue.errors import DataError, StorageError
+from crosscue.errors import DataError, EndpointError, StorageError
 from crosscue.knowledge.cache import ReplyCache
 from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached, Malformed, Refused, Unanswered
+from crosscue.knowledge.failures import Interrupted, LimitReached, Malformed, Refused, Unanswered
 from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.limits import Limits, Meter
 from tests.knowledge.conftest import Serve, draw

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from crosscue.knowledge.failures import EndpointError
+from crosscue.errors import EndpointError
 
 
 @dataclass(frozen=True)

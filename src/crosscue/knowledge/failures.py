@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from crosscue.errors import CrosscueError
+from crosscue.errors import CrosscueError, EndpointError
 
 if TYPE_CHECKING:
     import openai
 
     from crosscue.knowledge.endpoint import Endpoint
-
-
-class EndpointError(CrosscueError):
-    """No address, no connection, or a refusal that holds for every request. A repetition would not help."""
 
 
 class LimitReached(CrosscueError):

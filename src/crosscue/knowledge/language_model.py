@@ -13,10 +13,11 @@ from typing import Any
 import openai
 from pydantic import BaseModel
 
+from crosscue.errors import EndpointError
 from crosscue.knowledge.cache import ReplyCache
 from crosscue.knowledge.conversation import Turn, canonical, described, request_key, wire_messages
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import EndpointError, Malformed, Refused, Unanswered, complaint
+from crosscue.knowledge.failures import Malformed, Refused, Unanswered, complaint
 from crosscue.knowledge.limits import Meter
 from crosscue.knowledge.replies import Reply, Schema, json_schema, parsed, read_completion, server_error
 

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from crosscue.errors import EndpointError
 from crosscue.knowledge.cache import Spending
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import EndpointError, Interrupted, LimitReached
+from crosscue.knowledge.failures import Interrupted, LimitReached
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from crosscue.data import writing
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.pairs import ImageFile, Pair
+from crosscue.errors import EndpointError
 from crosscue.knowledge.cache import ReplyCache, Spending
 from crosscue.knowledge.captions.cleaning import cleaned
 from crosscue.knowledge.captions.drafting import Writing, drafted
@@ -24,7 +25,6 @@ from crosscue.knowledge.captions.review import Decision, reviewed
 from crosscue.knowledge.captions.rewriting import TRIES, duplicate_counts, more_specific, with_groups, within_length
 from crosscue.knowledge.conversation import HashedImage
 from crosscue.knowledge.endpoint import Endpoint
-from crosscue.knowledge.failures import EndpointError
 from crosscue.knowledge.language_model import LanguageModel
 from crosscue.knowledge.limits import Limits, Meter, Stopping
 from crosscue.knowledge.stages import Stage, digest, run_stage
