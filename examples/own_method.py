@@ -1,19 +1,25 @@
-"""Train a method of your own: one trainable offset in each modality, learned with InfoNCE.
+"""Train a method of your own: one trainable offset in each modality. It needs the contract alone.
 
 python examples/own_method.py pairs.jsonl runs/offsets
 """
 
 import argparse
+from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import cross_entropy
 
 import crosscue
-from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
 from crosscue.methods.registry import METHODS
 
 
-class Offsets(ContrastiveMethod[ContrastiveConfig]):
-    name, summary, config_class = "offsets", "One offset in each modality.", ContrastiveConfig
+@dataclass(frozen=True)
+class OffsetsConfig:
+    """Options of the method: none."""
+
+
+class Offsets(crosscue.Method[OffsetsConfig]):
+    name, summary, config_class = "offsets", "One offset in each modality.", OffsetsConfig
 
     def __init__(self, backbone, config):
         super().__init__(backbone, config)
@@ -25,6 +31,10 @@ class Offsets(ContrastiveMethod[ContrastiveConfig]):
 
     def text_features(self, texts, mode="plain"):
         return self.backbone.encode_text(self.backbone.tokenize(texts)).pooled + self.text  # (B, D)
+
+    def losses(self, batch):
+        scores = self.backbone.logit_scale * self.encode_image(batch.images) @ self.encode_text(batch.captions).T
+        return {"contrastive_loss": cross_entropy(scores, torch.arange(len(batch), device=scores.device))}
 
 
 METHODS["offsets"] = f"{__name__}:Offsets"
