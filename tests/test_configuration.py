@@ -44,7 +44,8 @@ def pairs(tmp_path: Path) -> crosscue.Pairs:
 @pytest.fixture
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a backbone fails the test."""
-    monkeypatch.setattr("crosscue.api.load_backbone", lambda *_, **__: pytest.fail("a backbone was loaded"))
+    for module in ("api", "training.runs"):
+        monkeypatch.setattr(f"crosscue.{module}.load_backbone", lambda *_, **__: pytest.fail("a backbone was loaded"))
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda value: str(value)[:30])

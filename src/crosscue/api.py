@@ -21,7 +21,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out, training_pairs
 from crosscue.data.stream import Given
-from crosscue.errors import BackboneError, DataError, MethodError, RunError
+from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import evaluate as measure
 from crosscue.evaluation.measuring import validation_metrics
@@ -44,6 +44,7 @@ from crosscue.training.runs import (
     configured_method,
     finish_run,
     load_method,
+    load_own_backbone,
     read_backbone,
     start_run,
 )
@@ -190,29 +191,15 @@ def load(
     precision: str = "auto",
     device: str | None = None,
 ) -> Run:
-    """Loads a run folder with its backbone.
-
-    Args:
-        folder: the run folder.
-        backbone: the backbone, or its present place; default the source that the run folder names.
-        precision: dtype of the frozen towers: auto, fp32 or bf16.
-        device: device; default the GPU if there is one.
+    """Loads a run folder. `backbone` is its backbone or the present place of it; default the source in the run folder.
 
     Raises:
         RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
     """
     path = Path(folder)
     configured_method(path)
-    identity = read_backbone(path)
     if not isinstance(backbone, Backbone):
-        source = str(backbone or identity.source)
-        try:
-            backbone = load_backbone(source, image_size=identity.image_size, precision=precision, device=device)
-        except BackboneError as error:
-            raise RunError(
-                f"{path}: its backbone '{identity.source}' (weights {identity.fingerprint[:12]}) cannot be loaded: {error} "
-                f"If it is in another place now: crosscue evaluate {path} --data SOURCE --backbone FOLDER"
-            ) from error
+        backbone = load_own_backbone(path, backbone, precision=precision, device=device)
     return Run(load_method(path, backbone), path)
 
 
@@ -227,9 +214,8 @@ def evaluate(
     inference: Inference | Mapping[str, Any] | None = None,
 ) -> Retrieval:
     """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
-    return as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device).evaluate(
-        pairs, inference
-    )
+    run = as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device)
+    return run.evaluate(pairs, inference)
 
 
 def as_run(
@@ -242,12 +228,7 @@ def as_run(
 ) -> Run:
     """Returns a run: loaded from its folder, or the untrained method of that name.
 
-    Args:
-        run_or_method: a run, its folder, or the name of a method.
-        backbone: the backbone or its place; default the one that the run folder names, or `starter` for a method.
-        image_size: side of the input image in pixels; that of a run folder cannot change.
-        precision: dtype of the frozen towers: auto, fp32 or bf16.
-        device: device; default the GPU if there is one.
+    Without `backbone`: the one that the run folder names, or `starter` for a method.
 
     Raises:
         RunError: neither a run folder nor a method that works untrained; or a run folder of another image size.
@@ -258,7 +239,7 @@ def as_run(
         size = read_backbone(Path(run_or_method)).image_size if image_size is not None else None
         if size != image_size:
             raise RunError(
-                f"{run_or_method}: it was trained with image_size {size}, not {image_size}. Leave --image_size out."
+                f"{run_or_method}: trained with image_size {size}, not {image_size}. Leave --image_size out."
             )
         return load(run_or_method, backbone, precision=precision, device=device)
     if str(run_or_method) not in method_names():

@@ -22,7 +22,8 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from crosscue.errors import OptionError, RunError
+from crosscue.backbones.loading import load_backbone
+from crosscue.errors import BackboneError, OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
@@ -192,6 +193,22 @@ def read_backbone(folder: Path) -> BackboneIdentity:
     except TypeError as error:
         raise RunError(
             f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again."
+        ) from error
+
+
+def load_own_backbone(folder: Path, source: str | Path | None, *, precision: str, device: str | None) -> Backbone:
+    """Returns the backbone of a run, from `source` or from the place that the run folder names.
+
+    Raises:
+        RunError: it cannot be loaded from there.
+    """
+    own = read_backbone(folder)
+    try:
+        return load_backbone(str(source or own.source), image_size=own.image_size, precision=precision, device=device)
+    except BackboneError as error:
+        raise RunError(
+            f"{folder}: its backbone '{own.source}' (weights {own.fingerprint[:12]}) cannot be loaded: {error} "
+            f"If it is in another place now: crosscue evaluate {folder} --data SOURCE --backbone FOLDER"
         ) from error
 
 
