@@ -13,10 +13,14 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests that fetch packages in one process of a parallel run, so that downloads and conversions do not race."""
+    """Keeps tests in one process of a parallel run where they share a download, the scripted server, or a costly fixture."""
     for item in items:
         if item.get_closest_marker("starter") or item.get_closest_marker("network"):
             item.add_marker(pytest.mark.xdist_group("downloads"))
+        elif "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("server"))
+        elif item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def shared_data() -> Path | None:
