@@ -18,6 +18,7 @@ from crosscue.api import cached_images
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.batches import Batches
 from crosscue.data.pairs import Pairs
+from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
 from crosscue.training.feed import Feed
@@ -59,7 +60,8 @@ def main() -> None:
 
         def caching(method: Method[Any] = method) -> tuple[Feed, float]:
             cached = Feed(pairs, cached_images(pairs, method), order)
-            method.remember(pairs.captions)
+            if isinstance(method, UsesKnowledge):
+                method.study(pairs, pairs.captions)
             return cached, epoch(method, cached, 0)
 
         first = cpu_seconds(caching)
