@@ -1,4 +1,4 @@
-"""Encoding many sentences: each once, shortest together, in the order asked for."""
+"""Encoding many texts: each once, shortest together, in the given order."""
 
 from __future__ import annotations
 
