@@ -11,7 +11,13 @@ from torch.distributions import Dirichlet, kl_divergence
 from crosscue.losses.evidential import annealed, background, evidential_loss, retrieval_evidence
 from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import opinion
-from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
+from crosscue.losses.prototypes import (
+    above_zero,
+    ambiguity_weight,
+    prototype_overlap,
+    total_belief,
+    uncertainty_alignment,
+)
 
 SIMILAR = torch.tensor([[0.9, 0.8], [0.3, 0.5]])
 
@@ -104,3 +110,26 @@ def test_alignment_and_overlap_by_hand() -> None:
     loss = uncertainty_alignment(torch.tensor([0.6, 0.4]), SIMILAR)
     assert float(loss) == pytest.approx(0.016198, abs=1e-5)
     assert float(prototype_overlap(torch.tensor([[100.0, 20.0], [20.0, 100.0]]))) == 200
+
+
+def test_alignment_is_bounded_in_a_centred_space() -> None:
+    """Cosines of unrelated unit vectors have mean 0; (1 + cos) / 2 keeps c and the loss small, as PAU means them."""
+    belief = torch.linspace(0.1, 0.9, 16)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        points = torch.randn(16, 8, generator=generator)
+        points = torch.nn.functional.normalize(points - points.mean(0), dim=-1)
+        cosines = points @ points.T
+        assert (cosines < 0).float().mean() > 0.3
+        similarities = above_zero(cosines)
+        loss = uncertainty_alignment(belief, similarities)
+        negatives = (similarities.sum(1) - similarities.diagonal()) / 16
+        torch.testing.assert_close(loss, (belief - belief.mean() / negatives.mean() * negatives).square().mean())
+        assert 0 < float(loss) < 0.15
+
+
+def test_shifted_cosines_by_hand() -> None:
+    torch.testing.assert_close(above_zero(torch.tensor([-1.0, -0.5, 0.0, 1.0])), torch.tensor([0.0, 0.25, 0.5, 1.0]))
+    loss = uncertainty_alignment(torch.tensor([0.6, 0.4]), above_zero(torch.tensor([[0.9, -0.2], [-0.6, 0.5]])))
+    y, c = (0.2, 0.1), 0.5 / 0.15  # (1 - .2) / 2 / 2, (1 - .6) / 2 / 2
+    assert float(loss) == pytest.approx(((0.6 - c * y[0]) ** 2 + (0.4 - c * y[1]) ** 2) / 2, rel=1e-5)

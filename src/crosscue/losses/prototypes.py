@@ -36,13 +36,19 @@ def uncertainty_alignment(belief: Tensor, similarities: Tensor, *, attached: boo
 
     Args:
         belief: (B,) 1 - U.
-        similarities: (B, B) scaled cosines, matches on the diagonal.
+        similarities: (B, B) not negative, matches on the diagonal; see `above_zero`. The mean of cosines is 0 in a
+            centred space, and c would then be of any size and sign.
         attached: let gradients flow through c, as the released ACKE does.
     """
     similarities = similarities.float()
     negatives = (similarities.sum(1) - similarities.diagonal()) / len(similarities)  # y (B,)
     scale = belief.mean() / negatives.mean()
     return (belief - (scale if attached else scale.detach()) * negatives).square().mean()
+
+
+def above_zero(cosines: Tensor) -> Tensor:
+    """Returns (1 + cos) / 2, in 0 .. 1: the mean stays away from 0 where cosines have both signs."""
+    return (1 + cosines) / 2
 
 
 def prototype_overlap(similarities: Tensor) -> Tensor:

@@ -12,7 +12,13 @@ from crosscue.losses.contrastive import pair_losses
 from crosscue.losses.evidential import annealed, evidential_loss, retrieval_evidence
 from crosscue.losses.hardest import hardest_hinge
 from crosscue.losses.opinions import dempster_evidence
-from crosscue.losses.prototypes import ambiguity_weight, prototype_overlap, total_belief, uncertainty_alignment
+from crosscue.losses.prototypes import (
+    above_zero,
+    ambiguity_weight,
+    prototype_overlap,
+    total_belief,
+    uncertainty_alignment,
+)
 from crosscue.losses.view_weights import known_pairs, shuffled, view_opinions
 from crosscue.methods.acke.descriptions import COUNT
 
@@ -51,7 +57,7 @@ class ViewLosses(nn.Module):
         if config.weights == "shuffled":
             weights = shuffled(weights)
         if self.prototypes is not None:
-            weights, losses = self.ambiguity(self.prototypes, images, views, scale)
+            weights, losses = self.ambiguity(self.prototypes, images, views)
         share = COUNT / len(views)  # a drawn description stands for those that were not drawn
         contrast, hinge = images.new_zeros(()), images.new_zeros(())
         for weight, view in zip(weights, views, strict=True):
@@ -85,14 +91,12 @@ class ViewLosses(nn.Module):
             loss = loss + evidential_loss(fused, target, prior_weight=config.prior_weight, kl_weight=kl)
         return loss
 
-    def ambiguity(
-        self, prototypes: Tensor, images: Tensor, views: Tensor, scale: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def ambiguity(self, prototypes: Tensor, images: Tensor, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns PAU's weights (V, R), average 1 and without gradient, and the losses that teach its prototypes (K, D)."""
         prototypes = normalize(prototypes, dim=-1)
         belief = total_belief(self.config.prototype_scale * views @ prototypes.T)  # 1 - U (V, R)
         weights = ambiguity_weight(belief).detach()
-        align = [uncertainty_alignment(b, scale * view @ images.T) for b, view in zip(belief, views, strict=True)]
+        align = [uncertainty_alignment(b, above_zero(view @ images.T)) for b, view in zip(belief, views, strict=True)]
         return weights / weights.mean(), {
             "align_loss": self.config.lambda_align * torch.stack(align).sum(),
             "prototype_loss": self.config.lambda_align * prototype_overlap(prototypes @ prototypes.T),
