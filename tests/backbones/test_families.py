@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from crosscue.backbones import clip_towers
 from crosscue.backbones.protocol import Backbone, ImageState, Prompts, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights
 from crosscue.errors import BackboneError, MethodError
 from tests import tiny
 from tests.tiny import tiny_backbones
@@ -184,17 +187,22 @@ def test_token_weights_of_one_change_nothing_and_others_do(backbone: Backbone) -
     weights = torch.ones(tokens.ids.shape)
     with torch.no_grad():
         plain = backbone.encode_text(tokens).pooled
-        assert torch.equal(backbone.encode_text(tokens, token_weights=weights).pooled, plain)
+        for place in backbone.weights_places:
+            ones = TokenWeights(weights, place)
+            torch.testing.assert_close(backbone.encode_text(tokens, token_weights=ones).pooled, plain)
         weights[tokens.content] = 0.3
-        assert not torch.allclose(backbone.encode_text(tokens, token_weights=weights).pooled, plain, atol=1e-4)
+        for place in backbone.weights_places:
+            some = TokenWeights(weights, place)
+            assert not torch.allclose(backbone.encode_text(tokens, token_weights=some).pooled, plain, atol=1e-4)
 
 
-def test_gradients_reach_prompts_and_token_weights_and_nothing_else(backbone: Backbone) -> None:
+@pytest.mark.parametrize("place", ["input", "attention"])
+def test_gradients_reach_prompts_and_token_weights_and_nothing_else(backbone: Backbone, place: Any) -> None:
     tokens = backbone.tokenize(TEXTS, 2)
     context = vectors(2, backbone.text_width).requires_grad_()
     visual = vectors(2, backbone.image_width).requires_grad_()
     weights = torch.ones(tokens.ids.shape, requires_grad=True)
-    text = backbone.encode_text(tokens, Prompts.of([context]), weights).pooled
+    text = backbone.encode_text(tokens, Prompts.of([context]), TokenWeights(weights, place)).pooled
     image = backbone.encode_image(pixels(), Prompts.of([visual])).pooled
     (text.pow(2).sum() + image.pow(2).sum()).backward()
     for tensor in (context, visual, weights):

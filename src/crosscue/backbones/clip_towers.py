@@ -13,6 +13,7 @@ from transformers.models.clip.modeling_clip import CLIPMLP
 
 from crosscue.backbones.prompting import arrange, enter, insert, remove, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, Prompts, TextFeatures, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights, attention_scores, attentive, weighted_words
 from crosscue.errors import BackboneError
 
 
@@ -90,7 +91,7 @@ class ClipTextTower(nn.Module):
         self.last = text_model.encoder.layers[-1]
         self.exact = (text_model.final_layer_norm, projection)
 
-    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
         """Encodes [start] prompts words [end]; nothing after the end token can influence it, so padding needs no mask."""
         words = weighted_words(self.text_model.embeddings.token_embedding(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
@@ -98,18 +99,26 @@ class ClipTextTower(nn.Module):
         order = word_order(prompts, tokens.content.sum(1), words.shape[1], 1)
         hidden = arrange(words, order) + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
         norm, last, count = self.text_model.final_layer_norm, len(self.layers) - 1, prompts.count if prompts else 0
-        hidden = enter(run(hidden, self.layers, prompts, 1, stop=last), prompts, last, 1)  # the input of the last layer
-        pooled = norm(at_position(self.last, hidden, tokens.lengths - 1 + count, causal=True).float())  # (B, W)
+        layers = attentive(self.layers, token_weights, order, 1, causal=True)
+        hidden = enter(run(hidden, layers, prompts, 1, stop=last), prompts, last, 1)  # the input of the last layer
+        bias = None
+        if token_weights is not None and token_weights.place == "attention":
+            bias = attention_scores(token_weights, order, hidden.shape[1], 1)
+        pooled = norm(
+            at_position(self.last, hidden, tokens.lengths - 1 + count, causal=True, bias=bias).float()
+        )  # (B, W)
 
         def words_read() -> Tensor:
-            read = self.layers[last](hidden)
+            read = layers[last](hidden)
             read = arrange(read, None if order is None else order.argsort(1))
             return self.projection(norm(remove(read, count, 1).float()))
 
         return TextFeatures(self.projection(pooled), pooled, words_read)
 
 
-def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = False) -> Tensor:
+def at_position(
+    layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = False, bias: Tensor | None = None
+) -> Tensor:
     """The output of a layer at one position of every sample, for the price of its keys and values.
 
     The pooled feature of CLIP is read at one position, so that is all of the last layer one needs.
@@ -119,6 +128,7 @@ def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = 
         tokens: (B, S, W) its input.
         position: (B,) where to read.
         causal: the position sees itself and what stands before it; otherwise it sees everything.
+        bias: (B, 1, 1, S) added to the attention scores.
 
     Returns:
         (B, W).
@@ -132,6 +142,8 @@ def at_position(layer: Any, tokens: Tensor, position: Tensor, *, causal: bool = 
     query = heads(attention.q_proj(normed[rows, position])[:, None])  # (B, H, 1, W / H)
     seen = torch.arange(tokens.shape[1], device=tokens.device) <= position[:, None] if causal else None  # (B, S)
     mask = seen[:, None, None] if seen is not None else None
+    if bias is not None:
+        mask = (bias if mask is None else bias.masked_fill(~mask, float("-inf"))).to(tokens.dtype)
     key, value = heads(attention.k_proj(normed)), heads(attention.v_proj(normed))
     read = scaled_dot_product_attention(query, key, value, mask, scale=attention.scale)  # (B, H, 1, W / H)
     token = tokens[rows, position] + attention.out_proj(read[:, :, 0].flatten(1))
@@ -156,11 +168,6 @@ def fold_quick_gelu(tower: nn.Module) -> None:
                 parameter.data *= 1.702
             module.fc2.weight.data /= 1.702
             module.activation_fn = nn.SiLU()
-
-
-def weighted_words(words: Tensor, token_weights: Tensor | None) -> Tensor:
-    """(B, N, W) word embeddings times (B, N) token weights (DCAR eq. 14)."""
-    return words if token_weights is None else words * token_weights.unsqueeze(-1).to(words.dtype)
 
 
 def check_size(image_size: int, patch_size: int) -> None:

@@ -6,16 +6,18 @@ sentence encoder with its tokenizer) and `bridge.safetensors`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from crosscue.backbones.bridge import Bridge
-from crosscue.backbones.clip_towers import ClipImageTower, weighted_words
+from crosscue.backbones.clip_towers import ClipImageTower
 from crosscue.backbones.precision import Precision
 from crosscue.backbones.prompting import arrange, insert, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights, WeightsPlace, attention_scores, weighted_words
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
 
@@ -40,7 +42,7 @@ class BridgedImageTower(ClipImageTower):
 
 
 class SentenceTower(nn.Module):
-    """Bidirectional BERT, mean-pooled over the real tokens.
+    """Bidirectional BERT, mean-pooled over the real tokens, weighted where token weights act in the pooling.
 
     Prompts stand after the start token, are seen by every word, and are left out of the mean: the pooled feature is an
     average over the same positions as without prompts.
@@ -53,7 +55,7 @@ class SentenceTower(nn.Module):
         self.layers = list(model.encoder.layer)
         self.exact = (bridge,)
 
-    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
         """Encodes [start] prompts words [end]."""
         embeddings = self.model.embeddings
         words = weighted_words(embeddings.word_embeddings(tokens.ids), token_weights)  # (B, N, W)
@@ -65,10 +67,15 @@ class SentenceTower(nn.Module):
         real = torch.arange(tokens.ids.shape[1], device=hidden.device) < tokens.lengths[:, None]  # (B, N)
         padded = bool((~real).any())
         count = prompts.count if prompts is not None else 0
+        seen: TokenWeights | None = None  # weights that act in the attention; padding weighs 0
+        if token_weights is not None and token_weights.place == "attention":
+            seen = replace(token_weights, values=token_weights.values.where(real, 0.0))
 
         def layer(index: int) -> Any:
             def call(sequence: Tensor) -> Tensor:
                 mask = _visible(real, sequence.shape[1] - real.shape[1]) if padded else None
+                if seen is not None:
+                    mask = attention_scores(seen, order, sequence.shape[1], 1).to(sequence.dtype)
                 out: Tensor = self.layers[index](sequence, mask)
                 return out
 
@@ -78,6 +85,9 @@ class SentenceTower(nn.Module):
         hidden = arrange(hidden, None if order is None else order.argsort(1))
         hidden = torch.cat([hidden[:, :1], hidden[:, 1 + count :]], dim=1)  # (B, N, W) without prompts
         share = real / tokens.lengths[:, None]  # (B, N)
+        if token_weights is not None and token_weights.place == "pooling":
+            share = share * token_weights.values
+            share = share / share.sum(1, keepdim=True)
         pooled = (hidden.float() * share.unsqueeze(-1)).sum(1)  # (B, W)
         return TextFeatures(self.bridge.text(pooled), pooled, lambda: self.bridge.text(hidden.float()))
 
@@ -86,6 +96,7 @@ class DualBackbone(TwoTowers):
     """The family of the starter: any sentence encoder can be bridged to any CLIP image tower."""
 
     family = "dual"
+    weights_places: tuple[WeightsPlace, ...] = ("pooling", "input", "attention")
     has_dense_map = True
 
     def __init__(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from crosscue.backbones.precision import Precision
+from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
 from crosscue.data.pixels import PixelSpec as PixelSpec
 from crosscue.errors import BackboneError
 
@@ -171,6 +172,8 @@ class Backbone(nn.Module, ABC):
     """
 
     family: str
+    weights_places: tuple[WeightsPlace, ...] = ("input", "attention")
+    """Places where token weights can act in the text tower, the default first."""
     has_dense_map: bool = False
     """True if `ImageFeatures.dense` can be computed."""
     source: str
@@ -225,9 +228,9 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def encode_text(
-        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
+        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: TokenWeights | None = None
     ) -> TextFeatures:
-        """Encodes texts; `token_weights` (B, N) multiply the word embeddings before positions are added."""
+        """Encodes texts, with weights of their tokens at one of the `weights_places`."""
 
     @abstractmethod
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crosscue.backbones.clip_towers import check_size, weighted_words
+from crosscue.backbones.clip_towers import check_size
 from crosscue.backbones.precision import Precision
 from crosscue.backbones.prompting import arrange, insert, remove, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights, attentive, weighted_words
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
 
@@ -72,14 +73,15 @@ class SiglipTextTower(nn.Module):
         self.layers = [_unmasked(layer) for layer in text_model.encoder.layers]
         self.exact = (text_model.final_layer_norm, text_model.head)
 
-    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+    def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
         """Encodes prompts words [end] padding; the padding is part of what the tower was trained on."""
         words = weighted_words(self.text_model.embeddings.token_embedding(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 0)
         order = word_order(prompts, tokens.content.sum(1), words.shape[1], 0)
         hidden = arrange(words, order) + self.text_model.embeddings.position_embedding.weight[: words.shape[1]]
-        hidden = self.text_model.final_layer_norm(run(hidden, self.layers, prompts, 0).float())
+        layers = attentive(self.layers, token_weights, order, 0)
+        hidden = self.text_model.final_layer_norm(run(hidden, layers, prompts, 0).float())
         hidden = arrange(hidden, None if order is None else order.argsort(1))
         hidden = remove(hidden, prompts.count if prompts is not None else 0, 0)  # (B, N, W)
         pooled = hidden[:, -1]  # (B, W)

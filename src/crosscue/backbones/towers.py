@@ -21,6 +21,7 @@ from crosscue.backbones.protocol import (
     TokenBatch,
     fingerprint,
 )
+from crosscue.backbones.token_weights import TokenWeights
 from crosscue.backbones.tokenizing import Tokenizer
 
 
@@ -54,7 +55,7 @@ class TextTower(Protocol):
     layers: list[Any]
     exact: tuple[Any, ...]
 
-    def __call__(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: Tensor | None) -> TextFeatures:
+    def __call__(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
         """Tokens, prompts and token weights -> features."""
         ...
 
@@ -107,7 +108,7 @@ class TwoTowers(Backbone):
         return len(self.tokenizer.content([text])[0])
 
     def encode_text(
-        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: Tensor | None = None
+        self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: TokenWeights | None = None
     ) -> TextFeatures:
         """See `Backbone.encode_text`."""
         features: TextFeatures = self.text(tokens, prompts, token_weights)
