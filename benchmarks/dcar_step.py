@@ -22,6 +22,7 @@ from crosscue.data.negatives import NegativeWriter
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive
 from crosscue.methods.contract import Batch
+from crosscue.methods.dcar.category import weight
 from crosscue.methods.dcar.model import Dcar
 from crosscue.methods.registry import build
 
@@ -51,7 +52,9 @@ def padded_loss(plain: PlainClip, method: Dcar, pixels: Tensor, batch: Batch) ->
     weighted = plain.text(batch.captions, [context], rho)
     edited = [negative.text for row in batch.negatives for negative in row]
     adapted = normalize(method.category(plain.text(batch.captions + edited, [context])), dim=-1)
-    weights = torch.tensor([[method.weight(negative.type) for negative in row] for row in batch.negatives])
+    weights = torch.tensor(
+        [[weight(negative.type, method.config.alpha) for negative in row] for row in batch.negatives]
+    )
     negatives = adapted[BATCH:].view(BATCH, NEGATIVES, -1)
     category = category_aware(images, adapted[:BATCH], negatives, weights, 1.5, plain.scale)
     return 0.8 * contrastive(images, weighted, plain.scale) + 0.2 * category

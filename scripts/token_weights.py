@@ -17,7 +17,7 @@ from crosscue.api import cached_images, load
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out
 from crosscue.markdown import markdown_table
-from crosscue.retrieval.encoding import embed_images
+from crosscue.retrieval.encoding import embed_images, pair_features
 
 FUNCTION_WORDS = frozenset(
     "a an and are as at be by for from has in into is it its of on or that the their there this to was which while with".split()  # noqa: SIM905
@@ -36,7 +36,9 @@ def main(run: Path, data: str, count: int = 500) -> None:
     method, pairs = loaded.method, held_out(read_pairs(data))
     pairs = pairs[:: max(len(pairs) // count, 1)]
     images = embed_images(method, cached_images(pairs, method), len(pairs))
-    others = images.roll(len(images) // 2, 0)
+    beside = pair_features(method, cached_images(pairs, method), len(pairs), 32)
+    weighing = beside[:, method.backbone.embed_dim :]  # (N, D) the image features that weight captions
+    others = weighing.roll(len(images) // 2, 0)
     sums = {kind: torch.zeros(3, dtype=torch.float64) for kind in ("category", "function word", "other")}
     spread, moved, shift = [], [], []
     with torch.no_grad():
@@ -46,9 +48,9 @@ def main(run: Path, data: str, count: int = 500) -> None:
             tokens = method.tokenize(text)
             own, other = (
                 method.token_weights(text, tokens, of[row : row + 1], blank)[0][tokens.content[0]]
-                for of in (images, others)
+                for of in (weighing, others)
             )
-            weighted, plain = method.weighted(text, images[row : row + 1]), method.encode_text(text)
+            weighted, plain = method.weighted(text, weighing[row : row + 1]), method.encode_text(text)
             moved.append(float((weighted * plain).sum()))
             shift.append(float((weighted * images[row]).sum() - (plain * images[row]).sum()))
             spread.append((float(own.std()), float((own - other).abs().mean())))

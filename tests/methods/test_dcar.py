@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from crosscue.backbones.token_weights import TokenWeights
 from crosscue.data.pairs import Negative
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.methods.contract import Batch
+from crosscue.methods.dcar.category import CategoryHead
 from crosscue.methods.dcar.config import DcarConfig
-from crosscue.methods.dcar.model import CategoryHead, Dcar
+from crosscue.methods.dcar.model import Dcar
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from tests import tiny
@@ -25,9 +27,9 @@ from tests.tiny import tiny_backbones
 TEXTS = ["a red thing", "two dogs on a black cat in the white photo", "pink", "the blue dog is on the grey cat"]
 
 
-def dcar(**options: Any) -> Dcar:
+def dcar(family: str = "clip", **options: Any) -> Dcar:
     torch.manual_seed(0)
-    method = build("dcar", tiny_backbones["clip"](), {"context_tokens": 2, "category_width": 16, **options})
+    method = build("dcar", tiny_backbones[family](), {"context_tokens": 2, "category_width": 16, **options})
     assert isinstance(method, Dcar)
     return method
 
@@ -55,7 +57,7 @@ def test_weights_of_one_change_nothing() -> None:
     method = dcar()
     tokens = method.tokenize(TEXTS)
     with torch.no_grad():
-        assert torch.equal(method.read(tokens, torch.ones(tokens.ids.shape)), method.read(tokens))
+        assert torch.equal(method.read(tokens, TokenWeights(torch.ones(tokens.ids.shape))), method.read(tokens))
 
 
 def test_a_picture_like_the_blank_one_gives_uniform_weights() -> None:
@@ -290,7 +292,7 @@ def test_the_literal_temperature_is_none() -> None:
 
 def test_switches_choose_what_is_learned() -> None:
     def names(**options: bool) -> set[str]:
-        return {name.split(".")[0] for name in dcar(**options).learned_state()} - {"image_prior", "images_seen"}
+        return {name.split(".")[0] for name in dcar(**options).learned_state()} - {"mean_image"}
 
     assert names() == {"prompts", "category"}
     assert names(ca=False) == {"prompts"}
@@ -322,7 +324,7 @@ def test_prior_and_head_need_no_picture() -> None:
     method = dcar().train()
     method.losses(batch())
     method.eval()
-    assert method.image_prior.norm() > 0.1
+    assert method.mean_image.mean.norm() > 0.1
     embedded = {}
     for mode in ("plain", "prior", "caa"):
         with torch.no_grad():
@@ -337,16 +339,88 @@ def test_prior_and_head_need_no_picture() -> None:
         Inference(rerank=True).check(dcar(tw=False))
 
 
-def test_the_mean_training_picture_is_saved_and_is_the_mean() -> None:
+def test_the_mean_training_image_is_that_of_the_last_epoch_and_is_saved() -> None:
     method = dcar(dp=False).train()
-    for seed in (0, 1):
-        method.losses(batch(seed=seed))
+    for epoch, seeds in enumerate([(5, 6), (0, 1)]):
+        method.enter("training", epoch)
+        for seed in seeds:
+            method.losses(batch(seed=seed))
     with torch.no_grad():
-        pictures = torch.cat([method.encode_image(batch(seed=seed).images) for seed in (0, 1)])
-    torch.testing.assert_close(method.image_prior, pictures.mean(0))
+        first, last = (
+            torch.cat([method.encode_image(batch(seed=seed).images) for seed in seeds]).mean(0)
+            for seeds in ((5, 6), (0, 1))
+        )
+    assert not torch.allclose(first, last, atol=1e-3)
+    torch.testing.assert_close(method.mean_image.mean, last)
+    torch.testing.assert_close(method.mean_image.feature(), normalize(first, dim=-1))  # in training: the epoch before
+    torch.testing.assert_close(method.eval().mean_image.feature(), normalize(last, dim=-1))
     other = dcar(dp=False)
     other.load_learned_state(method.learned_state())
-    assert torch.equal(other.image_prior, method.image_prior)
+    other.train().enter("training", 1)  # a resumed epoch goes on
+    other.losses(batch(seed=2))
+    assert other.mean_image.seen == 12
+    other.enter("training", 2)
+    assert other.mean_image.seen == 0
+    torch.testing.assert_close(other.mean_image.feature(), normalize(other.mean_image.before, dim=-1))
+
+
+def test_the_marginal_blank_is_the_mean_training_image() -> None:
+    method = dcar(blank="marginal", ca=False, lambda1=1.0).train()
+    assert "prior" not in method.text_modes
+    with torch.no_grad():
+        loss = method.losses(batch())["contrastive_loss"]
+        images = method.encode_image(batch().images)
+        mean = normalize(images.mean(0), dim=-1)
+        torch.testing.assert_close(method.blank_feature(), mean)
+        tokens = method.tokenize(TEXTS)
+        rho = method.token_weights(TEXTS, tokens, images, mean)
+        texts = normalize(method.read(tokens, TokenWeights(rho)), dim=-1)
+        scores = method.scale * images @ texts.T
+    expected = -(scores.log_softmax(1).diag().mean() + scores.log_softmax(0).diag().mean())
+    torch.testing.assert_close(loss, expected)
+
+
+@torch.no_grad()
+def test_frozen_weights_compare_frozen_images_with_a_frozen_blank() -> None:
+    """In prior, pairwise and oracle: scores do not change with the image prompts, except through the embedding."""
+    method = dcar(weights_image="frozen", ca=False).train()
+    method.losses(batch())
+    method.eval()
+    frozen = normalize(method.backbone.encode_image(batch().images).pooled, dim=-1)
+    torch.testing.assert_close(method.mean_image.mean, frozen.mean(0))
+    torch.testing.assert_close(
+        method.blank_feature(),
+        normalize(
+            method.backbone.encode_image(torch.full((1, 3, tiny.SIZE, tiny.SIZE), 255, dtype=torch.uint8)).pooled[0],
+            dim=-1,
+        ),
+    )
+    pairs = method.pair_features(batch().images)
+    assert torch.equal(pairs[:, :32], method.encode_image(batch().images))
+    assert not torch.allclose(pairs[:, :32], frozen, atol=1e-3)
+    rho = method.token_weights(TEXTS, method.tokenize(TEXTS), frozen, method.blank_feature())
+    by_hand = normalize(method.read(method.tokenize(TEXTS), TokenWeights(rho)), dim=-1)
+    torch.testing.assert_close(method.text_given_image(TEXTS, pairs), by_hand)
+    scores = method.pair_scores(pairs, torch.zeros(4), TEXTS)
+    torch.testing.assert_close(scores, 0.5 * (pairs[:, :32] * by_hand).sum(-1))
+
+
+@pytest.mark.parametrize(("family", "place"), [("clip", "input"), ("siglip", "input"), ("dual", "pooling")])
+def test_the_place_of_weights_follows_the_family(family: str, place: Any) -> None:
+    method = dcar(family)
+    assert method.place == place
+    with torch.no_grad():
+        images, blank = unit(4, method.backbone.embed_dim, 1), method.blank_feature()
+        rho = method.token_weights(TEXTS, method.tokenize(TEXTS), images, blank)
+        expected = normalize(method.read(method.tokenize(TEXTS), TokenWeights(rho, place)), dim=-1)
+        torch.testing.assert_close(method.weighted(TEXTS, images), expected)
+        elsewhere = dcar(family, weights_place="attention").weighted(TEXTS, images)
+        assert not torch.allclose(elsewhere, expected, atol=1e-4)
+
+
+def test_pooling_is_refused_where_the_tower_reads_one_position() -> None:
+    with pytest.raises(MethodError, match=r"averages its words.*--options.weights_place input"):
+        dcar(weights_place="pooling")
 
 
 def test_the_paper_counts_its_parameters() -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from crosscue.backbones.protocol import Backbone, ImageInput, Prompts, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights
 from crosscue.errors import MethodError
 from crosscue.methods.contract import ImageUse, Learns
 from crosscue.methods.parts.context import initial_context
@@ -110,8 +111,8 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
         """Tokenises texts, leaving room for the context."""
         return self.backbone.tokenize(texts, self.config.context_tokens)
 
-    def read(self, tokens: TokenBatch, token_weights: Tensor | None = None) -> Tensor:
-        """Tokens, and weights of their word embeddings (B, N) -> (B, D)."""
+    def read(self, tokens: TokenBatch, token_weights: TokenWeights | None = None) -> Tensor:
+        """Tokens, and weights of them -> (B, D)."""
         features = self.backbone.encode_text(tokens, self.text_prompts(), token_weights)
         if self.text_change is None:
             return features.pooled

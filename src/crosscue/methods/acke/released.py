@@ -30,6 +30,7 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import encode_bucketed
 from crosscue.backbones.protocol import Backbone, Prompts, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import contrastive
 from crosscue.losses.hardest import hardest_hinge
@@ -198,7 +199,8 @@ def second_pass(towers: Backbone, pooled: Tensor, prompts: Prompts) -> Tensor:
     sequence = torch.cat([empty, own, pooled[:, None]], dim=1)  # (B, context - 1, W), after one token of weight 0
     ids = torch.zeros(len(pooled), 1, dtype=torch.int64, device=pooled.device)
     tokens = TokenBatch(ids, torch.ones_like(ids[:, 0]), torch.zeros_like(ids, dtype=torch.bool))
-    return towers.encode_text(tokens, Prompts.of([sequence]), torch.zeros_like(ids, dtype=pooled.dtype)).pooled
+    nothing = TokenWeights(torch.zeros_like(ids, dtype=pooled.dtype))
+    return towers.encode_text(tokens, Prompts.of([sequence]), nothing).pooled
 
 
 def check_released(backbone: Backbone, config: ReleasedAckeConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from crosscue.backbones.token_weights import WeightsPlace
 from crosscue.losses.category import Reduction
 from crosscue.methods.dual_prompt import DualPromptConfig
 
@@ -20,6 +21,10 @@ class DcarConfig(DualPromptConfig):
     """True: token embeddings are weighted by mutual information (TW, eq. 9-15)."""
     ca: bool = True
     """True: category-aware augmentation is trained (CA, eq. 16-19). It needs pairs with negatives."""
+    weights_place: WeightsPlace | None = None
+    """Place where the weights act. `input`: word embeddings are multiplied, as printed (eq. 14). `pooling`: the mean of
+    a mean-pooled tower is weighted. `attention`: their logarithms are added to the attention scores. None: `pooling`
+    in a mean-pooled tower, whose first norm removes the length of a word embedding; `input` in others."""
     weights: Literal["abs", "relu", "flipped"] = "abs"
     """Weight of a token from its difference dS. `abs`: |dS| (eq. 13). `relu`: only tokens nearer to the image than
     to the blank one count. `flipped`: only the others count; a control that should hurt."""
@@ -32,8 +37,9 @@ class DcarConfig(DualPromptConfig):
     weights_image: Literal["prompted", "frozen"] = "prompted"
     """Image feature that weights the tokens: `prompted`, as in the paper, or `frozen`. With frozen token features
     too, weights are computed once."""
-    blank: Literal["white", "black", "mean", "noise"] = "white"
-    """Image without content: `white`, as in the paper's figure, `black`, `mean` or `noise`."""
+    blank: Literal["white", "black", "mean", "noise", "marginal"] = "white"
+    """Image without content: `white`, as in the paper's figure, `black`, `mean` or `noise`. `marginal`: the mean
+    feature of the training images, so that a word weighs by what its image tells beyond the average one."""
     similarity: Literal["cos", "exp"] = "cos"
     """Similarity in eq. 11: `cos`, the cosine, or `exp`, its exponential (S, eq. 1)."""
     rescale: Literal["mean_one", "literal"] = "mean_one"

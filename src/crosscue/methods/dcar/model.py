@@ -20,8 +20,8 @@ Equations:
     DCAR eq. 13 -> methods.dcar.weighting.absolute
     DCAR eq. 14 -> methods.dcar.weighting.share
     DCAR eq. 15 -> losses.contrastive.contrastive
-    DCAR eq. 16 -> methods.dcar.model.CategoryHead.forward
-    DCAR eq. 17 -> methods.dcar.model.Dcar.weight
+    DCAR eq. 16 -> methods.dcar.category.CategoryHead.forward
+    DCAR eq. 17 -> methods.dcar.category.weight
     DCAR eq. 18 -> losses.category.category_aware
     DCAR eq. 19 -> methods.dcar.model.Dcar.losses
 """
@@ -33,18 +33,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import bucket_size, encode_bucketed, encode_rows
 from crosscue.backbones.protocol import Backbone, ImageInput, ImageState, Prompts, TokenBatch
+from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
-from crosscue.methods.capabilities import HasTextModes, ScoresPairs, UsesKnowledge
+from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages, UsesKnowledge
 from crosscue.methods.contract import Batch, Learns
 from crosscue.methods.dcar import weighting
+from crosscue.methods.dcar.category import CategoryHead, edited_captions
 from crosscue.methods.dcar.config import DcarConfig
+from crosscue.methods.dcar.reference_images import MeanImage, blank_pixels
 from crosscue.methods.dcar.token_features import TokenFeatures
 from crosscue.methods.dual_prompt import DualPrompt
 
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
+class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages):
     """Dual prompts with words weighted by the information of the image, trained against edited captions."""
 
     name = "dcar"
@@ -61,6 +64,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
     config_class = DcarConfig
     text_modes: tuple[str, ...] = ("plain", "prior", "caa")
     config: DcarConfig
+    stages = (Stage("training"),)
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
         super().__init__(backbone, config)
@@ -71,12 +75,10 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
         )
         self.token_features = TokenFeatures(backbone, config, self.tokenize, self.text_prompts) if config.tw else None
-        without = {"prior": not config.tw, "caa": not config.ca}
+        self.place = weights_place(backbone, config)
+        self.mean_image = MeanImage(backbone.embed_dim)
+        without = {"prior": not config.tw or config.blank == "marginal", "caa": not config.ca}
         self.text_modes = tuple(mode for mode in Dcar.text_modes if not without.get(mode))
-        self.image_prior: Tensor  # (D,) mean I' of the training images
-        self.images_seen: Tensor
-        self.register_buffer("image_prior", torch.zeros(backbone.embed_dim))
-        self.register_buffer("images_seen", torch.zeros(()))
         self.blank_state: ImageState | None = None
         self.blank_frozen: Tensor | None = None
         self.to(backbone.device)
@@ -99,35 +101,22 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     def category_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns the captions' text features before F_CAA (B, D), and lambda2 * L_cate (DCAR eq. 16-18)."""
-        require_negatives(batch)
         assert self.category is not None
-        negatives = [list(row)[: self.config.negatives] for row in batch.negatives]
-        edited = [negative.text for row in negatives for negative in row]
+        edited = edited_captions(batch, self.config.negatives, self.config.alpha)
         encode = self.encode_text if self.config.category_prompt else self._unprompted
-        texts = encode_bucketed([*batch.captions, *edited], encode)  # T' and T'_neg (B + E, D)
-        width = max(map(len, negatives))
-        place = torch.zeros(len(batch), width, dtype=torch.int64)  # row of `texts`
-        weights = torch.zeros(len(batch), width)  # w of eq. 17; 0: no such negative
-        following = len(batch)
-        for row, members in enumerate(negatives):
-            place[row, : len(members)] = torch.arange(following, following + len(members))
-            weights[row, : len(members)] = torch.tensor([self.weight(negative.type) for negative in members])
-            following += len(members)
+        texts = encode_bucketed([*batch.captions, *edited.texts], encode)  # T' and T'_neg (B + E, D)
         adapted = normalize(self.category(texts), dim=-1)  # F_CAA(T') (B + E, D)
+        positives, negatives = adapted[: len(batch)], adapted[len(batch) :]
         loss = category_aware(
             images,
-            adapted[: len(batch)],
-            adapted[place.to(images.device)],  # (B, Q, D)
-            weights.to(images.device),
+            positives,
+            negatives[edited.place.to(images.device)],  # (B, Q, D)
+            edited.weights.to(images.device),
             1 + self.config.alpha,
             self.scale,
             reduction=self.config.category_reduction,
         )
         return texts[: len(batch)], self.config.lambda2 * loss
-
-    def weight(self, kind: str) -> float:
-        """Returns w of a negative (DCAR eq. 17): 1 where another category was put in, else 1 + alpha."""
-        return 1.0 if kind == "category" else 1 + self.config.alpha
 
     @property
     def scale(self) -> Tensor:
@@ -140,14 +129,17 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         return normalize(self.backbone.encode_text(self.tokenize(texts)).pooled, dim=-1)
 
     def _weighing(self, images: Tensor, batch: Batch) -> Tensor:
-        """Returns the (B, D) image features that weigh the captions of a batch, and takes them into the prior."""
+        """Returns the (B, D) image features that weight the captions of a batch, and takes them into the mean image."""
         images = images.detach()
-        if self.training:
-            self.images_seen += len(images)
-            self.image_prior += (images - self.image_prior).sum(0) / self.images_seen
         if self.config.weights_image == "frozen":
             images = normalize(batch.untouched_features(self.backbone).pooled, dim=-1)
+        if self.training:
+            self.mean_image.add(images)
         return images.roll(1, 0) if self.config.weight_control == "wrong_image" else images
+
+    def enter(self, stage: str, epoch: int) -> None:
+        """Begins the mean image of an epoch."""
+        self.mean_image.start(epoch)
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
         """See `UsesKnowledge.study`."""
@@ -172,7 +164,8 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
         def read(rows: list[int]) -> Tensor:
             some = [texts[row] for row in rows]
             tokens = self.tokenize(some)
-            return self.read(tokens, self.token_weights(some, tokens, images[rows], blank))
+            weights = self.token_weights(some, tokens, images[rows], blank)
+            return self.read(tokens, TokenWeights(weights, self.place))
 
         return normalize(encode_rows(texts, read, bucket_size(len(texts))).float(), dim=-1)
 
@@ -198,31 +191,24 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     @torch.no_grad()
     def blank_feature(self) -> Tensor:
-        """I'_blank: (D,) unit vector."""
+        """I'_blank: (D,) unit vector, from the image tower that `weights_image` names."""
+        if self.config.blank == "marginal":
+            return self.mean_image.feature()
         if self.blank_state is None:
-            self.blank_state = self.backbone.image_state(self._blank_pixels(), self.image_use.layers(self.backbone))
+            pixels = blank_pixels(self.backbone, self.config.blank)
+            self.blank_state = self.backbone.image_state(pixels, self.image_use.layers(self.backbone))
         if self.config.weights_image == "prompted":
             return self.encode_image(self.blank_state)[0]
         if self.blank_frozen is None:
             self.blank_frozen = normalize(self.backbone.encode_image(self.blank_state).pooled[0], dim=-1)
         return self.blank_frozen
 
-    def _blank_pixels(self) -> Tensor:
-        side, kind = self.backbone.pixels.size, self.config.blank
-        pixels = torch.full((1, 3, side, side), 255 if kind == "white" else 0, dtype=torch.uint8)
-        if kind == "noise":
-            generator = torch.Generator().manual_seed(0)
-            pixels = torch.randint(0, 256, pixels.shape, generator=generator, dtype=torch.uint8)
-        given = torch.zeros(pixels.shape) if kind == "mean" else pixels  # float pixels are taken as normalised
-        return given.to(self.backbone.device)
-
     # --- inference ----------------------------------------------------------------------------------------------------
 
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """T' (`plain`), T' weighted by the mean training image (`prior`), or F_CAA(T') (`caa`): B texts -> (B, D)."""
         if mode == "prior":
-            prior = normalize(self.image_prior, dim=-1)
-            return self.weighted(texts, prior.expand(len(texts), -1))
+            return self.weighted(texts, self.mean_image.feature().expand(len(texts), -1))
         features = super().text_features(texts)
         if mode == "caa":
             assert self.category is not None  # see `text_modes`
@@ -235,16 +221,19 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
             raise MethodError("this run was trained with tw off: its captions have no token weights. Use --no-rerank.")
 
     def pair_features(self, images: ImageInput) -> Tensor:
-        """(B, 3, S, S) or a cached state -> (B, D): the embedding."""
-        return self.encode_image(images)
+        """Returns (B, E) of (B, 3, S, S) or a cached state: the embedding, and where it is another feature, the one that weights captions."""
+        embedding = self.encode_image(images)
+        if self.config.weights_image == "prompted":
+            return embedding
+        return torch.cat([embedding, normalize(self.backbone.encode_image(images).pooled, dim=-1)], dim=-1)
 
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w: B texts, each weighted by the embedding of one image (B, D) -> (B, D) unit vectors."""
-        return self.weighted(texts, images)
+        """T'_w: B texts, each weighted by the `pair_features` of one image (B, E) -> (B, D) unit vectors."""
+        return self.weighted(texts, images[:, -self.backbone.embed_dim :])
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
         """Scores of B candidate pairs: a blend of the plain cosine and that of the weighted caption."""
-        weighted = (images * self.text_given_image(texts, images)).sum(-1)
+        weighted = (images[:, : self.backbone.embed_dim] * self.text_given_image(texts, images)).sum(-1)
         return (1 - self.config.eta) * plain + self.config.eta * weighted
 
     # --- what is learned and saved --------------------------------------------------------------------------------------
@@ -263,31 +252,19 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs):
 
     def extra_state(self) -> dict[str, Tensor]:
         """Returns the mean training image."""
-        return {"image_prior": self.image_prior, "images_seen": self.images_seen}
+        return self.mean_image.state_dict(prefix="mean_image.")
 
 
-class CategoryHead(nn.Module):
-    """The head F_CAA: (..., D) -> (..., D)."""
+def weights_place(backbone: Backbone, config: DcarConfig) -> WeightsPlace:
+    """Returns the place where token weights act: that of the options, or the default of the backbone's family.
 
-    def __init__(self, embed_dim: int, width: int, kind: str) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(embed_dim, width), nn.Linear(width, embed_dim)
-        self.kind = kind
-        if kind == "residual_zero":
-            nn.init.zeros_(self.second.weight)
-            nn.init.zeros_(self.second.bias)
-
-    def forward(self, texts: Tensor) -> Tensor:
-        """Returns text features adapted for the category path (DCAR eq. 16)."""
-        hidden = self.first(texts)
-        out: Tensor = self.second(hidden if self.kind == "plain_linear" else hidden.relu())
-        return texts + out if self.kind == "residual_zero" else out
-
-
-def require_negatives(batch: Batch) -> None:
-    """Raises `MethodError` where no caption of the batch has a negative."""
-    if not any(batch.negatives):
+    Raises:
+        MethodError: the text tower has no such place.
+    """
+    place = config.weights_place or backbone.weights_places[0]
+    if place not in backbone.weights_places:
         raise MethodError(
-            "category-aware augmentation needs negatives, and these pairs have none. Write them with `crosscue data negatives "
-            "SOURCE --out PAIRS.jsonl` (the source needs a category column), or train with --options.ca false."
+            f"weights_place={place} needs a text tower that averages its words, and that of '{backbone.source}' does not. "
+            f"Use --options.weights_place {backbone.weights_places[0]}."
         )
+    return place
