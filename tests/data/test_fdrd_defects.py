@@ -40,8 +40,8 @@ def written(folder: Path, *rows: tuple[str, list[str]]) -> Path:
     ],
 )
 def test_each_defect_is_counted(tmp_path: Path, positive: str, negatives: list[str], expected: dict[str, int]) -> None:
-    found = fdrd_defects(written(tmp_path, (positive, negatives))).to_dict()
-    clean = fdrd_defects(written(tmp_path, ("a red cup stands here", ["a tin can stands here"]))).to_dict()
+    found = fdrd_defects(written(tmp_path, (positive, negatives)))
+    clean = fdrd_defects(written(tmp_path, ("a red cup stands here", ["a tin can stands here"])))
     assert not any(
         value
         for name, value in clean.items()
@@ -90,5 +90,5 @@ TABLE: dict[str, dict[str, Any]] = {
 def test_the_released_files_have_these_defects(shared: Path, name: str) -> None:
     """An earlier count by another program agrees, but for `glued`: it had 116 in 29 rows, taking an airline (airAlps) and a caption
     that is broken itself for broken negatives."""
-    found = fdrd_defects(shared / "fdrd" / f"{name}.json").to_dict()
+    found = fdrd_defects(shared / "fdrd" / f"{name}.json")
     assert {row: round(found[row], 2) for row in TABLE[name]} == TABLE[name]

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, plain, with_negatives
-from crosscue.data.pairs import Negative, Pairs
+from crosscue.data.pairs import Pairs
 from crosscue.data.wording import article, key, mentions, replaced
 from crosscue.errors import DataError
 from tests.data.random_pairs import CLASSES, pair, random_pairs
@@ -103,7 +103,7 @@ def test_a_colour_never_meets_itself() -> None:
     assert not any(negative.by in ("red", "white") for negative in made)
 
 
-def test_the_limit_of_length_and_proposals() -> None:
+def test_the_limit_of_length() -> None:
     pairs = Pairs([pair("an owl in a red tree", "owl"), pair("z", "egyptian mau", 1), pair("z", "bear", 2)])
 
     def words(text: str) -> int:
@@ -111,13 +111,6 @@ def test_the_limit_of_length_and_proposals() -> None:
 
     short = NegativeWriter(pairs, NegativesConfig(attribute=0, category=5), token_count=words, max_tokens=6)
     assert [negative.by for negative in short.write(pairs[0])] == ["bear"]
-    proposed = [
-        Negative("an owl in a dead tree", "attribute"),
-        Negative("a dog in a red tree", "attribute"),
-        Negative("An owl, in a red tree", "attribute"),
-    ]
-    writer = NegativeWriter(pairs, NegativesConfig(category=0, attribute=1), propose=lambda one: proposed[::-1])
-    assert [negative.text for negative in writer.write(pairs[0])] == ["an owl in a dead tree"], "the others are refused"
 
 
 def test_a_source_that_cannot_have_negatives_says_why() -> None:

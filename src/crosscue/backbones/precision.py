@@ -10,8 +10,6 @@ import torch
 
 from crosscue.errors import BackboneError, suggestion
 
-PrecisionName = Literal["auto", "fp32", "bf16"]
-
 
 @dataclass(frozen=True)
 class Precision:

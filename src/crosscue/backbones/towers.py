@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,41 +23,6 @@ from crosscue.backbones.protocol import (
 )
 from crosscue.backbones.token_weights import TokenWeights
 from crosscue.backbones.tokenizing import Tokenizer
-
-
-class ImageTower(Protocol):
-    """Runs an image tower in two halves, so that the frozen half can be cached."""
-
-    size: int
-    width: int
-    patch_count: int
-    vision_model: Any
-    layers: list[Any]
-    exact: tuple[Any, ...]
-
-    def state(self, pixels: Tensor, until_layer: int) -> ImageState:
-        """Normalised pixels -> tokens at the input of `until_layer`."""
-        ...
-
-    def first_norm(self, tokens: Tensor) -> Tensor:
-        """The norm between the embeddings and layer 0."""
-        ...
-
-    def __call__(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
-        """Tokens and prompts -> features."""
-        ...
-
-
-class TextTower(Protocol):
-    """Runs a text tower."""
-
-    width: int
-    layers: list[Any]
-    exact: tuple[Any, ...]
-
-    def __call__(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
-        """Tokens, prompts and token weights -> features."""
-        ...
 
 
 class TwoTowers(Backbone):

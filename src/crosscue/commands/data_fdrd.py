@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.markdown import markdown_table
     from crosscue.storage import write_json
 
-    found = {path.stem: fdrd_defects(path).to_dict() for path in given.files}
+    found = {path.stem: fdrd_defects(path) for path in given.files}
     rows = [
         [name.replace("_", " "), *(number(one[name]) for one in found.values())] for name in next(iter(found.values()))
     ]

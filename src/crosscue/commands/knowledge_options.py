@@ -15,9 +15,10 @@ from crosscue.data.sources import Reading
 from crosscue.errors import CrosscueError, DataError
 
 if TYPE_CHECKING:
+    from crosscue.interruption import Interruption
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.language_model import LanguageModel
-    from crosscue.knowledge.limits import Limits, Stopping
+    from crosscue.knowledge.limits import Limits
 
 Result = TypeVar("Result")
 
@@ -73,7 +74,7 @@ def with_model(
 
     limits.require_prices(endpoint)
 
-    async def go(stopping: Stopping) -> Result:
+    async def go(stopping: Interruption) -> Result:
         replies = ReplyCache(target.replies)
         with contextlib.closing(replies):
             meter = Meter(limits, replies.spent(), stopping)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +15,10 @@ GLUED = re.compile(r"[Aa]ir(?=[A-Z0-9])")
 """The result of an exchange of `plane` inside `airplane`."""
 
 
-@dataclass(frozen=True)
-class FdrdDefects:
-    """Counts over one file. Texts are compared as they are; names as whole words, whatever their case, hyphens and underscores."""
+def fdrd_defects(path: Path) -> dict[str, int | float]:
+    """Returns the counts of one JSON file of the release by name, the defects among them.
 
-    captions: int
-    classes: int
-    negatives: int
-    identical: int
-    """Negatives equal to their caption."""
-    rows_with_identical: int
-    rows_all_identical: int
-    rows_with_repeated: int
-    """Captions two of whose negatives are equal."""
-    class_left_in: int
-    """Negatives, not identical, that still name the caption's class."""
-    glued: int
-    """Negatives where a name was put into the middle of a word."""
-    rows_with_glued: int
-    equal_to_another_caption: int
-    not_a_class_exchange: int
-    """Negatives, not identical, that do not name another class of the file that the caption does not name."""
-    class_absent: int
-    """Captions that do not name their class."""
-    wrong_article: int
-    """Captions with `a` before a spoken vowel or `an` before a consonant."""
-    no_space_after_period: int
-    duplicate_rows: int
-    """Captions of more than one image."""
-    duplicate_groups: int
-    largest_group: int
-    ceiling: float
-    """R@1 in percent of perfect features: equal captions tie."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain types."""
-        return asdict(self)
-
-
-def fdrd_defects(path: Path) -> FdrdDefects:
-    """Counts the defects of one JSON file of the release.
+    Texts are compared as they are; names as whole words, whatever their case, hyphens and underscores.
 
     Raises:
         DataError: the file has another form.
@@ -77,53 +40,34 @@ def fdrd_defects(path: Path) -> FdrdDefects:
     groups = [count for count in captions.values() if count > 1]
     count: Counter[str] = Counter()
     for own, caption, negatives in records:
-        same = sum(text == caption for text in negatives)
+        changed = [text for text in negatives if text != caption]
         glued = sum(len(GLUED.findall(text)) > len(GLUED.findall(caption)) for text in negatives)
         present = {mention.name for mention in mentions(caption, names)}
+        articles = re.finditer(r"\b([Aa]n?) (\w[\w-]*)", caption)
         count["negatives"] += len(negatives)
-        count["identical"] += same
-        count["rows_with_identical"] += same > 0
-        count["rows_all_identical"] += bool(negatives) and same == len(negatives)
+        count["identical"] += len(negatives) - len(changed)  # to their caption
+        count["rows_with_identical"] += len(changed) < len(negatives)
+        count["rows_all_identical"] += len(negatives) > 0 and not changed
         count["rows_with_repeated"] += len(set(negatives)) < len(negatives)
-        count["glued"] += glued
+        count["class_left_in"] += sum(bool(mentions(text, [own])) for text in changed)
+        count["glued"] += glued  # a name was put into the middle of a word
         count["rows_with_glued"] += glued > 0
-        for text in negatives:
-            if text != caption:
-                count["class_left_in"] += bool(mentions(text, [own]))
-                count["equal_to_another_caption"] += text in captions
-                count["not_a_class_exchange"] += not ({mention.name for mention in mentions(text, names)} - present)
+        count["equal_to_another_caption"] += sum(text in captions for text in changed)
+        # the negative names no class of the file but those that the caption names
+        count["not_a_class_exchange"] += sum({m.name for m in mentions(text, names)} <= present for text in changed)
         count["class_absent"] += not mentions(caption, [own])
-        count["wrong_article"] += any(
-            found.group(1).lower() != article(found.group(2))
-            for found in re.finditer(r"\b([Aa]n?) (\w[\w-]*)", caption)
-        )
+        # `a` before a spoken vowel, or `an` before a consonant
+        count["wrong_article"] += any(found[1].lower() != article(found[2]) for found in articles)
         count["no_space_after_period"] += bool(re.search(r"[a-z]\.[A-Z]", caption))
-    return FdrdDefects(
-        captions=len(records),
-        classes=len(names),
-        duplicate_rows=sum(groups),
-        duplicate_groups=len(groups),
-        largest_group=max(groups, default=1),
-        ceiling=100 * len(captions) / len(records),
-        **{name: count[name] for name in FdrdDefects.__dataclass_fields__ if name in COUNTED},
-    )
-
-
-COUNTED = {
-    "negatives",
-    "identical",
-    "rows_with_identical",
-    "rows_all_identical",
-    "rows_with_repeated",
-    "class_left_in",
-    "glued",
-    "rows_with_glued",
-    "equal_to_another_caption",
-    "not_a_class_exchange",
-    "class_absent",
-    "wrong_article",
-    "no_space_after_period",
-}
+    return {
+        "captions": len(records),
+        "classes": len(names),
+        **count,
+        "duplicate_rows": sum(groups),  # captions of more than one image
+        "duplicate_groups": len(groups),
+        "largest_group": max(groups, default=1),
+        "ceiling": 100 * len(captions) / len(records),  # R@1 in percent of perfect features: equal captions tie
+    }
 
 
 def class_of(name: str, record: dict[str, Any]) -> str:

@@ -19,9 +19,6 @@ from crosscue.data.wording import Mention, article, key, matched_case, mentions,
 from crosscue.errors import DataError
 from crosscue.progress import progress
 
-Propose = Callable[[Pair], list[Negative]]
-"""Proposes attribute negatives for a pair, e.g. written by a language model; they pass the same checks."""
-
 
 @dataclass(frozen=True)
 class NegativesConfig:
@@ -55,7 +52,6 @@ class NegativeWriter:
         *,
         token_count: Callable[[str], int] | None = None,
         max_tokens: int = 0,
-        propose: Propose | None = None,
     ) -> None:
         """Collects the categories and captions of the source.
 
@@ -64,12 +60,11 @@ class NegativeWriter:
             config: number and seed.
             token_count: counts the tokens of a text; None for no limit.
             max_tokens: the limit.
-            propose: more attribute negatives, tried before those of the lexicons.
 
         Raises:
             DataError: the pairs have no category, or only one.
         """
-        self.config, self.propose = config or NegativesConfig(), propose
+        self.config = config or NegativesConfig()
         self.token_count, self.max_tokens = token_count, max_tokens
         self.categories = {key(name): name.replace("_", " ") for name in pairs.categories}
         if not self.categories:
@@ -120,8 +115,6 @@ class NegativeWriter:
 
     def of_another_attribute(self, pair: Pair, chance: random.Random) -> Iterator[Negative]:
         """Yields the caption with one describing word exchanged; every word in turn before a word's second exchange."""
-        if self.propose is not None:
-            yield from (negative for negative in self.propose(pair) if negative.type == "attribute")
         caption = pair.captions[0]
         named = mentions(caption, self.categories)
         options = []

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from crosscue.errors import EndpointError
+from crosscue.interruption import Interruption
 from crosscue.knowledge.cache import Spending
 from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.failures import Interrupted, LimitReached
@@ -34,24 +34,12 @@ class Limits:
             )
 
 
-class Stopping(Protocol):
-    """A flag that is set by Ctrl-C."""
-
-    asked: bool
-
-
-class Never:
-    """A flag that is never set."""
-
-    asked = False
-
-
 class Meter:
     """Spending so far, and the largest possible cost of the requests under way."""
 
-    def __init__(self, limits: Limits, spent: Spending | None = None, stopping: Stopping | None = None) -> None:
+    def __init__(self, limits: Limits, spent: Spending | None = None, stopping: Interruption | None = None) -> None:
         """Receives the caps, the spending of earlier runs, and the flag that stops the run."""
-        self.limits, self.spent, self.stopping = limits, spent or Spending(), stopping or Never()
+        self.limits, self.spent, self.stopping = limits, spent or Spending(), stopping or Interruption()
         self.before = self.spent
         self.reserved = Spending()
         self.largest: dict[str, Spending] = {}

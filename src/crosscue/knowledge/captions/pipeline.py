@@ -13,6 +13,7 @@ from crosscue.data import writing
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.pairs import ImageFile, Pair
 from crosscue.errors import EndpointError
+from crosscue.interruption import Interruption
 from crosscue.knowledge.cache import ReplyCache, Spending
 from crosscue.knowledge.captions.cleaning import cleaned
 from crosscue.knowledge.captions.drafting import Writing, drafted
@@ -26,7 +27,7 @@ from crosscue.knowledge.captions.rewriting import TRIES, duplicate_counts, more_
 from crosscue.knowledge.conversation import HashedImage
 from crosscue.knowledge.endpoint import Endpoint
 from crosscue.knowledge.language_model import LanguageModel
-from crosscue.knowledge.limits import Limits, Meter, Stopping
+from crosscue.knowledge.limits import Limits, Meter
 from crosscue.knowledge.stages import Stage, digest, run_stage
 
 Work = Callable[[CaptionRecord], Awaitable[CaptionRecord]]
@@ -95,7 +96,7 @@ async def describe(
     limits: Limits | None = None,
     cache: Path | None = None,
     decisions: Mapping[str, Decision] | None = None,
-    stopping: Stopping | None = None,
+    stopping: Interruption | None = None,
 ) -> Described:
     """Run the stages from the draft to the negatives. Each writes `folder`/stages/<number>-<name>.jsonl.
 

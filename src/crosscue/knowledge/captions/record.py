@@ -9,10 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from crosscue.data.pairs import Negative
 
 
-class Draft(BaseModel):
-    """A first caption."""
+class Frozen(BaseModel):
+    """A record that cannot be changed."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Draft(Frozen):
+    """A first caption."""
 
     template: str
     """Name of the prompt."""
@@ -24,10 +28,8 @@ GOOD = 4
 """Smallest score of a good caption."""
 
 
-class Round(BaseModel):
+class Round(Frozen):
     """One judgement of one text."""
-
-    model_config = ConfigDict(frozen=True)
 
     judge: str
     text: str
@@ -51,10 +53,8 @@ class Round(BaseModel):
         return self.score >= GOOD and not self.hallucinations
 
 
-class CaptionRecord(BaseModel):
+class CaptionRecord(Frozen):
     """One image and its caption after a stage."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     dataset: str
