@@ -21,6 +21,8 @@ from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.model import Dcar
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
+from crosscue.training.config import TrainingConfig
+from crosscue.training.optimisers import optimizer
 from tests import tiny
 from tests.tiny import tiny_backbones
 
@@ -285,6 +287,68 @@ def test_the_residual_head_starts_as_the_identity() -> None:
     torch.testing.assert_close(linear(texts[:1] + texts[1:2]) - zero, linear(texts[:1]) + linear(texts[1:2]) - 2 * zero)
 
 
+def test_without_a_head_negatives_act_on_the_prompts() -> None:
+    method = dcar(category_head="none", tw=False, category_reduction="sum", lambda2=1.0)
+    assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"backbone", "prompts"}
+    assert method.text_modes == ("plain",)
+    with torch.no_grad():
+        images, texts = method.encode_image(batch().images), method.encode_text(TEXTS)
+        negatives = torch.stack(
+            [
+                method.encode_text([f"{text} cat" for text in TEXTS]),
+                method.encode_text([f"green {text}" for text in TEXTS]),
+            ],
+            1,
+        )
+        gap = method.scale * ((negatives * images[:, None]).sum(-1) - (images * texts).sum(-1, keepdim=True))
+        expected = (1 + gap[:, 0].exp() / 1.5 + gap[:, 1].exp()).log().sum()
+    loss = method.losses(batch())["category_loss"]
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert method.prompts.context[0].grad.abs().sum() > 0
+
+
+def test_the_head_reads_unit_vectors_in_training_and_at_test_time() -> None:
+    """A head trained on unit vectors would read vectors of another length otherwise."""
+    method = dcar()
+    torch.nn.init.normal_(method.category.second.weight)
+    with torch.no_grad():
+        unit_texts = method.encode_text(TEXTS)
+        torch.testing.assert_close(
+            method.encode_text(TEXTS, "caa"), normalize(method.category(unit_texts), dim=-1), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("tw", [False, True])
+def test_the_contrast_may_read_texts_through_the_head(tw: bool) -> None:
+    method, without = (dcar(tw=tw, category_in_contrast=through) for through in (True, False))
+    assert method.text_modes[0] == "caa"
+    for one in (method, without):
+        torch.manual_seed(3)
+        torch.nn.init.normal_(one.category.second.weight)
+    first, second = method.losses(batch()), without.losses(batch())
+    torch.testing.assert_close(first["category_loss"], second["category_loss"])
+    with torch.no_grad():
+        images = without.encode_image(batch().images)
+        texts = without.weighted(TEXTS, images) if tw else without.encode_text(TEXTS)
+        scores = without.scale * images @ normalize(without.category(texts), dim=-1).T
+    expected = -(scores.log_softmax(1).diag().mean() + scores.log_softmax(0).diag().mean())
+    torch.testing.assert_close(first["contrastive_loss"], 0.8 * expected)
+    assert not torch.allclose(first["contrastive_loss"], second["contrastive_loss"], atol=1e-3)
+    first["contrastive_loss"].backward()
+    assert method.category.second.weight.grad.abs().sum() > 0
+    with pytest.raises(MethodError, match=r"needs a category head.*--options.category_head residual_zero"):
+        dcar(category_head="none", category_in_contrast=True)
+
+
+def test_the_head_has_a_rate_of_its_own() -> None:
+    method = dcar(category_lr_scale=0.01)
+    config = TrainingConfig(lr=0.5)
+    rates = {id(p): group["lr"] for group in optimizer(method, config).param_groups for p in group["params"]}
+    assert rates[id(method.category.first.weight)] == pytest.approx(0.005)
+    assert rates[id(method.prompts.context[0])] == pytest.approx(0.5)
+
+
 def test_the_literal_temperature_is_none() -> None:
     assert dcar(temperature="literal").scale == 1
     assert dcar().scale == pytest.approx(float(tiny_backbones["clip"]().logit_scale))
@@ -330,7 +394,7 @@ def test_prior_and_head_need_no_picture() -> None:
         with torch.no_grad():
             embedded[mode] = method.encode_text(TEXTS, mode)
     assert not torch.allclose(embedded["plain"], embedded["prior"], atol=1e-4)
-    assert torch.equal(embedded["plain"], embedded["caa"]), "the residual head starts as the identity"
+    torch.testing.assert_close(embedded["plain"], embedded["caa"])  # the residual head starts as the identity
     with pytest.raises(MethodError, match="no text mode 'caa' with these options"):
         dcar(ca=False).encode_text(TEXTS, "caa")
     with pytest.raises(MethodError, match=r"no text mode 'priro' with these options. Did you mean 'prior'"):

@@ -57,15 +57,23 @@ class DcarConfig(DualPromptConfig):
     weight_control: Literal["none", "shuffled", "wrong_image"] = "none"
     """Control of the weights. `none`: no control. `shuffled`: the weights of a caption in random order.
     `wrong_image`: weights from another image of the batch."""
-    category_head: Literal["residual_zero", "plain_relu", "plain_linear"] = "residual_zero"
+    category_head: Literal["residual_zero", "plain_relu", "plain_linear", "none"] = "residual_zero"
     """Head on text features. `residual_zero`: the feature plus a two-layer network that starts at zero.
-    `plain_relu`: the network alone. `plain_linear`: two linear layers (F_CAA)."""
+    `plain_relu`: the network alone. `plain_linear`: two linear layers. `none`: negatives act on the prompts alone
+    (F_CAA)."""
     category_width: int = 512
     """Hidden width of the category head (F_CAA)."""
+    category_lr_scale: float = 1.0
+    """Learning rate of the category head, as a multiple of the prompts' rate. At 1 the head alone can satisfy L_cate,
+    so that the prompts learn little from the negatives; 0.01 leaves the work to them."""
+    category_in_contrast: bool = False
+    """True: the contrastive loss reads texts through the category head too, and `caa` is the default inference mode. In
+    the paper it does not."""
     category_prompt: bool = True
     """True: captions and negatives carry the text context on the way to the category head."""
     category_reduction: Reduction = "mean"
-    """Reduction over the batch: `mean`, or `sum`, as printed (eq. 18)."""
+    """Reduction over the batch. `mean`: like the contrastive loss. `sum`: as printed; with the paper's SGD the head
+    learns only so (eq. 18)."""
     alpha: float = 0.5
     """Extra weight of the caption and of negatives of its own category, over negatives of another (alpha, eq.
     17)."""

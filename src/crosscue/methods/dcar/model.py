@@ -71,14 +71,20 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
         self.image_use = replace(self.image_use, untouched=config.tw and config.weights_image == "frozen")
         if not config.dp:
             self.prompts.requires_grad_(False)
-        self.category = (
-            CategoryHead(backbone.embed_dim, config.category_width, config.category_head) if config.ca else None
-        )
+        self.category: CategoryHead | None = None
+        if config.ca and config.category_head != "none":
+            self.category = CategoryHead(backbone.embed_dim, config.category_width, config.category_head)
+        elif config.category_in_contrast:
+            raise MethodError(
+                "category_in_contrast needs a category head. Use --options.ca true with --options.category_head residual_zero, "
+                "or --options.category_in_contrast false."
+            )
         self.token_features = TokenFeatures(backbone, config, self.tokenize, self.text_prompts) if config.tw else None
         self.place = weights_place(backbone, config)
         self.mean_image = MeanImage(backbone.embed_dim)
-        without = {"prior": not config.tw or config.blank == "marginal", "caa": not config.ca}
-        self.text_modes = tuple(mode for mode in Dcar.text_modes if not without.get(mode))
+        modes = ("caa", "plain", "prior") if config.category_in_contrast else Dcar.text_modes
+        without = {"prior": not config.tw or config.blank == "marginal", "caa": self.category is None}
+        self.text_modes = tuple(mode for mode in modes if not without.get(mode))
         self.blank_state: ImageState | None = None
         self.blank_frozen: Tensor | None = None
         self.to(backbone.device)
@@ -89,23 +95,24 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
         """Returns L_con and L_cate, already times lambda1 and lambda2 (DCAR eq. 19)."""
         images = self.encode_image(batch.images)  # I' (B, D)
         losses = {}
-        if self.category is not None:
+        if self.config.ca:
             texts, losses["category_loss"] = self.category_loss(images, batch)
         if self.config.tw:
             texts = self.weighted(batch.captions, self._weighing(images, batch))  # T'_w (B, D)
-        elif self.category is None or not self.config.category_prompt:
+        elif not self.config.ca or not self.config.category_prompt:
             texts = encode_bucketed(batch.captions, self.encode_text)  # T' (B, D)
+        if self.config.category_in_contrast and not self.config.tw:
+            texts = self.adapted(texts)
         same = same_meaning(batch.captions, batch.image_ids, images.device) if self.config.mask_duplicates else None
         contrast = contrastive(images, texts, self.scale, directions=self.config.directions, not_negative=same)
         return losses | {"contrastive_loss": self.config.lambda1 * contrast}
 
     def category_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns the captions' text features before F_CAA (B, D), and lambda2 * L_cate (DCAR eq. 16-18)."""
-        assert self.category is not None
         edited = edited_captions(batch, self.config.negatives, self.config.alpha)
         encode = self.encode_text if self.config.category_prompt else self._unprompted
         texts = encode_bucketed([*batch.captions, *edited.texts], encode)  # T' and T'_neg (B + E, D)
-        adapted = normalize(self.category(texts), dim=-1)  # F_CAA(T') (B + E, D)
+        adapted = self.adapted(texts)  # F_CAA(T') (B + E, D)
         positives, negatives = adapted[: len(batch)], adapted[len(batch) :]
         loss = category_aware(
             images,
@@ -124,6 +131,10 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
         return (
             self.backbone.logit_scale if self.config.temperature == "pretrained" else self.backbone.logit_scale * 0 + 1
         )
+
+    def adapted(self, texts: Tensor) -> Tensor:
+        """F_CAA of text features: (B, D) unit vectors -> (B, D) unit vectors, the same ones without a head."""
+        return texts if self.category is None else normalize(self.category(texts), dim=-1)
 
     def _unprompted(self, texts: Sequence[str]) -> Tensor:
         return normalize(self.backbone.encode_text(self.tokenize(texts)).pooled, dim=-1)
@@ -158,7 +169,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
     # --- token re-weighting ---------------------------------------------------------------------------------------------
 
     def weighted(self, texts: Sequence[str], images: Tensor) -> Tensor:
-        """T'_w of DCAR eq. 14-15: texts, each weighted by its image (B, D) -> (B, D) unit vectors."""
+        """T'_w of DCAR eq. 14-15: texts, each weighted by its image (B, D) -> (B, D) unit vectors, as L_con reads them."""
         blank = self.blank_feature()
 
         def read(rows: list[int]) -> Tensor:
@@ -167,7 +178,8 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
             weights = self.token_weights(some, tokens, images[rows], blank)
             return self.read(tokens, TokenWeights(weights, self.place))
 
-        return normalize(encode_rows(texts, read, bucket_size(len(texts))).float(), dim=-1)
+        features = normalize(encode_rows(texts, read, bucket_size(len(texts))).float(), dim=-1)
+        return self.adapted(features) if self.config.category_in_contrast else features
 
     @torch.no_grad()
     def token_weights(self, texts: Sequence[str], tokens: TokenBatch, images: Tensor, blank: Tensor) -> Tensor:
@@ -210,10 +222,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
         if mode == "prior":
             return self.weighted(texts, self.mean_image.feature().expand(len(texts), -1))
         features = super().text_features(texts)
-        if mode == "caa":
-            assert self.category is not None  # see `text_modes`
-            return self.category(features)
-        return features
+        return self.adapted(normalize(features.float(), dim=-1)) if mode == "caa" else features
 
     def require_pairs(self) -> None:
         """Raises `MethodError` with tw off: captions then have no token weights."""
@@ -247,7 +256,9 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
         return super().image_prompts() if self.config.dp else None
 
     def learns(self, name: str) -> Learns | None:
-        """V and F learn with dp, F_CAA with ca."""
+        """V and F learn with dp, F_CAA with ca at a rate of its own."""
+        if name.startswith("category."):
+            return Learns(self.config.category_lr_scale)
         return None if name.startswith("prompts.") and not self.config.dp else super().learns(name)
 
     def extra_state(self) -> dict[str, Tensor]:
