@@ -15,7 +15,7 @@ from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.images import begin_records
 from crosscue.knowledge.captions.judging import Judging
 from crosscue.knowledge.captions.negatives import DEFECTS, negatives_audit
-from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
+from crosscue.knowledge.captions.pipeline import Recipe, describe, write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.endpoint import Endpoint
 from tests.knowledge.conftest import Serve, draw
@@ -40,11 +40,9 @@ def caption_of(folder: Path, script: Scripted, rounds: int = 3, second: bool = F
     found = [("a.jpg", image, "Basset_Hound", None), ("b.jpg", other, "beagle", None)]
     endpoint = {"base_url": script.url, "retries": 0}
     recipe = Recipe(
-        Models(
-            Endpoint(model="writer", **endpoint),
-            Endpoint(model="judge", **endpoint) if rounds else None,
-            Endpoint(model="second", **endpoint) if second else None,
-        ),
+        Endpoint(model="writer", **endpoint),
+        Endpoint(model="judge", **endpoint) if rounds else None,
+        Endpoint(model="second", **endpoint) if second else None,
         Writing(max_tokens=30, **options),
         Judging(rounds, second_share=1.0),
     )
@@ -151,7 +149,7 @@ def test_a_damaged_image_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: 
     script = serve(model(verdict(5)))
     path = draw(tmp_path / "a.jpg", "red", 50)
     path.write_bytes(path.read_bytes()[:200])
-    recipe = Recipe(Models(Endpoint(base_url=script.url, model="writer")), judging=Judging(0))
+    recipe = Recipe(Endpoint(base_url=script.url, model="writer"), judging=Judging(0))
     found = [
         ("a.jpg", ImageFile(path), "beagle", None),
         ("b.jpg", ImageFile(draw(tmp_path / "b.jpg", "red", 51)), "beagle", None),
@@ -166,7 +164,7 @@ def test_a_damaged_image_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: 
 def test_duplicates_that_stay_keep_a_group(serve: Serve, tmp_path: Path) -> None:
     script = serve(lambda asked, number: "A dog with a long tail stands there quite alone.")
     found = [(f"{n}.jpg", ImageFile(draw(tmp_path / f"{n}.jpg", "red", 50 + n)), "beagle", None) for n in range(3)]
-    recipe = Recipe(Models(Endpoint(base_url=script.url, model="writer")), judging=Judging(0))
+    recipe = Recipe(Endpoint(base_url=script.url, model="writer"), judging=Judging(0))
     records, images = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})
     done = asyncio.run(describe(records, images, tmp_path / "out", recipe, token_count=lambda text: len(text.split())))
     assert len({record.dup_group for record in done.records}) == 1

@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
+from crosscue.methods.capabilities import Stage
 from crosscue.training.config import TrainingConfig
 from crosscue.training.schedules import coop_rate, cosine_factor, scheduler
+from crosscue.training.stages import Plan
 
 
 def test_coop_rate_over_five_epochs() -> None:
@@ -30,7 +32,7 @@ def test_groups_keep_their_ratio(name: str) -> None:
     config = TrainingConfig(epochs=3, lr=0.1, schedule=name)
     tensors = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimiser = torch.optim.SGD([{"params": tensors[0], "lr": 0.1}, {"params": tensors[1], "lr": 0.01}], lr=0.1)
-    schedule = scheduler(optimiser, config, steps_per_epoch=2)
+    schedule = scheduler(optimiser, config, 2, Plan([Stage("training")], config.epochs))
     for _ in range(6):
         first, second = schedule.get_last_lr()
         assert second == pytest.approx(0.1 * first)

@@ -89,7 +89,7 @@ class Results:
             "cells": [cell.to_dict() for cell in self.cells],
             "significance": [
                 {"domain": domain, "shots": shots, "row": label, "direction": direction, "k": k}
-                | {"against": verdict.against, "mark": verdict.mark, **verdict.difference.to_dict()}
+                | {"against": verdict.against, "mark": verdict.mark, **asdict(verdict.difference)}
                 for (domain, shots), found in self.verdicts.items()
                 for (label, direction, k), verdict in found.items()
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,14 +29,6 @@ class Failure:
     reason: str
 
 
-@dataclass
-class Measured:
-    """The cells and failures of a grid."""
-
-    cells: list[Cell] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-
 class Bench:
     """One pass over the plans of a grid."""
 
@@ -47,11 +39,12 @@ class Bench:
         self.others = others or {}
         self.towers: dict[int | None, Backbone] = {}
         self.pace = Pace(plans)
-        self.measured = Measured()
+        self.cells: list[Cell] = []
+        self.failures: list[Failure] = []
         self.left = {folder: (plan.row.method, plan.steps) for plan in plans for folder in plan.jobs()}
         self.total = len(self.left)
 
-    def run(self) -> Measured:
+    def run(self) -> None:
         """Runs the jobs that are not done.
 
         Raises:
@@ -59,11 +52,9 @@ class Bench:
             KeyboardInterrupt: the user stopped it.
         """
         for plan in self.plans:
-            cell = self._cell(plan)
-            if cell is not None:
-                self.measured.cells.append(cell)
-        require_equal_steps(self.measured.cells)
-        return self.measured
+            if (cell := self._cell(plan)) is not None:
+                self.cells.append(cell)
+        require_equal_steps(self.cells)
 
     def _cell(self, plan: Plan) -> Cell | None:
         choice = self._choose(plan)
@@ -145,7 +136,7 @@ class Bench:
         try:
             result = work(job)
         except CrosscueError as error:
-            self.measured.failures.append(Failure(plan.title(candidate, seed), str(error)))
+            self.failures.append(Failure(plan.title(candidate, seed), str(error)))
             return None
         if fresh:
             self.pace.note(job)

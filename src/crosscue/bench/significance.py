@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ class Tested:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON."""
-        found = {direction: change.to_dict() for direction, change in self.differences.items()}
+        found = {direction: asdict(change) for direction, change in self.differences.items()}
         return {"claim": self.claim.claim, "row": self.claim.row, "over": self.claim.over, **found}
 
 

@@ -86,17 +86,18 @@ def run(arguments: list[str]) -> int:
     )
     try:
         say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731, T201
-        measured = Bench(planned, backbone, say, others).run()
+        bench = Bench(planned, backbone, say, others)
+        bench.run()
     except KeyboardInterrupt:
         sys.stderr.write("crosscue bench: interrupted; the same command goes on from here\n")
         return 130
-    results = Results(grid, domains, towers, measured.cells, measured.failures)
+    results = Results(grid, domains, towers, bench.cells, bench.failures)
     results.save(out)
     page = write_pages(out, results)
-    for failure in measured.failures:
+    for failure in bench.failures:
         sys.stderr.write(f"failed: {failure.job}: {failure.reason}\n")
     sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{out}\n")
-    return 1 if measured.failures else 0
+    return 1 if bench.failures else 0
 
 
 def joined(arguments: list[str]) -> Iterator[str]:

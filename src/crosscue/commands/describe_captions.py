@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.images import begin_records, find_images, read_aliases
     from crosscue.knowledge.captions.judging import Judging
     from crosscue.knowledge.captions.negatives import negatives_audit
-    from crosscue.knowledge.captions.pipeline import Models, Recipe, describe, write_pairs
+    from crosscue.knowledge.captions.pipeline import Recipe, describe, write_pairs
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
@@ -75,11 +75,9 @@ def run(arguments: list[str]) -> int:
         raise DataError("there is no output folder. Add --out FOLDER.")
     domain_of(given.writing.domain)
     recipe = Recipe(
-        Models(
-            given.writer.checked("writer"),
-            given.judge.checked("judge") if given.judge.base_url or given.judge.model else None,
-            given.second_judge.checked("second_judge") if given.second_judge.base_url else None,
-        ),
+        given.writer.checked("writer"),
+        given.judge.checked("judge") if given.judge.base_url or given.judge.model else None,
+        given.second_judge.checked("second_judge") if given.second_judge.base_url else None,
         given.writing,
         given.judging,
         given.negatives,

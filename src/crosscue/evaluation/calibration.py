@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,8 +75,3 @@ def calibrate(uncertainty: np.ndarray, error: np.ndarray, bins: int = BINS) -> C
         return Calibration(rows, None)
     below = np.searchsorted(right, wrong, "left") + np.searchsorted(right, wrong, "right")  # ties count half
     return Calibration(rows, float(below.mean() / (2 * len(right))))
-
-
-def calibration_table(found: dict[str, Calibration]) -> dict[str, Any]:
-    """Returns plain types for report.json."""
-    return {direction: asdict(found[direction]) for direction in DIRECTIONS if direction in found}

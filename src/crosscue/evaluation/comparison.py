@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, object]:
         """Returns plain types for JSON."""
-        return {d: {key: change.to_dict() for key, change in by_k.items()} for d, by_k in self.differences.items()}
+        return {d: {key: asdict(change) for key, change in by_k.items()} for d, by_k in self.differences.items()}
 
 
 def compare(before: Retrieval, after: Retrieval) -> Comparison:

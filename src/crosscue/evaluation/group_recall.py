@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crosscue.evaluation.ranks import TIE, Ranks
+from crosscue.evaluation.ranks import Ranks, placed
 from crosscue.evaluation.recall import Recall, recall
 
 if TYPE_CHECKING:
@@ -43,15 +43,12 @@ def group_aware(pairs: Pairs, scores: Scores, i2t: Ranks, t2i: Ranks) -> dict[st
 
 def _best_of(score: Callable[[slice], Tensor], count: int, query: Tensor, positive: Tensor) -> Ranks:
     """Returns the ranks of `count` queries that may share positives: `query[l]` and `positive[l]` are one right pair each."""
-    columns: Sequence[np.ndarray] = [np.zeros(count, dtype=np.int64) for _ in range(3)]
+    blocks = []
     for start in range(0, count, 256):
         stop = min(start + 256, count)
         scores = score(slice(start, stop))
         inside = (query >= start) & (query < stop)
         right = torch.zeros(scores.shape, dtype=torch.bool)
         right[query[inside] - start, positive[inside]] = True
-        best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
-        tied = (scores - best).abs() <= TIE
-        for column, values in zip(columns, ((scores > best + TIE), tied, tied & right), strict=True):
-            column[start:stop] = values.sum(1).numpy()
-    return Ranks(*columns)
+        blocks.append(placed(scores, right))
+    return Ranks(*(np.concatenate([getattr(block, name) for block in blocks]) for name in Ranks.__annotations__))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,10 +20,6 @@ class Interval:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Returns plain types."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -34,10 +30,6 @@ class Difference:
     high: float
     p: float
     """Share of resamples on the other side of zero, doubled; never below 1 / draws."""
-
-    def to_dict(self) -> dict[str, float]:
-        """Returns plain types."""
-        return asdict(self)
 
 
 def interval(hits: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Interval:

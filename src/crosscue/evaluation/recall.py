@@ -23,10 +23,6 @@ class Recall:
     mdr: float
     """Median rank of the best positive, ties counted half; 1 is best."""
 
-    def to_dict(self) -> dict[str, float]:
-        """Returns plain types."""
-        return asdict(self)
-
 
 def hits(ranks: Ranks, k: int, ties: Ties = "expected") -> np.ndarray:
     """Returns (Q,) the chance that a positive is among the first k.
@@ -58,7 +54,7 @@ def recall(ranks: Ranks, ties: Ties = "expected") -> Recall:
 def metrics(i2t: Recall, t2i: Recall) -> dict[str, float]:
     """Returns flat numbers for a log: i2t_r1 ... t2i_mdr, rsum."""
     both = {"i2t": i2t, "t2i": t2i}
-    flat = {f"{direction}_{key}": value for direction, one in both.items() for key, value in one.to_dict().items()}
+    flat = {f"{direction}_{key}": value for direction, one in both.items() for key, value in asdict(one).items()}
     return flat | {"rsum": rsum(i2t, t2i)}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crosscue.data.images import open_image
 from crosscue.data.pairs import Pairs
-from crosscue.evaluation.calibration import Calibration, calibration_table
+from crosscue.evaluation.calibration import Calibration
 from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
@@ -30,14 +30,10 @@ class Extras:
     title: str = "Retrieval before and after"
     history: Sequence[dict[str, Any]] = ()
     """Lines of metrics.jsonl."""
-    diagnostics: Sequence[tuple[str, str, str]] = ()
-    """Name, value, note."""
     calibration: dict[str, Calibration] = field(default_factory=dict)
     """Uncertainty against errors, of methods that give one; see `calibration`."""
     attribution: str = ""
     """Owner of the images."""
-    more: dict[str, Any] = field(default_factory=dict)
-    """Added to report.json."""
 
 
 def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Extras | None = None) -> Path:
@@ -48,8 +44,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "before": comparison.before.to_dict(),
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
-        "calibration": calibration_table(extras.calibration),
-        **extras.more,
+        "calibration": {direction: asdict(found) for direction, found in extras.calibration.items()},
     }
     write_json(folder / "report.json", content)
     write_text(folder / "report.md", markdown(comparison, extras))
@@ -89,7 +84,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
             ("Queries that got worse", [_shown(example, pairs) for example in fell]),
         ],
         calibration=calibration_curves(extras.calibration),
-        diagnostics=_diagnostics(comparison, extras),
+        diagnostics=_diagnostics(comparison),
         protocol=protocol,
         attribution=extras.attribution,
     )
@@ -121,18 +116,16 @@ def markdown(comparison: Comparison, extras: Extras) -> str:
         for row in _rows(comparison)
     ]
     lines.append(markdown_table(["direction", "k", "before", "after", "difference (95 %)", "p"], rows, numbers=False))
-    diagnostics = _diagnostics(comparison, extras)
-    if diagnostics:
+    if diagnostics := _diagnostics(comparison):
         lines += ["", markdown_table(["diagnostic", "value", "note"], diagnostics, numbers=False)]
     protocol = [(key.replace("_", " "), str(value)) for key, value in comparison.after.protocol.items()]
     lines += ["", markdown_table(["protocol", ""], protocol, numbers=False)]
     return "\n".join(lines) + "\n"
 
 
-def _diagnostics(comparison: Comparison, extras: Extras) -> list[tuple[str, str, str]]:
-    """Returns name, value and note of what was measured with the result, then of what the caller adds."""
-    own = [(one.name, f"{one.value:.4g}", one.note) for one in comparison.after.diagnostics]
-    return [*own, *extras.diagnostics]
+def _diagnostics(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Returns name, value and note of each control that was measured with the result."""
+    return [(one.name, f"{one.value:.4g}", one.note) for one in comparison.after.diagnostics]
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -96,15 +96,15 @@ class Retrieval:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; `from_dict` reads them back."""
-        pessimistic = {direction: recall(self.ranks[direction], "pessimistic").to_dict() for direction in DIRECTIONS}
-        intervals = {d: {f"r{k}": self.interval(d, k).to_dict() for k in KS} for d in DIRECTIONS}
+        pessimistic = {direction: asdict(recall(self.ranks[direction], "pessimistic")) for direction in DIRECTIONS}
+        intervals = {d: {f"r{k}": asdict(self.interval(d, k)) for k in KS} for d in DIRECTIONS}
         return {
-            "i2t": self.i2t.to_dict(),
-            "t2i": self.t2i.to_dict(),
+            "i2t": asdict(self.i2t),
+            "t2i": asdict(self.t2i),
             "rsum": self.rsum,
             "intervals": intervals,
             "pessimistic": pessimistic,
-            "group_aware": {direction: result.to_dict() for direction, result in self.group_aware.items()},
+            "group_aware": {direction: asdict(result) for direction, result in self.group_aware.items()},
             "categories": self.categories,
             "wordings": self.wordings,
             "minimal_pairs": self.minimal_pairs,

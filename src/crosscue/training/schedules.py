@@ -34,14 +34,11 @@ def cosine_factor(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int, plan: Plan | None = None) -> LambdaLR:
+def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int, plan: Plan) -> LambdaLR:
     """Returns a scheduler to be stepped once per optimiser step; it starts anew in every stage of the plan."""
-    if plan is None:
-        return LambdaLR(optimizer, _factor(config, config.epochs, steps_per_epoch))
-    stages = plan
 
     def factor(step: int) -> float:
-        span = stages.span(step // steps_per_epoch)
+        span = plan.span(step // steps_per_epoch)
         own = _factor(config, span.epochs, steps_per_epoch)
         return span.stage.learning_rate_scale * own(step - span.start * steps_per_epoch)
 

@@ -83,7 +83,7 @@ def triplets_question(captions: Mapping[int, str]) -> tuple[Turn, ...]:
     """Returns the conversation about the triplets of numbered captions."""
     given = {number: caption for number, (caption, _) in enumerate(TRIPLETS_EXAMPLES, 1)}
     answered = [
-        {"id": number, "triplets": [_wire(triplet) for triplet in triplets]}
+        {"id": number, "triplets": [triplet.to_dict() for triplet in triplets]}
         for number, (_, triplets) in enumerate(TRIPLETS_EXAMPLES, 1)
     ]
     return _conversation(TRIPLETS_SYSTEM, _numbered(given), answered, _numbered(captions))
@@ -116,13 +116,9 @@ def _with_triplets(known: Mapping[int, tuple[str, Sequence[Triplet]]]) -> str:
     )
 
 
-def _wire(triplet: Triplet) -> dict[str, str]:
-    return {"s": triplet.subject, "a": triplet.action, "o": triplet.object, "kind": triplet.kind}
-
-
 TEMPLATES = (
     TRIPLETS_SYSTEM,
-    [[caption, [_wire(t) for t in triplets]] for caption, triplets in TRIPLETS_EXAMPLES],
+    [[caption, [t.to_dict() for t in triplets]] for caption, triplets in TRIPLETS_EXAMPLES],
     STATES_SYSTEM,
     [[caption, list(states)] for caption, _, states in STATES_EXAMPLES],
 )

@@ -27,6 +27,10 @@ class Triplet:
     kind: Kind = "action"
     """`action`: a deed or a relation. `attribute`: a property, as in (shirt, is, blue)."""
 
+    def to_dict(self) -> dict[str, str]:
+        """Returns the triplet as in files, prompts and replies."""
+        return {"s": self.subject, "a": self.action, "o": self.object, "kind": self.kind}
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionKnowledge:
@@ -63,7 +67,7 @@ class ActionKnowledge(KnowledgeStore[CaptionKnowledge]):
     @staticmethod
     def row(key: str, known: CaptionKnowledge) -> dict[str, Any]:
         """See `KnowledgeStore.row`."""
-        triplets = [{"s": t.subject, "a": t.action, "o": t.object, "kind": t.kind} for t in known.triplets]
+        triplets = [triplet.to_dict() for triplet in known.triplets]
         return {"caption": key, "triplets": triplets, "states": list(known.states), "source": known.source}
 
     @staticmethod

@@ -11,10 +11,14 @@ from crosscue.knowledge.actions.record import Triplet
 from crosscue.knowledge.actions.validation import invents, state_problem, without_pronouns
 
 
-class TripletReply(BaseModel):
-    """One triplet."""
+class Exact(BaseModel):
+    """An object without further keys."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class TripletReply(Exact):
+    """One triplet."""
 
     s: str
     a: str
@@ -22,19 +26,15 @@ class TripletReply(BaseModel):
     kind: Literal["action", "attribute"]
 
 
-class StateReply(BaseModel):
+class StateReply(Exact):
     """One state, with the number of its triplet, counted from 1."""
-
-    model_config = ConfigDict(extra="forbid")
 
     i: int
     text: str
 
 
-class AboutCaption(BaseModel):
+class AboutCaption(Exact):
     """A reply about one caption."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: int
     """Its number in the prompt."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from crosscue.knowledge.actions.prompts import TEMPLATES, Requests, states_question, triplets_question
-from crosscue.knowledge.actions.record import NULL, CaptionKnowledge, Triplet
+from crosscue.knowledge.actions.record import NULL, ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.knowledge.actions.replies import (
     Batch,
     Item,
@@ -66,7 +66,7 @@ class ActionWriter:
             doing="requesting triplets and states",
             unit="captions",
         )
-        return {caption: _unpacked(answer) for caption, answer in answers.items()}
+        return dict(ActionKnowledge.from_row("a kept answer", json.loads(answer)) for answer in answers.values())
 
     async def write(self, captions: Sequence[str]) -> dict[str, str]:
         """Returns the knowledge of each caption of a batch as JSON. Triplets are requested first, then their states."""
@@ -76,7 +76,8 @@ class ActionWriter:
         written = {}
         for caption, own in triplets.items():
             texts = states.get(caption) or template_states(own)
-            written[caption] = _packed(CaptionKnowledge(own, tuple(texts), sources[caption] if own else NULL))
+            known = CaptionKnowledge(own, tuple(texts), sources[caption] if own else NULL)
+            written[caption] = json.dumps(ActionKnowledge.row(caption, known), ensure_ascii=False)
         return written
 
     async def triplets(self, captions: Sequence[str]) -> tuple[dict[str, tuple[Triplet, ...]], dict[str, str]]:
@@ -160,13 +161,3 @@ class ActionWriter:
         except ReplyError:
             return None
         return replies[0] if [reply.id for reply in replies] == [1] else None
-
-
-def _packed(knowledge: CaptionKnowledge) -> str:
-    triplets = [[t.subject, t.action, t.object, t.kind] for t in knowledge.triplets]
-    return json.dumps([triplets, knowledge.states, knowledge.source], ensure_ascii=False)
-
-
-def _unpacked(answer: str) -> CaptionKnowledge:
-    triplets, states, source = json.loads(answer)
-    return CaptionKnowledge(tuple(Triplet(*triplet) for triplet in triplets), tuple(states), source)

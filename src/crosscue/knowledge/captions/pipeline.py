@@ -34,36 +34,23 @@ Work = Callable[[CaptionRecord], Awaitable[CaptionRecord]]
 
 
 @dataclass(frozen=True)
-class Models:
-    """Endpoints of the writer and the judges."""
+class Recipe:
+    """Everything that captions depend on, beside the images."""
 
     writer: Endpoint
     judge: Endpoint | None = None
     """Best of another family than the writer. None: no judging."""
     second_judge: Endpoint | None = None
     """Scores a small sample, to measure the agreement of two judges."""
-
-    def all(self) -> list[Endpoint]:
-        """Returns the endpoints that are not None."""
-        return [endpoint for endpoint in (self.writer, self.judge, self.second_judge) if endpoint is not None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that captions depend on, beside the images."""
-
-    models: Models
     writing: Writing = field(default_factory=Writing)
     judging: Judging = field(default_factory=Judging)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
 
     def provenance(self) -> dict[str, Any]:
         """Returns the provenance of every record, without addresses and keys."""
-        models = self.models
+        models = {"writer": self.writer, "judge": self.judge, "second_judge": self.second_judge}
         return {
-            "writer": models.writer.provenance(),
-            "judge": models.judge.provenance() if models.judge is not None else None,
-            "second_judge": models.second_judge.provenance() if models.second_judge is not None else None,
+            **{role: endpoint.provenance() if endpoint is not None else None for role, endpoint in models.items()},
             "writing": asdict(self.writing),
             "judging": asdict(self.judging),
             "prompts": digest(TEMPLATES),
@@ -118,9 +105,10 @@ async def describe(
         EndpointError, LimitReached, Interrupted, Unanswered: the run stopped; everything so far is kept.
     """
     limits = limits or Limits()
-    models, writing, judging = recipe.models, recipe.writing, recipe.judging
-    limits.require_prices(*models.all())
-    if judging.rounds > 0 and models.judge is None:
+    writing, judging = recipe.writing, recipe.judging
+    endpoints = [endpoint for endpoint in (recipe.writer, recipe.judge, recipe.second_judge) if endpoint is not None]
+    limits.require_prices(*endpoints)
+    if judging.rounds > 0 and recipe.judge is None:
         raise EndpointError(
             "there is no judge. Give --judge.base_url and --judge.model, or --judging.rounds 0 to do without."
         )
@@ -128,7 +116,7 @@ async def describe(
     meter = Meter(limits, replies.spent(), stopping)
     names = ClassNames(records)
     known_names = digest(names.forms)
-    workers = sum(endpoint.concurrency for endpoint in models.all())
+    workers = sum(endpoint.concurrency for endpoint in endpoints)
     stages = folder / "stages"
     current = list(records)
     async with AsyncExitStack() as stack:
@@ -142,11 +130,11 @@ async def describe(
             current = await run_stage(stage, current, CaptionRecord, stages, workers)
 
         stack.callback(replies.close)
-        writer = await opened(models.writer, "writer")
+        writer = await opened(recipe.writer, "writer")
         opened_models = [writer]
         await through("1-draft", "drafting captions", lambda r: drafted(r, images[r.id], writer, writing))
-        if models.judge is not None and judging.rounds > 0:
-            judge = await opened(models.judge, "judge")
+        if recipe.judge is not None and judging.rounds > 0:
+            judge = await opened(recipe.judge, "judge")
             opened_models.append(judge)
             await through(
                 "2-judge",
@@ -154,8 +142,8 @@ async def describe(
                 lambda r: judged(r, images[r.id], judge, writing, judging, names, token_count),
                 known_names,
             )
-        if models.second_judge is not None and judging.rounds > 0:
-            second = await opened(models.second_judge, "second_judge")
+        if recipe.second_judge is not None and judging.rounds > 0:
+            second = await opened(recipe.second_judge, "second_judge")
             opened_models.append(second)
 
             async def again(record: CaptionRecord) -> CaptionRecord:
