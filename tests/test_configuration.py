@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import crosscue
@@ -27,7 +29,7 @@ WRONG = [
     ({"context_words": 3}, "method 'dcar': context_words is 3; it must be a text or null."),
     ({"depth": 1.5}, "method 'dcar': depth is 1.5; it must be an integer."),
     ({"weight": "abs"}, "method 'dcar' has no option 'weight'. Did you mean 'weights'?"),
-    (DcarConfig(blank="grey"), "method 'dcar': blank is grey; it must be one of white, black, mean, noise."),  # type: ignore[arg-type]
+    (DcarConfig(blank="grey"), "method 'dcar': blank is grey; it must be one of white, black, mean, noise, "),  # type: ignore[arg-type]
     (3, "method 'dcar' is 3; it must be a mapping or a DcarConfig."),
 ]
 
@@ -85,6 +87,29 @@ def test_a_wrong_training_value_is_refused(
 def test_shots_below_one_are_refused(pairs: crosscue.Pairs, no_backbone: None) -> None:
     with pytest.raises(CrosscueError, match="shots is 0; it must be at least 1"):
         crosscue.adapt(pairs, "coop", shots=0, validation=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": 3}, "there is no method '3'"),
+        ({"shots": "two"}, "shots is 'two'; it must be an integer or null"),
+        ({"validation": "half"}, "validation is 'half'; it must be a share such as 0.1"),
+        ({"validation": 1}, "validation is 1; it must be a share such as 0.1"),
+        ({"image_size": "large"}, "image_size is 'large'; it must be an integer"),
+        ({"device": "gpu"}, "there is no device 'gpu'. Give cpu, cuda"),
+        pytest.param(
+            {"device": "cuda"},
+            "device is cuda, and PyTorch finds no GPU on this machine. Leave --device out",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU"),
+        ),
+        ({"precision": "fp8"}, "there is no precision 'fp8'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_of_adapt_is_refused(given: dict[str, Any], message: str, pairs: crosscue.Pairs) -> None:
+    with pytest.raises(CrosscueError, match=message):
+        crosscue.adapt(pairs, **{"backbone": str(tiny.clip_folder()), "validation": False, **given})
 
 
 @pytest.mark.parametrize(

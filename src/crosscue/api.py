@@ -143,9 +143,8 @@ def adapt(
         CrosscueError: anything the user can put right; the message says what, where and how.
     """
     training = configured(TrainingConfig, training, "training")
+    config = config_of(method_class(method), options)
     source = as_pairs(pairs)
-    found = method_class(method)
-    config = config_of(found, options)
     train, val = training_pairs(source, shots, validation, training.seed)
     tower = _tower(backbone, image_size, precision, device)
     folder = Path(out) if out is not None else new_folder(method)

@@ -18,7 +18,15 @@ from crosscue.errors import OptionError, suggestion
 Config = TypeVar("Config")
 _configs: dict[tuple[type, str], object] = {}
 """Configs that are checked already: a parse takes 10 ms, and a grid has thousands of equal ones."""
-NAMES = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+NAMES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "NoneType": "null",
+    "list": "a list",
+    "dict": "a mapping",
+}
 
 
 def configured(config_class: type[Config], values: Mapping[str, Any] | object | None, what: str) -> Config:
@@ -57,7 +65,7 @@ def _parsed(config_class: type[Config], parser: ArgumentParser, given: dict[str,
     try:
         parsed = parser.instantiate(parser.parse_object(given))
     except (ArgumentError, TypeError, ValueError) as error:
-        raise OptionError(f"{what}: {plain(str(error))}") from error
+        raise OptionError(f"{what}: {plain(str(error)).rstrip('.')}.") from error
     return config_class(**{name: parsed[name] for name in given})
 
 

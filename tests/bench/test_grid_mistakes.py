@@ -20,8 +20,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rwos: []", "rwos"),
-        ("rows: [{label: DCAR, methd: dcar}]", "mine.yaml: Option 'methd' is not accepted"),
+        ("rwos: []", "mine.yaml: there is no option rwos. Did you mean 'rows'?"),
+        ("rows: [{label: DCAR, methd: dcar}]", "mine.yaml: there is no option rows.methd. Did you mean 'method'?"),
+        ("rows: [3]", "rows is 3; it must hold options: inference, label, method"),
+        (ROWS % "" + "training: 3", "training is 3; it must hold options: augmentation"),
+        (ROWS % "" + "candidates: {default: [{optins: {}}]}", "no option candidates.default.optins. Did you mean 'opt"),
+        (ROWS % ", options: 3", "options is 3; it must be a mapping."),
         ("rows: [{label: DCAR}]", "method"),
         (ROWS % ", options: {dpeth: 2}", "row 'DCAR': method 'dcar' has no option 'dpeth'. Did you mean 'depth'?"),
         (ROWS % ", options: {alpha: large}", "alpha is large; it must be a number"),

@@ -35,6 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     unnamed = [{key: value for key, value in row.items() if key != "category"} for row in rows]
     (folder / "uncategorised.jsonl").write_text("\n".join(map(json.dumps, unnamed)))
+    (folder / "wrong.yaml").write_text("training: {epocs: 3}")
+    (folder / "flat.yaml").write_text("training: 3")
+    (folder / "latin.yaml").write_bytes(b"method: caf\xe9")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSCUE_CACHE", str(folder / "cache"))
         yield folder
@@ -184,6 +187,13 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
             ["adapt", "--data", "pairs.jsonl", "--training.epocs", "3"],
             "no option --training.epocs. Did you mean '--training.epochs'?",
         ),
+        (["adapt", "--data", "pairs.jsonl", "--resum"], "there is no option --resum. Did you mean '--resume'? See"),
+        (
+            ["adapt", "--config", "wrong.yaml"],
+            "no option training.epocs. Did you mean 'epochs'? Choose from: augmentation",
+        ),
+        (["adapt", "--config", "flat.yaml"], "training is 3; it must hold options: augmentation, batch_size"),
+        (["adapt", "--config", "latin.yaml"], "--config latin.yaml: not UTF-8 text"),
         (["adapt", "--data", "pairs.jsonl", "--lr", "3"], "no option --lr. Did you mean '--training.lr'?"),
         (["adapt", "pairs.jsonl"], "there is no option pairs.jsonl. Write --data pairs.jsonl"),
         (["adapt", "--data", "pairs.jsonl", "--training.epochs", "three"], "training.epochs"),

@@ -51,4 +51,5 @@ def test_a_bare_flag_may_stand_before_a_positional() -> None:
 
 def test_methods_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["methods", "--json"]) == 0
-    assert "dual_prompt" in {method["name"] for method in json.loads(capsys.readouterr().out)}
+    listed = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert "dual_prompt" in {method["name"] for method in listed}

@@ -86,6 +86,40 @@ def test_a_run_folder_has_a_format_and_the_version_that_wrote_it(folder: Path) -
                 command()
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", b"\xff\xfe", "config.yaml: not valid YAML"),
+        ("config.yaml", b"method: [dcar]", "config.yaml: names no method"),
+        ("config.yaml", b"method: dcar\noptions: 3", "config.yaml: options is 3; it must be a mapping"),
+        ("config.yaml", b"method: dcar\noptions: {weights: typo}", "weights is typo; it must be one of abs"),
+        ("backbone.json", b"[]", "backbone.json: not as written by crosscue"),
+        ("backbone.json", b'{"format": 1, "source": "x"}', "are required: family, image_size, fingerprint"),
+        ("adapter.safetensors", b"x", "adapter.safetensors: damaged"),
+    ],
+)
+def test_a_damaged_run_folder_is_one_line(folder: Path, file: str, content: bytes, message: str) -> None:
+    adapt(folder, "run", training=config(epochs=1))
+    (folder / "run" / file).write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        crosscue.load(folder / "run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 3])
+def test_a_backbone_record_of_wrong_types_is_refused(folder: Path, value: object) -> None:
+    adapt(folder, "run", training=config(epochs=1))
+    file = folder / "run" / "backbone.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "fingerprint": value}))
+    with pytest.raises(RunError, match=r"backbone\.json: not as written by crosscue: backbone: fingerprint is"):
+        crosscue.load(folder / "run")
+
+
+def test_a_journal_that_is_not_utf8_ends_there(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n\xff\n{"step": 2}\n')
+    assert read_journal(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
 def test_a_renamed_option_of_an_older_format_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapt(folder, "run", training=config(epochs=1), options={"context_tokens": 3})
     file = folder / "run" / "config.yaml"

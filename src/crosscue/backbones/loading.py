@@ -41,7 +41,14 @@ def load_backbone(
         BackboneError: no such backbone, an unsupported family, missing weights, an impossible size.
         NetworkError: the Hub cannot be reached.
     """
-    place = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+    if image_size is not None and type(image_size) is not int:
+        raise BackboneError(f"image_size is {image_size!r}; it must be an integer or null.")
+    try:
+        place = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+    except (RuntimeError, TypeError) as error:
+        raise BackboneError(f"there is no device {device!r}. Give cpu, cuda, or cuda:1 for the second GPU.") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise BackboneError(f"device is {device}, and PyTorch finds no GPU on this machine. Leave --device out.")
     chosen = choose_precision(precision, place)
     name, _, revision = source.partition("@")
     if source == "starter":

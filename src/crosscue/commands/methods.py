@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from typing import Any
 
@@ -50,5 +51,6 @@ def described(name: str) -> dict[str, Any]:
         found = method_class(name)
     except CrosscueError as error:
         return {"name": name, "error": str(error)}
-    options = {field.name: field.default for field in dataclasses.fields(found.config_class)}
+    defaults = {field.name: field.default for field in dataclasses.fields(found.config_class)}
+    options = {name: ".inf" if value == math.inf else value for name, value in defaults.items()}  # as in YAML
     return {"name": name, "summary": found.summary, "paper": found.paper, "options": options}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from crosscue.configuration import plain
-from crosscue.errors import CrosscueError, suggestion
+from crosscue.errors import CrosscueError, OptionError, suggestion
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True, add_print_completion_argument=True)
 
@@ -25,13 +26,20 @@ class Parser(ArgumentParser):
 
     switches: frozenset[str] = frozenset()
     """Flags of the boolean options. Options of `float | bool` always take a value."""
+    hints: Mapping[str, Any] = MappingProxyType({})
+    """Option or group of options -> its type, for the check of YAML files."""
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any
     ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
-        given = sys.argv[1:] if args is None else list(args)
-        return super().parse_args(switched(given, self.switches), namespace, **settings)
+        given = switched(sys.argv[1:] if args is None else list(args), self.switches)
+        for path in configs(given):
+            try:
+                check_names(self.hints, _yaml(path), "")
+            except OptionError as error:
+                self.error(str(error))
+        return super().parse_args(given, namespace, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""
@@ -39,7 +47,9 @@ class Parser(ArgumentParser):
         if "unrecognized arguments" in line.lower():
             unknown = line.split(":", 1)[1].split()[0]
             line = f"there is no option {unknown}.{self.nearest(unknown.split('=')[0])}"
-        raise CrosscueError(f"{line} See `{self.prog} --help`.")
+        line += "" if line.endswith((".", "?")) else "."
+        # The parser of a dataclass inside a list of a grid has no command of its own.
+        raise CrosscueError(f"{line} See `{self.prog} --help`." if self.prog.startswith("crosscue ") else line)
 
     def nearest(self, unknown: str) -> str:
         """Returns the end of a message that names the option nearest to an unknown word, or nothing."""
@@ -70,12 +80,49 @@ def switched(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
 
 def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) -> Parser:
     """Returns the parser of a verb from dataclasses; a group with a name takes that name as a prefix of its flags."""
-    parser = Parser(prog=f"crosscue {verb}", description=summary)
+    parser = Parser(prog=f"crosscue {verb}", description=summary, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     for dataclass_type, prefix in groups:
         parser.add_class_arguments(dataclass_type, prefix)
         parser.switches |= set(booleans(dataclass_type, f"{prefix}." if prefix else ""))
+        parser.hints = {**parser.hints, **({prefix: dataclass_type} if prefix else get_type_hints(dataclass_type))}
     return parser
+
+
+def configs(arguments: Sequence[str]) -> Iterator[str]:
+    """Yields the YAML files that the arguments name with --config."""
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        name, equals, given = argument.partition("=")
+        if name == "--config":
+            yield given if equals else following
+
+
+def check_names(hint: Any, value: Any, where: str) -> None:
+    """Checks the names of all options in a part of a YAML file, at any depth.
+
+    Args:
+        hint: type of the part: a dataclass, a mapping of names to types, or a list, dict or union of such types.
+        value: content of the part.
+        where: place of the part in the file, such as `training`.
+
+    Raises:
+        OptionError: a name is unknown, or a value stands where options are expected. The message lists what is allowed.
+    """
+    fixed = get_type_hints(hint) if isinstance(hint, type) and is_dataclass(hint) else hint
+    if isinstance(fixed, Mapping):
+        if not isinstance(value, dict):
+            raise OptionError(f"{where} is {value!r}; it must hold options: {', '.join(sorted(fixed)) or '(none)'}")
+        for name, part in value.items():
+            inside = f"{where}.{name}" if where else str(name)
+            if name not in fixed:
+                raise OptionError(f"there is no option {inside}.{suggestion(str(name), fixed or ['(none)'])}")
+            check_names(fixed[name], part, inside)
+    elif get_origin(hint) is dict and isinstance(value, dict):
+        for name, part in value.items():
+            check_names(get_args(hint)[1], part, f"{where}.{name}")
+    elif get_args(hint) and value is not None:
+        for part in value if isinstance(value, list) else [value]:
+            check_names(get_args(hint)[0], part, where)
 
 
 def booleans(dataclass_type: type, prefix: str) -> Iterator[str]:
@@ -95,8 +142,7 @@ def taken(given: Namespace, dataclass_type: type[Options]) -> Options:
 def chosen(arguments: Sequence[str], key: str, default: str) -> str:
     """Returns the value of one option before the parser exists: the flag, else the YAML file, else the default."""
     value = default
-    for index, argument in enumerate(arguments):
-        following = arguments[index + 1] if index + 1 < len(arguments) else ""
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         name, equals, given = argument.partition("=")
         if name == "--config":
             value = str(_yaml(given if equals else following).get(key, value))
@@ -111,6 +157,8 @@ def _yaml(path: str) -> dict[str, Any]:
             loaded = yaml.safe_load(file)
     except OSError as error:
         raise CrosscueError(f"--config {path}: {error.strerror}. Give an existing YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise CrosscueError(f"--config {path}: not UTF-8 text. Save it as UTF-8.") from error
     except yaml.YAMLError as error:
         raise CrosscueError(f"--config {path}: not valid YAML ({str(error).splitlines()[0]}).") from error
     if not isinstance(loaded, dict):

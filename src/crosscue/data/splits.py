@@ -16,8 +16,12 @@ def training_pairs(
     """Returns the pairs of training and those of validation; test pairs are in neither.
 
     Raises:
-        DataError: the source has splits but no `val`, and `validation` is None.
+        DataError: the source has splits but no `val`, and `validation` is None; or a value is of a wrong type.
     """
+    if shots is not None and type(shots) is not int:
+        raise DataError(f"shots is {shots!r}; it must be an integer or null.")
+    if validation is not None and type(validation) not in (float, bool):
+        raise DataError(f"validation is {validation!r}; it must be a share such as 0.1, true, false or null.")
     train = source.split("train") if source.splits else source
     val: Pairs | None
     has_val = "val" in source.splits

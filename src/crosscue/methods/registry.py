@@ -49,6 +49,7 @@ def method_class(name: str) -> type[Method[Any]]:
         MethodError: there is no such method; the message suggests the nearest name.
         CrosscueError: it belongs to a plug-in that cannot be imported.
     """
+    name = str(name)
     if name not in METHODS:
         return _plugged_class(name)
     module, _, attribute = METHODS[name].partition(":")

@@ -35,10 +35,10 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a journal; a last line cut by a killed process is left out."""
     lines = []
     if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in path.read_bytes().splitlines():
             try:
                 lines.append(json.loads(text))
-            except json.JSONDecodeError:
+            except ValueError:  # no JSON, or no UTF-8
                 break
     return lines
 

@@ -16,6 +16,7 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from crosscue.backbones.loading import load_backbone
+from crosscue.configuration import configured
 from crosscue.errors import BackboneError, OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import read_json, write_json, write_text
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 CONFIG, BACKBONE, ENVIRONMENT = "config.yaml", "backbone.json", "environment.json"
 VERSIONED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+RESTORE = "Restore the file, or adapt again."
 FORMAT = 1
 """Format of the run folders that this version writes."""
 RENAMED: dict[int, list[tuple[str, str, str]]] = {}
@@ -136,12 +139,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RunError(
-            f"{path}: not valid YAML ({str(error).splitlines()[0]}). Restore the file, or adapt again."
-        ) from error
-    if not isinstance(loaded, dict) or "method" not in loaded:
-        raise RunError(f"{path}: names no method. Restore the file, or adapt again.")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(f"{path}: not valid YAML ({str(error).splitlines()[0]}). {RESTORE}") from error
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("method"), str):
+        raise RunError(f"{path}: names no method. {RESTORE}")
+    options = loaded.get("options")
+    if not isinstance(options, dict | NoneType):
+        raise RunError(f"{path}: options is {options!r}; it must be a mapping. {RESTORE}")
     for number in range(_format(folder) + 1, FORMAT + 1):
         for group, old, new in RENAMED.get(number, []):
             if old in loaded.get(group, {}):
@@ -189,11 +193,11 @@ def read_backbone(folder: Path) -> BackboneIdentity:
     """
     record = _read_json(folder / BACKBONE)
     try:
-        return BackboneIdentity(**{name: record[name] for name in record.keys() - {"format", "crosscue"}})
-    except TypeError as error:
-        raise RunError(
-            f"{folder / BACKBONE}: not as written by crosscue ({error}). Restore it, or adapt again."
-        ) from error
+        return configured(
+            BackboneIdentity, {name: record[name] for name in record.keys() - {"format", "crosscue"}}, "backbone"
+        )
+    except OptionError as error:
+        raise RunError(f"{folder / BACKBONE}: not as written by crosscue: {error} {RESTORE}") from error
 
 
 def load_own_backbone(folder: Path, source: str | Path | None, *, precision: str, device: str | None) -> Backbone:
@@ -235,15 +239,15 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: damaged ({error}). Restore the file, or adapt again.") from error
+        raise RunError(f"{path}: damaged ({error}). {RESTORE}") from error
     method.load_learned_state(state)
     return method.eval()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    loaded = read_json(path, RunError, "Restore the file, or adapt again.")
+    loaded = read_json(path, RunError, RESTORE)
     if not isinstance(loaded, dict):
-        raise RunError(f"{path}: not as written by crosscue. Restore the file, or adapt again.")
+        raise RunError(f"{path}: not as written by crosscue. {RESTORE}")
     return loaded
 
 
