@@ -550,6 +550,46 @@ def test_captions_stand_in_for_descriptions() -> None:
     assert acke(weights="none").study(pairs(), []) == {}
 
 
+FIVE = ("a dog", "a black dog on snow", "snow", "one thing", "A  black dog on snow")
+"""Five captions of an image; the last repeats the second."""
+
+
+def test_the_own_caption_is_never_among_its_views() -> None:
+    """Views of other content: whichever caption a step draws, its descriptions are the image's others."""
+    method = acke(views="other_captions", views_per_step=3)
+    several = Pairs(
+        [Pair(ImageFile(Path(f"{i}.jpg")), tuple(f"{text} {i}" for text in FIVE), str(i)) for i in range(4)]
+    )
+    assert method.study(several, several.captions) == {"views": "other_captions", "images_without_views": 0}
+    seen = {}
+    for _ in range(30):
+        for own in FIVE:
+            rows, described = method.draw_views(Batch(pixels(), [f"{own} {i}" for i in range(4)], list("0123")))
+            assert rows == [0, 1, 2, 3]
+            for texts in described:
+                for image, text in enumerate(texts):
+                    seen.setdefault((own, image), set()).add(text)
+    for (own, image), texts in seen.items():
+        plain = {text.lower().replace(" ", "") for text in texts}
+        assert f"{own} {image}".lower().replace(" ", "") not in plain
+        every = {f"{text} {image}".lower().replace(" ", "") for text in FIVE}
+        assert plain == every - {f"{own} {image}".lower().replace(" ", "")}, "every other caption is drawn at times"
+    assert method.losses(Batch(pixels(), [f"{FIVE[0]} {i}" for i in range(4)], list("0123")))["view_loss"] > 0
+
+
+def test_views_of_other_captions_need_a_second_caption() -> None:
+    single = [Pair(ImageFile(Path("9.jpg")), ("a dog", "A dog"), "9")]
+    with pytest.raises(DataError, match=r"1 of 5 training images .* such as '9'.*missing_views skip"):
+        acke(views="other_captions").study(Pairs([*pairs(), *single]), [])
+    with pytest.raises(DataError, match="1 of 1 training images"):
+        acke(views="other_captions", missing_views="skip").study(Pairs(single), [])
+    method = acke(views="other_captions", missing_views="skip")
+    assert method.study(Pairs([*pairs(), *single]), [])["images_without_views"] == 1
+    captions = ["a dog 0", "a cat 1", "a dog", "a dog 2"]
+    rows, described = method.draw_views(Batch(pixels(), captions, ["0", "1", "9", "2"]))
+    assert (rows, described) == ([0, 1, 3], [["a cat 0", "a dog 1", "a cat 2"]])
+
+
 def test_a_trained_run_needs_no_descriptions(tmp_path: Path) -> None:
     method = acke(views=str(tmp_path / "gone.jsonl"))
     with torch.no_grad():

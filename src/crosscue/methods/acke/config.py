@@ -23,8 +23,9 @@ class AckeConfig:
     """Options of ACKE: prompts, descriptions, and the weights of the losses."""
 
     views: str = FROM_CAPTIONS
-    """Descriptions of the training images: a file of `crosscue describe views`, or `captions`. The default takes
-    weak ones from the captions (crosscue[spacy]) and needs no model. Better results need a file."""
+    """Descriptions of the training images: a file of `crosscue describe views`, or one of two sources without a model.
+    `captions`: weak ones, which repeat the captions (crosscue[spacy]). `other_captions`: the image's other captions, for
+    sources with several captions an image. The default works with every source. Better results need a file."""
     missing_views: MissingViews = "error"
     """Treatment of images without descriptions. `error`: training stops, so that no image is left out unseen.
     `skip`: such images are trained with their captions alone, and counted."""

@@ -37,7 +37,8 @@ from crosscue.losses.evidential import retrieval_evidence
 from crosscue.losses.opinions import opinion
 from crosscue.losses.view_weights import gallery_trust
 from crosscue.methods.acke.config import AckeConfig
-from crosscue.methods.acke.descriptions import COUNT, TrainingViews
+from crosscue.methods.acke.descriptions import COUNT
+from crosscue.methods.acke.other_captions import training_views
 from crosscue.methods.acke.pool import Selection
 from crosscue.methods.acke.towers import PoolPromptedTowers
 from crosscue.methods.acke.views import ViewLosses, pair_contrast, pair_hinge
@@ -59,7 +60,7 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
 
     def __init__(self, backbone: Backbone, config: AckeConfig) -> None:
         super().__init__(backbone, config)
-        self.views = TrainingViews(config.views, config.missing_views)
+        self.views = training_views(config.views, config.missing_views)
         self.view_losses = ViewLosses(config, backbone.embed_dim)
         self.let_towers_learn()
         self.steps = torch.zeros(())  # training steps so far
