@@ -14,12 +14,12 @@ import torch
 from harness import BATCH, arguments, cpu_seconds
 
 from crosscue import load_backbone, read_pairs
-from crosscue.api import cached_images
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.batches import Batches
 from crosscue.data.pairs import Pairs
 from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.contract import Method
+from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.training.feed import Feed
 from crosscue.training.optimisers import select_trainable

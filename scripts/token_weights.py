@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from jsonargparse import auto_cli
 
-from crosscue.api import cached_images, load
+from crosscue.api import load
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out
 from crosscue.markdown import markdown_table
+from crosscue.methods.images import cached_images
 from crosscue.retrieval.encoding import embed_images, pair_features
 
 FUNCTION_WORDS = frozenset(

@@ -1,7 +1,9 @@
 """Train the bridge of the starter: from MiniLM's text features into the space of a frozen CLIP image tower.
 
-    python scripts/train_starter.py --shared ../shared/data
+    python scripts/train_starter.py --shared ../shared/data --out bridge.safetensors
 
+`--leave_out cars` trains without a source, so that zero-shot retrieval has not seen it. `--folder FOLDER` also writes a
+backbone with the new bridge, for `crosscue adapt --backbone FOLDER`.
 The image tower never runs: its features of the training images are read from the development data. Of the text tower
 the first layers stay as they are and run once; the last `tuned_layers` are trained together with the bridge. Everything
 is selected on validation pairs; the test pairs are read once, after training.
@@ -15,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import torch
 from jsonargparse import auto_cli
@@ -24,9 +27,11 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.precision import choose_precision
-from crosscue.backbones.starter import MAX_LENGTH, write_text_tower
+from crosscue.backbones.starter import MAX_LENGTH, write_starter, write_text_tower
 from crosscue.progress import progress
 from crosscue.storage import atomic_file, write_text
+
+Source = Literal["flickr8k", "cars"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Recipe:
     keep: float = 1.0
     """Weight of the term that holds the tuned text features by the original ones."""
     seed: int = 0
-    """Fixes initial values, order and dropout."""
+    """Seed of initial values, order and dropout."""
 
 
 class Captions:
@@ -150,7 +155,7 @@ def mean(hidden: Tensor, real: Tensor) -> Tensor:
 
 
 def contrastive(logits: Tensor, owner: Tensor) -> Tensor:
-    """Symmetric InfoNCE where the other captions of a image are neither positives nor negatives of a term.
+    """Symmetric InfoNCE where the other captions of an image are neither positives nor negatives of a term.
 
     Args:
         logits: (images, captions).
@@ -184,9 +189,16 @@ def recall(text: Text, pairs: Pairs, *, centre: bool = False) -> dict[str, float
     }
 
 
-def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
-    """Train `text` in place: AdamW, 10 % warm-up, then a cosine to zero."""
-    steps_per_epoch = len(flickr.images) // recipe.images_per_step
+def train(text: Text, main: Pairs, cars: Pairs | None, recipe: Recipe) -> None:
+    """Train `text` in place: AdamW, 10 % warm-up, then a cosine to zero.
+
+    Args:
+        text: the layers and the bridge.
+        main: the pairs that an epoch goes through.
+        cars: pairs that are added to every step.
+        recipe: options of training.
+    """
+    steps_per_epoch = len(main.images) // recipe.images_per_step
     steps = recipe.epochs * steps_per_epoch
     layers = list(text.layers.parameters())
     head = [p for name, p in text.bridge.named_parameters() if name != "log_scale"]
@@ -203,20 +215,19 @@ def train(text: Text, flickr: Pairs, cars: Pairs, recipe: Recipe) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
-    by_image = flickr.by_image
+    by_image = main.by_image
     with progress("training", steps, "steps") as advance:
         for _ in range(recipe.epochs):
-            for images in torch.randperm(len(flickr.images))[: steps_per_epoch * recipe.images_per_step].split(
+            for images in torch.randperm(len(main.images))[: steps_per_epoch * recipe.images_per_step].split(
                 recipe.images_per_step
             ):
                 text.train()
-                rows = torch.cat(
-                    [by_image[i][torch.randperm(len(by_image[i]))[: recipe.captions_per_image]] for i in images]
-                )
-                owner = torch.arange(len(images)).repeat_interleave(recipe.captions_per_image)
-                pooled = text.pooled(flickr.captions, rows, recipe.word_dropout)
-                original, features = flickr.captions.original[rows], flickr.images[images]
-                if recipe.cars_per_step:
+                drawn = [by_image[i][torch.randperm(len(by_image[i]))[: recipe.captions_per_image]] for i in images]
+                rows = torch.cat(drawn)
+                owner = torch.arange(len(images)).repeat_interleave(torch.tensor(list(map(len, drawn))))
+                pooled = text.pooled(main.captions, rows, recipe.word_dropout)
+                original, features = main.captions.original[rows], main.images[images]
+                if cars is not None and recipe.cars_per_step:
                     more = torch.randperm(len(cars.images))[: recipe.cars_per_step]
                     pooled = torch.cat([pooled, text.pooled(cars.captions, more, recipe.word_dropout)])
                     original, features = (
@@ -258,18 +269,31 @@ def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
     return [entries[index] for index in chosen], features[chosen]
 
 
-def main(shared: Path, out: Path, recipe: Recipe = Recipe(), threads: int = 2) -> None:
-    """Train, measures and writes a bridge.
+def main(
+    shared: Path,
+    out: Path,
+    recipe: Recipe = Recipe(),
+    leave_out: list[Source] | None = None,
+    folder: Path | None = None,
+    threads: int = 2,
+) -> None:
+    """Train, measure and write a bridge.
 
     Args:
         shared: the folder of development data.
         out: the safetensors file to write; the numbers go to a `.json` beside it.
         recipe: what the result depends on, beside the data.
+        leave_out: sources that are neither trained nor selected on.
+        folder: folder of a backbone with this bridge; default none is written.
         threads: number of CPU threads.
     """
+    left_out = leave_out or []
+    if {"flickr8k", "cars"} <= set(left_out):
+        raise SystemExit("--leave_out names every source. Keep one.")
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     start = time.monotonic()
+    validation, test = dict[str, Pairs](), dict[str, Pairs]()
     with TemporaryDirectory() as scratch:
         tower = Path(scratch) / "text"
         write_text_tower(tower, None)
@@ -277,24 +301,29 @@ def main(shared: Path, out: Path, recipe: Recipe = Recipe(), threads: int = 2) -
         def pairs(entries: list[dict], features: Tensor) -> Pairs:
             return Pairs(features, Captions([entry["captions"] for entry in entries], tower, recipe.tuned_layers))
 
-        flickr = pairs(*read(shared / "flickr8k", ("train", "extra")))
-        entries, features = read(shared / "cars_features", ("train",))
-        held_out = set(sorted({entry["category"] for entry in entries})[::10])
-        kept = [index for index, entry in enumerate(entries) if entry["category"] not in held_out]
-        unseen = [index for index, entry in enumerate(entries) if entry["category"] in held_out]
-        cars = pairs([entries[index] for index in kept], features[kept])
-        validation = {
-            "flickr8k val": pairs(*read(shared / "flickr8k", ("val",))),
-            "cars, unseen categories": pairs([entries[index] for index in unseen], features[unseen]),
-        }
-        text = Text(tower, recipe, flickr.images.shape[1])
-        text.bridge.image_mean.data = flickr.images.mean(0)
-        train(text, flickr, cars, recipe)
-        numbers = {name: recall(text, part) for name, part in validation.items()}
-        numbers["flickr8k test"] = recall(text, pairs(*read(shared / "flickr8k", ("test",))))
+        parts = list[Pairs]()
+        if "flickr8k" not in left_out:
+            parts.append(pairs(*read(shared / "flickr8k", ("train", "extra"))))
+            validation["flickr8k val"] = pairs(*read(shared / "flickr8k", ("val",)))
+        if "cars" not in left_out:
+            entries, features = read(shared / "cars_features", ("train",))
+            held_out = set(sorted({entry["category"] for entry in entries})[::10])
+            kept = [index for index, entry in enumerate(entries) if entry["category"] not in held_out]
+            unseen = [index for index, entry in enumerate(entries) if entry["category"] in held_out]
+            parts.append(pairs([entries[index] for index in kept], features[kept]))
+            validation["cars, unseen categories"] = pairs([entries[index] for index in unseen], features[unseen])
+        text = Text(tower, recipe, parts[0].images.shape[1])
+        text.bridge.image_mean.data = parts[0].images.mean(0)
+        train(text, parts[0], parts[1] if len(parts) > 1 else None, recipe)
+        if "flickr8k" not in left_out:
+            test["flickr8k test"] = pairs(*read(shared / "flickr8k", ("test",)))
+        numbers = {name: recall(text, part) for name, part in (validation | test).items()}
     save(text, out, recipe)
+    if folder is not None:
+        write_starter(folder, out)
     numbers["seconds"] = {"all": round(time.monotonic() - start)}
-    write_text(out.with_suffix(".json"), json.dumps({"recipe": asdict(recipe), "recall": numbers}, indent=2) + "\n")
+    made = {"recipe": asdict(recipe), "left_out": left_out, "recall": numbers}
+    write_text(out.with_suffix(".json"), json.dumps(made, indent=2) + "\n")
     for name, row in numbers.items():
         print(f"{name:24}", "  ".join(f"{key} {value:5.1f}" for key, value in row.items()))
     print(f"logit scale {text.bridge.log_scale.exp().item():.1f}, {out} {out.stat().st_size / 1e6:.1f} MB")

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosscue.backbones import frozen
 from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.frozen import Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
+from crosscue.data.features import features_protocol
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out, training_pairs
@@ -30,6 +30,7 @@ from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
 from crosscue.methods.capabilities import LateInteraction, Untrained, studied
 from crosscue.methods.contract import Method
+from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.streaming import encoded_images
@@ -163,10 +164,13 @@ def adapt(
         "source": source.source,
         "train": {"images": len(train), "fingerprint": train.fingerprint()},
         "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
+        **features_protocol(train.images),
     }
     identity = BackboneIdentity.of(tower)
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
+    for part in (train, val or train):
+        check_images(part, adapted, training.augmentation)
     captions = [*train.captions, *(val.captions if val else ())]
     check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
     with studied(adapted, train, captions) as knowledge, sole_run(folder):
@@ -253,12 +257,6 @@ def as_run(
             f"method '{method.name}' has to be trained first: crosscue adapt --method {method.name} --data SOURCE"
         )
     return Run(method.eval())
-
-
-def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
-    """Returns the images of `pairs` behind the layers of the image tower that `method` leaves frozen."""
-    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
-    return frozen.cached_images(pixels, method.backbone, method.image_use.frozen_layers)
 
 
 def before_and_after(

@@ -18,6 +18,7 @@ DATA = Verbs(
     {
         "check": ("report what is wrong with a source of pairs", "data_check"),
         "negatives": ("write edited captions that are wrong for their image", "data_negatives"),
+        "embed": ("write the features of a source's images, which methods behind frozen towers read", "data_embed"),
         "fdrd": ("count what is wrong with files of the FDRD release", "data_fdrd"),
     },
 )

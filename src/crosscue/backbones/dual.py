@@ -30,9 +30,13 @@ class BridgedImageTower(ClipImageTower):
         self.bridge = bridge
         self.exact: tuple[Any, ...] = (*self.exact, bridge)
 
+    def unbridged(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
+        """Runs the layers from `state.layer` on; nothing crosses the bridge."""
+        return super().forward(state, prompts)
+
     def forward(self, state: ImageState, prompts: Prompts | None) -> ImageFeatures:
         """Runs the layers from `state.layer` on; pooled, patch and dense features are bridged."""
-        features = super().forward(state, prompts)
+        features = self.unbridged(state, prompts)
         return ImageFeatures(
             self.bridge.image(features.pooled),
             features.hidden,
@@ -125,6 +129,14 @@ class DualBackbone(TwoTowers):
         """() exp of the bridge's logit scale."""
         scale: Tensor = self.text.bridge.log_scale
         return scale.detach().float().exp()
+
+    def image_output(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pixels -> (B, D)."""
+        return self.image.unbridged(self.image_state(images, self.image_layers - 1), None).pooled
+
+    def bridged(self, output: Tensor) -> Tensor:
+        """(B, D) -> (B, D)."""
+        return self.image.bridge.image(output)
 
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) -> (..., W)."""

@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from crosscue.backbones.banks import BankFeatures, no_patches
 from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
+from crosscue.data.features import FeatureBank, FeatureRow, feature_rows
 from crosscue.data.pixels import PixelStore
 from crosscue.data.rows import RowCache, blocks_of
-from crosscue.errors import MethodError
-from crosscue.storage import cache_dir
+from crosscue.data.writing import write_pairs
+from crosscue.errors import StorageError
+from crosscue.storage import atomic_folder, cache_dir, write_json
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
-    from crosscue.data.pairs import Image
+    from crosscue.data.pairs import Image, Pairs
 
 BLOCK = 32
+BANK, LISTING = "features.safetensors", "captions.jsonl"
+"""Files of a folder that `write_bank` writes."""
 
 
 class Images(Protocol):
@@ -119,7 +127,7 @@ class FrozenFeatures(FrozenRows):
         """B indices -> features with (B, D) and (B, W), without patches."""
         rows = self.read(indices)
         width = self.backbone.embed_dim
-        return ImageFeatures(rows[:, :width], rows[:, width:], _no_patches)
+        return ImageFeatures(rows[:, :width], rows[:, width:], no_patches)
 
     def compute(self, images: ImageInput) -> Tensor:
         """(B, 3, S, S), or a state -> (B, D + W)."""
@@ -145,11 +153,49 @@ def cached_images(images: PixelStore, backbone: Backbone, frozen_layers: int | L
         frozen_layers: number of first layers that stay frozen. `pooled`: all do, and only the pooled feature is read.
     """
     if frozen_layers == "pooled":
-        return FrozenFeatures(backbone, images)
+        rows = feature_rows(images.images, images.source)
+        return BankFeatures(rows, backbone, images.source) if rows else FrozenFeatures(backbone, images)
     return FrozenStates(backbone, images, frozen_layers) if frozen_layers else images
 
 
-def _no_patches() -> Tensor:
-    raise MethodError(
-        'only pooled features of these images are cached, and the method reads patches: its image_use must not be "pooled".'
-    )
+class TowerOutputs(FrozenRows):
+    """`outputs.read(indices)` -> (B, D) pooled features without a bridge: the rows of a bank of features."""
+
+    what = "running the image tower"
+
+    def compute(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, D)."""
+        return self.backbone.image_output(images)
+
+    def key(self) -> str:
+        """Returns the weights of the tower and its projection, without a bridge."""
+        return f"{self.backbone.feature_checkpoint} output {self.backbone.precision.dtype}"
+
+
+def write_bank(pairs: Pairs, backbone: Backbone, folder: Path) -> Path:
+    """Writes a folder with the features of all images and a listing of the pairs: a source without pixels.
+
+    Images that were encoded before an interruption are read from the cache.
+
+    Raises:
+        StorageError: there is something in the folder.
+        DataError: images cannot be read, or are rows of features already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StorageError(f"{folder}: there is something here already. Remove it, or choose another --out.")
+    outputs = TowerOutputs(backbone, pixel_store(pairs.images, backbone, source=pairs.origin))
+    matrix = outputs.read(range(len(pairs))).cpu()
+    origin = {
+        "tower": backbone.feature_checkpoint,
+        "backbone": backbone.source,
+        "image_size": backbone.pixels.size,
+        "precision": backbone.precision.name,
+        "names": [pair.image_id for pair in pairs],
+    }
+    with atomic_folder(folder) as part:
+        file = part / BANK
+        save_file({"image_features": matrix}, file)
+        write_json(Path(f"{file}.json"), origin)
+        bank = FeatureBank(file)
+        write_pairs(part / LISTING, (replace(pair, image=FeatureRow(bank, row)) for row, pair in enumerate(pairs)))
+    return folder / LISTING

@@ -183,6 +183,8 @@ class Backbone(nn.Module, ABC):
     """SHA-256 of the weights as loaded, before any change of dtype: the identity of a run's backbone."""
     image_checkpoint: str
     """The same of the image tower alone, without a bridge: the key of cached image states."""
+    feature_checkpoint: str
+    """The same of all that `image_output` depends on: the tower and its projection, without a bridge."""
     precision: Precision
     pixels: PixelSpec
     image_width: int
@@ -249,6 +251,14 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: prompts enter before the layer of the given state, or cached features are given with prompts.
         """
+
+    def image_output(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pixels -> (B, D) pooled features without a bridge: the rows of a bank of features."""
+        return self.encode_image(images).pooled
+
+    def bridged(self, output: Tensor) -> Tensor:
+        """(B, D) `image_output` -> (B, D) in the shared space."""
+        return output
 
     def shared_copy(self) -> Self:
         """Returns a backbone of new modules around the very same tensors: modules attached to it leave this one alone."""

@@ -49,20 +49,25 @@ def starter_folder() -> Path:
     revision = sha256_file(bridge)[:12]
     folder = cache_dir() / "starter" / revision
     if not (folder / "crosscue_backbone.json").exists():
-        image = image_folder()
-        with atomic_folder(folder) as part:
-            write_text_tower(part / "text", bridge)
-            write_bridge(part / "bridge.safetensors", bridge)
-            parts = {
-                "family": "dual",
-                "image": f"../{image.name}",
-                "text": "text",
-                "bridge": "bridge.safetensors",
-                "max_length": MAX_LENGTH,
-                "revision": revision,
-            }
-            write_json(part / "crosscue_backbone.json", parts)
+        write_starter(folder, bridge)
     return folder
+
+
+def write_starter(folder: Path, bridge: Path) -> None:
+    """Writes a backbone of family `dual`: the starter's image tower, which stays in the cache, and MiniLM with `bridge`."""
+    image = image_folder()
+    with atomic_folder(folder) as part:
+        write_text_tower(part / "text", bridge)
+        write_bridge(part / "bridge.safetensors", bridge)
+        parts = {
+            "family": "dual",
+            "image": f"../{image.name}" if image.parent == folder.parent else str(image.resolve()),
+            "text": "text",
+            "bridge": "bridge.safetensors",
+            "max_length": MAX_LENGTH,
+            "revision": sha256_file(bridge)[:12],
+        }
+        write_json(part / "crosscue_backbone.json", parts)
 
 
 def bridge_file() -> Path:

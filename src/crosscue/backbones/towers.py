@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ class TwoTowers(Backbone):
         self.requires_grad_(False).eval()
         self.checkpoint = self.fingerprint()
         self.image_checkpoint = fingerprint(self.image.vision_model)
+        projection = fingerprint(self.image.projection) if hasattr(self.image, "projection") else ""
+        self.feature_checkpoint = hashlib.sha256(f"{self.image_checkpoint} {projection}".encode()).hexdigest()
         fold_quick_gelu(self)
         self.image.to(self.precision.dtype)
         self.text.to(self.precision.dtype)

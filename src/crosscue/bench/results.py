@@ -77,7 +77,10 @@ class Results:
         """Returns the gallery of every domain."""
         keys = ("gallery", "captions", "captions_per_image", "data_fingerprint")
         firsts = {domain.name: cells[0].first.protocol for domain, _, cells in self.tables()}
-        return {name: {key: protocol[key] for key in keys} for name, protocol in firsts.items()}
+        return {
+            name: {key: protocol[key] for key in (*keys, "image_features") if key in protocol}
+            for name, protocol in firsts.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON: the same bytes whenever and however often interrupted the grid is run."""

@@ -216,11 +216,12 @@ def protocol(results: Results) -> str:
 def gallery(results: Results, domain: str) -> str:
     """Returns the gallery of one table, in one line."""
     found = results.galleries()[domain]
+    features = found.get("image_features")
     fewest, most = found["captions_per_image"]
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return (
         f"Gallery {found['gallery']:,} images, {found['captions']:,} captions ({each} each), data "
-        f"{found['data_fingerprint'][:12]}."
+        f"{found['data_fingerprint'][:12]}." + (f" Image features: {features}." if features else "")
     )
 
 

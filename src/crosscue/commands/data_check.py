@@ -79,6 +79,8 @@ def show(found: Audit) -> None:
         numbers = (split.images, split.captions, split.categories, split.duplicate_captions, split.largest_group)
         table.add_row(name, *(f"{n:,}" for n in numbers), f"{split.i2t_ceiling:.2f} / {split.t2i_ceiling:.2f}")
     console.print(table)
+    for bank in found.features:
+        console.print(bank, markup=False, highlight=False)
     problems: list[tuple[str, list[str]]] = [
         ("unreadable images", [f"{name}: {reason}" for name, reason in found.unreadable]),
         ("empty captions", found.empty_captions),

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
+from crosscue.data.features import FeatureRow
 from crosscue.data.images import open_image, peculiarities
 from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
@@ -50,6 +51,8 @@ class Audit:
     leaks: list[str] = field(default_factory=list)
     """Contents that two splits share."""
     without_category: int = 0
+    features: list[str] = field(default_factory=list)
+    """Files of features that stand in for images, with their towers."""
 
     @property
     def blocking(self) -> bool:
@@ -76,6 +79,8 @@ def audit(
     for index, pair in enumerate(pairs):
         by_split[pair.split or "all"].append(index)
     found = Audit(pairs.source, {name: _split(pairs, rows) for name, rows in sorted(by_split.items())})
+    banks = {image.bank.path: image.bank for image in pairs.images if isinstance(image, FeatureRow)}
+    found.features = [f"{path}: tower {bank.tower or 'not named'}" for path, bank in banks.items()]
     found.without_category = sum(pair.category is None for pair in pairs)
     for pair in pairs:
         for caption in pair.captions:
@@ -87,6 +92,9 @@ def audit(
     if images:
         for index, pair in enumerate(track(pairs, "opening images", len(pairs), "images")):
             try:
+                if isinstance(pair.image, FeatureRow):
+                    content[hashlib.sha256(pair.image.values().numpy().tobytes()).hexdigest()].append(index)
+                    continue
                 open_image(pair.image, at_least=64)
                 found.converted += [(pair.image.name, what) for what in peculiarities(pair.image)]
                 content[hashlib.sha256(pair.image.read()).hexdigest()].append(index)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
+from crosscue.data.features import FeatureRow
 from crosscue.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class EmbeddedImage:
         return self.fetch()
 
 
-Image = ImageFile | EmbeddedImage
-"""An image of a pair."""
+Image = ImageFile | EmbeddedImage | FeatureRow
+"""An image of a pair: encoded, or its features alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +176,14 @@ class Pairs(Sequence[Pair]):
         return self.part(replace(pair, captions=pair.captions[:limit]) for pair in self.items)
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits."""
+        """Returns a SHA-256 over ids, captions (synthetic ones too), categories, negatives and splits; and over features."""
         digest = hashlib.sha256()
         for pair in self.items:
             negatives = (part for negative in pair.negatives for part in (negative.text, negative.type))
             fields = (pair.image_id, *pair.captions, pair.category or "", *negatives, pair.split or "")
             if pair.synthetic is not None:
                 fields += (pair.synthetic,)
+            if isinstance(pair.image, FeatureRow):
+                fields += (f"features {pair.image.bank.sha256} {pair.image.row}",)
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from crosscue.data.features import is_bank, open_bank
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType, Pair, Pairs
 from crosscue.data.readers.contract import Missing, Reading
 from crosscue.errors import DataError
@@ -117,9 +118,10 @@ def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
 
 
 def image_of(where: str, value: Any, images: Path) -> Image:
-    """Returns the image of a path, or of the bytes of an encoded image."""
-    if isinstance(value, str | Path):
-        return ImageFile(images / value)
+    """Returns the image of a path, of the bytes of an encoded image, or of a row of features (`bank.npy#12`)."""
+    if isinstance(value, str | Path | int):
+        bank, _, key = str(value).partition("#")
+        return open_bank(images / bank).image(where, key) if key and is_bank(bank) else ImageFile(images / str(value))
     if isinstance(value, Mapping):
         if value.get("bytes"):
             return EmbeddedImage(str(value.get("path") or where), _constant(value["bytes"]))
@@ -202,7 +204,7 @@ def _absent(value: Any) -> bool:
 
 
 def _identity(value: Any, image: Image) -> str:
-    return str(value) if isinstance(value, str | Path) else image.name
+    return str(value) if isinstance(value, str | Path | int) else image.name
 
 
 def _constant(value: bytes) -> Callable[[], bytes]:

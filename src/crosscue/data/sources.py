@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from crosscue.data.pairs import Pairs
+from crosscue.data.features import FeatureRow, open_bank
+from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.readers.annotations import COCO, KARPATHY
 from crosscue.data.readers.contract import Reader, forget_json
 from crosscue.data.readers.contract import Reading as Reading
@@ -39,17 +41,46 @@ def read_pairs(source: str | Path, split: str | None = None, reading: Reading | 
     path = Path(source)
     try:
         reader, place = _choose(path, reading.kind)
-        pairs = reader.read(place, reading)
+        pairs = reader.read(place, replace(reading, missing="keep") if reading.features else reading)
+        if reading.features is not None:
+            pairs = with_features(pairs, reading.features, reading.images_beside(place))
     except OSError as error:
         raise DataError(
             f"{error.filename or path}: cannot be read ({error.strerror or error}). Check the path and --kind."
         ) from error
     finally:
         forget_json()
+    if reading.unverified:
+        pairs = pairs.part(_accepted(pair) for pair in pairs)
     pairs = Pairs(pairs, pairs.source, reading.command(str(source)))
     if reading.captions_per_image is not None:
         pairs = pairs.with_captions(reading.captions_per_image)
     return pairs.split(split) if split is not None else pairs
+
+
+def with_features(pairs: Pairs, file: Path, images: Path) -> Pairs:
+    """Returns the pairs with rows of a bank as their images.
+
+    A bank with names gives each image the row of its name: its id, or its path below the folder `images`. Without names
+    an image that is a number is the index of its row; other images have the rows in their order.
+
+    Raises:
+        DataError: the bank has no such row, or without names another number of rows than there are images.
+    """
+    bank = open_bank(file)
+    names = [_names(pair, images) for pair in pairs]
+    if bank.rows is None and not all(name[-1].isdecimal() for name in names):
+        if len(bank) != len(pairs):
+            raise DataError(
+                f"{file}: {len(bank)} rows without names, and {pairs.source} has {len(pairs)} images. "
+                f'Name the rows in {file}.json: {{"names": [...]}}, or give one row an image, in their order.'
+            )
+        names = [(str(row),) for row in range(len(pairs))]
+    rows = bank.rows or {}
+    keys = [next((key for key in keys if key in rows), keys[-1]) for keys in names]
+    return pairs.part(
+        replace(pair, image=bank.image(pair.where or pair.image_id, key)) for pair, key in zip(pairs, keys, strict=True)
+    )
 
 
 def reader_names() -> list[str]:
@@ -94,3 +125,16 @@ def _readers() -> Iterator[Reader]:
     yield from (reader for reader in READERS.values() if reader is not FOLDER)
     yield from (reader for point in plugged(GROUP).values() if (reader := loaded(point)) is not None)
     yield FOLDER
+
+
+def _names(pair: Pair, images: Path) -> tuple[str, ...]:
+    """Returns the names that a bank may have for the image of a pair, the value of its column last."""
+    image = pair.image
+    if isinstance(image, ImageFile) and image.path.is_relative_to(images):
+        return pair.image_id, image.path.relative_to(images).as_posix()
+    return (pair.image_id,)
+
+
+def _accepted(pair: Pair) -> Pair:
+    image = pair.image
+    return replace(pair, image=replace(image, unverified=True)) if isinstance(image, FeatureRow) else pair

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from crosscue.data.pairs import ImageFile, Pair
+from crosscue.data.features import FeatureRow
+from crosscue.data.pairs import EmbeddedImage, ImageFile, Pair
 from crosscue.errors import DataError
 from crosscue.storage import write_lines
 
@@ -24,13 +25,13 @@ def write_pairs(target: Path, pairs: Iterable[Pair]) -> int:
 
 
 def _row(pair: Pair, folder: Path) -> dict[str, Any]:
-    if not isinstance(pair.image, ImageFile):
+    if isinstance(pair.image, EmbeddedImage):
         raise DataError(
             f"{pair.where}: the image is inside a table, and a JSONL file can only name files. Save the images of this "
             "source as files first."
         )
     row = {
-        "image": Path(os.path.relpath(pair.image.path.resolve(), folder)).as_posix(),
+        "image": _place(pair.image, folder),
         "image_id": pair.image_id,
         "captions": list(pair.captions),
         "category": pair.category,
@@ -39,3 +40,8 @@ def _row(pair: Pair, folder: Path) -> dict[str, Any]:
         "synthetic": pair.synthetic,
     }
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _place(image: ImageFile | FeatureRow, folder: Path) -> str:
+    path, row = (image.bank.path, f"#{image.row}") if isinstance(image, FeatureRow) else (image.path, "")
+    return Path(os.path.relpath(path.resolve(), folder)).as_posix() + row

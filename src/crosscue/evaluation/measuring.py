@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
+from crosscue.data.features import features_protocol
 from crosscue.errors import DataError
 from crosscue.evaluation.diagnostics import diagnose
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores, reranked
@@ -150,6 +151,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         "precision": backbone.precision.name,
         "source": pairs.source,
         "data_fingerprint": pairs.fingerprint(),
+        **features_protocol(pairs.images),
         "gallery": len(pairs),
         "captions": scores.caption_count,
         "captions_per_image": [min(per_image), max(per_image)],

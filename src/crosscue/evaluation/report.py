@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crosscue.data.features import FeatureRow
 from crosscue.data.images import open_image
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.calibration import Calibration
@@ -153,9 +154,13 @@ def _shown(example: Example, pairs: Pairs) -> dict[str, Any]:
 
 
 def _thumbnail(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
+    """Returns an image of an example for the page; one that is a row of features has no `data`."""
+    shown = {"data": None, "right": index == right, "alt": pairs[index].captions[0]}
+    if isinstance(pairs[index].image, FeatureRow):
+        return shown
     image = open_image(pairs[index].image, at_least=THUMBNAIL)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     encoded = io.BytesIO()
     image.save(encoded, format="JPEG", quality=80)
     data = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
-    return {"data": data, "right": index == right, "alt": pairs[index].captions[0]}
+    return shown | {"data": data}

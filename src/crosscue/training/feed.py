@@ -15,6 +15,7 @@ from crosscue.data.batches import Batches
 from crosscue.data.neighbours import nearest
 from crosscue.methods.capabilities import WantsNeighbours
 from crosscue.methods.contract import Batch, Method
+from crosscue.methods.images import check_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.encoding import embed_images
 
@@ -74,6 +75,7 @@ class Feed:
 def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig) -> Feed:
     """Returns the batches of a run. Without augmentation the frozen part of the image tower is computed once."""
     tower, lasting = method.backbone, training.augmentation == "none"
+    check_images(train, method, training.augmentation)
     pixels = frozen.pixel_store(train.images, tower, source=train.origin)
     images = frozen.cached_images(pixels, tower, method.image_use.frozen_layers) if lasting else pixels
     companions = method.companions if isinstance(method, WantsNeighbours) else 0

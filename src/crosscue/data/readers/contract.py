@@ -32,6 +32,11 @@ class Reading:
     missing: Missing = "error"
     """Treatment of rows whose image file does not exist. error: stop. skip: leave them out. keep: take them, for work
     on the text alone."""
+    features: Path | None = None
+    """File of features (.safetensors or .npy) with one row for each image of the source; default the images are
+    opened. Rows are found by name, by index, or by the order of the images."""
+    unverified: bool = False
+    """True: features are accepted although FILE.json does not name their tower. The results are stamped."""
     captions_per_image: int | None = None
     """Largest number of captions of each image; default all."""
     clean: Clean = "none"
