@@ -176,6 +176,7 @@ def test_a_command_of_a_message_runs(command: str, place: Path) -> None:
         "check": "pairs",
         "negatives": "pairs",
         "--method": "coop",
+        "--backbone": str(tiny.clip_folder()),
         "--out": "run" if "--resume" in words else "new",
     }
     filled = [values.get(before, word) for before, word in zip(["", *words], words, strict=False)]
