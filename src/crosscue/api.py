@@ -35,20 +35,11 @@ from crosscue.methods.registry import build, config_of, method_class, method_nam
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.streaming import encoded_images
 from crosscue.storage import sole_run
+from crosscue.training import runs
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import training_feed
 from crosscue.training.loop import Outcome, fit
-from crosscue.training.runs import (
-    BackboneIdentity,
-    check_run,
-    configured_method,
-    finish_run,
-    load_method,
-    load_own_backbone,
-    read_backbone,
-    start_run,
-)
 
 
 class Run:
@@ -59,6 +50,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run(method={self.method.name!r}, backbone={self.method.backbone.source!r}, folder={self.folder})"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over backbone, method, options and learned tensors: equal if equal inputs get equal embeddings."""
+        return runs.fingerprint(self.method)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (N, D) unit vectors.
@@ -102,7 +98,7 @@ class Run:
         """
         choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
-        return _asked(self.method, chosen, cached_images(chosen, self.method), choices)
+        return _measured(self.method, chosen, cached_images(chosen, self.method), choices)
 
 
 def adapt(
@@ -166,16 +162,16 @@ def adapt(
         "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
         **features_protocol(train.images),
     }
-    identity = BackboneIdentity.of(tower)
+    identity = runs.BackboneIdentity.of(tower)
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)
     for part in (train, val or train):
         check_images(part, adapted, training.augmentation)
     captions = [*train.captions, *(val.captions if val else ())]
-    check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
+    runs.check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
     with studied(adapted, train, captions) as knowledge, sole_run(folder):
         data |= knowledge
-        start_run(folder, resolved, identity, data, resume=resume)
+        runs.start_run(folder, resolved, identity, data, resume=resume)
         feed, validate = training_feed(adapted, train, training), None
         if val:
             images = cached_images(val, adapted)
@@ -183,7 +179,7 @@ def adapt(
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
-            finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
+            runs.finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
     return run
 
 
@@ -200,10 +196,10 @@ def load(
         RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
     """
     path = Path(folder)
-    configured_method(path)
+    runs.configured_method(path)
     if not isinstance(backbone, Backbone):
-        backbone = load_own_backbone(path, backbone, precision=precision, device=device)
-    return Run(load_method(path, backbone), path)
+        backbone = runs.load_own_backbone(path, backbone, precision=precision, device=device)
+    return Run(runs.load_method(path, backbone), path)
 
 
 def evaluate(
@@ -239,7 +235,7 @@ def as_run(
     if isinstance(run_or_method, Run):
         return run_or_method
     if Path(run_or_method).is_dir():
-        size = read_backbone(Path(run_or_method)).image_size if image_size is not None else None
+        size = runs.read_backbone(Path(run_or_method)).image_size if image_size is not None else None
         if size != image_size:
             raise RunError(
                 f"{run_or_method}: trained with image_size {size}, not {image_size}. Leave --image_size out."
@@ -270,12 +266,12 @@ def before_and_after(
     inference.check(run.method)
     images = cached_images(pairs, run.method)
     usual = Inference(centre=inference.centre, minimal_pairs=inference.minimal_pairs)
-    before = _asked(build("zero_shot", run.method.backbone), pairs, images, usual)
-    after = oracle(run.method, pairs, images) if see_pairing else _asked(run.method, pairs, images, inference)
+    before = _measured(build("zero_shot", run.method.backbone), pairs, images, usual)
+    after = oracle(run.method, pairs, images) if see_pairing else _measured(run.method, pairs, images, inference)
     return compare(before, after)
 
 
-def _asked(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:
+def _measured(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:
     """Evaluates retrieval, and minimal pairs if `inference` has them."""
     preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
     return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)

@@ -196,6 +196,18 @@ def test_negatives_may_say_what_they_are(tmp_path: Path) -> None:
         read_pairs(file)
 
 
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DataError, match="nothing: there is no such file or folder"):
+        read_pairs("~/nothing")
+
+
+def test_fdrd_without_the_dataset_names_the_split_file(tmp_path: Path) -> None:
+    (tmp_path / "pets_test.json").write_text('{"1": {"file_name": "a_1.jpg", "positive": ["a"]}}')
+    with pytest.raises(DataError, match=r"split_zhou_OxfordPets\.json: there is no such file .* --split_file"):
+        read_pairs(tmp_path)
+
+
 def test_fdrd_with_a_foreign_split_file_fails(tmp_path: Path) -> None:
     (tmp_path / "pets_test.json").write_text(json.dumps({"a": {"file_name": "a_1", "positive": "x", "negative": []}}))
     (tmp_path / "split.json").write_text(json.dumps({"train": [], "val": [], "test": [["b_1.jpg", 0, "b"]]}))

@@ -104,7 +104,7 @@ def test_stages_have_losses_tensors_and_rates_of_their_own(folder: Path) -> None
     assert moved
     assert all(name.startswith("interaction.") for name in moved)
     with pytest.raises(
-        TrainingError, match=r"training.epochs is 3 and the stages ask for: contrastive the rest, ranking 3"
+        TrainingError, match=r"training.epochs is 3 and the stages need: contrastive the rest, ranking 3"
     ):
         adapt(folder, "short", method="action", training=training, options={**options, "second_stage_epochs": 3})
 

@@ -35,6 +35,8 @@ def test_run_folder_is_complete_and_loads(folder: Path) -> None:
     assert torch.equal(run.encode_text(texts), loaded.encode_text(texts))
     pictures = [folder / "0.jpg", Image.open(folder / "1.jpg")]
     assert torch.equal(run.encode_image(pictures), loaded.encode_image(pictures))
+    assert run.fingerprint == loaded.fingerprint
+    assert run.fingerprint != adapt(folder, "other", training=config(lr=0.01)).fingerprint
     result = loaded.evaluate(folder)
     assert result.protocol["gallery"] == 8
     steps = [line["step"] for line in read_journal(folder / "run" / "metrics.jsonl") if line["kind"] == "train"]

@@ -285,8 +285,13 @@ class Backbone(nn.Module, ABC):
 
 def fingerprint(module: nn.Module) -> str:
     """Returns a SHA-256 over names, shapes and values of a module's weights."""
+    return fingerprint_of_tensors(module.state_dict())
+
+
+def fingerprint_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Returns a SHA-256 over names, shapes and values."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()

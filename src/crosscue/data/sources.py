@@ -38,7 +38,7 @@ def read_pairs(source: str | Path, split: str | None = None, reading: Reading | 
         DataError: no such source or kind, or something in it cannot be used; the message names file and row.
     """
     reading = reading or Reading()
-    path = Path(source)
+    path = Path(source).expanduser()
     try:
         reader, place = _choose(path, reading.kind)
         pairs = reader.read(place, replace(reading, missing="keep") if reading.features else reading)

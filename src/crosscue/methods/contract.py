@@ -73,7 +73,9 @@ class Batch:
 class Method(nn.Module, Generic[Config]):
     """A way of adapting a frozen backbone. `self.backbone` holds the pre-trained towers and is never changed.
 
-    Embeddings are computed from one modality alone, so no score can know the pairing.
+    Embeddings are computed from one modality alone, so no score can know the pairing. The untouched embeddings, (B, D), are
+    `backbone.encode_image(images).pooled` and `backbone.encode_text(backbone.tokenize(texts)).pooled`, and D is
+    `backbone.embed_dim`. New parameters belong on `backbone.device`.
     """
 
     name: ClassVar[str]

@@ -24,10 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.configuration import configured
 from crosscue.errors import BackboneError, OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
-from crosscue.storage import read_json, write_json, write_text
+from crosscue.storage import fingerprint_of, read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
 from crosscue.version import __version__
 
@@ -242,6 +243,18 @@ def load_method(folder: Path, backbone: Backbone) -> Method[Any]:
         raise RunError(f"{path}: damaged ({error}). {RESTORE}") from error
     method.load_learned_state(state)
     return method.eval()
+
+
+def fingerprint(method: Method[Any]) -> str:
+    """Returns a SHA-256 over the backbone, the name and options of a method, and its learned tensors."""
+    identity = {
+        "backbone": method.backbone.checkpoint,
+        "image_size": method.backbone.pixels.size,
+        "method": method.name,
+        "options": asdict(method.config),
+        "learned": fingerprint_of_tensors(method.learned_state()),
+    }
+    return fingerprint_of([identity])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

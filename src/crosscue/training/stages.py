@@ -41,9 +41,9 @@ class Plan:
         rest = epochs - sum(stage.epochs or 0 for stage in stages)
         lengths = [rest if stage.epochs is None else stage.epochs for stage in stages]
         if min(lengths) < 1 or sum(lengths) != epochs:
-            asked = ", ".join(f"{stage.name} {stage.epochs or 'the rest'}" for stage in stages)
+            needed = ", ".join(f"{stage.name} {stage.epochs or 'the rest'}" for stage in stages)
             raise TrainingError(
-                f"training.epochs is {epochs} and the stages ask for: {asked}. Give every stage at least one epoch."
+                f"training.epochs is {epochs} and the stages need: {needed}. Give every stage at least one epoch."
             )
         starts = [sum(lengths[:index]) for index in range(len(lengths))]
         self.spans = [Span(*span) for span in zip(stages, starts, lengths, strict=True)]

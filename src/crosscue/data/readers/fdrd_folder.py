@@ -68,6 +68,11 @@ def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none", split_file:
             f"{folder}: no {name}_train.json, here or in train/, and no {name}_test.json. Put FDRD's released files there."
         )
     split_file = split_file or (dataset / domain.split_file if domain.split_file else dataset)
+    if not split_file.exists():
+        raise DataError(
+            f"{split_file}: there is no such file or folder, and FDRD's captions take class and split from it. "
+            "Put the dataset there, or name CoOp's file with --split_file."
+        )
     pairs: list[Pair] = []
     for file in files:
         pairs += read_fdrd(file, read_json(file), dataset / domain.images, split_file, clean)
