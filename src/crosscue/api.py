@@ -137,7 +137,7 @@ def adapt(
         record: more of the configuration to write down, e.g. how the pairs were read.
 
     Raises:
-        CrosscueError: anything the user can put right; the message says what, where and how.
+        CrosscueError: anything the user can put right; the message contains what, where and how.
     """
     training = configured(TrainingConfig, training, "training")
     config = config_of(method_class(method), options)

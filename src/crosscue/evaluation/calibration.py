@@ -38,8 +38,8 @@ class Calibration:
     bins: list[Bin]
     """Equally many queries each, the most certain first."""
     auroc: float | None
-    """Chance that a query answered wrongly is less certain than one answered rightly: 0.5 knows nothing, 1 everything. None where all
-    queries are right or all are wrong."""
+    """Chance that a query answered wrongly is less certain than one answered rightly: 0.5: certainty is chance. 1: it is perfect.
+    None: all queries are right, or all are wrong."""
 
 
 def calibration(method: Method[Any], result: Retrieval) -> dict[str, Calibration]:

@@ -25,7 +25,7 @@ class Scores(Protocol):
     def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """Scores b consecutive images with m consecutive captions: (b, m) and (b, m).
 
-        The caller may write into both before it asks again; they may be one tensor.
+        The caller may write into both before its next call; they may be one tensor.
         """
         ...
 

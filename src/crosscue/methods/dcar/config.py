@@ -39,7 +39,7 @@ class DcarConfig(DualPromptConfig):
     too, weights are computed once."""
     blank: Literal["white", "black", "mean", "noise", "marginal"] = "white"
     """Image without content: `white`, as in the paper's figure, `black`, `mean` or `noise`. `marginal`: the mean
-    feature of the training images, so that a word weighs by what its image tells beyond the average one."""
+    feature of the training images, so that a word weighs by what its image has beyond the average one."""
     similarity: Literal["cos", "exp"] = "cos"
     """Similarity in eq. 11: `cos`, the cosine, or `exp`, its exponential (S, eq. 1)."""
     rescale: Literal["mean_one", "literal"] = "mean_one"
