@@ -1,0 +1,338 @@
+"""The whole loss of ACKE a second time, from its encoders and its parameters, by the formulas of docs/methods.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, lgamma
+from torch.nn.functional import normalize, softplus
+
+from crosscue.backbones.protocol import Prompts
+from crosscue.knowledge.views.record import ViewKnowledge, Views
+from crosscue.methods.acke.model import Acke
+from crosscue.methods.contract import Batch
+from crosscue.methods.registry import build
+from crosscue.training.optimisers import select_trainable
+from tests.methods.formulas import both_ways, pair_cross_entropies, shared
+from tests.tiny import SIZE, root, tiny_backbones
+
+CAPTIONS = [
+    "a red thing",
+    "two dogs on a black cat",
+    "pink",
+    "a red thing",
+    "the blue dog is on the grey cat",
+    "yellow",
+]
+IDS = ["0", "1", "2", "3", "1", "5"]
+"""Captions 0 and 3 are equal, and rows 1 and 4 show one image: neither are negatives of each other."""
+SAME = shared(CAPTIONS, IDS)
+SHARP, MARGIN, PRIOR = 30.0, 0.01, 3.0
+OPTIONS: dict[str, Any] = {
+    "pool_size": 6,
+    "top_k": 3,
+    "prompt_length": 2,
+    "depth": 2,
+    "text_start_layer": 1,
+    "image_start_layer": 1,
+    "gate_temperature": 0.3,
+    "projector_width": 16,
+    "tune": "projection",
+    "views_per_step": 2,
+    "evidence_scale": SHARP,
+    "evidence_margin": MARGIN,
+    "prior_weight": PRIOR,
+    "margin": 0.37,
+    "lambda_hinge": 0.7,
+    "lambda_view": 1.3,
+    "lambda_view_hinge": 0.9,
+    "lambda_evidential": 0.6,
+    "evidential_kl": 0.4,
+    "kl_steps": 4,
+    "lambda_pull": 0.5,
+    "lambda_agree": 0.8,
+    "lambda_balance": 0.35,
+    "lambda_overlap": 0.45,
+    "lambda_align": 0.25,
+    "prototypes": 3,
+    "prototype_scale": 4.0,
+    "pairwise_negatives": 2,
+}
+"""No default, and no two weights alike."""
+
+
+def written_views() -> str:
+    """Return a file with three descriptions of every image."""
+    views = {
+        name: Views(f"the {colour} cat is on the dog", f"{colour} things in a photo", f"a {colour} dog", "a model")
+        for name, colour in zip("01235", ("red", "black", "pink", "green", "yellow"), strict=True)
+    }
+    path = root() / "loss-views.jsonl"
+    ViewKnowledge(views).save(path)
+    return str(path)
+
+
+def acke(**options: Any) -> Acke:
+    backbone = tiny_backbones["clip"]()  # before the seed: the first call makes it
+    torch.manual_seed(0)
+    method = build("acke", backbone, OPTIONS | {"views": written_views()} | options)
+    assert isinstance(method, Acke)
+    select_trainable(method)
+    with torch.no_grad():
+        assert method.image_change is not None
+        assert method.text_change is not None
+        for change in (method.image_change.weight, method.text_change.weight):
+            change.normal_(std=0.3)  # cosines of both signs
+        if method.pool is not None:
+            method.pool.prompts.normal_(std=0.5)
+        if method.text_key is not None:
+            method.text_key.weight.add_(0.2 * torch.randn_like(method.text_key.weight))
+    return method
+
+
+def batch() -> Batch:
+    pixels = torch.randint(0, 256, (6, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Batch(pixels, CAPTIONS, IDS)
+
+
+def opinion(evidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the projected probabilities (R, K) and the uncertainty (R,) of evidence (R, K): b + u / K, u = W / S."""
+    strength = PRIOR + evidence.sum(1)
+    u = PRIOR / strength
+    return evidence / strength[:, None] + u[:, None] / evidence.shape[1], u
+
+
+def above(cosines: Tensor) -> Tensor:
+    """Return SHARP (cosine - mean of the row's negatives - MARGIN); the mean has no gradient."""
+    rows = []
+    for i, row in enumerate(cosines):
+        negatives = [row[j].detach() for j in range(len(row)) if j != i and not SAME[i, j]]
+        rows.append(SHARP * (row - torch.stack(negatives).mean() - MARGIN))
+    return torch.stack(rows)
+
+
+def trust(f: Tensor, g: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return trust, uncertainty and conflict (V, B) of descriptions: (1 - u) (1 - DC)."""
+    with torch.no_grad():
+        held = [opinion((above(t @ f.T).clamp(0, 10).exp() - 1).masked_fill(SAME, 0)) for t in (g, *z)]  # caption first
+        p, u = held[0]
+        conflict = torch.stack([(q - p).abs().sum(1) / 2 * (1 - v) * (1 - u) for q, v in held[1:]])
+        uncertain = torch.stack([v for _, v in held[1:]])
+        return (1 - uncertain) * (1 - conflict), uncertain, conflict
+
+
+def evidential(f: Tensor, texts: list[Tensor], kl_weight: float) -> Tensor:
+    """Return the loss of caption and descriptions fused, 1 + e / W = product of (1 + e^v / W), both directions."""
+    total = torch.zeros(())
+    for image_to_text in (False, True):
+        fused = torch.ones(6, 6)
+        for t in texts:
+            cosines = f @ t.T if image_to_text else t @ f.T
+            fused = fused * (1 + softplus(above(cosines)).masked_fill(SAME, 0) / PRIOR)
+        evidence = PRIOR * (fused - 1)
+        for i in range(6):
+            prior = PRIOR / 6
+            alpha, y = evidence[i] + prior, torch.eye(6)[i]
+            s = alpha.sum()
+            p = alpha / s
+            wrong = alpha * (1 - y) + prior * y  # evidence for the right image is left out
+            kl = (
+                lgamma(wrong.sum())
+                - lgamma(wrong).sum()
+                - lgamma(torch.tensor(PRIOR))
+                + 6 * lgamma(torch.tensor(prior))
+                + ((wrong - prior) * (torch.digamma(wrong) - torch.digamma(wrong.sum()))).sum()
+            )
+            total = total + ((y - p) ** 2 + p * (1 - p) / (s + 1)).sum() / 6 + kl_weight * kl / 6
+    return total
+
+
+def hinges(f: Tensor, t: Tensor, margin: float) -> Tensor:
+    """Return (B,) the hinge on the hardest negative of both directions."""
+    cosines, rows = f @ t.T, []
+    for i in range(6):
+        others = [j for j in range(6) if j != i and not SAME[i, j]]
+        by_row = torch.stack([margin + cosines[i, j] - cosines[i, i] for j in others]).clamp(min=0).max()
+        by_column = torch.stack([margin + cosines[j, i] - cosines[i, i] for j in others]).clamp(min=0).max()
+        rows.append(by_row + by_column)
+    return torch.stack(rows)
+
+
+def contrast(f: Tensor, t: Tensor, scale: Tensor, directions: str) -> Tensor:
+    """Return (B,) the contrastive loss of each pair."""
+    logits = scale * f @ t.T
+    if directions == "both":
+        return both_ways(logits, SAME)
+    return pair_cross_entropies(logits if directions == "i2t" else logits.T, SAME)
+
+
+def choice(query: Tensor, method: Acke) -> tuple[list[int], Tensor, Tensor]:
+    """Return the nearest three keys of a query, their gates k softmax(gamma / tau), and gamma (M,)."""
+    assert method.pool is not None
+    assert method.pool.keys is not None
+    gamma = torch.stack([(query * key).sum() / query.norm() / key.norm() for key in method.pool.keys])
+    nearest = sorted(gamma.detach().topk(3).indices.tolist())
+    powers = (gamma[nearest] / 0.3).exp()
+    return nearest, 3 * powers / powers.sum(), gamma
+
+
+def queries(method: Acke) -> tuple[Tensor, Tensor]:
+    """Return what chooses: image features, and W times text features."""
+    with torch.no_grad():
+        images = method.backbone.encode_image(batch().images).pooled
+        texts = torch.cat([method.backbone.encode_text(method.backbone.tokenize([t])).pooled for t in CAPTIONS])
+    assert method.text_key is not None
+    return images, texts @ method.text_key.weight.T
+
+
+def pool_losses(method: Acke) -> dict[str, Tensor]:
+    """Return the four losses of the pool."""
+    assert method.pool is not None
+    sides = [[choice(query, method) for query in side] for side in queries(method)]
+    pull = sum(1 - torch.stack([gamma[m] for chosen, _, gamma in side for m in chosen]).mean() for side in sides)
+    shares = [torch.stack([(gamma / 0.3).softmax(0) for _, _, gamma in side]) for side in sides]  # (B, M)
+    balance = torch.zeros(())
+    for side, share in zip(sides, shares, strict=True):
+        used = torch.tensor([sum(m in chosen for chosen, _, _ in side) for m in range(6)]) / 18  # of B k choices
+        balance = balance + 6 * (used * share.mean(0)).sum() / 2
+    target = shares[0].detach()
+    overlap = []
+    for layer in method.pool.prompts:
+        means = [prompt.mean(0) for prompt in layer]
+        overlap += [
+            torch.cosine_similarity(a, b, dim=0) ** 2
+            for i, a in enumerate(means)
+            for j, b in enumerate(means)
+            if i != j
+        ]
+    return {
+        "pull_loss": 0.5 * pull,
+        "balance_loss": 0.35 * balance,
+        "agree_loss": 0.8 * (target * (target / shares[1]).log()).sum() / 6,
+        "overlap_loss": 0.45 * torch.stack(overlap).mean(),
+    }
+
+
+def expected(method: Acke, described: list[list[str]], directions: str) -> dict[str, Tensor]:
+    """Return every part of the loss, in the first training step."""
+    scale, weighing = method.backbone.logit_scale, method.config.weights
+    f, g = method.encode_image(batch().images), method.encode_text(CAPTIONS)
+    z = torch.stack([method.encode_text(texts) for texts in described])  # (V, B, D)
+    assert (f @ g.T < 0).any(), "cosines of both signs"
+    assert (f @ g.T > 0).any()
+    weights, uncertain, conflict = trust(f, g, z)
+    assert weights.std() > 0.2 * weights.mean(), "equal weights would prove nothing"
+    weights = torch.ones_like(weights) if weighing == "uniform" else weights / weights.mean()
+    more: dict[str, Tensor] = {}
+    if weighing == "pau":
+        assert method.view_losses.prototypes is not None
+        prototypes = normalize(method.view_losses.prototypes, dim=-1)
+        evidence = (4.0 * z @ prototypes.T).exp()
+        belief = 1 - 3 / (evidence + 1).sum(-1)  # 1 - K / S
+        weights = (-belief).exp().detach()
+        weights = weights / weights.mean()
+        align = torch.zeros(())
+        for b, view in zip(belief, z, strict=True):
+            similar = (1 + view @ f.T) / 2
+            y = torch.stack([sum(similar[i, j] for j in range(6) if j != i) / 6 for i in range(6)])
+            align = align + ((b - (b.mean() / y.mean()).detach() * y) ** 2).mean()
+        near = prototypes @ prototypes.T
+        more = {
+            "align_loss": 0.25 * align,
+            "prototype_loss": 0.25 * sum(near[i, j] ** 2 for i in range(3) for j in range(3) if i != j) / 9,
+        }
+    share = 3 / 2  # two of three descriptions are drawn, and stand for all
+    view = sum((w * contrast(f, t, scale, directions)).mean() for w, t in zip(weights, z, strict=True))
+    view_hinge = sum((w * hinges(f, t, 0.37)).mean() for w, t in zip(weights, z, strict=True))
+    return (
+        pool_losses(method)
+        | more
+        | {
+            "contrastive_loss": contrast(f, g, scale, directions).mean(),
+            "hinge_loss": 0.7 * hinges(f, g, 0.37).mean(),
+            "view_loss": 1.3 * share * view,
+            "view_hinge_loss": 0.9 * share * view_hinge,
+            "evidential_loss": 0.6 * evidential(f, [g, *z], 0.4 * 1 / 4),
+            "view_uncertainty": uncertain.mean(),
+            "view_conflict": conflict.mean(),
+        }
+    )
+
+
+def gradients(losses: dict[str, Tensor], method: Acke) -> dict[str, Tensor]:
+    total = torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum()
+    names, parameters = zip(*((n, p) for n, p in method.named_parameters() if p.requires_grad), strict=True)
+    return dict(zip(names, torch.autograd.grad(total, parameters), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("weights", "directions"), [("evidence", "both"), ("evidence", "t2i"), ("uniform", "i2t"), ("pau", "both")]
+)
+def test_every_part_of_the_loss_and_its_gradient(weights: str, directions: str) -> None:
+    method = acke(weights=weights, directions=directions).train()
+    torch.manual_seed(5)
+    rows, described = method.draw_views(batch())
+    assert rows == list(range(6))
+    wanted = expected(method, described, directions)
+    torch.manual_seed(5)
+    found = method.losses(batch())
+    assert {key for key in found if key.endswith("_loss")} == {key for key in wanted if key.endswith("_loss")}
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+    right = gradients(wanted, method)
+    for name, gradient in gradients(found, method).items():
+        size = float(right[name].abs().max())
+        assert size > 0, name
+        torch.testing.assert_close(
+            gradient, right[name], rtol=1e-2, atol=2e-3 * size, msg=lambda t, n=name: f"{n}: {t}"
+        )
+
+
+def test_images_and_texts_are_read_with_the_gated_prompts_they_choose() -> None:
+    """One input at a time: k prompts of two positions, in two layers, each times its gate; texts get phi of them."""
+    method = acke()
+    assert method.pool is not None
+    assert method.projector is not None
+    assert method.image_change is not None
+    assert method.text_change is not None
+    backbone = method.backbone
+    change_images, change_texts, pixels = method.image_change, method.text_change, batch().images
+
+    def prompts_of(query: Tensor, pool: Tensor) -> Prompts:
+        chosen, gate, _ = choice(query, method)
+        assert gate.std() > 0.02, "equal gates would prove nothing"
+        layers = [[gate[i] * layer[m, place] for i, m in enumerate(chosen) for place in range(2)] for layer in pool]
+        return Prompts.of([torch.stack(layer)[None] for layer in layers], 1)
+
+    with torch.no_grad():
+        images, texts = method.encode_image(pixels), method.encode_text(CAPTIONS)
+        by_image, by_text = queries(method)
+        of_texts = method.projector(method.pool.prompts)
+        for row, caption in enumerate(CAPTIONS):
+            read = backbone.encode_image(pixels[row : row + 1], prompts_of(by_image[row], method.pool.prompts))
+            unit = normalize(read.pooled + read.hidden @ change_images.weight.T + change_images.bias, dim=-1)
+            torch.testing.assert_close(images[row], unit[0], rtol=1e-3, atol=1e-5)
+            read = backbone.encode_text(backbone.tokenize([caption], 6), prompts_of(by_text[row], of_texts))
+            unit = normalize(read.pooled + read.hidden @ change_texts.weight.T + change_texts.bias, dim=-1)
+            torch.testing.assert_close(texts[row], unit[0], rtol=1e-3, atol=1e-5)
+
+
+def test_captions_read_beside_wrong_images_by_the_formula() -> None:
+    method = acke(acp="pairwise", weights="none").train()
+    f, scale = method.encode_image(batch().images), method.backbone.logit_scale
+    with torch.no_grad():
+        by_image = method.frozen.of_images(batch().images)
+    beside = torch.zeros(6, 6)  # image, caption
+    for image in range(6):
+        read = normalize(method.read_beside(CAPTIONS, by_image[image].expand(6, -1)), dim=-1)
+        beside[image] = scale * read @ f[image]
+    total = torch.zeros(())
+    for i in range(6):
+        of_caption = [j for d in (1, 2) if not SAME[j := (i - d) % 6, i]]
+        of_image = [j for d in (1, 2) if not SAME[i, j := (i + d) % 6]]
+        right = beside[i, i]
+        total = total + torch.stack([right, *(beside[j, i] for j in of_caption)]).exp().sum().log() - right
+        total = total + torch.stack([right, *(beside[i, j] for j in of_image)]).exp().sum().log() - right
+    torch.testing.assert_close(method.losses(batch())["pairwise_loss"], total / 6, rtol=1e-3, atol=1e-4)
