@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from crosscue.errors import MethodError
 from crosscue.methods.alip import Alip, AlipConfig, without_class
 from crosscue.methods.contract import Batch
 from crosscue.testing import eight_pairs
+from crosscue.testing.steps import total_loss
+from tests.methods.formulas import both_ways, shared
 from tests.tiny import tiny_backbones
 
 
@@ -127,3 +130,58 @@ def test_a_picture_without_category_is_named() -> None:
         method.losses(batch)
     with pytest.raises(MethodError, match="'0' has none"):
         method.losses(dataclasses.replace(batch, categories=()))
+
+
+GAMMA, MOMENTUM = 1.5, 0.8
+CAPTIONS = ["a red thing", "two dogs", "a red thing", "the blue cat is on the dog", "pink things", "a black cat"]
+SYNTHETIC = ["a photo of a thing", "two grey cats", "the dog in white", "a blue cat", "a blue cat", "yellow"]
+
+
+@pytest.mark.parametrize("gate", ["paper", "code"])
+def test_the_whole_loss_by_the_formula(gate: str) -> None:
+    """L = mean w_s w_t CE(i, t) + mean w_s w_c CE(i, c), in the second step, when the running means differ from the batch's."""
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(3)
+    options = {"gamma": GAMMA, "momentum": MOMENTUM, "alip_gate": gate, "synthetic": "given", "carrier": "heads_only"}
+    method = Alip(backbone, AlipConfig(**options)).train()
+    for head in (method.image_head, method.text_head):
+        torch.nn.init.normal_(head.weight)  # cosines of both signs
+    pixels = eight_pairs(backbone).images
+    batches = [
+        Batch(pixels[:6], CAPTIONS, list("012345"), synthetic=SYNTHETIC),
+        Batch(pixels[2:], CAPTIONS[::-1], list("234567"), synthetic=SYNTHETIC),
+    ]
+    means: torch.Tensor | None = None
+    for batch in batches:
+        i, t, c = method.encode_image(batch.images), method.encode_text(batch.captions), method.encode_text(SYNTHETIC)
+        own = [[float(a[row] @ b[row]) for row in range(6)] for a, b in ((t, c), (t, i), (c, i))]  # S_tc, S_ti, S_ci
+        here = torch.tensor(own).mean(1)
+        means = here if means is None else MOMENTUM * means + (1 - MOMENTUM) * here
+        raw = [[math.exp(GAMMA * (s - h)) for s in row] for row, h in zip(own, means.tolist(), strict=True)]
+        weights = []
+        for kind, row in enumerate(raw):
+            below = [raw[0 if gate == "code" else kind][k] < 1 for k in range(6)]
+            weights.append(
+                torch.tensor([value if is_below else 1.0 for value, is_below in zip(row, below, strict=True)])
+            )
+        scale = backbone.logit_scale
+        by_caption = both_ways(scale * i @ t.T, shared(list(batch.captions), list(batch.image_ids)))
+        by_other = both_ways(scale * i @ c.T, shared(SYNTHETIC, list(batch.image_ids)))
+        text_loss = (weights[0] * weights[1] * by_caption).mean()
+        other_loss = (weights[0] * weights[2] * by_other).mean()
+        found = method.losses(batch)
+        torch.testing.assert_close(found["text_loss"], text_loss, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found["synthetic_loss"], other_loss, rtol=1e-4, atol=1e-5)
+        for key, weight in zip(("sample_weight", "text_weight", "synthetic_weight"), weights, strict=True):
+            torch.testing.assert_close(found[key], weight.mean(), rtol=1e-4, atol=1e-5)
+    cosines = i @ t.T
+    assert cosines.min() < -0.05
+    assert cosines.max() > 0.05
+    assert min(weight.std() for weight in weights) > 0.02, "equal weights would prove nothing"
+    assert (weights[1] - weights[2]).abs().max() > 0.02, "weights that are alike could be exchanged unseen"
+    assert (by_caption - by_other).abs().max() > 0.1
+    heads = [method.image_head.weight, method.text_head.weight]
+    right = torch.autograd.grad(text_loss + other_loss, heads)
+    method.means.copy_((method.means - (1 - MOMENTUM) * here) / MOMENTUM)  # as before this batch
+    for gradient, wanted in zip(torch.autograd.grad(total_loss(method, batch), heads), right, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))

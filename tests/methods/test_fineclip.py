@@ -14,6 +14,7 @@ from crosscue.errors import MethodError
 from crosscue.methods.fineclip import FineClip, FineClipConfig
 from crosscue.methods.parts.regions import axis_weights, crops, region_boxes, roi_align
 from crosscue.testing import eight_pairs
+from tests.methods.formulas import both_ways, shared
 from tests.tiny import tiny_backbones
 
 
@@ -140,3 +141,45 @@ def test_what_it_needs_is_said() -> None:
         FineClip(tiny_backbones["siglip"](), FineClipConfig())
     with pytest.raises(MethodError, match="impossible boxes"):
         FineClipConfig(smallest_side=0.9, largest_side=0.8)
+
+
+def test_the_whole_loss_by_the_formula() -> None:
+    """Global, region and distillation loss with weights 1, 0.7 and 0.3, region by region; two images share a class."""
+    backbone = tiny_backbones["clip"]()
+    options = {"region_weight": 0.7, "distil_weight": 0.3, "centre_side": 0.6, "boxes": 2, "carrier": "heads_only"}
+    torch.manual_seed(4)
+    method = FineClip(backbone, FineClipConfig(**options))
+    for head in (method.image_head, method.text_head):
+        torch.nn.init.normal_(head.weight)  # cosines of both signs
+    batch = eight_pairs(backbone)
+    captions = [*batch.captions[:7], batch.captions[2]]
+    classes = ["red", "green", "blue", "red", "black", "yellow", "grey", "pink"]
+    batch = dataclasses.replace(batch, captions=captions, categories=classes)
+    ids, scale = list(batch.image_ids), backbone.logit_scale
+    images, texts = method.encode_image(batch.images), method.encode_text(captions)
+    named = [f"a photo of a {name}" for name in classes]
+    of_classes = torch.cat([method.encode_text([text]) for text in named])
+    dense = (method.read_images(batch.images).dense @ method.image_head.weight.T).unflatten(1, (4, 4))
+    boxes = region_boxes(ids, centre=0.6, count=2, smallest=0.3, largest=0.8, seed=1)
+    regions = torch.stack([torch.stack([by_hand(dense[i], box) for box in boxes[i]]) for i in range(8)])  # (8, 3, D)
+    with torch.no_grad():
+        cut = torch.stack([method.encode_image(crops(batch.images[i : i + 1], boxes[i : i + 1])) for i in range(8)])
+    middle = normalize(regions[:, 0], dim=-1)
+    logits = scale * images @ texts.T
+    assert logits.min() < 0 < logits.max()
+    wanted = {
+        "global_loss": both_ways(logits, shared(captions, ids)).mean(),
+        "region_loss": 0.7 * both_ways(scale * middle @ of_classes.T, shared(named, ids)).mean(),
+        "distil_loss": 0.3 * (1 - torch.cosine_similarity(regions, cut, dim=-1).mean()),
+    }
+    found = method.losses(batch)
+    assert found.keys() == wanted.keys()
+    heads = [method.image_head.weight, method.text_head.weight]
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)
+    right = torch.autograd.grad(sum(wanted.values()), heads)
+    for gradient, value in zip(torch.autograd.grad(sum(found.values()), heads), right, strict=True):
+        torch.testing.assert_close(gradient, value, rtol=1e-3, atol=1e-3 * float(value.abs().max()))
+    method.config = dataclasses.replace(method.config, directions="i2t")
+    only = cross_entropy(logits.masked_fill(shared(captions, ids), -torch.inf), torch.arange(8))
+    torch.testing.assert_close(method.losses(batch)["global_loss"], only, rtol=1e-4, atol=1e-5)
