@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.frozen import Images
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
@@ -22,12 +20,10 @@ from crosscue.data.sources import read_pairs
 from crosscue.data.splits import held_out, training_pairs
 from crosscue.data.stream import Given
 from crosscue.errors import DataError, MethodError, RunError
-from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.measuring import evaluate as measure
+from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
-from crosscue.evaluation.minimal_pairs import preferences
-from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.result import Retrieval
+from crosscue.measurement import OWN, against_untouched, bank_for, keep_banks, measured
 from crosscue.methods.capabilities import LateInteraction, Untrained, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.images import cached_images, check_images
@@ -86,19 +82,28 @@ class Run:
                 "otherwise than it does. Rank with evaluate, or adapt with another method, such as dual_prompt."
             )
 
-    def evaluate(self, pairs: Pairs | str | Path, inference: Inference | Mapping[str, Any] | None = None) -> Retrieval:
+    def evaluate(
+        self,
+        pairs: Pairs | str | Path,
+        inference: Inference | Mapping[str, Any] | None = None,
+        bank: Pairs | str | Path | None = None,
+    ) -> Retrieval:
         """Measures retrieval in both directions on held-out pairs.
 
         Args:
             pairs: pairs of one split, which are used as they are; otherwise see `held_out`.
             inference: options of inference; default those of the method.
+            bank: training pairs for `inference.normalise`; default the bank of the run folder.
 
         Raises:
             DataError: a source cannot be read, or holds nothing but training pairs.
         """
         choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
-        return _measured(self.method, chosen, cached_images(chosen, self.method), choices)
+        given = None if bank is None else as_pairs(bank)
+        return measured(
+            self.method, chosen, choices, bank=bank_for(self.method, self.folder, OWN, chosen, given, choices)
+        )
 
 
 def adapt(
@@ -144,7 +149,7 @@ def adapt(
     source = as_pairs(pairs)
     train, val = training_pairs(source, shots, validation, training.seed)
     tower = _tower(backbone, image_size, precision, device)
-    folder = Path(out) if out is not None else new_folder(method)
+    folder = Path(out) if out is not None else runs.new_folder(method)
     resolved = {
         "method": method,
         "backbone": tower.source,
@@ -179,6 +184,7 @@ def adapt(
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
+            keep_banks(folder, adapted, (train, feed.images), (val, images) if val else None)
             runs.finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
     return run
 
@@ -211,6 +217,7 @@ def evaluate(
     precision: str = "auto",
     device: str | None = None,
     inference: Inference | Mapping[str, Any] | None = None,
+    bank: Pairs | str | Path | None = None,
 ) -> Retrieval:
     """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
     run = as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device)
@@ -256,25 +263,24 @@ def as_run(
 
 
 def before_and_after(
-    run: Run, pairs: Pairs, inference: Inference | Mapping[str, Any] | None = None, *, see_pairing: bool = False
+    run: Run,
+    pairs: Pairs,
+    inference: Inference | Mapping[str, Any] | None = None,
+    *,
+    bank: Pairs | None = None,
+    see_pairing: bool = False,
 ) -> Comparison:
     """Evaluates the untouched backbone of a run and the run itself on the same pairs, and compares them query by query.
 
-    With `see_pairing` the run is evaluated by the diagnostic `oracle`, and the result is stamped NOT COMPARABLE.
+    Args:
+        run: the run.
+        pairs: held-out pairs.
+        inference: options of inference; default those of the method.
+        bank: training pairs for `inference.normalise`; default the bank of the run folder.
+        see_pairing: evaluate the run by the diagnostic `oracle`; the result is stamped NOT COMPARABLE.
     """
-    inference = configured(Inference, inference, "inference")
-    inference.check(run.method)
-    images = cached_images(pairs, run.method)
-    usual = Inference(centre=inference.centre, minimal_pairs=inference.minimal_pairs)
-    before = _measured(build("zero_shot", run.method.backbone), pairs, images, usual)
-    after = oracle(run.method, pairs, images) if see_pairing else _measured(run.method, pairs, images, inference)
-    return compare(before, after)
-
-
-def _measured(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Retrieval:
-    """Evaluates retrieval, and minimal pairs if `inference` has them."""
-    preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
-    return replace(measure(method, pairs, images, inference), minimal_pairs=preferred)
+    choices = configured(Inference, inference, "inference")
+    return against_untouched(run.method, run.folder, pairs, choices, bank=bank, see_pairing=see_pairing)
 
 
 def _tower(backbone: str | Path | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
@@ -286,8 +292,3 @@ def _tower(backbone: str | Path | Backbone, image_size: int | None, precision: s
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:
     """Reads a source, unless it is read already."""
     return pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
-
-
-def new_folder(method: str) -> Path:
-    """Returns a folder name nobody uses yet: runs/<method>-<time>."""
-    return Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"

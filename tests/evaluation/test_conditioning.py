@@ -25,6 +25,7 @@ from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import Scorer, rerank
+from crosscue.retrieval.scores import Cosines
 from tests.tiny import COLOURS, tiny_backbones
 
 N = 8
@@ -156,7 +157,7 @@ def test_scorers_are_never_told_what_is_right(method: Action) -> None:
 
     for pairing in (owner, owner.roll(4)):
         scorer = Recorder(method, States(method, pixels), captions, pairs.captions, True, 64)
-        reranked(rerank(pictures, captions, scorer, top=4), pairing, ranks(pictures, captions, pairing))
+        reranked(rerank(Cosines(pictures, captions), scorer, top=4), pairing, ranks(pictures, captions, pairing))
     assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
 
 

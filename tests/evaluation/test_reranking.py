@@ -46,7 +46,7 @@ def again(
     plain: tuple[Ranks, Ranks],
     top: int,
 ) -> tuple[Ranks, Ranks]:
-    return reranked(rerank(images, texts, EmbeddedPairs(method, images, strings), top=top), owner, plain)
+    return reranked(rerank(Cosines(images, texts), EmbeddedPairs(method, images, strings), top=top), owner, plain)
 
 
 @pytest.fixture

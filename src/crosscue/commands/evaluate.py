@@ -45,7 +45,9 @@ def run(arguments: list[str]) -> int:
 
     inference = taken(given, Inference)
     reading = taken(given, Reading)
-    pairs = held_out(read_pairs(given.data, reading=reading), given.split)
+    source = read_pairs(given.data, reading=reading)
+    pairs = held_out(source, given.split)
+    bank = read_pairs(given.bank, reading=reading) if given.bank is not None else None
     measured = as_run(
         given.run, given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )
@@ -53,10 +55,11 @@ def run(arguments: list[str]) -> int:
     if measured.folder is None:
         if given.oracle:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
-        before, result = None, measured.evaluate(pairs, inference)
+        bank = source if bank is None and "train" in source.splits else bank
+        before, result = None, measured.evaluate(pairs, inference, bank)
         console.print(result_table(result))
     else:
-        comparison = before_and_after(measured, pairs, inference, see_pairing=given.oracle)
+        comparison = before_and_after(measured, pairs, inference, bank=bank, see_pairing=given.oracle)
         before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")

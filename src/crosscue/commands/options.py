@@ -58,5 +58,7 @@ class EvaluateOptions:
     """Split to evaluate on; default `test`, or all pairs if the source has no splits."""
     json: Path | None = None
     """JSON file of the result."""
+    bank: str | None = None
+    """Source of the training pairs for --normalise. Default the bank of the run folder; for a method the split `train` of --data."""
     oracle: bool = False
     """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""

@@ -55,3 +55,17 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
             )
         return pairs.split("test") if len(pairs.splits) > 1 or pairs.splits == ["test"] else pairs
     return pairs.split(split)
+
+
+def bank_pairs(source: Pairs, evaluated: Pairs) -> Pairs:
+    """Returns the training pairs of a bank: the split `train`, or everything where a source has no splits.
+
+    Raises:
+        DataError: they are the pairs that are evaluated, whose queries a bank must not contain.
+    """
+    train = source.split("train") if source.splits else source
+    if train.fingerprint() == evaluated.fingerprint():
+        raise DataError(
+            f"{source.source}: the bank contains the evaluated queries. Name training pairs: --bank SOURCE, or another --split."
+        )
+    return train

@@ -17,6 +17,7 @@ from crosscue.retrieval.reranking import candidates_of
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class BlankImage:
 
 
 def diagnose(
-    scorer: ConditionedImages, owner: Tensor, preselected: tuple[Tensor, Tensor], *, top: int, sample: int
+    scorer: ConditionedImages, owner: Tensor, preselected: Scores, *, top: int, sample: int
 ) -> list[Diagnostic]:
     """Scores queries whose answer was pre-selected again, with a blank image and with the knowledge of other captions.
 
@@ -51,7 +52,7 @@ def diagnose(
     Args:
         scorer: what was measured.
         owner: (M,) the image of each caption; only used to decide what was right.
-        preselected: (N, D) and (M, D), what pre-selects.
+        preselected: scores that pre-select.
         top: candidates.
         sample: the most queries of each direction.
     """
@@ -64,10 +65,8 @@ def diagnose(
     found: list[Diagnostic] = []
     with torch.no_grad():
         for image_first, arrow in ((True, "image to text"), (False, "text to image")):
-            queries, gallery = preselected if image_first else preselected[::-1]
-            image, caption, _ = candidates_of(
-                torch.arange(len(queries)), queries, gallery, top, image_first=image_first
-            )
+            count = preselected.image_count if image_first else preselected.caption_count
+            image, caption, _ = candidates_of(preselected, slice(0, count), top, image_first=image_first)
             right = owner[caption] == image
             answerable = right.any(1).nonzero()[:, 0]
             if not len(answerable):

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts
 from crosscue.data.features import features_protocol
-from crosscue.errors import DataError
+from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.diagnostics import diagnose
 from crosscue.evaluation.ranks import TIE, Ranks, rank_scores, reranked
 from crosscue.evaluation.recall import hits, metrics, recall
@@ -20,6 +20,7 @@ from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
 from crosscue.methods.registry import build
+from crosscue.retrieval.bank import Bank, preselected_by_clip
 from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
@@ -31,6 +32,12 @@ from crosscue.retrieval.scores import Cosines, Scores
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
     from crosscue.data.pairs import Pairs
+
+
+NO_BANK = (
+    "--normalise needs a bank of training queries, and there is none. Name the training pairs: --bank SOURCE "
+    "(in Python: bank=SOURCE)."
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,16 @@ class Ranked:
     """Ranks before re-ranking; None without it."""
     scorer: Scorer | None = None
     """Scores of re-ranking."""
-    embeddings: tuple[Tensor, Tensor] | None = None
-    """(N, D) and (M, D) of the gallery and its captions, which pre-select; None without them."""
 
 
 def evaluate(
-    method: Method[Any], pairs: Pairs, images: Images, inference: Inference | None = None, *, batch_size: int = 32
+    method: Method[Any],
+    pairs: Pairs,
+    images: Images,
+    inference: Inference | None = None,
+    *,
+    bank: Bank | None = None,
+    batch_size: int = 32,
 ) -> Retrieval:
     """Embeds a gallery and its captions, each without the other, and ranks both directions.
 
@@ -59,6 +70,7 @@ def evaluate(
         pairs: images with at least one caption each.
         images: the images of `pairs`, by position.
         inference: options of inference; default those of the method.
+        bank: training queries, which `inference.normalise` needs.
         batch_size: images encoded at once.
 
     Raises:
@@ -66,10 +78,10 @@ def evaluate(
         MethodError: the method does not have what the options need.
     """
     inference = (inference or Inference()).of(method)
-    ranked = rank(method, pairs, images, inference, batch_size)
+    ranked = rank(method, pairs, images, inference, batch_size, bank)
     result = result_of(method, pairs, ranked, inference)
-    scorer, first = ranked.scorer, ranked.embeddings
-    if not isinstance(scorer, ConditionedImages) or first is None or not inference.diagnostics:
+    scorer, first = ranked.scorer, ranked.scores
+    if not isinstance(scorer, ConditionedImages) or not inference.diagnostics:
         return result
     owner = torch.tensor(pairs.caption_owner)
     return replace(result, diagnostics=diagnose(scorer, owner, first, top=inference.top, sample=inference.diagnostics))
@@ -81,14 +93,22 @@ def validation_metrics(method: Method[Any], pairs: Pairs, images: Images) -> dic
     return metrics(recall(i2t), recall(t2i))
 
 
-def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference, batch_size: int = 32) -> Ranked:
+def rank(
+    method: Method[Any],
+    pairs: Pairs,
+    images: Images,
+    inference: Inference,
+    batch_size: int = 32,
+    bank: Bank | None = None,
+) -> Ranked:
     """Returns the ranks of `evaluate`; the options of inference are complete (`Inference.of`)."""
     require(method, pairs.captions, inference.knowledge)
     for pair in pairs:
         if not pair.captions:
             raise DataError(f"{pair.where or pair.image.name}: no caption, so the pair cannot be evaluated. Remove it.")
     if isinstance(method, LateInteraction):
-        scores = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
+        late = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
+        scores = corrected(late, inference, bank)
         return Ranked(scores, rank_scores(scores, torch.tensor(pairs.caption_owner)))
     gallery = embed_images(method, images, len(pairs), batch_size)
     if inference.views is not None:
@@ -96,7 +116,7 @@ def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference
     captions = embed_captions(method, pairs.captions, inference)
     first, scorer = (gallery, captions), None
     if inference.rerank:
-        if inference.preselect == "clip":
+        if preselected_by_clip(inference):
             untouched = build("zero_shot", method.backbone)
             first = (
                 embed_images(untouched, images, len(pairs), batch_size),
@@ -105,7 +125,7 @@ def rank(method: Method[Any], pairs: Pairs, images: Images, inference: Inference
         scorer = second_look(method, images, gallery, captions, pairs.captions, inference, batch_size)
         if isinstance(scorer, ConditionedImages):
             scorer.announce(len(pairs), inference.top)
-    return rank_embeddings(pairs, *first, inference, scorer)
+    return rank_embeddings(pairs, *first, inference, scorer, bank)
 
 
 def score(
@@ -117,22 +137,48 @@ def score(
 
 
 def rank_embeddings(
-    pairs: Pairs, gallery: Tensor, captions: Tensor, inference: Inference, scorer: Scorer | None = None
+    pairs: Pairs,
+    gallery: Tensor,
+    captions: Tensor,
+    inference: Inference,
+    scorer: Scorer | None = None,
+    bank: Bank | None = None,
 ) -> Ranked:
     """Ranks embeddings, and the first candidates again by `scorer`, if there is one.
 
     The pairing enters here, after both modalities were encoded, and only decides what was right.
     """
-    owner, embeddings = torch.tensor(pairs.caption_owner), (gallery, captions)
+    owner = torch.tensor(pairs.caption_owner)
     if inference.centre:
         gallery = normalize(gallery - gallery.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
-    scores = Cosines(gallery, captions)
+    scores = corrected(Cosines(gallery, captions), inference, bank)
     first = rank_scores(scores, owner)
     if scorer is None:
-        return Ranked(scores, first, embeddings=embeddings)
-    ranks = reranked(rerank(gallery, captions, scorer, top=inference.top), owner, first)
-    return Ranked(scores, ranks, first, scorer, embeddings)
+        return Ranked(scores, first)
+    return Ranked(scores, reranked(rerank(scores, scorer, top=inference.top), owner, first), first, scorer)
+
+
+def corrected(scores: Scores, inference: Inference, bank: Bank | None) -> Scores:
+    """Returns the first scores of a gallery, corrected for hubness if `inference` has it.
+
+    Raises:
+        MethodError: there is no bank.
+    """
+    if inference.normalise == "none":
+        return scores
+    if bank is None:
+        raise MethodError(NO_BANK)
+    return bank.correct(scores, inference)
+
+
+def with_bank(method: Method[Any], result: Retrieval, bank: Bank, inference: Inference) -> Retrieval:
+    """Returns a result without re-ranking once more, with its scores corrected; nothing is encoded again."""
+    assert result.pairs is not None
+    assert result.scores is not None
+    scores = bank.correct(result.scores, inference)
+    ranked = Ranked(scores, rank_scores(scores, torch.tensor(result.pairs.caption_owner)))
+    return result_of(method, result.pairs, ranked, inference)
 
 
 def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Inference) -> Retrieval:
@@ -161,6 +207,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         **reranking,
         **enrichment_protocol(inference),
         "centred": inference.centre,
+        "normalised": inference.normalise,
         "comparable": True,
     }
     ranks = {"i2t": i2t, "t2i": t2i}

@@ -46,6 +46,11 @@ class Inference:
     """File of `crosscue describe views`: adds descriptions to the gallery's images, for `acke`. A query never has any."""
     enrichment: float = 0.3
     """Weight of these descriptions beside the image; choose it on validation pairs."""
+    normalise: Literal["none", "bank", "dynamic"] = "none"
+    """Correction of hubness by a bank of training queries. `bank`: every query. `dynamic`: queries whose first candidate is a hub.
+    Try it when some images are found for everything; plain scores stay the default because papers report them."""
+    beta: float | None = None
+    """Sharpness of that correction. Default the value that validation chose in training, else 20 (beta)."""
     centre: bool = False
     """Subtract the gallery's mean from the embeddings of each modality; uses the whole gallery, stamped in the protocol."""
 
@@ -80,6 +85,10 @@ class Inference:
             raise MethodError(
                 f"method '{method.name}' compares token by token, so there is no one vector an image to centre. Leave --centre out."
             )
+        if self.normalise != "none" and self.centre:
+            raise MethodError("the bank of --normalise is not centred. Leave out --centre or --normalise.")
+        if self.beta is not None and not self.beta > 0:
+            raise MethodError(f"beta is {self.beta:g}; it must be above 0, such as --beta 20.")
         for name in ("top", "pairs_at_once"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} is {getattr(self, name)}; it must be at least 1.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crosscue.methods.capabilities import ScoresPairs
     from crosscue.methods.contract import Method
     from crosscue.retrieval.options import Inference
+    from crosscue.retrieval.scores import Scores
 
 QUERIES_AT_ONCE = 256
 PAIRS_AT_ONCE = 256
@@ -55,35 +56,36 @@ class Reranked:
     """(Q, k)"""
 
 
-def rerank(images: Tensor, captions: Tensor, scorer: Scorer, *, top: int) -> tuple[Reranked, Reranked]:
+def rerank(first: Scores, scorer: Scorer, *, top: int) -> tuple[Reranked, Reranked]:
     """Returns the first `top` candidates of every query with their new scores: image to text and text to image.
 
     Args:
-        images: (N, D) unit vectors that pre-select.
-        captions: (M, D) unit vectors that pre-select.
+        first: scores of N images and M captions, which pre-select.
         scorer: gives the new scores.
         top: candidates of a query; all of them where there are fewer.
     """
-    with torch.no_grad(), progress("re-ranking", len(images) + len(captions), "queries") as advance:
+    with torch.no_grad(), progress("re-ranking", first.image_count + first.caption_count, "queries") as advance:
 
-        def direction(queries: Tensor, gallery: Tensor, image_first: bool) -> Reranked:
+        def direction(count: int, image_first: bool) -> Reranked:
             parts = []
-            for start in range(0, len(queries), QUERIES_AT_ONCE):
-                rows = torch.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
-                image, caption, scores = candidates_of(rows, queries, gallery, top, image_first=image_first)
+            for start in range(0, count, QUERIES_AT_ONCE):
+                rows = slice(start, min(start + QUERIES_AT_ONCE, count))
+                image, caption, scores = candidates_of(first, rows, top, image_first=image_first)
                 parts.append((image, caption, scorer(image, caption, scores, image_first=image_first)))
-                advance(len(rows))
+                advance(len(scores))
             return Reranked(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-        return direction(images, captions, True), direction(captions, images, False)
+        return direction(first.image_count, True), direction(first.caption_count, False)
 
 
-def candidates_of(
-    rows: Tensor, queries: Tensor, gallery: Tensor, top: int, *, image_first: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def candidates_of(first: Scores, rows: slice, top: int, *, image_first: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the first `top` candidates of some queries: indices of images and captions (b, k), and their scores (b, k)."""
-    scores, candidates = (queries[rows] @ gallery.T).topk(min(top, len(gallery)), dim=1)
-    query = rows[:, None].expand_as(candidates)
+    if image_first:
+        by_query = first.block(rows, slice(0, first.caption_count))[0]  # (b, M)
+    else:
+        by_query = first.block(slice(0, first.image_count), rows)[1].T  # (b, N)
+    scores, candidates = by_query.topk(min(top, by_query.shape[1]), dim=1)
+    query = torch.arange(rows.start, rows.stop)[:, None].expand_as(candidates)
     return (query, candidates, scores) if image_first else (candidates, query, scores)
 
 

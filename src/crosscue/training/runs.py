@@ -12,6 +12,7 @@ report/               comparison before and after, written by the evaluation
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
@@ -59,6 +60,11 @@ class BackboneIdentity:
     def of(cls, backbone: Backbone) -> BackboneIdentity:
         """Returns the identity of a loaded backbone."""
         return cls(backbone.source, backbone.revision, backbone.family, backbone.pixels.size, backbone.checkpoint)
+
+
+def new_folder(method: str) -> Path:
+    """Returns a folder name nobody uses yet: runs/<method>-<time>."""
+    return Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def check_run(

@@ -1,0 +1,139 @@
+"""Evaluation of a method on pairs: their cached images, the bank of its run, and the untouched backbone beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crosscue.backbones import frozen
+from crosscue.data.pairs import Pairs
+from crosscue.data.splits import bank_pairs
+from crosscue.errors import MethodError
+from crosscue.evaluation.comparison import Comparison, compare
+from crosscue.evaluation.measuring import NO_BANK, evaluate, with_bank
+from crosscue.evaluation.minimal_pairs import preferences
+from crosscue.evaluation.oracle import oracle
+from crosscue.evaluation.ranks import rank_scores
+from crosscue.evaluation.recall import recall, rsum
+from crosscue.evaluation.result import Retrieval
+from crosscue.methods.registry import build
+from crosscue.retrieval.bank import FILE, Bank, bank_of, first_scores, load_bank, reading, save_banks
+from crosscue.retrieval.options import Inference
+
+if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
+    from crosscue.methods.contract import Method
+
+BETAS = (5.0, 10.0, 20.0, 40.0, 80.0)
+"""Values of beta that validation chooses from."""
+OWN, UNTOUCHED = "run", "untouched"
+
+
+def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
+    """Returns the images of `pairs` behind the layers of the image tower that `method` leaves frozen."""
+    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
+    return frozen.cached_images(pixels, method.backbone, method.image_use.frozen_layers)
+
+
+def measured(
+    method: Method[Any], pairs: Pairs, inference: Inference, images: Images | None = None, bank: Bank | None = None
+) -> Retrieval:
+    """Evaluates retrieval, and minimal pairs if `inference` has them."""
+    images = cached_images(pairs, method) if images is None else images
+    preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
+    return replace(evaluate(method, pairs, images, inference, bank=bank), minimal_pairs=preferred)
+
+
+def against_untouched(
+    method: Method[Any],
+    folder: Path | None,
+    pairs: Pairs,
+    inference: Inference,
+    *,
+    bank: Pairs | None = None,
+    see_pairing: bool = False,
+) -> Comparison:
+    """Evaluates the untouched backbone and an adapted method on the same pairs; see `crosscue.before_and_after`."""
+    inference.check(method)
+    images = cached_images(pairs, method)
+    shared = ("centre", "minimal_pairs", "normalise", "beta")
+    usual = Inference(**{name: getattr(inference, name) for name in shared})
+    untouched = build("zero_shot", method.backbone)
+    banks = [
+        bank_for(one, folder, name, pairs, bank, choices)
+        for one, name, choices in ((untouched, UNTOUCHED, usual), (method, OWN, inference))
+    ]
+    before = measured(untouched, pairs, usual, images, banks[0])
+    after = oracle(method, pairs, images) if see_pairing else measured(method, pairs, inference, images, banks[1])
+    return compare(before, after)
+
+
+def normalised_too(method: Method[Any], folder: Path | None, comparison: Comparison) -> Comparison | None:
+    """Returns a plain comparison once more with the bank of the run folder; None without such a bank."""
+    chosen = Inference(normalise="bank")
+    before, after = comparison.before, comparison.after
+    untouched = build("zero_shot", method.backbone)
+    banks = [load_bank(folder / FILE, name) if folder else None for name in (UNTOUCHED, OWN)]
+    if banks[0] is None or banks[1] is None or "re-ranking" in after.protocol:
+        return None
+    return compare(
+        with_bank(untouched, before, banks[0], chosen.of(untouched)),
+        with_bank(method, after, banks[1], chosen.of(method)),
+    )
+
+
+def bank_for(
+    method: Method[Any], folder: Path | None, name: str, pairs: Pairs, given: Pairs | None, inference: Inference
+) -> Bank | None:
+    """Returns the bank that `inference.normalise` needs: of given pairs, else that of the run folder; None without need.
+
+    Args:
+        method: the method that encodes.
+        folder: the run folder, if there is one.
+        name: name of the bank in it.
+        pairs: the pairs that are evaluated.
+        given: training pairs.
+        inference: options of inference.
+
+    Raises:
+        MethodError: there is no bank for these options.
+        DataError: the given pairs are those that are evaluated.
+    """
+    if inference.normalise == "none":
+        return None
+    complete = inference.of(method)
+    if given is not None:
+        train = bank_pairs(given, pairs)
+        return bank_of(method, train, cached_images(train, method), complete)
+    kept = load_bank(folder / FILE, name) if folder is not None else None
+    if kept is None or kept.reading != reading(complete):
+        raise MethodError(NO_BANK)
+    return kept
+
+
+def keep_banks(
+    folder: Path, method: Method[Any], train: tuple[Pairs, Images], validation: tuple[Pairs, Images] | None
+) -> None:
+    """Writes the banks of a run and of its untouched backbone to the run folder; validation pairs choose their beta."""
+    banks = {}
+    for name, reader in ((OWN, method), (UNTOUCHED, build("zero_shot", method.backbone))):
+        inference = Inference().of(reader)
+        bank = bank_of(reader, *train, inference)
+        banks[name] = replace(bank, beta=best_beta(reader, bank, *validation)) if validation else bank
+    save_banks(folder / FILE, banks)
+
+
+def best_beta(method: Method[Any], bank: Bank, pairs: Pairs, images: Images) -> float:
+    """Returns the beta with the largest Rsum on validation pairs, before any re-ranking; the first of equal ones."""
+    scores = first_scores(method, pairs.captions, images, len(pairs), Inference().of(method))
+    owner = torch.tensor(pairs.caption_owner)
+
+    def total(beta: float) -> float:
+        chosen = Inference(normalise="bank", beta=beta)
+        i2t, t2i = rank_scores(bank.correct(scores, chosen), owner)
+        return rsum(recall(i2t), recall(t2i))
+
+    return max(BETAS, key=total)

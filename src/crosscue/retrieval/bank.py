@@ -1,0 +1,133 @@
+"""The bank of a run: embeddings of training images and captions, by which scores are corrected for hubness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crosscue.backbones.embedding import embed_texts
+from crosscue.methods.capabilities import LateInteraction
+from crosscue.methods.registry import build
+from crosscue.retrieval.encoding import embed_captions, embed_images
+from crosscue.retrieval.late_scores import late_scores
+from crosscue.retrieval.normalising import BETA, Normalised, normalised
+from crosscue.retrieval.scores import Cosines
+from crosscue.storage import atomic_file
+
+if TYPE_CHECKING:
+    from crosscue.backbones.frozen import Images
+    from crosscue.backbones.protocol import ImageInput
+    from crosscue.data.pairs import Pairs
+    from crosscue.methods.contract import Method
+    from crosscue.retrieval.options import Inference
+    from crosscue.retrieval.scores import Scores
+
+FILE = "bank.safetensors"
+SIZE = 500
+"""Most images, and most captions, of the bank that a run folder contains: 1.5 MB at width 384."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Training images with training captions, as one method scores them first."""
+
+    scores: Scores
+    beta: float = BETA
+    reading: str = ""
+    """Text mode and pre-selecting model of the scores; see `reading`."""
+
+    def correct(self, scores: Scores, inference: Inference) -> Normalised:
+        """Returns the scores of a gallery, corrected as `inference` has it.
+
+        Raises:
+            MethodError: beta is not positive, or the bank has no queries of a direction.
+        """
+        assert inference.normalise != "none"
+        beta = self.beta if inference.beta is None else inference.beta
+        return normalised(scores, self.scores, beta, inference.normalise)
+
+
+class Chosen:
+    """Some images of a gallery, by position."""
+
+    def __init__(self, images: Images, places: Sequence[int]) -> None:
+        self.images, self.places = images, places
+
+    def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
+        """Returns the images at these positions among the chosen ones."""
+        return self.images[[self.places[index] for index in indices]]
+
+
+def first_scores(
+    method: Method[Any], captions: Sequence[str], images: Images, count: int, inference: Inference
+) -> Scores:
+    """Returns the scores of images with captions before any re-ranking, by the model that pre-selects."""
+    if isinstance(method, LateInteraction):
+        return late_scores(method, images, count, captions, method.backbone.device)
+    if preselected_by_clip(inference):
+        untouched = build("zero_shot", method.backbone)
+        return Cosines(embed_images(untouched, images, count), embed_texts(captions, untouched.encode_text))
+    return Cosines(embed_images(method, images, count), embed_captions(method, captions, inference))
+
+
+def bank_of(method: Method[Any], pairs: Pairs, images: Images, inference: Inference) -> Bank:
+    """Returns the bank of training pairs: of many pairs, `SIZE` images and `SIZE` captions that are spread evenly.
+
+    Args:
+        method: the method that encodes.
+        pairs: the training pairs.
+        images: the images of `pairs`, by position.
+        inference: complete options of inference (`Inference.of`).
+    """
+    places, captions = spread(len(pairs)), pairs.captions
+    some = [captions[index] for index in spread(len(captions))]
+    scores = first_scores(method, some, Chosen(images, places), len(places), inference)
+    return Bank(scores, reading=reading(inference))
+
+
+def spread(count: int) -> list[int]:
+    """Returns at most `SIZE` positions among `count`, evenly spaced."""
+    if count <= SIZE:
+        return list(range(count))
+    return torch.linspace(0, count - 1, SIZE, dtype=torch.float64).round().long().tolist()
+
+
+def preselected_by_clip(inference: Inference) -> bool:
+    """Returns True if the untouched backbone gives the first scores."""
+    return bool(inference.rerank) and inference.preselect == "clip"
+
+
+def reading(inference: Inference) -> str:
+    """Returns the part of complete options of inference that the first scores depend on."""
+    return "untouched backbone" if preselected_by_clip(inference) else f"text mode {inference.mode}"
+
+
+def save_banks(path: Path, banks: dict[str, Bank]) -> None:
+    """Writes banks of cosines by name, atomically."""
+    tensors: dict[str, Tensor] = {}
+    notes: dict[str, str] = {}
+    for name, bank in banks.items():
+        if isinstance(bank.scores, Cosines):
+            tensors |= {f"{name}.images": bank.scores.images, f"{name}.captions": bank.scores.texts}
+            notes |= {f"{name}.beta": repr(bank.beta), f"{name}.reading": bank.reading}
+    with atomic_file(path) as part:
+        save_file(tensors, part, notes)
+
+
+def load_bank(path: Path, name: str) -> Bank | None:
+    """Returns a bank that `save_banks` wrote; None if the file is not there or has no bank of that name."""
+    if not path.exists():
+        return None
+    with safe_open(path, "pt") as file:
+        if f"{name}.images" not in file.keys():  # noqa: SIM118
+            return None
+        scores = Cosines(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.captions"))
+        notes = file.metadata()
+    return Bank(scores, float(notes[f"{name}.beta"]), notes[f"{name}.reading"])
