@@ -221,7 +221,7 @@ def evaluate(
 ) -> Retrieval:
     """Measures a run folder, or a method that needs no training (`zero_shot`), on held-out pairs."""
     run = as_run(run_or_method, backbone, image_size=image_size, precision=precision, device=device)
-    return run.evaluate(pairs, inference)
+    return run.evaluate(pairs, inference, bank)
 
 
 def as_run(

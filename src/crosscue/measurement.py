@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crosscue.backbones import frozen
 from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
 from crosscue.errors import MethodError
@@ -19,6 +18,7 @@ from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall, rsum
 from crosscue.evaluation.result import Retrieval
+from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, first_scores, load_bank, reading, save_banks
 from crosscue.retrieval.options import Inference
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 BETAS = (5.0, 10.0, 20.0, 40.0, 80.0)
 """Values of beta that validation chooses from."""
 OWN, UNTOUCHED = "run", "untouched"
-
-
-def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
-    """Returns the images of `pairs` behind the layers of the image tower that `method` leaves frozen."""
-    pixels = frozen.pixel_store(pairs.images, method.backbone, source=pairs.origin)
-    return frozen.cached_images(pixels, method.backbone, method.image_use.frozen_layers)
 
 
 def measured(

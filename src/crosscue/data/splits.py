@@ -58,12 +58,12 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
 
 
 def bank_pairs(source: Pairs, evaluated: Pairs) -> Pairs:
-    """Returns the training pairs of a bank: the split `train`, or everything where a source has no splits.
+    """Returns the training pairs of a bank: the split `train`, or everything where a source has no such split.
 
     Raises:
         DataError: they are the pairs that are evaluated, whose queries a bank must not contain.
     """
-    train = source.split("train") if source.splits else source
+    train = source.split("train") if "train" in source.splits else source
     if train.fingerprint() == evaluated.fingerprint():
         raise DataError(
             f"{source.source}: the bank contains the evaluated queries. Name training pairs: --bank SOURCE, or another --split."

@@ -13,9 +13,10 @@ from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
 from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
 from crosscue.evaluation.comparison import Comparison, top_images
-from crosscue.evaluation.console import comparison_table, report_console
+from crosscue.evaluation.console import comparison_table, normalised_table, report_console
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
+from crosscue.measurement import normalised_too
 from crosscue.methods.dual_prompt import DualPromptConfig
 from crosscue.storage import write_json
 from crosscue.training.config import TrainingConfig
@@ -76,14 +77,20 @@ def run_demo(out: Path, seed: int = 1) -> None:
         "Emoji search, before and after adaptation", read_journal(out / "metrics.jsonl"), attribution=ATTRIBUTION
     )
     page = write_report(out / "report", comparison, test, extras)
+    normalised = normalised_too(run.method, out, comparison)
     summary = {
         "gallery": len(test),
         "seconds": round(time.monotonic() - started, 1),
         "before": recalls(comparison.before),
         "after": recalls(comparison.after),
+        "normalised": {"before": recalls(normalised.before), "after": recalls(normalised.after)}
+        if normalised
+        else None,
     }
     write_json(out / "summary.json", summary)
     console.print(comparison_table(comparison, "Emoji that were not trained on, before and after"))
+    if normalised:
+        console.print(normalised_table(comparison, normalised))
     show_queries(console, comparison, test)
     console.print(ATTRIBUTION, style="dim")
     console.print(f"{summary['seconds']:.0f} s. Report with images: {page.resolve()}")

@@ -65,6 +65,21 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
     return table
 
 
+def normalised_table(plain: Comparison, normalised: Comparison) -> Table:
+    """Returns R@1 and R@10 before and after, plain and normalised by the bank of training queries."""
+    from rich.table import Table
+
+    table = Table(title="the same, normalised by a bank of training queries (--normalise bank)")
+    for column in ("direction", "k", "before", "before, normalised", "after", "after, normalised"):
+        table.add_column(column, justify="left" if column == "direction" else "right")
+    for direction in DIRECTIONS:
+        for k in (1, 10):
+            results = (plain.before, normalised.before, plain.after, normalised.after)
+            cells = [f"{getattr(getattr(result, direction), f'r{k}'):.1f}" for result in results]
+            table.add_row(ARROWS[direction] if k == 1 else "", f"R@{k}", *cells)
+    return table
+
+
 def wordings_table(result: Retrieval, before: Retrieval | None = None) -> Table:
     """Returns text-to-image R@1 by what captions speak of."""
     title = "text to image R@1, by what spaCy finds in the caption (English)"
@@ -119,6 +134,8 @@ def _caption(result: Retrieval) -> str:
         f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
         "95 % intervals in brackets"
     )
+    if protocol.get("normalised", "none") != "none":
+        text += f"\nscores normalised by a bank of training queries ({protocol['normalised']})"
     if "ceiling" in protocol:
         ceiling = ", ".join(f"{protocol['ceiling'][d]:.1f} {ARROWS[d]}" for d in DIRECTIONS)
         text += (

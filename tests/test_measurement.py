@@ -1,0 +1,130 @@
+"""The bank of a run: written by adapt, chosen on validation, used by evaluate, and never made of evaluated queries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import crosscue
+from crosscue.data.sources import read_pairs
+from crosscue.errors import DataError, MethodError
+from crosscue.evaluation.measuring import with_bank
+from crosscue.evaluation.ranks import rank_scores
+from crosscue.evaluation.recall import recall
+from crosscue.measurement import BETAS, best_beta, normalised_too
+from crosscue.methods.images import cached_images
+from crosscue.retrieval import bank as banks
+from crosscue.retrieval.bank import Bank, bank_of, load_bank
+from crosscue.retrieval.normalising import normalised
+from crosscue.retrieval.options import Inference
+from crosscue.retrieval.scores import Cosines
+from tests import tiny
+from tests.images import write_source
+from tests.training import runs
+
+NORMALISED = Inference(normalise="bank")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("banks")
+    write_source(folder / "pairs")
+    runs.adapt(folder / "pairs", "../run", training=runs.config(epochs=1))
+    return folder
+
+
+def source(place: Path) -> crosscue.Pairs:
+    return read_pairs(place / "pairs")
+
+
+def test_a_run_folder_has_banks_that_evaluate_uses(place: Path) -> None:
+    run, test = crosscue.load(place / "run", precision="fp32"), source(place).split("test")
+    plain, result = run.evaluate(test), run.evaluate(test, NORMALISED)
+    bank = load_bank(place / "run" / "bank.safetensors", "run")
+    assert bank is not None
+    assert bank.beta in BETAS
+    assert plain.protocol["normalised"] == "none"
+    assert result.protocol["normalised"] == "bank"
+    owner = torch.tensor(test.caption_owner)
+    by_hand = rank_scores(normalised(plain.scores, bank.scores, bank.beta, "bank"), owner)
+    assert (result.i2t, result.t2i) == (recall(by_hand[0]), recall(by_hand[1]))
+    again = with_bank(run.method, plain, bank, NORMALISED.of(run.method))
+    assert (again.i2t, again.t2i) == (result.i2t, result.t2i)
+
+
+def test_the_bank_of_a_folder_is_the_bank_of_its_training_pairs(place: Path) -> None:
+    run, train = crosscue.load(place / "run", precision="fp32"), source(place).split("train")
+    bank = load_bank(place / "run" / "bank.safetensors", "run")
+    assert bank is not None
+    made = bank_of(run.method, train, cached_images(train, run.method), Inference().of(run.method))
+    torch.testing.assert_close(made.scores.images, bank.scores.images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.scores.texts, bank.scores.texts, atol=1e-5, rtol=0)
+
+
+def test_before_and_after_have_banks_of_their_own(place: Path) -> None:
+    run, test = crosscue.load(place / "run", precision="fp32"), source(place).split("test")
+    plain = crosscue.before_and_after(run, test)
+    direct, later = crosscue.before_and_after(run, test, NORMALISED), normalised_too(run.method, run.folder, plain)
+    assert later is not None
+    for side in ("before", "after"):
+        assert getattr(direct, side).metrics() == getattr(later, side).metrics()
+        assert getattr(direct, side).protocol["normalised"] == "bank"
+
+
+def test_a_method_takes_the_training_split_as_bank(place: Path) -> None:
+    test, train = source(place).split("test"), source(place)
+    backbone = crosscue.load_backbone(str(tiny.clip_folder()), precision="fp32")
+    result = crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED, bank=train)
+    assert result.protocol["normalised"] == "bank"
+    with pytest.raises(MethodError, match="--bank SOURCE"):
+        crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED)
+    with pytest.raises(DataError, match="contains the evaluated queries"):
+        crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED, bank=test)
+
+
+def test_token_by_token_scores_are_normalised_by_a_given_bank(place: Path) -> None:
+    run = runs.adapt(place / "pairs", "../filip", method="filip", training=runs.config(epochs=1))
+    test, train = source(place).split("test"), source(place).split("train")
+    with pytest.raises(MethodError, match="--bank SOURCE"):
+        run.evaluate(test, NORMALISED)
+    result = run.evaluate(test, replace(NORMALISED, beta=9.0), bank=train)
+    plain = run.evaluate(test).scores
+    i2t = result.scores.block(slice(0, 2), slice(0, 3))[0]
+    bank = banks.first_scores(run.method, train.captions, cached_images(train, run.method), len(train), Inference())
+    crossed = banks.late_scores(
+        run.method, cached_images(train, run.method), len(train), test.captions, torch.device("cpu")
+    )
+    against = crossed.block(slice(0, len(train)), slice(0, 3))[0]  # bank images, captions of the test
+    bias = ((9 * against).logsumexp(0) - torch.log(torch.tensor(float(len(train))))) / 9
+    torch.testing.assert_close(i2t, plain.block(slice(0, 2), slice(0, 3))[0] - bias, atol=1e-5, rtol=0)
+    assert bank.image_count == len(train)
+
+
+def test_a_bank_is_spread_over_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(banks, "SIZE", 4)
+    assert banks.spread(10) == [0, 3, 6, 9]
+    assert banks.spread(3) == [0, 1, 2]
+
+
+def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, pairs = crosscue.load(place / "run", precision="fp32"), source(place).split("test")
+    tried: list[float] = []
+
+    def correct(bank: Bank, scores: Cosines, inference: Inference) -> Cosines:
+        tried.append(inference.beta)
+        right = torch.eye(len(pairs))[torch.tensor(pairs.caption_owner)]
+        return Cosines(torch.eye(len(pairs)), right if inference.beta == BETAS[2] else right.roll(1, 0))
+
+    monkeypatch.setattr(Bank, "correct", correct)
+    bank = Bank(Cosines(torch.eye(3), torch.eye(3)))
+    assert best_beta(run.method, bank, pairs, cached_images(pairs, run.method)) == BETAS[2]
+    assert tried == list(BETAS)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"beta": 0.0}, "above 0"), ({"centre": True}, "not centred")])
+def test_options_that_cannot_work_are_refused(place: Path, options: dict[str, object], words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        crosscue.load(place / "run", precision="fp32").evaluate(source(place), replace(NORMALISED, **options))
