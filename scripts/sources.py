@@ -7,11 +7,14 @@ Each source is one JSON Lines file whose images are named by their whole path.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
+from safetensors.torch import load_file
 
 from crosscue.demo.emoji import emoji_pairs
 from crosscue.storage import read_json, write_lines
@@ -33,6 +36,23 @@ def with_pixels(rows: list[dict[str, Any]], *learn: str) -> Iterable[dict[str, A
     """Return the rows whose images are there: the test split, and the splits `learn` as one."""
     there = (row for row in rows if row["pixels"] and row["split"] in (*learn, "test"))
     return (row | {"split": "test" if row["split"] == "test" else "train"} for row in there)
+
+
+def cars(rows: list[dict[str, Any]], bank: Path) -> Iterable[dict[str, Any]]:
+    """Return the cars by their features; a third of each category, by the hash of its image, is the test split.
+
+    A row whose caption or features stood in an earlier row goes to the split of that row.
+    """
+    features = load_file(bank)["image_features"].numpy()
+    place, seen = Counter[str](), dict[str | bytes, str]()
+    for index in sorted(range(len(rows)), key=lambda index: sha256(rows[index]["image"].encode()).digest()):
+        row = rows[index]
+        place[row["category"]] += 1
+        split = "test" if place[row["category"]] % 3 == 0 else "train"
+        marks = (*row["captions"], features[index].tobytes())
+        split = next((seen[mark] for mark in marks if mark in seen), split)
+        seen |= dict.fromkeys(marks, split)
+        yield row | {"image": f"{bank.name}#{index}", "image_id": row["image"], "split": split}
 
 
 def sugarcrepe(rows: list[dict[str, Any]], kinds: dict[str, list[dict[str, str]]]) -> Iterable[dict[str, Any]]:
@@ -68,6 +88,9 @@ def write_sources(shared: Path, out: Path) -> None:
     write_source(out / "caltech101-25.jsonl", caltech, quarter(read_json(caltech / "captions.json")))
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
+    folder = shared / "cars_features"
+    rows = cars(read_json(folder / "captions.json"), folder / "clip_b16_features.safetensors")
+    write_source(out / "cars.jsonl", folder, rows)
     edited = sugarcrepe(read_json(coco / "captions.json"), read_json(coco / "sugarcrepe_subset.json"))
     write_source(out / "sugarcrepe.jsonl", coco, edited)
     write_source(out / "emoji.jsonl", out, emoji())

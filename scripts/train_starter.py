@@ -21,13 +21,16 @@ from typing import Literal
 
 import torch
 from jsonargparse import auto_cli
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.precision import choose_precision
 from crosscue.backbones.starter import MAX_LENGTH, write_starter, write_text_tower
+from crosscue.data.features import feature_rows
+from crosscue.data.pairs import Pair
+from crosscue.data.sources import Reading, read_pairs
 from crosscue.progress import progress
 from crosscue.storage import atomic_file, write_text
 
@@ -261,12 +264,16 @@ def save(text: Text, path: Path, recipe: Recipe) -> None:
         save_file({name: t.detach().half().contiguous() for name, t in tensors.items()}, part, metadata=metadata)
 
 
-def read(folder: Path, splits: tuple[str, ...]) -> tuple[list[dict], Tensor]:
-    """The entries of some splits, and the features of their images."""
-    entries = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
-    features = load_file(folder / "clip_b16_features.safetensors")["image_features"].float()
-    chosen = [index for index, entry in enumerate(entries) if entry["split"] in splits]
-    return [entries[index] for index in chosen], features[chosen]
+def read(folder: Path, splits: tuple[str, ...]) -> list[Pair]:
+    """Return the pairs of some splits, whose images are features: a folder of `crosscue data embed`, or of development data."""
+    features = folder / "clip_b16_features.safetensors"
+    reading = Reading(features=features if features.exists() else None)
+    pairs = [pair for pair in read_pairs(folder, reading=reading) if pair.split in splits]
+    if not feature_rows((pair.image for pair in pairs), str(folder)):
+        raise SystemExit(
+            f"{folder}: its images have pixels. Write their features: crosscue data embed {folder} --out FOLDER"
+        )
+    return pairs
 
 
 def main(
@@ -280,7 +287,7 @@ def main(
     """Train, measure and write a bridge.
 
     Args:
-        shared: the folder of development data.
+        shared: the folder of development data. Each source in it may be a folder that `crosscue data embed` wrote.
         out: the safetensors file to write; the numbers go to a `.json` beside it.
         recipe: what the result depends on, beside the data.
         leave_out: sources that are neither trained nor selected on.
@@ -298,25 +305,24 @@ def main(
         tower = Path(scratch) / "text"
         write_text_tower(tower, None)
 
-        def pairs(entries: list[dict], features: Tensor) -> Pairs:
-            return Pairs(features, Captions([entry["captions"] for entry in entries], tower, recipe.tuned_layers))
+        def states(chosen: list[Pair]) -> Pairs:
+            features = torch.stack([row.values() for row in feature_rows((pair.image for pair in chosen), "pairs")])
+            return Pairs(features, Captions([list(pair.captions) for pair in chosen], tower, recipe.tuned_layers))
 
         parts = list[Pairs]()
         if "flickr8k" not in left_out:
-            parts.append(pairs(*read(shared / "flickr8k", ("train", "extra"))))
-            validation["flickr8k val"] = pairs(*read(shared / "flickr8k", ("val",)))
+            parts.append(states(read(shared / "flickr8k", ("train", "extra"))))
+            validation["flickr8k val"] = states(read(shared / "flickr8k", ("val",)))
         if "cars" not in left_out:
-            entries, features = read(shared / "cars_features", ("train",))
-            held_out = set(sorted({entry["category"] for entry in entries})[::10])
-            kept = [index for index, entry in enumerate(entries) if entry["category"] not in held_out]
-            unseen = [index for index, entry in enumerate(entries) if entry["category"] in held_out]
-            parts.append(pairs([entries[index] for index in kept], features[kept]))
-            validation["cars, unseen categories"] = pairs([entries[index] for index in unseen], features[unseen])
+            cars = read(shared / "cars_features", ("train",))
+            held_out = set(sorted({str(pair.category) for pair in cars})[::10])
+            parts.append(states([pair for pair in cars if pair.category not in held_out]))
+            validation["cars, unseen categories"] = states([pair for pair in cars if pair.category in held_out])
         text = Text(tower, recipe, parts[0].images.shape[1])
         text.bridge.image_mean.data = parts[0].images.mean(0)
         train(text, parts[0], parts[1] if len(parts) > 1 else None, recipe)
         if "flickr8k" not in left_out:
-            test["flickr8k test"] = pairs(*read(shared / "flickr8k", ("test",)))
+            test["flickr8k test"] = states(read(shared / "flickr8k", ("test",)))
         numbers = {name: recall(text, part) for name, part in (validation | test).items()}
     save(text, out, recipe)
     if folder is not None:
