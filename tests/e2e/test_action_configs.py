@@ -46,7 +46,8 @@ def test_a_config_runs_to_its_report(
     assert adapt.run(["--config", str(config), *common, *small, *short, "--out", str(out)]) == 0
     written = yaml.safe_load((out / "config.yaml").read_text())
     assert written["options"]["knowledge"] == "spacy"
-    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[0])["contrastive_loss"] > 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert next(line for line in lines if line["kind"] == "train")["contrastive_loss"] > 0
     assert evaluate.run([str(out), *common, "--precision", "fp32", "--top", "3", "--diagnostics", "4"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "first 3 re-ranked, pre-selected by the untouched backbone: at most" in printed

@@ -183,6 +183,19 @@ def test_blank_pictures_differ_and_are_stable(blank: str) -> None:
     assert all(not torch.allclose(feature, other, atol=1e-4) for other in others)
 
 
+@torch.no_grad()
+def test_without_image_prompts_the_image_tower_is_run_once() -> None:
+    method = dcar("dual", image_prompts=False, weights_image="frozen", tune_projection=True)
+    assert method.image_use.frozen_layers == "pooled"
+    assert not method.image_use.untouched
+    assert not any("coupling" in name for name in method.learned_state())
+    features = method.backbone.encode_image(batch().images)
+    torch.testing.assert_close(method.encode_image(batch().images), normalize(features.pooled, dim=-1))
+    once = replace(batch(), images=features)
+    torch.testing.assert_close(method.losses(once)["contrastive_loss"], method.losses(batch())["contrastive_loss"])
+    torch.testing.assert_close(method.pair_features(features), method.pair_features(batch().images))
+
+
 # --- the losses ---------------------------------------------------------------------------------------
 
 

@@ -150,6 +150,16 @@ def test_collapse_is_recognised(folder: Path) -> None:
         )
 
 
+def test_validation_comes_before_the_first_step_and_is_no_candidate(folder: Path) -> None:
+    run = adapt(folder, "first", training=config(epochs=1, lr=1e-9))
+    history = read_journal(folder / "first" / "metrics.jsonl")
+    first, *later = (line for line in history if line["kind"] == "validation")
+    assert (first["step"], first["epoch"]) == (0, 0)
+    assert history[0] == first
+    assert first["rsum"] == pytest.approx(later[0]["rsum"])  # at this rate nothing is learned
+    assert run.outcome.best_epoch == 1
+
+
 def test_early_stopping_returns_the_best_epoch(folder: Path) -> None:
     run = adapt(folder, "early", training=config(epochs=40, patience=2, lr=1e-9))
     assert run.outcome.ended == "stopped early"

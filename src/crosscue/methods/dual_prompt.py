@@ -20,15 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from crosscue.backbones.frozen import pixel_store
 from crosscue.backbones.protocol import Backbone, ImageInput, Prompts, TokenBatch
 from crosscue.backbones.token_weights import TokenWeights
 from crosscue.errors import MethodError
+from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.contract import ImageUse, Learns
 from crosscue.methods.parts.context import initial_context
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+
+IMAGES_OF_START = 64
+"""Number of training images in the mean patch."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,13 @@ class DualPromptConfig(ContrastiveConfig):
     image_start_layer: int = 0
     """First image layer with prompts. The layers before it stay frozen: their output is computed once and cached.
     Raise it for faster training."""
+    image_prompts: bool = True
+    """True: prompts enter the image tower too. False: it stays as pre-trained, its output is computed once, and a
+    step costs the text tower alone."""
+    image_start: Literal["projected", "mean_patch"] = "projected"
+    """Start of the image prompts. `projected`: F as drawn at random; the tower's first norms lengthen these short
+    vectors, and the untrained recall drops. `mean_patch`: the bias of F starts at the mean patch of training images,
+    which keeps most of the recall; it needs a higher rate (F)."""
     context_words: str | None = None
     """Words whose embeddings start the context, such as "a photo of a". None: it is drawn from N(0, 0.02^2)."""
     tune_projection: bool = False
@@ -63,21 +80,30 @@ class DualPromptLearner(nn.Module):
         words = [config.context_words, *[None] * (config.depth - 1)]
         context = [initial_context(backbone, config.context_tokens, start) for start in words]
         self.context = nn.ParameterList(context)  # depth x (k, W_text)
+        coupled = config.depth if config.image_prompts else 0
         self.coupling = nn.ModuleList(
-            nn.Linear(backbone.text_width, backbone.image_width) for _ in range(config.depth)
+            nn.Linear(backbone.text_width, backbone.image_width) for _ in range(coupled)
         )  # depth x (W_text -> W_image)
 
     def text_prompts(self) -> Prompts:
         """Returns v (DCAR eq. 5; MaPLe section 3.2.1)."""
         return Prompts.of(list(self.context), self.text_start)
 
-    def image_prompts(self) -> Prompts:
-        """Returns e = F(v) (DCAR eq. 7; MaPLe section 3.2.3)."""
+    def image_prompts(self) -> Prompts | None:
+        """Returns e = F(v) (DCAR eq. 7; MaPLe section 3.2.3), or None where the image tower gets no prompts."""
+        if not self.coupling:
+            return None
         projected = [couple(context) for couple, context in zip(self.coupling, self.context, strict=True)]
         return Prompts.of(projected, self.image_start)
 
+    @torch.no_grad()
+    def start_at(self, patches: Sequence[Tensor]) -> None:
+        """Sets the biases of F to patches (W_image,), one for each prompted layer."""
+        for couple, patch in zip(self.coupling, patches, strict=True):
+            couple.bias.copy_(patch)
 
-class DualPrompt(ContrastiveMethod[DualPromptConfig]):
+
+class DualPrompt(ContrastiveMethod[DualPromptConfig], UsesKnowledge):
     """Learned text context and the visual prompts projected from it, trained with symmetric InfoNCE."""
 
     name = "dual_prompt"
@@ -87,7 +113,7 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
 
     def __init__(self, backbone: Backbone, config: DualPromptConfig) -> None:
         super().__init__(backbone, config)
-        self.image_use = ImageUse(config.image_start_layer)
+        self.image_use = ImageUse(config.image_start_layer if config.image_prompts else "pooled")
         self.prompts = DualPromptLearner(backbone, config)
         self.image_change: nn.Linear | None = None
         self.text_change: nn.Linear | None = None
@@ -95,6 +121,14 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig]):
             self.image_change = zero_linear(backbone.image_width, backbone.embed_dim)
             self.text_change = zero_linear(backbone.text_width, backbone.embed_dim)
         self.to(backbone.device)
+
+    def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
+        """Starts the image prompts at the mean patch where the options say so; see `UsesKnowledge.study`."""
+        if self.config.image_start == "mean_patch":
+            first = self.config.image_start_layer
+            layers = range(first, first + len(self.prompts.coupling))
+            self.prompts.start_at([mean_patch(self.backbone, train, layer) for layer in layers])
+        return {}
 
     def image_features(self, images: ImageInput) -> Tensor:
         """Returns I' (DCAR eq. 8; MaPLe section 3.2.2): (B, 3, S, S) or a cached state -> (B, D)."""
@@ -146,6 +180,15 @@ def check_placement(backbone: Backbone, config: DualPromptConfig) -> None:
                 f"depth is {config.depth}; from layer {start} the {tower} tower of '{backbone.source}' has room "
                 f"for 1 to {layers - start}."
             )
+
+
+@torch.no_grad()
+def mean_patch(backbone: Backbone, train: Pairs, layer: int) -> Tensor:
+    """Returns the (W_image,) mean of the patches at the input of an image layer, over evenly spaced training images."""
+    step = max(len(train) // IMAGES_OF_START, 1)
+    pixels = pixel_store(train.images, backbone, source=train.origin)[range(0, len(train), step)]
+    parts = [backbone.image_state(part.to(backbone.device), layer).tokens.float() for part in pixels.split(32)]
+    return torch.cat(parts)[:, -backbone.patch_count :].mean((0, 1))
 
 
 def zero_linear(width: int, embed_dim: int) -> nn.Linear:

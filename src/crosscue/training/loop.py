@@ -59,7 +59,7 @@ def fit(
         feed: the batches, a pure function of epoch and step.
         config: rates, lengths, seeds.
         folder: run folder; metrics.jsonl and checkpoints/ are written there.
-        validate: called every `validate_every` epochs and after the last one.
+        validate: called before the first step, every `validate_every` epochs and after the last one.
         resume: continue from `checkpoints/last` where there is one, bit-exactly.
 
     Raises:
@@ -114,6 +114,9 @@ def fit(
         log(values, position.step)
         return config.patience is not None and position.stale >= config.patience and plan.last(position.epoch - 1)
 
+    if validate is not None and position.step == 0:  # the untrained method, beside which every later value is read
+        method.eval()
+        journal.write("validation", 0, 0, validate())
     method.train()
     started = time.monotonic() - position.seconds
     total_steps = config.epochs * steps_per_epoch

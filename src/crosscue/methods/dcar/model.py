@@ -42,7 +42,7 @@ from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
-from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages, UsesKnowledge
+from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages
 from crosscue.methods.contract import Batch, Learns
 from crosscue.methods.dcar import weighting
 from crosscue.methods.dcar.category import CategoryHead, edited_captions
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages):
+class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages):
     """Dual prompts with words weighted by the information of the image, trained against edited captions."""
 
     name = "dcar"
@@ -68,7 +68,8 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
 
     def __init__(self, backbone: Backbone, config: DcarConfig) -> None:
         super().__init__(backbone, config)
-        self.image_use = replace(self.image_use, untouched=config.tw and config.weights_image == "frozen")
+        untouched = config.tw and config.weights_image == "frozen" and config.image_prompts
+        self.image_use = replace(self.image_use, untouched=untouched)
         if not config.dp:
             self.prompts.requires_grad_(False)
         self.category: CategoryHead | None = None
@@ -155,7 +156,7 @@ class Dcar(DualPrompt, HasTextModes, UsesKnowledge, ScoresPairs, TrainsInStages)
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
         """See `UsesKnowledge.study`."""
         self.remember(captions)
-        return {}
+        return super().study(train, captions)
 
     def forget(self) -> None:
         """Drops the token features."""
