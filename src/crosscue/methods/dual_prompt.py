@@ -99,8 +99,8 @@ class DualPromptLearner(nn.Module):
     @torch.no_grad()
     def start_at(self, patches: Sequence[Tensor]) -> None:
         """Sets the biases of F to patches (W_image,), one for each prompted layer."""
-        for couple, patch in zip(self.coupling, patches, strict=True):
-            couple.bias.copy_(patch)
+        for layer, patch in enumerate(patches):
+            self.coupling.get_parameter(f"{layer}.bias").copy_(patch)
 
 
 class DualPrompt(ContrastiveMethod[DualPromptConfig], UsesKnowledge):
