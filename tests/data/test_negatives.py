@@ -8,7 +8,10 @@ import sys
 from collections import Counter
 
 import pytest
+import torch
+from torch.nn.functional import normalize
 
+from crosscue.data.harder_categories import nearest_names, same_meta
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, plain, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.wording import article, key, mentions, replaced
@@ -48,6 +51,43 @@ def test_ten_thousand_random_captions_have_no_defect() -> None:
     assert report.counts["category"] > 15_000
     assert report.counts["attribute"] > 13_000
     assert len(report.fewer) == sum(len(one.negatives) < 4 for one in done)
+
+
+def test_a_category_is_exchanged_for_one_of_its_nearest_names() -> None:
+    pairs = random_pairs(300)
+    torch.manual_seed(0)
+    embeddings = normalize(torch.randn(len(pairs.categories), 8), dim=-1)
+    near = nearest_names(pairs.categories, embeddings)
+    for row, name in enumerate(pairs.categories):
+        by_score = sorted(
+            (other for other in range(len(pairs.categories)) if other != row),
+            key=lambda other: -float(embeddings[row] @ embeddings[other]),
+        )
+        assert near[key(name)] == [key(pairs.categories[other]) for other in by_score[:5]]
+    done, _ = with_negatives(pairs, NegativeWriter(pairs, NegativesConfig(category=2, attribute=0), exchanges=near))
+    exchanges = [
+        (key(one.category), key(negative.by or "")) for one in done if one.category for negative in one.negatives
+    ]
+    assert len({own for own, _ in exchanges}) > 10
+    assert all(other in near[own] for own, other in exchanges)
+    assert max(len({other for own, other in exchanges if own == key(name)}) for name in pairs.categories) > 2
+
+
+def test_meta_categories_limit_the_exchange() -> None:
+    names = ("owl", "bear", "rose", "plane")
+    pairs = Pairs([pair(f"a {name}, image {row}", name) for row, name in enumerate(names)], source="four")
+    groups = {"animal": ["owl", "bear"], "other": ["rose"], "vehicle": ["plane"]}
+    same = same_meta(pairs.categories, groups, "groups.yaml")
+    done, report = with_negatives(pairs, NegativeWriter(pairs, NegativesConfig(2, 0), exchanges=same))
+    assert [[negative.text for negative in one.negatives] for one in done] == [
+        ["a bear, image 0"],
+        ["an owl, image 1"],
+        [],
+        [],
+    ]
+    assert len(report.fewer) == 4
+    with pytest.raises(DataError, match=r"1 categories have no meta-category: plane. Add each to a list"):
+        same_meta(pairs.categories, {"animal": ["owl", "bear"], "other": ["rose"]}, "groups.yaml")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
 
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,13 @@ class OutOptions(NegativesConfig):
     """JSONL file to write: the pairs of the source with their negatives."""
     tokens_of: str | None = None
     """A backbone whose length limit no negative may exceed, such as starter; default no limit."""
+    categories: Literal["uniform", "nearest", "meta"] = "uniform"
+    """Choice of the other category. `uniform`: any. `nearest`: one of the 5 with the nearest names, which are harder.
+    `meta`: one of the same meta-category."""
+    names_of: str = "starter"
+    """Backbone whose text tower finds the nearest names, with `--categories nearest`."""
+    meta: Path | None = None
+    """YAML or JSON file of the meta-categories, each with the list of its categories; with `--categories meta`."""
 
 
 def run(arguments: list[str]) -> int:
@@ -48,7 +61,8 @@ def run(arguments: list[str]) -> int:
         backbone = load_backbone(given.tokens_of, device="cpu")
         count, limit = backbone.token_count, backbone.room()
     config = NegativesConfig(given.category, given.attribute, given.seed)
-    done, report = with_negatives(pairs, NegativeWriter(pairs, config, token_count=count, max_tokens=limit))
+    writer = NegativeWriter(pairs, config, token_count=count, max_tokens=limit, exchanges=exchanges(given, pairs))
+    done, report = with_negatives(pairs, writer)
     write_pairs(given.out, done)
     made = ", ".join(f"{number:,} {kind}" for kind, number in sorted(report.counts.items())) or "none"
     sys.stdout.write(
@@ -56,3 +70,46 @@ def run(arguments: list[str]) -> int:
         f"{config.category + config.attribute}\n"
     )
     return 0
+
+
+def exchanges(given: Any, pairs: Pairs) -> dict[str, list[str]] | None:
+    """Returns the categories that each category may be exchanged for, by `--categories`; None for all.
+
+    Raises:
+        DataError: the meta-categories are missing or incomplete.
+    """
+    from crosscue.data.harder_categories import nearest_names, same_meta
+
+    names = list(pairs.categories)
+    if given.categories == "nearest":
+        from crosscue.backbones.embedding import embed_texts
+        from crosscue.backbones.loading import load_backbone
+        from crosscue.methods.registry import build
+
+        tower = build("zero_shot", load_backbone(given.names_of, device="cpu"))
+        return nearest_names(names, embed_texts([name.replace("_", " ") for name in names], tower.encode_text))
+    if given.categories == "meta":
+        if given.meta is None:
+            raise DataError(
+                "--categories meta needs the meta-categories, such as `animal: [owl, rooster]`. Name their file: "
+                "crosscue data negatives SOURCE --categories meta --meta FILE.yaml --out PAIRS.jsonl"
+            )
+        return same_meta(names, read_groups(given.meta), str(given.meta))
+    return None
+
+
+def read_groups(path: Path) -> dict[str, list[str]]:
+    """Reads a mapping of meta-categories to lists of categories.
+
+    Raises:
+        DataError: no such file, or another content.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}). Write one list a line, such as `animal: [owl, rooster]`."
+        ) from None
+    if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
+        raise DataError(f"{path}: not a mapping of lists. Write one list a line, such as `animal: [owl, rooster]`.")
+    return {str(group): [str(member) for member in members] for group, members in content.items()}

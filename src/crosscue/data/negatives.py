@@ -10,7 +10,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from crosscue.data.lexicons import LEXICONS, same_form
@@ -52,6 +52,7 @@ class NegativeWriter:
         *,
         token_count: Callable[[str], int] | None = None,
         max_tokens: int = 0,
+        exchanges: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Collects the categories and captions of the source.
 
@@ -60,11 +61,12 @@ class NegativeWriter:
             config: number and seed.
             token_count: counts the tokens of a text; None for no limit.
             max_tokens: the limit.
+            exchanges: the categories that each category is exchanged for, by the keys of their names. None: all others.
 
         Raises:
             DataError: the pairs have no category, or only one.
         """
-        self.config = config or NegativesConfig()
+        self.config, self.exchanges = config or NegativesConfig(), exchanges
         self.token_count, self.max_tokens = token_count, max_tokens
         self.categories = {key(name): name.replace("_", " ") for name in pairs.categories}
         if not self.categories:
@@ -103,12 +105,13 @@ class NegativeWriter:
         return tuple(found)
 
     def of_another_category(self, pair: Pair, chance: random.Random) -> Iterator[Negative]:
-        """Yields the caption with every mention of its category exchanged for another one, in random order."""
+        """Yields the caption with every mention of its category exchanged for another one that is allowed, in random order."""
         own = key(pair.category or "")
         places = [m for m in mentions(pair.captions[0], self.categories) if m.name == own] if own else []
         if not places:
             return
-        others = [name for name in self.categories if name not in own and own not in name]
+        allowed = self.categories if self.exchanges is None else self.exchanges[own]
+        others = [name for name in allowed if name not in own and own not in name]
         for other in chance.sample(others, len(others)):
             name = self.categories[other]
             yield Negative(replaced(pair.captions[0], places, name), "category", pair.category, name)
