@@ -74,13 +74,7 @@ def test_an_edit_that_changes_nothing_is_a_tie(pairs: Pairs) -> None:
 def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: str | None) -> None:
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
-    options = (
-        {"acp": "pairwise"}
-        if name == "acke"
-        else {"aim_residual": "plain", "knowledge": "spacy"}
-        if name == "action"
-        else {}
-    )
+    options = {"acp": "pairwise"} if name == "acke" else {"knowledge": "spacy"} if name == "action" else {}
     method = build(name, backbone, options)
     method.eval()
     images = PixelStore(pairs.images, backbone.pixels, cache=False)

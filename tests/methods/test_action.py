@@ -15,14 +15,17 @@ from crosscue.knowledge.actions import parser
 from crosscue.knowledge.actions.parser import parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.losses.hinge import triplet_hinge
-from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted, state_text
+from crosscue.methods.action import model
+from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted
 from crosscue.methods.action.model import Action
 from crosscue.methods.action.modules import AdaptiveInteraction
 from crosscue.methods.capabilities import require
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.testing import eight_pairs, step
+from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable
+from crosscue.training.schedules import scheduler
 from crosscue.training.stages import Plan
 from tests.tiny import colour_knowledge, tiny_backbones
 
@@ -59,12 +62,12 @@ def built(known: str, backbone: Backbone | None = None, **options: object) -> Ac
     return method
 
 
-def opened(method: Action, gate: float = 0.7) -> Action:
-    """The method with its gate open, as training leaves it."""
+def opened(method: Action) -> Action:
+    """The method with an interaction module that changes images, as training leaves it."""
     assert method.interaction is not None
-    assert method.interaction.gate is not None
+    torch.manual_seed(1)
     with torch.no_grad():
-        method.interaction.gate.fill_(gate)
+        torch.nn.init.normal_(method.interaction.mlp[-1].weight, std=0.2)
     return method.eval()
 
 
@@ -87,19 +90,19 @@ def close(left: Tensor, right: Tensor, tolerance: float = 1e-5) -> bool:
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_a_closed_gate_is_visual_prompt_tuning_and_without_prompts_the_backbone(
+def test_the_untrained_module_is_visual_prompt_tuning_and_without_prompts_the_backbone(
     backbone: Backbone, known: str, layer: int
 ) -> None:
-    method = built(known, backbone, aim_layer=layer).eval()
+    method = built(known, backbone, aim_layer=layer, early_inject=False).eval()
     alone = method.encode_image(pictures())
     assert close(read(method, [MAN], [DOG, DOGS], [DOGS]), alone)
     assert not close(alone, build("zero_shot", backbone).encode_image(pictures()), 1e-3)
-    bare = built(known, backbone, aim_layer=layer, visual_prompts=0).eval()
+    bare = built(known, backbone, aim_layer=layer, visual_prompts=0, early_inject=False).eval()
     assert close(read(bare, [MAN], [DOG], [DOGS]), build("zero_shot", backbone).encode_image(pictures()))
     assert not close(read(opened(bare), [MAN], [DOG], [DOGS]), bare.encode_image(pictures()), 1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"aim": "cat"}, {"early_inject": True}, {"aim_query": "prompt"}])
+@pytest.mark.parametrize("options", [{}, {"aim": "cat"}, {"early_inject": False}, {"aim_query": "prompt"}])
 def test_null_knowledge_leaves_the_picture_alone(known: str, options: dict) -> None:
     method = built(known, **options)
     method = opened(method) if method.interaction is not None else method.eval()
@@ -113,7 +116,7 @@ def test_null_knowledge_leaves_the_picture_alone(known: str, options: dict) -> N
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"aim": "cat"}, {"early_inject": True}, {"triplet_input": "all_tokens"}, {"triplet_input": "concat_linear"}],
+    [{}, {"aim": "cat"}, {"early_inject": False}, {"triplet_input": "all_tokens"}, {"triplet_input": "concat_linear"}],
 )
 def test_padding_changes_nothing(known: str, options: dict) -> None:
     """A picture's reading does not depend on how much is known about the captions of the others, nor K on unused places."""
@@ -140,12 +143,15 @@ def test_the_order_of_triplets_and_of_captions(known: str) -> None:
         assert close(read(method, [DOGS], [MAN]), before, 1e-6) != indexed
 
 
-@pytest.mark.parametrize(("patches", "width"), [(49, 96), (196, 64)])
+@pytest.mark.parametrize("patches", [49, 196])
 @pytest.mark.parametrize("known_count", [1, 5])
-def test_attention_of_patches_is_mixed_and_its_rows_sum_to_one(patches: int, width: int, known_count: int) -> None:
+def test_attention_of_patches_is_mixed_and_its_rows_sum_to_one(
+    backbone: Backbone, patches: int, known_count: int
+) -> None:
     """ACT eq. 7-8: M x M for any number of prompts."""
     torch.manual_seed(0)
-    module = AdaptiveInteraction(width, ("triplets", "states"), 0.7, share=False, reverse=False, gated=False)
+    width = backbone.image_width
+    module = AdaptiveInteraction(backbone, 1, ("triplets", "states"), 0.7, closed=False)
     tokens = torch.randn(2, patches, width)
     prompts = {kind: torch.randn(2, known_count, width) for kind in module.kinds}
     present = torch.ones(2, known_count, dtype=torch.bool)
@@ -162,6 +168,20 @@ def test_attention_of_patches_is_mixed_and_its_rows_sum_to_one(patches: int, wid
     torch.testing.assert_close(first, again)
 
 
+def test_self_attention_starts_as_that_of_the_frozen_layer(backbone: Backbone) -> None:
+    """Without prompts to read, a layer's own attention block comes out: N(E) and its attention over N(E)."""
+    module = AdaptiveInteraction(backbone, 1, ("triplets", "states"), 0.7)
+    tokens, prompts = torch.randn(2, 16, backbone.image_width), torch.randn(2, 3, backbone.image_width)
+    with torch.no_grad():
+        for cross in module.cross.values():
+            cross.out_proj.weight.zero_()
+        values, _ = module.attend(tokens, dict.fromkeys(module.kinds, prompts), torch.ones(2, 3, dtype=torch.bool))
+        frozen = backbone.image.vision_model.encoder.layers[1]
+        normed = frozen.layer_norm1(tokens)
+        expected = normed + frozen.self_attn(normed)[0]
+    torch.testing.assert_close(values, torch.cat([expected, expected], -1), atol=1e-5, rtol=1e-5)
+
+
 def test_a_single_source_takes_the_whole_map(known: str) -> None:
     for options, kinds, share in (({"states": False}, ("triplets",), 1.0), ({"triplets": False}, ("states",), 0.0)):
         method = opened(built(known, **options))
@@ -175,8 +195,8 @@ def test_a_single_source_takes_the_whole_map(known: str) -> None:
 
 
 def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> None:
-    """The conditioned embedding, recomputed from its parts: E + gamma V replaces E, the class token stays."""
-    method = opened(built(known, aim_layer=1), 0.3)
+    """The conditioned embedding, recomputed from its parts: E + V replaces E, the class token stays."""
+    method = opened(built(known, aim_layer=1, early_inject=False))
     backbone, state = method.backbone, method.backbone.image_state(pictures(1), 1)
     batch_ = KnowledgeBatch.of(method.reader([DOGS]))
     with torch.no_grad():
@@ -184,7 +204,7 @@ def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> N
         assert prompts["states"].shape == (1, 3, backbone.image_width)
         patches = state.tokens[:, 1:]
         values, attention = method.interaction.attend(patches, prompts, batch_.present)
-        changed = torch.cat([state.tokens[:, :1], patches + 0.3 * attention @ method.interaction.mlp(values)], 1)
+        changed = torch.cat([state.tokens[:, :1], patches + attention @ method.interaction.mlp(values)], 1)
         expected = backbone.encode_image(ImageState(changed, 1), method.visual.prompts()).pooled
     assert close(read(method, [DOGS]), torch.nn.functional.normalize(expected, dim=-1))
 
@@ -199,10 +219,13 @@ def test_parameter_counts_at_clips_size() -> None:
     assert count(PromptAdapter(512, 64, 768)) == 82_944
     encoder = TripletEncoder(512, 512, 4, 2, "seq3", True)
     assert count(encoder) == pytest.approx(6.31e6, rel=0.01)
-    aim = AdaptiveInteraction(768, ("triplets", "states"), 0.7, share=False, reverse=False, gated=True)
-    assert count(aim) == 4 * (4 * 768 * 768 + 4 * 768) + (1536 * 768 + 768 + 768 * 768 + 768) + 1
-    shared = AdaptiveInteraction(768, ("triplets", "states"), 0.7, share=True, reverse=False, gated=True)
-    assert count(shared) == pytest.approx(6.5e6, rel=0.01)
+
+
+@pytest.mark.parametrize(("share", "sets"), [(False, 2), (True, 1)])
+def test_parameter_count_of_the_interaction_module(backbone: Backbone, share: bool, sets: int) -> None:
+    module, width = AdaptiveInteraction(backbone, 0, ("triplets", "states"), 0.7, share=share), backbone.image_width
+    attentions, mlp, norm = 2 * sets * (4 * width**2 + 4 * width), 3 * width**2 + 2 * width, 2 * width
+    assert sum(parameter.numel() for parameter in module.parameters()) == attentions + mlp + norm
 
 
 def test_each_stage_trains_its_part(known: str) -> None:
@@ -229,7 +252,74 @@ def test_each_stage_trains_its_part(known: str) -> None:
         ("ranking", ["ranking_loss"], {"interaction"}),
     ]
     assert sorted(built(known, strategy="combined").losses(batch())) == ["contrastive_loss", "ranking_loss", "scale"]
-    assert len(built(known, strategy="one_stage").stages) == 1
+
+
+def test_all_strategies_have_the_same_schedule(known: str) -> None:
+    """The control of Table 5 differs in its losses alone: the warm-up lies inside each stage, and the second is slower."""
+    rates = []
+    for strategy in ("two_stage", "one_stage", "combined"):
+        method = built(known, strategy=strategy, second_stage_epochs=1)
+        config = TrainingConfig(epochs=4, lr=1.0, optimizer="sgd", schedule="cosine", warmup_steps=8)
+        stepper = torch.optim.SGD([method.log_scale], lr=1.0)
+        schedule = scheduler(stepper, config, 5, Plan(method.stages, 4))
+        rates.append([])
+        for _ in range(20):
+            rates[-1].append(schedule.get_last_lr()[0])
+            stepper.step()
+            schedule.step()
+    assert rates[0] == rates[1] == rates[2]
+    assert rates[0][:6] == pytest.approx([number / 6 for number in range(1, 7)])  # 8 * 3 / 4 steps of warm-up
+    assert rates[0][14] < 0.1
+    assert rates[0][15:17] == pytest.approx([0.1, 0.2])  # two steps of warm-up up to 0.2
+    assert rates[0][19] < rates[0][17]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "epochs"),
+    [
+        ("two_stage", {0: None, 1: None, 2: "hardest"}),
+        ("combined", {0: "semihard", 1: "hardest", 2: "hardest"}),
+        ("one_stage", {0: None, 1: None, 2: None}),
+    ],
+)
+def test_semihard_negatives_only_at_the_start_of_a_run(
+    known: str, strategy: str, epochs: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second stage of one epoch has the hardest negatives."""
+    asked: list[str] = []
+    real = model.triplet_hinge
+    monkeypatch.setattr(model, "triplet_hinge", lambda s, m, hard: asked.append(hard) or real(s, m, hard))
+    method = built(known, strategy=strategy, second_stage_epochs=1)
+    plan = Plan(method.stages, 3)
+    for epoch, kind in epochs.items():
+        asked.clear()
+        plan.enter(method, epoch)
+        method.losses(batch())
+        assert set(asked) == ({kind} if kind else set())
+
+
+def test_the_temperature_starts_as_the_backbone_s_and_stays_below_100(backbone: Backbone, known: str) -> None:
+    method = built(known, backbone)
+    assert float(method.log_scale.detach().exp()) == pytest.approx(min(float(backbone.logit_scale), 100), rel=1e-5)
+    with torch.no_grad():
+        method.log_scale.fill_(9.0)
+    assert float(method.losses(batch())["scale"]) == pytest.approx(100, rel=1e-5)
+
+
+def test_a_state_stands_alone_where_the_tower_averages_words(backbone: Backbone, known: str) -> None:
+    text = "it looks blue"
+    if backbone.family != "dual":
+        text = f"Fine-grained state of the action triplet <shirt, is, blue>: {text}"
+    for template, expected in {"family": text, "state": "it looks blue"}.items():
+        (knowledge,) = built(known, backbone, state_template=template).reader([MAN])
+        assert close(knowledge.states[1], backbone.encode_text(backbone.tokenize([expected])).pooled[0], 1e-4)
+
+
+def test_early_layers_get_the_adapted_prompts_as_tokens(known: str) -> None:
+    """Before training, the tokens are all that the knowledge changes."""
+    for early in (True, False):
+        method = built(known, early_inject=early).eval()
+        assert close(read(method, [MAN], [DOG]), method.encode_image(pictures(2)), 1e-4) != early
 
 
 @pytest.mark.parametrize("kind", ["hardest", "semihard", "mean"])
@@ -296,7 +386,7 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     assert torch.equal(read(method, *given), first)
     with torch.no_grad():
         for parameter in method.adapter.parameters():
-            parameter.mul_(1.5)
+            parameter.copy_(torch.randn_like(parameter))
     assert not close(read(method.eval(), *given), first, 1e-4)  # eval() forgets what other tensors made
 
 
@@ -308,7 +398,9 @@ def test_hand_crafted_sentences_and_states_are_read_by_the_frozen_tower(known: s
     encode = lambda text: method.backbone.encode_text(method.backbone.tokenize([text])).pooled[0]  # noqa: E731
     (knowledge,) = method.reader([MAN])
     assert close(knowledge.crafted[0], encode(hand_crafted(RIDES)), 1e-4)
-    assert close(knowledge.states[1], encode(state_text(BLUE, "it looks blue")), 1e-4)
+    assert close(
+        knowledge.states[1], encode("Fine-grained state of the action triplet <shirt, is, blue>: it looks blue"), 1e-4
+    )
     assert len(built(known, attributes=False).reader([MAN])[0]) == 1
     assert len(built(known, max_triplets=2).reader([DOGS])[0]) == 2
 
@@ -389,7 +481,6 @@ def test_knowledge_that_is_missing_or_not_the_run_s(known: str, tmp_path: Path) 
         ({"triplets": False, "states": False, "visual_prompts": 0}, "nothing would be learned"),
         ({"triplets": False, "hand_crafted": True}, "triplets is off"),
         ({"mixing": 1.5}, "between 0 and 1"),
-        ({"aim": "cat", "early_inject": True}, "Choose one"),
         ({"candidates": 0}, "at least 1"),
     ],
 )
@@ -399,26 +490,34 @@ def test_options_that_contradict_one_another(known: str, options: dict, words: s
 
 
 @pytest.mark.slow
-def test_matched_learns_to_look_at_the_picture_and_own_to_copy_the_caption() -> None:
-    """The shortcut of ACT as printed: with blank pictures, `own` still solves its own training task and `matched` does not."""
+@pytest.mark.parametrize("blank", [False, True])
+def test_own_can_copy_the_caption_and_matched_cannot(blank: bool) -> None:
+    """The shortcut of ACT as printed: without any image content, `own` solves its own training task and `matched` does not.
+
+    With images, both learn to look at them.
+    """
     fits, blanks = {}, {}
     for conditioning in ("matched", "own"):
         data = eight_pairs(tiny_backbones["dual"]())
+        white = dataclasses.replace(data, images=torch.full_like(data.images, 255))
+        shown = white if blank else data
         method = built(
             str(colour_knowledge()), tiny_backbones["dual"](), aim_layer=1, candidates=7, conditioning=conditioning
         )
         optimiser = torch.optim.AdamW([p for _, p in select_trainable(method)], lr=0.002, weight_decay=0)
-        blank = dataclasses.replace(data, images=torch.full_like(data.images, 255))
-        for _ in range(10):
+        for _ in range(1 if blank and conditioning == "matched" else 4):
             for _ in range(50):
-                step(method, data, optimiser)
-            fits[conditioning] = first(method, data)
-            if fits[conditioning] == 1.0:
+                step(method, shown, optimiser)
+            fits[conditioning] = first(method, shown)
+            if fits[conditioning] > (0.4 if blank else 0.99):
                 break
-        blanks[conditioning] = first(method, blank)
-    assert fits == {"matched": 1.0, "own": 1.0}
-    assert blanks["matched"] <= 0.25  # one in eight by chance
-    assert blanks["own"] > max(0.3, 2 * blanks["matched"])
+        blanks[conditioning] = first(method, white)
+    if blank:
+        assert fits["own"] > 0.4
+        assert fits["matched"] == 0
+    else:
+        assert fits == {"matched": 1.0, "own": 1.0}
+        assert max(blanks.values()) <= 0.25  # one in eight by chance
 
 
 def first(method: Action, data: Batch) -> float:

@@ -44,7 +44,7 @@ class TrainingConfig:
     """Learning rate over the run. `coop`: 1e-5 in the first epoch, then a cosine by epochs. `cosine`: a linear warm-up,
     then a cosine by steps. `constant`: the peak rate throughout."""
     warmup_steps: int = 0
-    """Length of the linear warm-up of `cosine`, in optimiser steps."""
+    """Length of the linear warm-up of `cosine`, in optimiser steps. Each stage of a run has its share by epochs."""
     clip_grad: float | None = None
     """Largest norm of the gradient. null: gradients are not clipped."""
     augmentation: Literal["none", "crop", "coop"] = "none"

@@ -35,7 +35,10 @@ def cosine_factor(step: int, total: int, warmup: int) -> float:
 
 
 def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int, plan: Plan) -> LambdaLR:
-    """Returns a scheduler to be stepped once per optimiser step; it starts anew in every stage of the plan."""
+    """Returns a scheduler to be stepped once per optimiser step; it starts anew in every stage of the plan.
+
+    Each stage has its share of the run's warm-up steps, so that the warm-up of a short stage lies inside it.
+    """
 
     def factor(step: int) -> float:
         span = plan.span(step // steps_per_epoch)
@@ -48,9 +51,10 @@ def scheduler(optimizer: Optimizer, config: TrainingConfig, steps_per_epoch: int
 def _factor(config: TrainingConfig, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
     """Returns the multiplier of the peak rate as a function of the step, over `epochs` epochs."""
     total = epochs * steps_per_epoch
+    warmup = round(config.warmup_steps * epochs / config.epochs)
     factors: dict[str, Callable[[int], float]] = {
         "coop": lambda step: coop_rate(min(step // steps_per_epoch, epochs), epochs, config.lr) / config.lr,
-        "cosine": lambda step: cosine_factor(min(step, total), total, config.warmup_steps),
+        "cosine": lambda step: cosine_factor(min(step, total), total, warmup),
         "constant": lambda step: 1.0,
     }
     return factors[config.schedule]

@@ -25,6 +25,9 @@ class ActionConfig:
     control."""
     states: bool = True
     """True: action state prompts are used."""
+    state_template: Literal["family", "paper", "state"] = "family"
+    """Text about a state. `paper`: the triplet and the state in the paper's template. `state`: the state alone.
+    `family`: `state` for family `dual`, whose mean over all words would be mostly template; otherwise `paper`."""
     attributes: bool = True
     """True: triplets about attributes are kept (the paper's attribute knowledge)."""
     hand_crafted: bool = False
@@ -49,15 +52,16 @@ class ActionConfig:
     aim_query: Literal["patch", "prompt"] = "patch"
     """Reading of eq. 7. `patch`: patches attend to prompts and are changed. `prompt`: prompts attend to patches,
     and the result stands beside the patches."""
-    aim_residual: Literal["zero_gate", "plain", "none"] = "zero_gate"
-    """Combination of the result V with the patches E. `zero_gate`: E + gamma V, where gamma starts at 0. `plain`: E
-    + V. `none`: V, as printed (eq. 8)."""
+    aim_residual: bool = True
+    """Combination of the result V with the patches E. True: E + V, where V starts at zero. False: V alone, as printed
+    (eq. 8)."""
     aim_share: bool = False
     """True: one set of attention weights serves triplets and states."""
     mixing: float = 0.7
     """Share of the triplets' attention map (lambda, eq. 8)."""
-    early_inject: bool = False
-    """True: every layer from aim_layer on also gets the adapted prompts as tokens."""
+    early_inject: bool = True
+    """True: every layer from aim_layer on also gets the adapted prompts as tokens, as the paper's text says. Ignored
+    with aim=cat, which leaves them there, and with aim_query=prompt."""
     visual_prompts: int = 8
     """Number of learned visual tokens (N)."""
     deep_start: int = 6
@@ -71,8 +75,8 @@ class ActionConfig:
     candidates: int = 7
     """Number of hard negatives of each caption and image, for conditioning matched and pairwise (m)."""
     strategy: Literal["two_stage", "one_stage", "combined"] = "two_stage"
-    """Stages of training. `two_stage`: eq. 10, then eq. 11 on the interaction module alone. `one_stage`: eq. 10.
-    `combined`: both at once (Table 5)."""
+    """Losses of the two stages. `two_stage`: eq. 10, then eq. 11 on the interaction module alone. `one_stage`: eq. 10
+    in both. `combined`: the sum of the two in both (Table 5). The schedule is the same for all."""
     second_stage_epochs: int = 2
     """Epochs of the second stage, out of training.epochs."""
     second_stage_lr: float = 0.2
@@ -80,8 +84,8 @@ class ActionConfig:
     margin: float = 0.2
     """Margin of the ranking loss (alpha, eq. 11)."""
     negatives: HardNegatives = "hardest"
-    """Negatives of the ranking loss: `hardest`, `semihard` or `mean`. With `hardest` the first epoch takes semihard
-    ones (eq. 11)."""
+    """Negatives of the ranking loss: `hardest`, `semihard` or `mean`. `hardest` with `combined` takes semihard ones in
+    the first epoch of the run; the second stage of `two_stage` takes the hardest from its first step on (eq. 11)."""
     eta: float = 1.0
     """Share of the new score in re-ranking; the rest is the cosine of the model that pre-selects."""
     mask_duplicates: bool = True
@@ -109,5 +113,10 @@ def check(backbone: Backbone, config: ActionConfig) -> None:
         raise MethodError("max_triplets and candidates must be at least 1.")
     if not 0 <= config.mixing <= 1 or not 0 <= config.eta <= 1:
         raise MethodError(f"mixing is {config.mixing} and eta is {config.eta}; both are shares between 0 and 1.")
-    if config.early_inject and config.aim == "cat":
-        raise MethodError("early_inject gives prompts to the layers again, and aim=cat leaves them there. Choose one.")
+
+
+def template_of(config: ActionConfig, backbone: Backbone) -> Literal["paper", "state"]:
+    """Returns the text about a state that suits the family, unless the options name one."""
+    if config.state_template != "family":
+        return config.state_template
+    return "state" if backbone.family == "dual" else "paper"

@@ -17,8 +17,11 @@ from crosscue.errors import DataError
 from crosscue.knowledge.actions.parser import SPACY, parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 
-STATE = "Fine-grained state of the action triplet <{triplet}>: {state}"
-"""The state stands last: what exceeds the text tower's length is cut from it, never from the triplet."""
+STATE_TEMPLATES = {
+    "paper": "Fine-grained state of the action triplet <{triplet}>: {state}",
+    "state": "{state}",
+}
+"""Texts about a state. It stands last: what exceeds the text tower's length is cut from it, never from the triplet."""
 HAND_CRAFTED = "A photo capturing a {subject} performing {action} in relation to {object}."
 """The template of the paper's Table 2, without its last part where a triplet has no object."""
 REMEMBERED = 20_000
@@ -156,6 +159,7 @@ class FrozenReader:
         attributes: bool,
         every_piece: bool,
         hand_crafted: bool,
+        state_template: str,
     ) -> None:
         """Takes the tower, the source of knowledge, and the parts of it that are read.
 
@@ -166,7 +170,9 @@ class FrozenReader:
             attributes: true if triplets about attributes count.
             every_piece: keep all word pieces instead of their mean per part of a triplet.
             hand_crafted: also encode a hand-crafted text about each triplet.
+            state_template: one of the values of `STATE_TEMPLATES`.
         """
+        self.state_template = state_template
         self.backbone, self.source = backbone, source
         self.most, self.attributes, self.every_piece, self.hand_crafted = most, attributes, every_piece, hand_crafted
         self.memory: TextMemory[FrozenKnowledge] = TextMemory(self._read, REMEMBERED)
@@ -184,7 +190,7 @@ class FrozenReader:
     def _read(self, captions: Sequence[str]) -> list[FrozenKnowledge]:
         rows = [self.chosen(knowledge) for knowledge in self.source(captions)]
         flat = [pair for row in rows for pair in row]
-        states = self._encode([state_text(triplet, state) for triplet, state in flat])  # (T, D)
+        states = self._encode([state_text(self.state_template, triplet, state) for triplet, state in flat])  # (T, D)
         about = [hand_crafted(triplet) for triplet, _ in flat] if self.hand_crafted else []
         crafted = self._encode(about) if about else states[:, :0]
         parts = self.parts([text for t, _ in flat for text in (t.subject, t.action, t.object)])
@@ -225,10 +231,10 @@ class FrozenReader:
         return [pieces[phrase] for phrase in phrases]
 
 
-def state_text(triplet: Triplet, state: str) -> str:
+def state_text(template: str, triplet: Triplet, state: str) -> str:
     """Returns the text about the state of a triplet."""
     parts = ", ".join(filter(None, (triplet.subject, triplet.action, triplet.object)))
-    return STATE.format(triplet=parts, state=state)
+    return template.format(triplet=parts, state=state)
 
 
 def hand_crafted(triplet: Triplet) -> str:

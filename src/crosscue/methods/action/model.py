@@ -3,7 +3,7 @@
     caption --> triplets --> triplet encoder (eq. 4-5) --> p_t --+
             --> states  ---> frozen text tower ----------> p_s --+--> adapter (eq. 6)
                                                                           |
-    image ----> [class] patches E ------------------------------> AIM (eq. 7-8) --> [class] E + gamma * V, P_1 .. P_N --> z_img
+    image ----> [class] patches E ------------------------------> AIM (eq. 7-8) --> [class] E + V, P_1 .. P_N --> z_img
 
 An image's embedding depends on the texts it is read with, so retrieval has two steps: a model that reads images alone
 pre-selects k candidates, and those are ranked again, each image read with the knowledge of the candidate or query text.
@@ -37,17 +37,17 @@ from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.hinge import HardNegatives, triplet_hinge
 from crosscue.methods.action.candidates import Scores, candidate_contrast, scores_by_nearest, scores_by_own
-from crosscue.methods.action.config import ActionConfig, check
-from crosscue.methods.action.knowledge import FrozenReader, KnowledgeSource
+from crosscue.methods.action.config import ActionConfig, check, template_of
+from crosscue.methods.action.knowledge import STATE_TEMPLATES, FrozenReader, KnowledgeSource
 from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
 from crosscue.methods.action.prompts import CaptionPrompts, VisualPrompts
 from crosscue.methods.action.reading import ImageReader
 from crosscue.methods.capabilities import ReadsTogether, Stage, TrainsInStages, UsesKnowledge, WantsNeighbours
 from crosscue.methods.contract import Batch, ImageUse, Method
 
-CONTRASTIVE, RANKING = "contrastive", "ranking"
+CONTRASTIVE, RANKING, SLOWER = "contrastive", "ranking", "slower"
 SHARPEST = 100.0
-"""First and largest 1 / temperature, as in CLIP."""
+"""Largest 1 / temperature, as in CLIP."""
 
 
 class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge, WantsNeighbours):
@@ -65,7 +65,8 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         self.image_use = ImageUse(config.aim_layer)
         self.kinds = tuple(kind for kind in ("triplets", "states") if getattr(config, kind))
         self.visual = VisualPrompts(backbone, config)  # layer -> (N, W)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(SHARPEST)))  # log(1 / tau)
+        scale = backbone.logit_scale.detach().float().cpu().clamp(max=SHARPEST)
+        self.log_scale = nn.Parameter(scale.log().clone())  # log(1 / tau)
         self.encoder: TripletEncoder | None = None
         self.adapter: PromptAdapter | None = None
         self.interaction: AdaptiveInteraction | None = None
@@ -82,12 +83,13 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
             )
         if self.kinds and config.aim == "attention":
             self.interaction = AdaptiveInteraction(
-                backbone.image_width,
+                backbone,
+                config.aim_layer,
                 self.kinds,
                 config.mixing,
                 share=config.aim_share,
                 reverse=config.aim_query == "prompt",
-                gated=config.aim_residual == "zero_gate",
+                closed=config.aim_residual,
             )
         self.source = KnowledgeSource(config.knowledge)
         self.reader = FrozenReader(
@@ -97,6 +99,7 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
             attributes=config.attributes,
             every_piece=config.triplet_input == "all_tokens",
             hand_crafted=config.hand_crafted,
+            state_template=STATE_TEMPLATES[template_of(config, backbone)],
         )
         self.caption_prompts = CaptionPrompts(self.reader, self.kinds, self.encoder, self.adapter)
         self.images = ImageReader(backbone, config, self.kinds, self.visual, self.interaction)
@@ -148,8 +151,8 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         config = self.config
         scores = self.candidate_scores(batch)
         hard: HardNegatives = config.negatives
-        if hard == "hardest" and self.stage_epoch == 0:
-            hard = "semihard"
+        if hard == "hardest" and (self.stage, self.stage_epoch) == (CONTRASTIVE, 0):
+            hard = "semihard"  # `combined` ranks from the first step on
         parts = {}
         if self.stage != RANKING:
             scale = self.log_scale.exp()
@@ -189,17 +192,16 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Eq. 10 with all learned tensors, then eq. 11 with the interaction module, or the visual prompts where there is none."""
+        """Two stages; the second has its own rate.
+
+        `two_stage` trains the interaction module there with eq. 11, or the visual prompts where there is no module.
+        The other strategies go on as before, so that all have the same schedule.
+        """
+        epochs, rate = self.config.second_stage_epochs, self.config.second_stage_lr
         if self.config.strategy != "two_stage":
-            return (Stage(CONTRASTIVE),)
+            return (Stage(CONTRASTIVE), Stage(SLOWER, epochs=epochs, learning_rate_scale=rate))
         part = "visual." if self.interaction is None else "interaction."
-        second = Stage(
-            RANKING,
-            lambda name: name.startswith(part),
-            self.config.second_stage_epochs,
-            self.config.second_stage_lr,
-        )
-        return (Stage(CONTRASTIVE), second)
+        return (Stage(CONTRASTIVE), Stage(RANKING, lambda name: name.startswith(part), epochs, rate))
 
     def enter(self, stage: str, epoch: int) -> None:
         """See `TrainsInStages.enter`."""

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from crosscue.backbones.attention import attention_copy
+from crosscue.backbones.protocol import Backbone
 from crosscue.methods.action.knowledge import KnowledgeBatch
 
 TripletInput = Literal["seq3", "concat_linear", "all_tokens"]
@@ -73,27 +75,46 @@ class PromptAdapter(nn.Module):
 class AdaptiveInteraction(nn.Module):
     """AIM: patches attend to the action prompts, then to one another (eq. 7-8).
 
+    Both attentions have the residuals of a transformer layer, so that image content passes:
+
+        P_x = N(E) + CrossAttn(N(E), N(p_x)),   V_x = P_x + SelfAttn(P_x)
+
+    N and the self-attention start as those of the frozen layer, so that attention maps have structure from the start.
+
     Args:
-        width: W of the image tower.
+        backbone: its frozen image layer `layer` is where N and the self-attention start.
+        layer: the layer whose input the module changes.
         kinds: the kinds of prompts: triplets, states, or both.
         mixing: lambda of eq. 8, the share of the triplets' attention map.
         share: one set of attention weights for both kinds.
         reverse: prompts attend to patches instead, which leaves as many tokens as there are prompts.
-        gated: multiply the result by a parameter that starts at zero.
+        closed: the last layer of the MLP starts at zero, so that the untrained output is zero.
     """
 
     def __init__(
-        self, width: int, kinds: tuple[str, ...], mixing: float, *, share: bool, reverse: bool, gated: bool
+        self,
+        backbone: Backbone,
+        layer: int,
+        kinds: tuple[str, ...],
+        mixing: float,
+        *,
+        share: bool = False,
+        reverse: bool = False,
+        closed: bool = True,
     ) -> None:
         super().__init__()
         self.kinds, self.share, self.reverse = kinds, share, reverse
         self.mixing = mixing if len(kinds) == 2 else float("triplets" in kinds)
-        heads, sets = head_count(width), ("both",) if share else kinds
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)  # the projections behind it have scale and shift
+        width, sets = backbone.image_width, ("both",) if share else kinds
+        heads = head_count(width)
+        self.norm, _ = attention_copy(backbone, layer)
         self.cross = nn.ModuleDict({name: nn.MultiheadAttention(width, heads, batch_first=True) for name in sets})
-        self.within = nn.ModuleDict({name: nn.MultiheadAttention(width, heads, batch_first=True) for name in sets})
-        self.mlp = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
-        self.gate = nn.Parameter(torch.zeros(())) if gated else None
+        self.within = nn.ModuleDict({name: attention_copy(backbone, layer)[1] for name in sets})
+        last = nn.Linear(width, width)
+        if closed:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), last)
 
     def forward(self, patches: Tensor, prompts: dict[str, Tensor], present: Tensor) -> Tensor:
         """Returns the action-aware features of ACT eq. 8.
@@ -108,7 +129,7 @@ class AdaptiveInteraction(nn.Module):
         """
         values, attention = self.attend(patches, prompts, present)
         out: Tensor = attention @ self.mlp(values)
-        return out if self.gate is None else self.gate * out
+        return out
 
     def attend(self, patches: Tensor, prompts: dict[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
         """Returns [V_t; V_s] (B, M, 2 W) of ACT eq. 7 and lambda A_t + (1 - lambda) A_s (B, M, M), whose rows sum to 1."""
@@ -117,14 +138,15 @@ class AdaptiveInteraction(nn.Module):
         attention = None
         for kind in self.kinds:
             name = "both" if self.share else kind
+            asked = self.norm(prompts[kind])  # at the scale of the patches
             if self.reverse:
-                read, _ = self.cross[name](prompts[kind], normed, normed, need_weights=False)
+                read = asked + self.cross[name](asked, normed, normed, need_weights=False)[0]
                 own, weights = self.within[name](read, read, read, key_padding_mask=absent)
             else:
-                read, _ = self.cross[name](normed, prompts[kind], prompts[kind], absent, need_weights=False)
-                own, weights = self.within[name](read, read, read)  # V (B, M, W), A (B, M, M) averaged over heads
+                read = normed + self.cross[name](normed, asked, asked, absent, need_weights=False)[0]
+                own, weights = self.within[name](read, read, read)  # (B, M, W), A (B, M, M) averaged over heads
             weighted = (self.mixing if kind == "triplets" else 1 - self.mixing) * weights
-            values[kind], attention = own, weighted if attention is None else attention + weighted
+            values[kind], attention = read + own, weighted if attention is None else attention + weighted
         assert attention is not None
         none = torch.zeros_like(next(iter(values.values())))  # in place of a kind that is off
         return torch.cat([values.get("triplets", none), values.get("states", none)], dim=-1), attention

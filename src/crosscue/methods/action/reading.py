@@ -63,7 +63,7 @@ class ImageReader:
         if self.config.aim_query == "prompt":
             beside = torch.zeros(prompts.shape[1:], device=enhanced.device).index_copy(0, known, enhanced)
             return self.with_tokens(state, beside, present)
-        if self.config.aim_residual != "none":
+        if self.config.aim_residual:
             enhanced = patches + enhanced
         changed = state.tokens[known].clone()
         changed[:, first:] = enhanced.to(changed.dtype)
