@@ -514,7 +514,7 @@ def test_own_can_copy_the_caption_and_matched_cannot(blank: bool) -> None:
         blanks[conditioning] = first(method, white)
     if blank:
         assert fits["own"] > 0.4
-        assert fits["matched"] == 0
+        assert fits["matched"] <= 0.25  # one in eight by chance
     else:
         assert fits == {"matched": 1.0, "own": 1.0}
         assert max(blanks.values()) <= 0.25  # one in eight by chance

@@ -1,0 +1,190 @@
+"""The whole loss of ACT, computed a second time by the paper's equations from the two frozen encoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, normalize
+
+from crosscue.backbones.protocol import ImageState, Prompts
+from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.methods.action.model import RANKING, Action
+from crosscue.methods.contract import Batch
+from crosscue.methods.registry import build
+from tests.tiny import tiny_backbones
+
+KNOWN = {
+    "a man rides a horse": CaptionKnowledge(
+        (Triplet("man", "riding", "horse"), Triplet("shirt", "is", "blue", "attribute")),
+        ("he sits on it", "it looks blue"),
+        "test",
+    ),
+    "a dog jumps": CaptionKnowledge((Triplet("dog", "jumping in", "air"),), ("its feet are off the ground",), "test"),
+    "two dogs": CaptionKnowledge(
+        (Triplet("dogs", "playing"), Triplet("dog", "biting", "ball"), Triplet("dog", "sees", "cat")),
+        ("they run", "it has it in its teeth", "this one is beyond K"),
+        "test",
+    ),
+    "a photo": CaptionKnowledge(),
+    "in the air": CaptionKnowledge((Triplet("dog", "hangs in", "air"),), ("nothing is below it",), "test"),
+}
+CAPTIONS = [*KNOWN]
+IMAGES = ["0", "1", "2", "3", "1"]
+"""The last caption also belongs to the second image, so the two are no negatives of each other."""
+MIXING, MARGIN, CANDIDATES, TRIPLETS, LAYER, DEEP = 0.3, 0.35, 2, 2, 1, 2
+OPTIONS = {
+    "mixing": MIXING,
+    "margin": MARGIN,
+    "candidates": CANDIDATES,
+    "max_triplets": TRIPLETS,
+    "aim_layer": LAYER,
+    "deep_start": DEEP,
+    "visual_prompts": 3,
+    "adapter_width": 8,
+}
+
+
+def trained(tmp_path: Path, **options: object) -> Action:
+    """A method whose trainable tensors have all moved, and whose temperature has left its bound."""
+    ActionKnowledge(KNOWN).save(tmp_path / "known.jsonl")
+    torch.manual_seed(0)
+    method = build(
+        "action", tiny_backbones["clip"](), {"knowledge": str(tmp_path / "known.jsonl"), **OPTIONS, **options}
+    )
+    assert isinstance(method, Action)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in method.named_parameters():
+            if method.learns(name) is not None:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        method.log_scale.fill_(6.0)
+    return method.eval()
+
+
+class Paper:
+    """Equations of ACT for one image and its texts at a time, so that nothing is padded or masked."""
+
+    def __init__(self, method: Action) -> None:
+        self.backbone = method.backbone
+        self.tensors = {name: tensor.detach() for name, tensor in method.named_parameters()}
+        self.layers = method.encoder.layers
+        self.early = method.config.early_inject
+
+    def part(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def text(self, text: str) -> Tensor:
+        return self.backbone.encode_text(self.backbone.tokenize([text])).pooled[0]
+
+    def knowledge(self, caption: str) -> dict[str, Tensor]:
+        """p_0^t and p_0^s of eq. 4-6: (K, W) each."""
+        rows = list(zip(KNOWN[caption].triplets, KNOWN[caption].states, strict=True))[:TRIPLETS]
+        pieces, owners, states = [], [], []
+        for number, (triplet, state) in enumerate(rows):
+            for slot, phrase in enumerate((triplet.subject, triplet.action, triplet.object)):
+                if phrase:
+                    tokens = self.backbone.tokenize([phrase])
+                    word = self.backbone.word_embedding(tokens.ids[0, tokens.content[0]]).mean(0)  # eq. 4
+                    word = linear(word, self.part("encoder.widen.weight"), self.part("encoder.widen.bias"))
+                    pieces.append(word + self.part("encoder.slots")[slot] + self.part("encoder.indices")[number])
+                    owners.append(number)
+            about = ", ".join(filter(None, (triplet.subject, triplet.action, triplet.object)))
+            states.append(self.text(f"Fine-grained state of the action triplet <{about}>: {state}"))
+        read = self.layers(self.norm(torch.stack(pieces), "encoder.norm")[None])[0]  # eq. 5
+        own = torch.tensor(owners)
+        triplets = torch.stack([read[own == number].mean(0) for number in range(len(rows))])
+        return {"triplets": self.adapter(triplets), "states": self.adapter(torch.stack(states))}
+
+    def norm(self, vectors: Tensor, name: str) -> Tensor:
+        return layer_norm(vectors, vectors.shape[-1:], self.part(f"{name}.weight"), self.part(f"{name}.bias"))
+
+    def adapter(self, prompts: Tensor) -> Tensor:
+        """Eq. 6."""
+        centred = prompts - prompts.mean(-1, keepdim=True)
+        normed = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+        normed = normed * self.part("adapter.norm.weight") + self.part("adapter.norm.bias")
+        return (normed @ self.part("adapter.down.weight").T).clamp(min=0) @ self.part("adapter.up.weight").T
+
+    def attention(self, queries: Tensor, keys: Tensor, name: str, heads: int) -> tuple[Tensor, Tensor]:
+        """(M, W) and (n, W) -> (M, W), and the map (M, n) averaged over heads."""
+        weight, bias = self.part(f"{name}.in_proj_weight").chunk(3), self.part(f"{name}.in_proj_bias").chunk(3)
+        q, k, v = (
+            linear(*one).unflatten(-1, (heads, -1)) for one in zip((queries, keys, keys), weight, bias, strict=True)
+        )
+        maps = (torch.einsum("mhd,nhd->hmn", q, k) / math.sqrt(q.shape[-1])).softmax(-1)
+        mixed = torch.einsum("hmn,nhd->mhd", maps, v).flatten(1)
+        return linear(mixed, self.part(f"{name}.out_proj.weight"), self.part(f"{name}.out_proj.bias")), maps.mean(0)
+
+    def interaction(self, patches: Tensor, prompts: dict[str, Tensor]) -> Tensor:
+        """Eq. 7-8 with the residuals: (M, W)."""
+        normed, values, maps = self.norm(patches, "interaction.norm"), {}, {}
+        for kind, own in prompts.items():
+            read = (
+                normed + self.attention(normed, self.norm(own, "interaction.norm"), f"interaction.cross.{kind}", 1)[0]
+            )
+            mixed, maps[kind] = self.attention(read, read, f"interaction.within.{kind}", 4)
+            values[kind] = read + mixed
+        both = torch.cat([values["triplets"], values["states"]], -1)
+        hidden = gelu(linear(both, self.part("interaction.mlp.0.weight"), self.part("interaction.mlp.0.bias")))
+        out = linear(hidden, self.part("interaction.mlp.2.weight"), self.part("interaction.mlp.2.bias"))
+        return (MIXING * maps["triplets"] + (1 - MIXING) * maps["states"]) @ out
+
+    def image(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
+        """z_img of eq. 9: (3, S, S) -> (D,)."""
+        state = self.backbone.image_state(pixels[None], LAYER)
+        visual = {layer: self.part(f"visual.{layer}") for layer in (LAYER, DEEP)}
+        known = [self.knowledge(text) for text in texts if KNOWN[text].triplets]
+        if known:
+            prompts = {kind: torch.cat([one[kind] for one in known]) for kind in ("triplets", "states")}
+            patches = state.tokens[0, 1:] + self.interaction(state.tokens[0, 1:], prompts)
+            state = ImageState(torch.cat([state.tokens[0, :1], patches])[None], LAYER)
+            if self.early:
+                beside = torch.cat([prompts["triplets"], prompts["states"]])
+                visual = {layer: torch.cat([own, beside]) for layer, own in visual.items()}
+        return normalize(self.backbone.encode_image(state, Prompts(visual)).pooled[0], dim=-1)
+
+    def scores(self, pixels: Tensor, conditioning: str) -> tuple[list[Tensor], list[Tensor]]:
+        """Cosines of every image, and of every caption, with its candidates; the right one comes first."""
+        texts = [normalize(self.text(caption), dim=-1) for caption in CAPTIONS]
+        rows = range(len(CAPTIONS))
+        i2t, t2i = [], []
+        for row in rows:
+            wrong = [other for other in rows if IMAGES[other] != IMAGES[row]]
+            if conditioning == "own":
+                given = lambda other: [CAPTIONS[other]]  # noqa: E731
+                i2t.append(torch.stack([self.image(pixels[row], given(row)) @ texts[other] for other in (row, *wrong)]))
+                t2i.append(
+                    torch.stack([self.image(pixels[other], given(other)) @ texts[row] for other in (row, *wrong)])
+                )
+                continue
+            near = sorted(wrong, key=lambda other, row=row: -float(texts[row] @ texts[other]))[:CANDIDATES]
+            chosen = [row, *near]
+            together = [CAPTIONS[other] for other in chosen]
+            given = lambda other, together=together: together if conditioning == "matched" else [CAPTIONS[other]]  # noqa: E731
+            i2t.append(torch.stack([self.image(pixels[row], given(other)) @ texts[other] for other in chosen]))
+            t2i.append(torch.stack([self.image(pixels[other], [CAPTIONS[row]]) @ texts[row] for other in chosen]))
+        return i2t, t2i
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("conditioning", ["matched", "own", "pairwise"])
+def test_both_losses_are_those_of_the_paper(tmp_path: Path, conditioning: str, early: bool) -> None:
+    """ACT eq. 4-11. All of lambda, alpha, K and the bound of the temperature differ from their defaults or are at work."""
+    method = trained(tmp_path, conditioning=conditioning, early_inject=early)
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    data = Batch(pixels, CAPTIONS, IMAGES)
+    with torch.no_grad():
+        i2t, t2i = Paper(method).scores(pixels, conditioning)
+        first, right = method.losses(data), torch.zeros((), dtype=torch.int64)
+        method.enter(RANKING, 0)
+        second = method.losses(data)
+    contrast = sum(cross_entropy(100 * row, right) for row in (*i2t, *t2i)) / 5  # eq. 10 at the bound of 1 / tau
+    hinge = sum((row[1:].max() - row[0] + MARGIN).clamp(min=0) for row in (*i2t, *t2i)) / 5  # eq. 11
+    assert float(first["contrastive_loss"]) == pytest.approx(float(contrast), rel=1e-4)
+    assert float(second["ranking_loss"]) == pytest.approx(float(hinge), rel=1e-4)
+    assert 0.1 < float(hinge) < float(contrast)
