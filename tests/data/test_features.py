@@ -55,8 +55,16 @@ def test_a_row_is_read_as_float32_whatever_the_file_holds(tmp_path: Path, dtype:
 
 
 def test_a_column_names_rows_by_index_or_by_name(tmp_path: Path) -> None:
-    bank(tmp_path, names=["cat", "dog", "7", "cow"])
-    assert rows(crosscue.read_pairs(table(tmp_path, "bank.npy#dog", "bank.npy#7", "bank.npy#3"))) == [1, 2, 3]
+    bank(tmp_path, names=["cat", "dog", "0", "cow"])
+    assert rows(crosscue.read_pairs(table(tmp_path, "bank.npy#dog", "bank.npy#0", "bank.npy#3"))) == [1, 0, 3]
+
+
+def test_a_name_that_is_a_number_is_no_index(tmp_path: Path) -> None:
+    features = bank(tmp_path, names=["3", "2", "1", "cow"])
+    reading = Reading(features=features)
+    assert rows(crosscue.read_pairs(table(tmp_path, 1, 3), reading=reading)) == [2, 0]
+    with pytest.raises(DataError, match=r"line 2: there is no row '0' in .*none of its rows has this name"):
+        crosscue.read_pairs(table(tmp_path, 1, 0), reading=reading)
 
 
 def test_rows_are_found_by_name_then_index_then_order(tmp_path: Path) -> None:

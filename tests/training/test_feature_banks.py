@@ -26,6 +26,8 @@ from tests.cli import refused, succeeds
 from tests.training.runs import adapt, config, learned
 
 METHODS: dict[str, dict[str, Any]] = {"linear_probe": {}, "clip_adapter": {"adapters": "both"}, "coop": {}}
+METHODS["dual_prompt"] = {"image_prompts": False}
+METHODS["dcar"] = {"image_prompts": False, "ca": False, "weights_image": "frozen"}
 
 
 @pytest.fixture
@@ -138,6 +140,12 @@ def test_a_method_that_reads_more_than_features_names_those_that_do_not(name: st
     with pytest.raises(MethodError, match=message):
         crosscue.adapt(bank, name, str(tiny.dual_folder()), out=tmp_path / "run", precision="fp32")
     assert not (tmp_path / "run").exists()
+
+
+def test_features_before_the_projection_are_in_no_bank(bank: Path) -> None:
+    options = {"image_prompts": False, "tune_projection": True}
+    with pytest.raises(MethodError, match="reads image features before their projection"):
+        adapt(bank, "run", method="dual_prompt", options=options, backbone=str(tiny.dual_folder()))
 
 
 def test_augmentation_is_refused(bank: Path) -> None:

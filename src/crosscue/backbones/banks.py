@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,28 @@ if TYPE_CHECKING:
     from crosscue.data.features import FeatureBank, FeatureRow
 
 
+class PooledFeatures(ImageFeatures):
+    """Features of which only `pooled` is known."""
+
+    def __init__(self, pooled: Tensor) -> None:
+        super().__init__(pooled, pooled[:, :0], no_patches)
+
+    def __getattribute__(self, name: str) -> Any:
+        """Raises `MethodError` for the feature before the projection, which no bank contains."""
+        if name == "hidden":
+            raise MethodError(
+                "the method reads image features before their projection, and a bank has those behind it. "
+                "Set --options.tune_projection false, or give the images themselves."
+            )
+        return super().__getattribute__(name)
+
+    def to(self, device: torch.device | str) -> PooledFeatures:
+        """Returns the features on another device."""
+        return PooledFeatures(self.pooled.to(device))
+
+
 class BankFeatures:
-    """`features[indices]` -> the `ImageFeatures` of B rows; `hidden` is empty, because a bank does not hold it."""
+    """`features[indices]` -> the `PooledFeatures` of B rows."""
 
     def __init__(self, rows: Sequence[FeatureRow], backbone: Backbone, source: str) -> None:
         """Checks every row.
@@ -38,12 +58,12 @@ class BankFeatures:
         for row in rows:
             row.values()
 
-    def __getitem__(self, indices: Sequence[int], /) -> ImageFeatures:
-        """B indices -> features with (B, D) and (B, 0), without patches."""
+    def __getitem__(self, indices: Sequence[int], /) -> PooledFeatures:
+        """B indices -> features with (B, D)."""
         output = torch.stack([self.rows[index].values() for index in indices])
         with torch.no_grad():
             pooled = self.backbone.bridged(output.to(self.backbone.device))
-        return ImageFeatures(pooled, pooled[:, :0], no_patches)
+        return PooledFeatures(pooled)
 
 
 def check_bank(bank: FeatureBank, backbone: Backbone, source: str, *, unverified: bool) -> None:

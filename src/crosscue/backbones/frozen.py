@@ -158,6 +158,15 @@ def cached_images(images: PixelStore, backbone: Backbone, frozen_layers: int | L
     return FrozenStates(backbone, images, frozen_layers) if frozen_layers else images
 
 
+WholeFeatures = FrozenFeatures | BankFeatures
+"""Pooled features of the untouched image tower, by index."""
+
+
+def untouched_features(images: Images, backbone: Backbone, pixels: PixelStore) -> WholeFeatures:
+    """Returns the features of the untouched tower; `images` are the same images behind some of its layers."""
+    return images if isinstance(images, WholeFeatures) else FrozenFeatures(backbone, pixels, images)
+
+
 class TowerOutputs(FrozenRows):
     """`outputs.read(indices)` -> (B, D) pooled features without a bridge: the rows of a bank of features."""
 

@@ -65,25 +65,22 @@ class FeatureBank:
         """SHA-256 of the file."""
         return sha256_file(self.path)
 
-    def image(self, where: str, key: str) -> FeatureRow:
-        """Returns the row with the name or index `key`.
-
-        Raises:
-            DataError: there is no such row.
-        """
-        row = self.rows.get(key) if self.rows is not None else None
-        if row is None and key.isdecimal():
-            row = int(key)
-            if row >= len(self):
-                raise DataError(
-                    f"{where}: there is no row {row} in {self.path}, whose rows are 0 to {len(self) - 1}. Correct the index."
-                )
-        if row is None:
-            named = (
-                "none of its rows has this name" if self.rows is not None else "its rows have no names, only indices"
+    def at(self, where: str, index: int) -> FeatureRow:
+        """Returns the row of an index; raises `DataError` where there is none."""
+        if index >= len(self):
+            raise DataError(
+                f"{where}: there is no row {index} in {self.path}, whose rows are 0 to {len(self) - 1}. Correct the index."
             )
-            raise DataError(f"{where}: there is no row '{key}' in {self.path}: {named}. Correct the image.")
-        return FeatureRow(self, row)
+        return FeatureRow(self, index)
+
+    def named(self, where: str, *names: str) -> FeatureRow:
+        """Returns the row of the first of `names` that the bank has; raises `DataError` where it has none."""
+        rows = self.rows or {}
+        found = next((rows[name] for name in names if name in rows), None)
+        if found is None:
+            named = "its rows have no names, only indices" if self.rows is None else "none of its rows has this name"
+            raise DataError(f"{where}: there is no row '{names[-1]}' in {self.path}: {named}. Correct the image.")
+        return FeatureRow(self, found)
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,10 @@ def image_of(where: str, value: Any, images: Path) -> Image:
     """Returns the image of a path, of the bytes of an encoded image, or of a row of features (`bank.npy#12`)."""
     if isinstance(value, str | Path | int):
         bank, _, key = str(value).partition("#")
-        return open_bank(images / bank).image(where, key) if key and is_bank(bank) else ImageFile(images / str(value))
+        if not key or not is_bank(bank):
+            return ImageFile(images / str(value))
+        rows = open_bank(images / bank)
+        return rows.at(where, int(key)) if key.isdecimal() else rows.named(where, key)
     if isinstance(value, Mapping):
         if value.get("bytes"):
             return EmbeddedImage(str(value.get("path") or where), _constant(value["bytes"]))

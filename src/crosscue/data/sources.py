@@ -68,19 +68,20 @@ def with_features(pairs: Pairs, file: Path, images: Path) -> Pairs:
         DataError: the bank has no such row, or without names another number of rows than there are images.
     """
     bank = open_bank(file)
+    places = [pair.where or pair.image_id for pair in pairs]
     names = [_names(pair, images) for pair in pairs]
-    if bank.rows is None and not all(name[-1].isdecimal() for name in names):
-        if len(bank) != len(pairs):
-            raise DataError(
-                f"{file}: {len(bank)} rows without names, and {pairs.source} has {len(pairs)} images. "
-                f'Name the rows in {file}.json: {{"names": [...]}}, or give one row an image, in their order.'
-            )
-        names = [(str(row),) for row in range(len(pairs))]
-    rows = bank.rows or {}
-    keys = [next((key for key in keys if key in rows), keys[-1]) for keys in names]
-    return pairs.part(
-        replace(pair, image=bank.image(pair.where or pair.image_id, key)) for pair, key in zip(pairs, keys, strict=True)
-    )
+    if bank.rows is not None:
+        rows = [bank.named(where, *own) for where, own in zip(places, names, strict=True)]
+    elif all(own[-1].isdecimal() for own in names):
+        rows = [bank.at(where, int(own[-1])) for where, own in zip(places, names, strict=True)]
+    elif len(bank) == len(pairs):
+        rows = [FeatureRow(bank, index) for index in range(len(bank))]
+    else:
+        raise DataError(
+            f"{file}: {len(bank)} rows without names, and {pairs.source} has {len(pairs)} images. "
+            f'Name the rows in {file}.json: {{"names": [...]}}, or give one row an image, in their order.'
+        )
+    return pairs.part(replace(pair, image=row) for pair, row in zip(pairs, rows, strict=True))
 
 
 def reader_names() -> list[str]:

@@ -31,9 +31,10 @@ def check_images(pairs: Pairs, method: Method[Any], augmentation: str = "none") 
     rows = feature_rows(pairs.images, pairs.origin)
     if rows and method.image_use.frozen_layers != "pooled":
         fit = [name for name in METHODS if method_class(name).image_use.frozen_layers == "pooled"]
+        without = "; or this one with --options.image_prompts false" if hasattr(method.config, "image_prompts") else ""
         raise MethodError(
             f"method '{method.name}' reads images inside the tower, and {rows[0].name} has features alone. "
-            f"Methods that read features: {', '.join(fit)}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
+            f"Methods that read features: {', '.join(fit)}{without}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
         )
     if rows and augmentation != "none":
         raise MethodError(

@@ -20,7 +20,7 @@ from crosscue.methods.registry import build
 from crosscue.retrieval.encoding import embed_images
 
 if TYPE_CHECKING:
-    from crosscue.backbones.frozen import FrozenFeatures, Images
+    from crosscue.backbones.frozen import Images, WholeFeatures
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Pairs
     from crosscue.training.config import TrainingConfig
@@ -40,7 +40,7 @@ class Feed:
         images: Images,
         batches: Batches,
         *,
-        untouched: FrozenFeatures | None = None,
+        untouched: WholeFeatures | None = None,
         augmentation: Any = "none",
         device: Any = "cpu",
     ) -> None:
@@ -84,7 +84,7 @@ def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig) -
         train,
         images,
         Batches(train, training.batch_size, training.seed, companions, near),
-        untouched=frozen.FrozenFeatures(tower, pixels, images) if lasting and method.image_use.untouched else None,
+        untouched=frozen.untouched_features(images, tower, pixels) if lasting and method.image_use.untouched else None,
         augmentation=training.augmentation,
         device=tower.device,
     )
