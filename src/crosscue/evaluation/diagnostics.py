@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from crosscue.backbones.protocol import ImageFeatures
 from crosscue.evaluation.ranks import placed
 from crosscue.evaluation.recall import hits
 from crosscue.methods.capabilities import ReadsTogether
@@ -18,6 +19,10 @@ from crosscue.retrieval.reranking import candidates_of
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
     from crosscue.retrieval.scores import Scores
+
+
+EFFECT = 64
+"""Most images whose encoding is examined for the variance that comes from texts."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,20 @@ def diagnose(
             zeros = torch.zeros(image.shape)
             chance = 100 * float(right.float().mean())
 
-            def r1(asked: ConditionedImages, image: Tensor) -> float:
-                scores = asked(image, caption, zeros, image_first=image_first)  # noqa: B023
+            def scores(asked: ConditionedImages, image: Tensor) -> Tensor:
+                return asked(image, caption, zeros, image_first=image_first)  # noqa: B023
+
+            def r1(scores: Tensor) -> float:
                 return 100 * float(hits(placed(scores, right), 1).mean())  # noqa: B023
 
             about = f"R@1 among {image.shape[1]} candidates, {len(rows)} queries, in percent; chance is {chance:.1f}"
+            own, mixed = scores(scorer, image), scores(swapped, image)
+            changed = 100 * float((own.argmax(1) != mixed.argmax(1)).float().mean())
             found += [
-                Diagnostic(f"{arrow}, as it is", r1(scorer, image), about),
-                Diagnostic(f"{arrow}, blank image", r1(empty, torch.zeros_like(image)), "should be at chance"),
-                Diagnostic(f"{arrow}, swapped knowledge", r1(swapped, image), "should lie below 'as it is'"),
+                Diagnostic(f"{arrow}, as it is", r1(own), about),
+                Diagnostic(f"{arrow}, blank image", r1(scores(empty, torch.zeros_like(image))), "should be at chance"),
+                Diagnostic(f"{arrow}, swapped knowledge", r1(mixed), "should lie below 'as it is'"),
+                Diagnostic(f"{arrow}, first candidate changed by swapped knowledge", changed, "percent of the queries"),
             ]
         chosen = torch.linspace(0, len(texts) - 1, min(sample, len(texts))).round().long()
         both = torch.stack([chosen, other[chosen]], 1)  # (s, 2) a caption, and another
@@ -99,6 +109,18 @@ def diagnose(
                 for part in both.split(scorer.at_once)
             ]
         )  # (s, 2) cosines of f(blank | T) with T and T'
+        shown = chosen[torch.linspace(0, len(chosen) - 1, min(EFFECT, len(chosen))).round().long()]
+        shown_images = scorer.images[owner[shown].tolist()]
+        assert not isinstance(shown_images, ImageFeatures)  # only of methods that leave the whole image tower alone
+        shares = method.effect(
+            shown_images.to(method.backbone.device),
+            [texts[number] for number in shown.tolist()],
+            [texts[number] for number in other[shown].tolist()],
+        )
+    found += [
+        Diagnostic(f"output of the module: variance {name}", share, "percent of its variance")
+        for name, share in shares.items()
+    ]
     index = float((copied[:, 0] - copied[:, 1]).mean())
     found.append(
         Diagnostic(

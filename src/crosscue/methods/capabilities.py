@@ -93,6 +93,16 @@ class ReadsTogether(ABC):
             (B, C).
         """
 
+    def effect(self, images: ImageInput, texts: Sequence[str], other: Sequence[str]) -> dict[str, float]:
+        """Returns measures of the part of the image encoding that depends on texts, by name; none by default.
+
+        Args:
+            images: B images, or their cached state.
+            texts: the text that each image is encoded with.
+            other: another text for each image.
+        """
+        return {}
+
 
 class EnrichesGallery(ABC):
     """Generated descriptions added to the embeddings of a gallery."""

@@ -38,6 +38,7 @@ from crosscue.losses.contrastive import same_meaning
 from crosscue.losses.hinge import HardNegatives, triplet_hinge
 from crosscue.methods.action.candidates import Scores, candidate_contrast, scores_by_nearest, scores_by_own
 from crosscue.methods.action.config import ActionConfig, check, template_of
+from crosscue.methods.action.effect import interaction_effect
 from crosscue.methods.action.knowledge import STATE_TEMPLATES, FrozenReader, KnowledgeSource
 from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
 from crosscue.methods.action.prompts import CaptionPrompts, VisualPrompts
@@ -143,6 +144,13 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
         features = self.image_given_texts(images, given)  # (B, D)
         refined = (captions @ features.unsqueeze(-1)).squeeze(-1)  # (B, C)
         return (1 - self.config.eta) * plain + self.config.eta * refined
+
+    @torch.no_grad()
+    def effect(self, images: ImageInput, texts: Sequence[str], other: Sequence[str]) -> dict[str, float]:
+        """See `ReadsTogether.effect`: shares of the variance of the interaction module's output."""
+        if self.interaction is None or self.config.aim_query == "prompt":
+            return {}
+        return interaction_effect(self.images, self.caption_prompts, self.images.state(images), texts, other)
 
     # --- training -------------------------------------------------------------------------------------------------------
 

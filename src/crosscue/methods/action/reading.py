@@ -55,22 +55,38 @@ class ImageReader:
         known = present.any(1).nonzero()[:, 0]
         if not len(known):
             return normalize(self.alone(state).float(), dim=-1)
-        by_kind = dict(zip(self.kinds, prompts[:, known], strict=True))
-        first = state.tokens.shape[1] - self.backbone.patch_count
-        patches = state.tokens[known, first:].float()  # E (b, M, W)
-        with self.backbone.precision.autocast(patches.device):
-            enhanced = self.interaction(patches, by_kind, present[known])  # (b, M, W), or (b, n, W) beside the patches
+        patches = self.patches(state)[known]  # E (b, M, W)
+        enhanced = self.interacted(patches, prompts[:, known], present[known])
         if self.config.aim_query == "prompt":
             beside = torch.zeros(prompts.shape[1:], device=enhanced.device).index_copy(0, known, enhanced)
             return self.with_tokens(state, beside, present)
         if self.config.aim_residual:
-            enhanced = patches + enhanced
+            enhanced = enhanced + 0
         changed = state.tokens[known].clone()
-        changed[:, first:] = enhanced.to(changed.dtype)
+        changed[:, -self.backbone.patch_count :] = enhanced.to(changed.dtype)
         state = ImageState(state.tokens.index_copy(0, known, changed), state.layer, state.entered)
         if self.config.early_inject:
             return self.with_tokens(state, *side_by_side(prompts, present), at_every_layer=True)
         return normalize(self.alone(state).float(), dim=-1)
+
+    def patches(self, state: ImageState) -> Tensor:
+        """Returns the patches E of B images (B, M, W)."""
+        return state.tokens[:, -self.backbone.patch_count :].float()
+
+    def interacted(self, patches: Tensor, prompts: Tensor, present: Tensor) -> Tensor:
+        """The output of the interaction module of images whose texts are known about.
+
+        Args:
+            patches: (b, M, W) E.
+            prompts: (kinds, b, n, W).
+            present: (b, n) bool, true at a prompt.
+
+        Returns:
+            (b, M, W), or (b, n, W) beside the patches with `aim_query=prompt`.
+        """
+        assert self.interaction is not None
+        with self.backbone.precision.autocast(patches.device):
+            return self.interaction(patches, dict(zip(self.kinds, prompts, strict=True)), present)
 
     def with_tokens(
         self, state: ImageState, beside: Tensor, present: Tensor, *, at_every_layer: bool = False
