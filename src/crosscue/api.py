@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones.embedding import embed_texts
-from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.loading import loaded
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
 from crosscue.data.features import features_protocol
@@ -30,6 +30,7 @@ from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.streaming import encoded_images
+from crosscue.selection.choosing import AUTO, Request, choose, refuse_mixed
 from crosscue.storage import sole_run
 from crosscue.training import runs
 from crosscue.training.card import model_card
@@ -108,9 +109,10 @@ class Run:
 
 def adapt(
     pairs: Pairs | str | Path,
-    method: str = "dual_prompt",
+    method: str = AUTO,
     backbone: str | Backbone = "starter",
     *,
+    budget: str | None = None,
     out: str | Path | None = None,
     options: Mapping[str, Any] | object | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
@@ -127,7 +129,8 @@ def adapt(
     Args:
         pairs: pairs, or a source `read_pairs` understands. The `train` split is learned from, `val` chooses the best
             epoch; a source without any splits is used whole.
-        method: a name from `crosscue methods`.
+        method: a name from `crosscue methods`; `auto` chooses one on validation.
+        budget: time for that choice, such as `90s`, `10m` (the default) or `2h`.
         backbone: `starter`, a Hub id, a local folder, or a loaded backbone.
         out: the run folder; default runs/<method>-<time>.
         options: the method's options.
@@ -145,11 +148,15 @@ def adapt(
         CrosscueError: anything the user can put right; the message contains what, where and how.
     """
     training = configured(TrainingConfig, training, "training")
+    folder = Path(out) if out is not None else runs.new_folder(method)
+    if refuse_mixed(method, budget, options):
+        tower = loaded(backbone, image_size, precision, device)
+        request = Request(as_pairs(pairs), tower, folder, training, budget, shots, validation, precision, record)
+        return Run(*choose(request, resume=resume))
     config = config_of(method_class(method), options)
     source = as_pairs(pairs)
     train, val = training_pairs(source, shots, validation, training.seed)
-    tower = _tower(backbone, image_size, precision, device)
-    folder = Path(out) if out is not None else runs.new_folder(method)
+    tower = loaded(backbone, image_size, precision, device)
     resolved = {
         "method": method,
         "backbone": tower.source,
@@ -253,7 +260,7 @@ def as_run(
             f"'{run_or_method}' is neither a run folder nor a method. Give the FOLDER of `crosscue adapt --data SOURCE --out FOLDER`, "
             f"or one of: {', '.join(method_names())}."
         )
-    tower = _tower(backbone or "starter", image_size, precision, device)
+    tower = loaded(backbone or "starter", image_size, precision, device)
     method = build(str(run_or_method), tower)
     if not isinstance(method, Untrained):
         raise RunError(
@@ -281,12 +288,6 @@ def before_and_after(
     """
     choices = configured(Inference, inference, "inference")
     return against_untouched(run.method, run.folder, pairs, choices, bank=bank, see_pairing=see_pairing)
-
-
-def _tower(backbone: str | Path | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
-    if isinstance(backbone, Backbone):
-        return backbone
-    return load_backbone(str(backbone), image_size=image_size, precision=precision, device=device)
 
 
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:

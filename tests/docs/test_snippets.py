@@ -31,6 +31,7 @@ from tests.images import write_source
 from tests.knowledge.conftest import serve as serve
 from tests.knowledge.conftest import server as server
 from tests.knowledge.server import Scripted
+from tests.selection.conftest import quick, short
 
 NOT_RUN = {
     r"crosscue demo": "fetches the starter and trains for minutes",
@@ -67,6 +68,9 @@ def reason(words: list[str]) -> str | None:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a user: images with captions, tables, a YAML file; the starter is a tiny CLIP."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("crosscue.selection.search.candidates", short)
+    monkeypatch.setattr("crosscue.selection.choosing.candidates", short)
+    quick(monkeypatch)
     monkeypatch.setattr("crosscue.backbones.starter.starter_folder", tiny.clip_folder)
     write_source(tmp_path / "my_images")
     for name in ("my_test_images", "my_pairs"):

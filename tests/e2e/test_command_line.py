@@ -47,6 +47,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def adapted(place: Path) -> Path:
     done = process(
         "adapt",
+        "--method",
+        "dual_prompt",
         "--data",
         "pairs.jsonl",
         "--backbone",
@@ -201,9 +203,19 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
         (["adapt", "--data", "pairs.jsonl", "--backbone", "startre"], "no backbone 'startre'. Did you mean 'starter'?"),
         (["adapt", "--data", "nothing.csv"], "nothing.csv: there is no such file or folder"),
         (["adapt", "--config", "nothing.yaml"], "--config nothing.yaml: No such file"),
-        (["adapt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.depth", "9"], "has room for 1 to 3"),
         (
-            ["adapt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.context_tokens", "60"],
+            ["adapt", "--method", "dual_prompt", "--data", "pairs.jsonl", "--backbone", "TINY", "--options.depth", "9"],
+            "has room for 1 to 3",
+        ),
+        (
+            [
+                "adapt",
+                "--method=dual_prompt",
+                "--data=pairs.jsonl",
+                "--backbone",
+                "TINY",
+                "--options.context_tokens=60",
+            ],
             "at most 21 context tokens",
         ),
         (
@@ -232,6 +244,8 @@ def test_a_full_disk_is_one_line(place: Path) -> None:
     )
     command = [
         "adapt",
+        "--method",
+        "dual_prompt",
         "--data",
         "pairs.jsonl",
         "--backbone",

@@ -161,7 +161,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pairs and a run."""
     folder = tmp_path_factory.mktemp("remedies")
     write_source(folder / "pairs")
-    (folder / "options.yaml").write_text(f"backbone: {tiny.clip_folder()}\ntraining: {{epochs: 1, batch_size: 4}}\n")
+    (folder / "options.yaml").write_text(
+        f"method: dual_prompt\nbackbone: {tiny.clip_folder()}\ntraining: {{epochs: 1, batch_size: 4}}\n"
+    )
     cli.succeeds("adapt", "--config", "options.yaml", "--data", "pairs", "--out", "run", cwd=folder)
     return folder
 
@@ -183,7 +185,8 @@ def test_a_command_of_a_message_runs(command: str, place: Path) -> None:
     if "--resume" in words:
         (place / "run" / "adapter.safetensors").unlink()
     elif words[0] == "adapt":
-        filled += ["--config", "options.yaml", *([] if "--out" in words else ["--out", "new"])]
+        filled[1:1] = ["--config", "options.yaml"]
+        filled += [] if "--out" in words else ["--out", "new"]
         shutil.rmtree(place / "new", ignore_errors=True)
     cli.succeeds(*filled, cwd=place)
     assert (
@@ -221,7 +224,7 @@ def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(place
 @pytest.mark.slow
 def test_the_backbone_of_a_moved_run_can_be_named(place: Path) -> None:
     shutil.copytree(tiny.clip_folder(), place / "clip")
-    adapt = ["adapt", "--data", "pairs", "--training.epochs", "1", "--backbone", "clip", "--out", "moving"]
+    adapt = ["adapt", "--config", "options.yaml", "--data", "pairs", "--backbone", "clip", "--out", "moving"]
     cli.succeeds(*adapt, cwd=place)
     (place / "elsewhere").mkdir()
     shutil.move(place / "moving", place / "elsewhere" / "moved")

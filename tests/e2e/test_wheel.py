@@ -78,7 +78,18 @@ def test_the_installed_command_adapts_and_evaluates(site: Path, tmp_path: Path) 
     names = {method["name"] for method in json.loads(installed(site, "methods", "--json", cwd=tmp_path))}
     assert {"zero_shot", "dual_prompt", "acke"} <= names
     write_source(tmp_path / "images")
-    given = ["--data", "images", "--backbone", tiny.clip_folder(), "--precision", "fp32", "--training.epochs", 1]
+    given = [
+        "--method",
+        "dual_prompt",
+        "--data",
+        "images",
+        "--backbone",
+        tiny.clip_folder(),
+        "--precision",
+        "fp32",
+        "--training.epochs",
+        1,
+    ]
     assert "finished after" in installed(site, "adapt", *given, "--out", "run", cwd=tmp_path)
     installed(site, "evaluate", "run", "--data", "images", "--json", "result.json", cwd=tmp_path)
     assert json.loads((tmp_path / "result.json").read_text())["t2i"]["r10"] > 0

@@ -29,6 +29,7 @@ def adapt(folder: Path, out: str, backbone: str | None = None, **changes: object
     training = changes.pop("training", config())
     return crosscue.adapt(
         folder,
+        changes.pop("method", "dual_prompt"),
         backbone=backbone or str(tiny.clip_folder()),
         out=folder / out,
         training=training,

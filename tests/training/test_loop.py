@@ -198,7 +198,7 @@ def test_pairs_without_splits_hold_out_a_tenth(folder: Path) -> None:
     pairs = crosscue.read_pairs(folder)
     unsplit = Pairs([Pair(ImageFile(p.image.path), p.captions, p.image_id, p.category) for p in pairs], "unsplit")
     adapt_record = crosscue.adapt(
-        unsplit, backbone=str(tiny.clip_folder()), out=folder / "run", training=config(), precision="fp32"
+        unsplit, "dual_prompt", str(tiny.clip_folder()), out=folder / "run", training=config(), precision="fp32"
     )
     record = json.loads((folder / "run" / "environment.json").read_text())["data"]
     assert (record["train"]["images"], record["val"]["images"]) == (43, 5)

@@ -22,6 +22,13 @@ DUAL_CONFIG = "crosscue_backbone.json"
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
+def loaded(backbone: str | Path | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
+    """Returns a backbone that is loaded already, or loads it; see `load_backbone`."""
+    if isinstance(backbone, Backbone):
+        return backbone
+    return load_backbone(str(backbone), image_size=image_size, precision=precision, device=device)
+
+
 def load_backbone(
     source: str = "starter",
     *,

@@ -13,19 +13,22 @@ from crosscue.commands.parser import chosen, options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
 
+AUTO = "auto"
+
 
 def run(arguments: list[str]) -> int:
     """Adapts and prints the run folder. Returns 130 when interrupted; the run can be resumed."""
     from crosscue.methods.registry import method_class
 
-    config_class = method_class(chosen(arguments, "method", AdaptOptions.method)).config_class
+    method = chosen(arguments, "method", AdaptOptions.method)
+    own = [] if method == AUTO else [(method_class(method).config_class, "options")]
     parser = options_parser(
         "adapt",
         "Adapts a backbone to pairs of images and captions, and writes a run folder.",
         (SourceOptions, None),
         (AdaptOptions, None),
         (BackboneOptions, None),
-        (config_class, "options"),
+        *own,
     )
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
@@ -36,24 +39,44 @@ def run(arguments: list[str]) -> int:
 
     reading = taken(given, Reading)
     pairs = read_pairs(given.data, reading=reading)
+    wanted = vars(taken(given, AdaptOptions))
+    by = wanted.pop("chosen_by")
     run = adapt(
         pairs,
         options=given.get("options"),
-        record={"data": given.data, **plain(asdict(reading))},
-        **vars(taken(given, AdaptOptions)),
+        record={"data": given.data, **plain(asdict(reading)), **({"chosen_by": by} if by else {})},
+        **wanted,
         **vars(taken(given, BackboneOptions)),
     )
     outcome, folder = run.outcome, run.folder
     assert outcome is not None
-    best = f", best validation Rsum {outcome.best_rsum:.2f} at epoch {outcome.best_epoch}" if outcome.best_rsum else ""
-    sys.stdout.write(f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n")
+    assert folder is not None
     if outcome.ended == "interrupted":
-        sys.stdout.write(f"continue: crosscue adapt --config {folder}/config.yaml --out {folder} --resume\n")
+        config = folder / "selection" / "config.yaml" if method == AUTO else folder / "config.yaml"
+        sys.stdout.write(f"interrupted after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
+        sys.stdout.write(f"continue: crosscue adapt --config {config} --out {folder} --resume\n")
         return 130
+    if method == AUTO:
+        sys.stdout.write(search_report(folder))
+    else:
+        rsum, epoch = outcome.best_rsum, outcome.best_epoch
+        best = f", best validation Rsum {rsum:.2f} at epoch {epoch}" if rsum else ""
+        sys.stdout.write(
+            f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n"
+        )
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
     words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split]
     sys.stdout.write(f"evaluate it: {shlex.join(words)}\n")
     return 0
+
+
+def search_report(folder: Path) -> str:
+    """Returns the table and the choice of a search."""
+    from crosscue.selection.verdict import FILE, table
+    from crosscue.storage import read_json
+
+    record = read_json(folder / FILE)
+    return f"{table(record)}\n\n{record['conclusion']}\n{record['seconds']:,.0f} s of {record['budget']}: {folder}\n"
 
 
 def flags(options: Reading) -> list[str]:

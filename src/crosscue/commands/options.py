@@ -36,8 +36,11 @@ class SourceOptions(Reading):
 class AdaptOptions:
     """Options of `crosscue adapt`."""
 
-    method: str = "dual_prompt"
-    """Method: a name from `crosscue methods`. Its own options are --options.*."""
+    method: str = "auto"
+    """Method: a name from `crosscue methods`, whose own options are --options.*. `auto`: tries several and chooses on
+    validation pairs."""
+    budget: str | None = None
+    """Time that `auto` may take, such as 90s, 10m or 2h; default 10m. With more time it tries costlier methods for longer."""
     out: Path | None = None
     """Run folder; default runs/<method>-<time>."""
     shots: int | None = None
@@ -46,6 +49,8 @@ class AdaptOptions:
     """Share of the training pairs that is held out for validation. Default the split `val` of the source. false: no validation."""
     resume: bool = False
     """True: the interrupted run in --out is continued."""
+    chosen_by: str | None = None
+    """Record in the config.yaml of a run whose method `auto` chose. It changes nothing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Options of the training loop."""
 

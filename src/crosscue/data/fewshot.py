@@ -69,6 +69,20 @@ def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
     return rest, pairs.part((pair for pair in pairs if pair.image_id in held), f" held out {share:g} seed {seed}")
 
 
+def folds(pairs: Pairs, count: int, seed: int) -> list[list[int]]:
+    """Returns the indices of the pairs in `count` parts of about equal size, pairs of one image kept together.
+
+    Every category is spread over the parts. The parts depend on the seed and the image ids, not on the order of the file.
+    """
+    by_image: dict[str, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        by_image[pair.image_id].append(index)
+    ranked = sorted(
+        by_image, key=lambda image_id: (pairs[by_image[image_id][0]].category or "", _order(seed, image_id))
+    )
+    return [sorted(index for image_id in ranked[part::count] for index in by_image[image_id]) for part in range(count)]
+
+
 def _drawn(members: list[Pair], shots: int, seed: int, category: str) -> list[Pair]:
     ordered = sorted(members, key=lambda pair: pair.image_id)
     generator = np.random.default_rng([seed, *hashlib.sha256(category.encode()).digest()[:8]])

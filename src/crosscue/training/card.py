@@ -27,6 +27,13 @@ def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any]
         if isinstance(method, LateInteraction)
         else 'run.encode_text(["a text"])\nrun.encode_image(["image.jpg"])'
     )
+    trained = (
+        f"Trained on {data['train']['images']:,} images (fingerprint `{data['train']['fingerprint'][:16]}`), "
+        f"{outcome.steps:,} steps, {outcome.epochs} epochs, {outcome.seconds:,.0f} s; {outcome.ended}."
+        if outcome.steps
+        else "Not trained: this is the model as it was."
+    )
+    best = best if outcome.steps else "It has no learned tensors."
     val = data["val"]
     return f"""---
 library_name: crosscue
@@ -38,8 +45,7 @@ base_model: {config["backbone"]}
 
 {method.summary} {learned:,} trained parameters around the frozen backbone `{config["backbone"]}`.
 
-- Trained on {data["train"]["images"]:,} images (fingerprint `{data["train"]["fingerprint"][:16]}`), \
-{outcome.steps:,} steps, {outcome.epochs} epochs, {outcome.seconds:,.0f} s; {outcome.ended}.
+- {trained}
 - Validated on {f"{val['images']:,} images (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
 - {best}
 - Written by crosscue {__version__}.

@@ -72,8 +72,18 @@ class Feed:
         )
 
 
-def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig) -> Feed:
-    """Returns the batches of a run. Without augmentation the frozen part of the image tower is computed once."""
+def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig, images: Images | None = None) -> Feed:
+    """Returns the batches of a run. Without augmentation the frozen part of the image tower is computed once.
+
+    Args:
+        method: the method to train.
+        train: the training pairs.
+        training: batch size, seed and augmentation.
+        images: the images of `train` where they are read already; they are taken as they are.
+    """
+    if images is not None:
+        batches = Batches(train, training.batch_size, training.seed)
+        return Feed(train, images, batches, device=method.backbone.device)
     tower, lasting = method.backbone, training.augmentation == "none"
     check_images(train, method, training.augmentation)
     pixels = frozen.pixel_store(train.images, tower, source=train.origin)

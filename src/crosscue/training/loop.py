@@ -134,16 +134,18 @@ def fit(
             journal.write("train", position.step, position.epoch, report)
             log(report, position.step)
             epoch_done = position.step_in_epoch == steps_per_epoch
+            validated = False
             if epoch_done:
                 position.epoch, position.step_in_epoch = position.epoch + 1, 0
                 last = position.epoch == config.epochs
-                early = validation() if last or position.epoch % config.validate_every == 0 else False
+                validated = last or position.epoch % config.validate_every == 0
+                early = validation() if validated else False
                 position.finished = last or early
                 if not position.finished:
                     plan.enter(method, position.epoch)
                     position.stale = 0 if plan.opens(position.epoch) else position.stale
             position.seconds = time.monotonic() - started
-            if epoch_done or position.step % config.checkpoint_every == 0 or stop.asked:
+            if validated or position.step % config.checkpoint_every == 0 or stop.asked:
                 checkpoints.save(position)
     method.eval()
     if position.finished and position.best is not None:

@@ -1,0 +1,48 @@
+"""Time that a search may take."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+
+from crosscue.errors import OptionError
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+DEFAULT = "10m"
+"""Budget of a search."""
+
+
+def seconds_of(budget: str) -> float:
+    """Returns the seconds of a budget such as `90s`, `10m` or `1.5h`.
+
+    Raises:
+        OptionError: it is not a positive number with a unit.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
+    if found is None or not float(found[1]):
+        raise OptionError(f"budget is '{budget}'; it must be a number and a unit (s, m or h), such as --budget 10m.")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def budget_of(seconds: float) -> str:
+    """Returns a budget that holds so many seconds, rounded up to whole seconds or minutes."""
+    return f"{math.ceil(seconds)}s" if seconds <= 90 else f"{math.ceil(seconds / 60)}m"
+
+
+class Budget:
+    """A budget and the part of it that is used."""
+
+    def __init__(self, seconds: float, spent: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts the clock; `spent` are the seconds that an interrupted search has used before."""
+        self.seconds, self.clock = seconds, clock
+        self._started = clock() - spent
+
+    def spent(self) -> float:
+        """Returns the seconds used so far."""
+        return self.clock() - self._started
+
+    def left(self) -> float:
+        """Returns the seconds that are left, at least 0."""
+        return max(self.seconds - self.spent(), 0.0)

@@ -1,0 +1,87 @@
+"""Candidates of a search: methods with a few learning rates each, the cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from crosscue.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from crosscue.backbones.protocol import Backbone
+
+HEADS = ("linear_probe", "clip_adapter")
+"""Methods behind frozen towers. They are trained to the end at once, because a step takes milliseconds."""
+NEEDY = {
+    "action": "needs triplets of the captions: crosscue describe triplets --help",
+    "acke": "needs descriptions of the images: crosscue describe views --help",
+}
+"""Methods that need a file of knowledge, and the command that explains how to write it."""
+HEAD_BATCH = 128
+FROZEN_SHARE = 0.75
+"""Share of the image layers that stay frozen, so that their output is computed once for all methods."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its options and its learning rate."""
+
+    method: str
+    lr: float
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The candidate's name in tables and folders."""
+        return f"{self.method} lr {self.lr:g}"
+
+    @property
+    def head(self) -> bool:
+        """True for a method behind frozen towers."""
+        return self.method in HEADS
+
+    def training(self, base: TrainingConfig, steps: int, steps_per_epoch: int) -> TrainingConfig:
+        """Returns the options of a training of at most `steps` steps in whole epochs, at least one epoch."""
+        epochs = max(1, steps // steps_per_epoch)
+        steps = epochs * steps_per_epoch
+        return replace(
+            base,
+            epochs=epochs,
+            batch_size=self.batch_size(base),
+            optimizer="adamw",
+            schedule="cosine",
+            lr=self.lr,
+            warmup_steps=min(10, steps // 10),
+            weight_decay=0.01,
+            validate_every=epochs if steps < 100 else -(-epochs // 3),
+            checkpoint_every=200 if self.head else 20,
+        )
+
+    def batch_size(self, base: TrainingConfig) -> int:
+        """Returns the number of pairs in a batch: large where a step costs little."""
+        return max(base.batch_size, HEAD_BATCH) if self.head else base.batch_size
+
+
+def candidates(backbone: Backbone) -> list[Candidate]:
+    """Returns all candidates for a backbone, the cheapest first."""
+    return [Candidate(method, rate, options) for method, rates, options in _grid(backbone) for rate in rates]
+
+
+def frozen_layers(backbone: Backbone) -> int:
+    """Returns the number of image layers that all candidates but full fine-tuning leave frozen."""
+    return int(FROZEN_SHARE * backbone.image_layers)
+
+
+def _grid(backbone: Backbone) -> Iterator[tuple[str, tuple[float, ...], dict[str, Any]]]:
+    start = frozen_layers(backbone)
+    depth = min(backbone.image_layers - start, backbone.text_layers)
+    prompts = {"context_tokens": 8, "depth": depth, "image_start_layer": start}
+    yield "linear_probe", (1e-4, 3e-4, 1e-3), {}
+    yield "clip_adapter", (3e-4, 1e-3), {"adapters": "both"}
+    yield "lora", (5e-4, 2e-3), {"image_start_layer": start}
+    yield "dual_prompt", (1e-3, 4e-3), prompts | {"tune_projection": True, "projection_lr_scale": 0.3}
+    yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
+    yield "dcar", (1e-3,), prompts
+    yield "alip", (1e-3,), prompts | {"synthetic": "given"}
+    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5}

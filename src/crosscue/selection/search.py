@@ -1,0 +1,210 @@
+"""Choice of a method by successive halving on validation Rsum, within a budget of time.
+
+    floor      the untouched model
+    heads      methods behind frozen towers: every rate is trained to the end, because a step takes milliseconds
+    rung 0     every other candidate, few steps
+    rung 1     the best third of them, more steps
+    rung 2     the best of them, most steps
+
+Each rung takes an equal share of the time that is left, and its candidates take equal numbers of steps: at most those of
+`STEPS`. So the search depends on the seed alone where the budget does not bind. A rung trains from the start, so the winner is
+a run like any other. The test split is never read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import CrosscueError, TrainingError
+from crosscue.methods.registry import build
+from crosscue.progress import note
+from crosscue.selection.budget import Budget, budget_of
+from crosscue.selection.candidates import NEEDY, Candidate, candidates
+from crosscue.selection.training import Trainee, validated
+from crosscue.selection.trials import PLAN, SPENT, Study, Trial
+
+if TYPE_CHECKING:
+    from crosscue.selection.pool import Pool
+    from crosscue.training.config import TrainingConfig
+
+HEAD_STEPS, LEAST_HEAD_STEPS = 400, 20
+STEPS = (40, 120, 360)
+"""Optimiser steps of a candidate in each rung, if the budget does not bind."""
+LEAST_STEPS = 8
+"""Steps of the first rung below which the costliest method is left out."""
+KEPT = 3
+"""A rung is entered by the best 1 / KEPT of the rung before."""
+HEADS_SHARE = 0.25
+"""Share of the time left that the heads may take."""
+HEADS_RUNG = 3
+"""Number of the heads' rung in the study."""
+VALIDATED = 1.2
+"""Time of a trial, relative to that of its steps: it is also validated."""
+
+
+class Search:
+    """A search over the candidates of a pool of pairs."""
+
+    def __init__(self, pool: Pool, base: TrainingConfig, folder: Path, budget: Budget, study: Study) -> None:
+        """Keeps the input of a search; `folder` receives a folder for each trial."""
+        self.pool, self.base, self.folder, self.budget, self.study = pool, base, folder, budget, study
+        self.plan: dict[str, Any] = study.noted(PLAN, {})
+        self.left_out: dict[str, str] = dict(NEEDY)
+        self.trials: list[Trial] = []
+
+    def run(self) -> list[Trial]:
+        """Returns the trials: first the untouched model, then those of the heads and the rungs.
+
+        Raises:
+            TrainingError: the budget is too small for one method; the message contains the least.
+            Interrupted: the user stopped a training.
+        """
+        self.trials.append(self.floor())
+        every = candidates(self.pool.backbone)
+        costs = self.costs(every)
+        every = [candidate for candidate in every if candidate.method in costs]
+        heads = [candidate for candidate in every if candidate.head]
+        rest = [candidate for candidate in every if not candidate.head]
+        self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
+        rest = self.affordable(rest, costs)
+        for rung, most in enumerate(STEPS):
+            if not rest:
+                break
+            trials = self.rung(rung, rest, self.steps(rung, most, rest, costs), costs)
+            self.trials += trials
+            kept = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
+            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in kept}]
+        if len(self.trials) == 1:
+            reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
+            raise TrainingError(
+                f"no method could be trained: {reasons}. Give more time with --budget, or name a method."
+            )
+        return self.trials
+
+    def floor(self) -> Trial:
+        """Returns the untouched model as a trial without steps."""
+        method, started = build("zero_shot", self.pool.backbone).eval(), self.budget.clock()
+        every = [validated(method, self.pool, fold) for fold in self.pool.folds]
+        scores = [share for _, parts in every for share in parts]
+        values = {name: sum(one[name] for one, _ in every) / len(every) for name in every[0][0]}
+        seconds = self.budget.clock() - started
+        return Trial("zero_shot", None, 0, seconds, sum(scores) / len(scores), values, scores)
+
+    def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
+        """Returns the seconds of a step by method, measured here; a method that cannot be trained is left out."""
+        costs: dict[str, float] = self.plan.get("costs", {})
+        self.left_out |= self.plan.get("left_out", {})
+        for method, group in groupby(every, lambda candidate: candidate.method):
+            if method in costs or method in self.left_out:
+                continue
+            candidate = next(group)
+            if costs and self.budget.left() < costs[max(costs, key=lambda name: costs[name])]:
+                self.left_out[method] = "the budget ended before its steps were timed"
+                continue
+            try:
+                with Trainee(candidate, self.pool, self.base) as trainee:
+                    costs[method] = trainee.seconds_per_step(candidate, self.budget.clock)
+            except CrosscueError as error:
+                self.left_out[method] = str(error)
+            self.keep_plan(costs=costs, left_out=self.left_out)
+        return costs
+
+    def head_steps(self, heads: list[Candidate], costs: dict[str, float]) -> int:
+        """Returns the steps of every head.
+
+        Raises:
+            TrainingError: the budget is too small for one method.
+        """
+        if not heads:
+            return 0
+        if "heads" not in self.plan:
+            cheapest = self.seconds(min(heads, key=lambda head: costs[head.method]), LEAST_HEAD_STEPS, costs)
+            if self.budget.left() < cheapest:
+                least = budget_of(2 * (self.budget.spent() + cheapest))
+                raise TrainingError(
+                    f"the budget of {budget_of(self.budget.seconds)} is too small for one method on this machine. "
+                    f"Give at least {least}: --budget {least}"
+                )
+            affordable = self.within(HEADS_SHARE * self.budget.left(), heads, costs)
+            self.keep_plan(heads=max(LEAST_HEAD_STEPS, min(HEAD_STEPS, affordable)))
+        return int(self.plan["heads"])
+
+    def affordable(self, rest: list[Candidate], costs: dict[str, float]) -> list[Candidate]:
+        """Returns the candidates that the time left is enough for; the costliest method is left out first."""
+        dropped: list[str] = self.plan.get("dropped", [])
+        if "dropped" not in self.plan:
+            kept = rest
+            while kept and self.within(self.budget.left() / len(STEPS), kept, costs) < LEAST_STEPS:
+                costliest = max(kept, key=lambda candidate: costs[candidate.method]).method
+                kept = [candidate for candidate in kept if candidate.method != costliest]
+                dropped = [*dropped, costliest]
+            self.keep_plan(dropped=dropped)
+        for method in dropped:
+            self.left_out[method] = f"too costly for the budget: a step takes {costs[method]:.2g} s here"
+        return [candidate for candidate in rest if candidate.method not in dropped]
+
+    def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
+        """Returns the steps of every candidate of a rung: an equal share of the time left, at most `most`."""
+        if str(rung) not in self.plan:
+            share = self.budget.left() / (len(STEPS) - rung)
+            self.keep_plan(**{str(rung): max(LEAST_STEPS, min(most, self.within(share, members, costs)))})
+        return int(self.plan[str(rung)])
+
+    def within(self, seconds: float, members: list[Candidate], costs: dict[str, float]) -> int:
+        """Returns the steps that every member can be trained for in so many seconds together."""
+        return int(seconds / max(sum(self.seconds(member, 1, costs) for member in members), 1e-9))
+
+    def seconds(self, candidate: Candidate, steps: int, costs: dict[str, float]) -> float:
+        """Returns the expected time of a trial; with folds, that of the last training on all pairs too."""
+        trainings = len(self.pool.folds) + self.pool.crossed
+        return VALIDATED * trainings * steps * costs[candidate.method]
+
+    def rung(self, rung: int, members: list[Candidate], steps: int, costs: dict[str, float]) -> list[Trial]:
+        """Returns the trials of a rung; what the time left is not enough for is left out."""
+        trials = []
+        for _, group in groupby(members, lambda candidate: candidate.method):
+            rates = list(group)
+            if all(self.study.ended(candidate, rung) is not None for candidate in rates):
+                trials += [self.study.ended(candidate, rung) for candidate in rates]
+                continue
+            with Trainee(rates[0], self.pool, self.base) as trainee:
+                trials += [self.trial(trainee, candidate, rung, steps, costs) for candidate in rates]
+        for candidate, trial in zip(members, trials, strict=True):
+            if isinstance(trial, str):
+                self.left_out[candidate.name] = trial
+        return [trial for trial in trials if isinstance(trial, Trial)]
+
+    def trial(
+        self, trainee: Trainee, candidate: Candidate, rung: int, steps: int, costs: dict[str, float]
+    ) -> Trial | str:
+        """Returns the trial of a candidate, or the reason why there is none."""
+        ended = self.study.ended(candidate, rung)
+        if ended is not None:
+            return ended
+        number = self.study.opened(candidate, rung, steps)
+        if self.seconds(candidate, steps, costs) > self.budget.left():
+            reason = f"the budget had no time for {steps} steps"
+        else:
+            note(f"trial {number}: {candidate.name}, {steps} steps; {self.budget.left():,.0f} s of the budget left")
+            folder = self.folder / f"{number:03d}-{candidate.method}"
+            try:
+                trial = trainee.trained(candidate, steps, folder, number)
+            except TrainingError as error:
+                reason = str(error)
+            else:
+                self.study.tell(number, trial)
+                self.study.note(SPENT, self.budget.spent())
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+                return trial
+        self.study.fail(number, reason)
+        return reason
+
+    def keep_plan(self, **values: Any) -> None:
+        """Adds to the plan, which a resumed search follows."""
+        self.plan |= values
+        self.study.note(PLAN, self.plan)
+        self.study.note(SPENT, self.budget.spent())

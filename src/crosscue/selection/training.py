@@ -1,0 +1,149 @@
+"""Training of one candidate in a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from crosscue.evaluation.measuring import rank
+from crosscue.evaluation.ranks import Ranks
+from crosscue.evaluation.recall import KS, hits, metrics, recall
+from crosscue.methods.capabilities import studied
+from crosscue.methods.registry import build
+from crosscue.retrieval.options import Inference
+from crosscue.selection.pool import Fold, Pool, some
+from crosscue.selection.trials import Trial
+from crosscue.training.checkpoints import ADAPTER, save_learned
+from crosscue.training.feed import training_feed
+from crosscue.training.loop import Outcome, fit
+from crosscue.training.optimisers import optimizer
+
+if TYPE_CHECKING:
+    from crosscue.methods.contract import Method
+    from crosscue.selection.candidates import Candidate
+    from crosscue.training.config import TrainingConfig
+
+TIMED_STEPS = 3
+
+
+class Interrupted(Exception):
+    """The user stopped a training."""
+
+    def __init__(self, method: Method[Any], outcome: Outcome) -> None:
+        super().__init__()
+        self.method, self.outcome = method, outcome
+
+
+class Trainee:
+    """A method that is trained several times from the same start. Its texts are studied once."""
+
+    def __init__(self, candidate: Candidate, pool: Pool, base: TrainingConfig) -> None:
+        """Builds the method. `candidate` gives its name and its options; the rate may change from training to training."""
+        torch.manual_seed(base.seed)
+        self.method, self.pool, self.base = build(candidate.method, pool.backbone, candidate.options), pool, base
+        self._start = {name: tensor.clone() for name, tensor in self.method.learned_state().items()}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Trainee:
+        train = self.pool.part(self.pool.everything)
+        self._open.enter_context(studied(self.method, train, train.captions))
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._open.close()
+
+    def seconds_per_step(self, candidate: Candidate, clock: Callable[[], float] = time.monotonic) -> float:
+        """Returns the seconds of an optimiser step, from the first steps; the very first one warms up."""
+        self._restart()
+        train = self.pool.folds[0].train
+        training = candidate.training(self.base, 1, 1)
+        feed = training_feed(self.method, self.pool.part(train), training, self.pool.images(self.method, train))
+        stepper, started = optimizer(self.method, training), clock()
+        self.method.train()
+        for step in range(1 + TIMED_STEPS):
+            losses = self.method(feed.batch(0, step % feed.length))
+            stepper.zero_grad()
+            torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum().backward()
+            stepper.step()
+            started = clock() if step == 0 else started
+        seconds = (clock() - started) / TIMED_STEPS
+        self.method.eval()
+        self._restart()
+        return seconds
+
+    def trained(self, candidate: Candidate, steps: int, folder: Path, number: int) -> Trial:
+        """Trains on every fold and returns the recall on the pairs held out; a training begun in `folder` goes on.
+
+        Raises:
+            TrainingError: training failed.
+            Interrupted: the user stopped it.
+        """
+        seconds, every, scores = 0.0, list[dict[str, float]](), list[float]()
+        outcome, training = None, self.base
+        most = steps * candidate.batch_size(self.base)
+        for index, fold in enumerate(self.pool.folds):
+            where = folder / f"fold-{index}" if self.pool.crossed else folder
+            started = time.monotonic()
+            outcome, training = self.fitted(candidate, steps, where, fold)
+            values, parts = validated(self.method, self.pool, fold)
+            every.append(values)
+            scores += parts
+            seconds += max(outcome.seconds, time.monotonic() - started)
+            if not self.pool.crossed:
+                save_learned(where / ADAPTER, self.method.learned_state())
+        assert outcome is not None
+        values = {name: float(np.mean([one[name] for one in every])) for name in every[0]}
+        best = None if self.pool.crossed else outcome.best_epoch
+        return Trial(
+            candidate.method,
+            candidate.lr,
+            outcome.steps,
+            seconds,
+            float(np.mean(scores)),
+            values,
+            scores,
+            number,
+            best,
+            min(most, len(self.pool.folds[0].train)),
+            asdict(training) | {"trackers": []},
+        )
+
+    def fitted(self, candidate: Candidate, steps: int, folder: Path, fold: Fold) -> tuple[Outcome, TrainingConfig]:
+        """Trains on one fold, with the best epoch on its validation pairs if it has any."""
+        self._restart()
+        torch.manual_seed(self.base.seed)
+        batch = candidate.training(self.base, steps, 1)
+        places = some(fold.train, steps * batch.batch_size, self.base.seed)
+        feed = training_feed(self.method, self.pool.part(places), batch, self.pool.images(self.method, places))
+        training = candidate.training(self.base, steps, feed.length)
+        validate = (lambda: validated(self.method, self.pool, fold)[0]) if fold.val else None
+        outcome = fit(self.method, feed, training, folder, validate, resume=True)
+        if outcome.ended == "interrupted":
+            raise Interrupted(self.method, outcome)
+        return outcome, training
+
+    def _restart(self) -> None:
+        with torch.no_grad():
+            self.method.load_learned_state(self._start)
+
+
+def validated(method: Method[Any], pool: Pool, fold: Fold) -> tuple[dict[str, float], list[float]]:
+    """Returns the recalls on the validation pairs of a fold, and the share of each of its images in Rsum."""
+    pairs = pool.part(fold.val)
+    i2t, t2i = rank(method, pairs, pool.images(method, fold.val), Inference().of(method)).ranks
+    return metrics(recall(i2t), recall(t2i)), shares(i2t, t2i, np.array(pairs.caption_owner))
+
+
+def shares(i2t: Ranks, t2i: Ranks, owner: np.ndarray[Any, Any]) -> list[float]:
+    """Returns (images,) the share of each image in Rsum; their mean is Rsum."""
+    per_image, per_caption = (np.sum([hits(ranks, k) for k in KS], axis=0) for ranks in (i2t, t2i))
+    count = len(per_image)
+    of_captions = np.bincount(owner, weights=per_caption, minlength=count) * count / len(owner)
+    return [float(share) for share in 100 * (per_image + of_captions)]

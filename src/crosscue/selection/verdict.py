@@ -1,0 +1,121 @@
+"""The choice among trials, and its record: selection.json and the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crosscue.markdown import markdown_table
+from crosscue.selection.candidates import Candidate
+from crosscue.selection.trials import Trial
+
+FILE = "selection.json"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The trials of a search and the one that is chosen."""
+
+    trials: list[Trial]
+    """All trials; the first is the untouched model."""
+    chosen: Trial
+    best: Trial
+    """The highest Rsum."""
+    left_out: dict[str, str]
+    """Methods and candidates that were not tried, with the reasons."""
+    seconds: float
+    """Time of the whole search."""
+    budget: str
+    validated_on: str
+
+    @property
+    def gained(self) -> bool:
+        """False if the untouched model is chosen."""
+        return self.chosen is not self.trials[0]
+
+    def conclusion(self) -> str:
+        """Returns the result in words."""
+        untouched = self.trials[0]
+        gain, error = self.chosen.over(untouched)
+        if not self.gained:
+            ahead, error = self.best.over(untouched)
+            best = (
+                f" The best was {self.best.name}: {ahead:+.1f} Rsum, standard error {error:.1f}."
+                if self.best is not untouched
+                else ""
+            )
+            return f"Nothing beats the untouched model on validation.{best} The run folder holds zero_shot: the model as it was."
+        text = (
+            f"Chosen: {self.chosen.name}, {self.chosen.steps:,} steps. Validation Rsum {self.chosen.rsum:.1f}, {gain:+.1f} over the "
+            f"untouched model (standard error {error:.1f})."
+        )
+        if self.chosen is not self.best:
+            behind, error = self.best.over(self.chosen)
+            text += (
+                f" It is the cheapest method within one standard error of the best: {self.best.name} is {behind:.1f} ahead, "
+                f"standard error {error:.1f}."
+            )
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content of selection.json, with a row for each trial."""
+        rows = []
+        for index, trial in enumerate(self.trials):
+            gain, error = trial.over(self.trials[0])
+            row = {"trial": index, "method": trial.method, "lr": trial.lr, "steps": trial.steps}
+            row |= {
+                "seconds": round(trial.seconds, 1),
+                "rsum": trial.rsum,
+                "over_untouched": gain,
+                "standard_error": error,
+            }
+            rows.append(row | {"chosen": trial is self.chosen, "metrics": trial.metrics})
+        return {
+            "chosen_by": "auto",
+            "conclusion": self.conclusion(),
+            "validated_on": self.validated_on,
+            "budget": self.budget,
+            "seconds": round(self.seconds, 1),
+            "trials": rows,
+            "left_out": self.left_out,
+        }
+
+
+def chosen(trials: list[Trial], methods: list[str]) -> Trial:
+    """Returns the best trial of the cheapest method within one standard error of the best trial.
+
+    The standard error is that of the difference of Rsum to the best trial, paired over the validation images.
+
+    Args:
+        trials: the first is the untouched model.
+        methods: names of the methods, the cheapest first.
+    """
+    best = max(trials, key=lambda trial: trial.rsum)
+    near = [trial for trial in trials if trial is best or _within_one_error(best, trial)]
+    order = {method: place for place, method in enumerate(["zero_shot", *methods])}
+    return min(near, key=lambda trial: (order[trial.method], -trial.rsum))
+
+
+def methods_of(candidates: list[Candidate]) -> list[str]:
+    """Returns the distinct methods of candidates, in their order."""
+    return list(dict.fromkeys(candidate.method for candidate in candidates))
+
+
+def table(record: dict[str, Any]) -> str:
+    """Returns the table of a search from the content of selection.json."""
+    rows = []
+    for row in record["trials"]:
+        metrics = row["metrics"]
+        name = row["method"] if row["lr"] is None else f"{row['method']}, lr {row['lr']:g}"
+        recalls = [f"{metrics[f'{direction}_r1']:.1f}" for direction in ("i2t", "t2i")]
+        gain = f"{row['over_untouched']:+.1f} ± {row['standard_error']:.1f}" if row["trial"] else ""
+        numbers = [f"{row['steps']:,}", f"{row['seconds']:,.0f} s", *recalls, f"{row['rsum']:.1f}", gain]
+        rows.append([str(row["trial"]), name, *numbers, "chosen" if row["chosen"] else ""])
+    heads = ["", "model", "steps", "cost", "i2t R@1", "t2i R@1", "Rsum", "over untouched", ""]
+    left_out = [f"not tried: {name}: {reason}" for name, reason in record["left_out"].items()]
+    return "\n".join([f"On {record['validated_on']}:", "", markdown_table(heads, rows), "", *left_out])
+
+
+def _within_one_error(best: Trial, trial: Trial) -> bool:
+    behind, error = best.over(trial)
+    return behind <= error

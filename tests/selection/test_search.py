@@ -1,0 +1,310 @@
+"""Method `auto`: what it writes, that it sees no test pair, keeps its budget, and goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import crosscue
+from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.errors import CrosscueError, DataError, OptionError, RunError, TrainingError
+from crosscue.methods.contract import Batch, Method
+from crosscue.methods.registry import METHODS
+from crosscue.selection.candidates import Candidate
+from crosscue.selection.choosing import Request, choose
+from crosscue.selection.pool import held_share, pool_of
+from crosscue.training.config import TrainingConfig
+from tests import tiny
+from tests.cli import refused, succeeds
+from tests.images import draw, write_source
+from tests.selection.conftest import quick, short
+from tests.training.runs import learned, started
+
+SMALL = {"batch_size": 8}
+
+
+def searched(folder: Path, out: str = "run", **changes: Any) -> crosscue.Run:
+    return crosscue.adapt(
+        folder, backbone=str(tiny.clip_folder()), out=folder / out, precision="fp32", training=SMALL, **changes
+    )
+
+
+def record(run: Path) -> dict[str, Any]:
+    return json.loads((run / "selection.json").read_text())
+
+
+def results(run: Path) -> list[tuple[str, float, int, float]]:
+    return [(row["method"], row["lr"], row["steps"], row["rsum"]) for row in record(run)["trials"]]
+
+
+@pytest.mark.slow
+def test_adapt_chooses_a_method_and_writes_a_run_like_any_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    backbone = ("--backbone", tiny.clip_folder(), "--precision", "fp32")
+    printed = succeeds("adapt", "--data", "images", *backbone, "--out", "run", cwd=folder.parent)
+    written = record(folder.parent / "run")
+    assert {row["method"] for row in written["trials"]} == {
+        *("zero_shot", "linear_probe", "clip_adapter", "lora", "dual_prompt", "maple", "full_ft")
+    }
+    assert written["left_out"].keys() == {"dcar", "alip", "action", "acke"}
+    (chosen,) = [row for row in written["trials"] if row["chosen"]]
+    assert "| 0 | zero_shot |" in printed
+    assert "not tried: action: needs triplets" in printed
+    assert f"Chosen: {chosen['method']}" in printed
+    config = yaml.safe_load((folder.parent / "run" / "config.yaml").read_text())
+    assert (config["method"], config["chosen_by"]) == (chosen["method"], "auto")
+    succeeds("evaluate", "run", "--data", "images", *backbone, "--json", "result.json", cwd=folder.parent)
+    assert json.loads((folder.parent / "result.json").read_text())["protocol"]["method"] == chosen["method"]
+    again = succeeds("adapt", "--config", "run/config.yaml", "--out", "again", cwd=folder.parent)
+    assert "finished after" in again
+    card = (folder.parent / "run" / "README.md").read_text()
+    assert written["conclusion"] in card
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_chosen_run_is_the_trial_that_won(folder: Path) -> None:
+    run = searched(folder)
+    written = record(folder / "run")
+    (chosen,) = [row for row in written["trials"] if row["chosen"]]
+    val = crosscue.read_pairs(folder).split("val")
+    assert run.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
+    loaded = crosscue.load(folder / "run")
+    assert loaded.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
+    assert not list((folder / "run" / "selection" / "checkpoints").glob("*/"))
+
+
+@pytest.mark.usefixtures("brief")
+def test_two_searches_with_one_seed_are_equal(folder: Path) -> None:
+    first, second = (searched(folder, out) for out in ("first", "second"))
+    assert first.method.name == second.method.name
+    assert results(folder / "first") == results(folder / "second")
+    one, other = learned(folder / "first"), learned(folder / "second")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    searched(folder, "other", budget="2h")  # the budget does not bind
+    assert results(folder / "other") == results(folder / "first")
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_test_split_does_not_change_the_choice(folder: Path) -> None:
+    searched(folder, "before")
+    listing = folder / "captions.jsonl"
+    rows = [json.loads(line) for line in listing.read_text().splitlines()]
+    for row in rows:
+        if row["split"] == "test":
+            row["caption"] = "something else"
+            draw(folder / row["image"], (0, 0, 0), 99)
+    listing.write_text("\n".join(map(json.dumps, rows)))
+    searched(folder, "after")
+    assert results(folder / "after") == results(folder / "before")
+    assert learned(folder / "after").keys() == learned(folder / "before").keys()
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_validation_image_does_change_the_results(folder: Path) -> None:
+    """The counterpart of the test before: it could notice a leak."""
+    searched(folder, "before")
+    draw(folder / "30.jpg", (0, 0, 0), 99)
+    searched(folder, "after")
+    assert results(folder / "after") != results(folder / "before")
+
+
+@pytest.mark.usefixtures("brief")
+def test_few_images_are_validated_in_folds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosscue.selection.pool.FEW", 200)
+    source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
+    pool = pool_of(source, backbone, None, None, 1, 200)
+    assert sorted(index for fold in pool.folds for index in fold.val) == list(range(36))
+    for fold in pool.folds:
+        assert sorted([*fold.train, *fold.val]) == list(range(36))
+        assert len({pool.pairs[index].category for index in fold.val}) == 4
+    searched(folder)
+    data = json.loads((folder / "run" / "environment.json").read_text())["data"]
+    assert (data["train"]["images"], data["val"]) == (36, None)
+    assert "36 images in 4 folds" in record(folder / "run")["validated_on"]
+    assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["validation"] is False
+
+
+def test_about_a_hundred_images_are_held_out() -> None:
+    for count, share in ((300, 0.25), (500, 0.2), (5000, 0.1)):
+        pairs = Pairs(Pair(ImageFile(Path("0.jpg")), ("a thing",), str(number)) for number in range(count))
+        assert held_share(pairs, None) == pytest.approx(share)
+        assert held_share(pairs, 0.3) == 0.3
+
+
+STEP = {"linear_probe": 0.5, "lora": 2.0}
+"""Seconds of a training step on the machine of the fake clock."""
+
+
+class Clock:
+    """A clock that a training step moves forward; `look` is added whenever it is read."""
+
+    def __init__(self, look: float = 0.0) -> None:
+        self.look, self.now = look, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.look
+        return self.now
+
+
+@pytest.fixture
+def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    forward = Method.forward
+
+    def run(budget: str, look: float = 0.0) -> dict[str, Any]:
+        clock = Clock(look)
+
+        def slow(self: Method[Any], batch: Batch) -> dict[str, torch.Tensor]:
+            clock.now += STEP[self.name]
+            return forward(self, batch)
+
+        monkeypatch.setattr(Method, "forward", slow)
+        source, backbone, out = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"](), folder / f"timed {budget}"
+        choose(Request(source, backbone, out, TrainingConfig(**SMALL), budget), clock=clock)
+        return record(out)
+
+    return run
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None:
+    ample, short_of_time = timed("1h"), timed("45s")
+    assert [row["steps"] for row in ample["trials"]] == [0, 12, 12, 2, 2, 3, 6]
+    steps = [row["steps"] for row in short_of_time["trials"]]
+    assert sum(steps) < 37
+    assert short_of_time["seconds"] <= 45
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_method_that_is_too_costly_is_left_out(timed: Callable[..., dict[str, Any]]) -> None:
+    short_of_time = timed("25s")
+    assert short_of_time["left_out"]["lora"] == "too costly for the budget: a step takes 2 s here"
+    assert {row["method"] for row in short_of_time["trials"]} == {"zero_shot", "linear_probe"}
+    assert short_of_time["seconds"] <= 25
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_budget_too_small_for_one_method_says_the_least(timed: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(TrainingError, match=r"budget of 3s is too small .* Give at least \d+s: --budget \d+s") as error:
+        timed("3s")
+    least = re.search(r"--budget (\S+)$", str(error.value))
+    assert least
+    assert timed(least[1])["trials"][1]["method"] == "linear_probe"
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_budget_too_small_for_the_images_says_the_least(timed: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(TrainingError, match=r"too small to encode the images .* --budget \d+m"):
+        timed("2m", 1000.0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief")
+def test_a_killed_search_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """kill -9 in a trial; the resumed search equals one without the interruption."""
+    searched(folder, "whole")
+    code = f"""
+import time, crosscue
+from crosscue.training import loop
+from crosscue.selection import choosing, pool, search
+from tests.selection.conftest import short
+search.candidates = choosing.candidates = short
+search.STEPS, search.LEAST_STEPS, search.HEAD_STEPS, search.LEAST_HEAD_STEPS, pool.FEW = (2, 4, 6), 1, 12, 4, 20
+step = loop.Journal.write
+def slow(self, *arguments):
+    step(self, *arguments)
+    time.sleep(0.25)
+loop.Journal.write = slow
+crosscue.adapt(Path({str(folder)!r}), backbone=backbone, out=Path({str(folder / "cut")!r}), precision="fp32", training={SMALL!r})
+"""
+    trials = folder / "cut" / "selection" / "checkpoints"
+    process = started(code, trials / "001-linear_probe" / "metrics.jsonl", 4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "cut" / "selection.json").exists()
+    capsys.readouterr()
+    resumed = searched(folder, "cut", resume=True)
+    tried = capsys.readouterr().err
+    assert "trial 1: linear_probe" in tried
+    assert "trial 0:" not in tried  # it had ended
+    assert results(folder / "cut") == results(folder / "whole")
+    one, other = learned(folder / "cut"), learned(folder / "whole")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    again = searched(folder, "cut", resume=True)  # finished: nothing is computed
+    assert again.outcome == resumed.outcome
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_search_that_helps_nothing_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("search", "choosing"):
+        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda _: [Candidate("linear_probe", 1e-9)])
+    run = searched(folder)
+    assert run.method.name == "zero_shot"
+    assert record(folder / "run")["conclusion"].startswith("Nothing beats the untouched model on validation.")
+    test = crosscue.read_pairs(folder).split("test")
+    untouched = crosscue.evaluate("zero_shot", test, tiny.clip_folder(), precision="fp32")
+    assert crosscue.load(folder / "run", precision="fp32").evaluate(test).metrics() == untouched.metrics()
+    assert crosscue.before_and_after(run, test).after.metrics() == untouched.metrics()
+    assert "Not trained" in (folder / "run" / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_missing_package_leaves_its_method_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    searched(folder)
+    assert "pip install 'crosscue[lora]'" in record(folder / "run")["left_out"]["lora"]
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_method_whose_training_fails_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [*short(None)[:1], Candidate("linear_probe", 1e30)]
+    for module in ("search", "choosing"):
+        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda _: rows)
+    searched(folder)
+    assert "Training stopped" in record(folder / "run")["left_out"]["linear_probe lr 1e+30"]
+
+
+def test_bad_input_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for changes, message in (
+        ({"budget": "soon"}, "budget is 'soon'; it must be a number and a unit"),
+        ({"budget": "0m"}, "budget is '0m'"),
+        ({"options": {"depth": 2}}, "method 'auto' has no options of its own"),
+        ({"method": "coop", "budget": "1m"}, "method 'coop' has no budget"),
+        ({"validation": False}, "chooses on validation pairs"),
+    ):
+        with pytest.raises((OptionError, DataError), match=message):
+            searched(folder, **changes)
+    with pytest.raises(OptionError, match=r"chooses training\.lr itself"):
+        crosscue.adapt(folder, backbone=str(tiny.clip_folder()), training={"lr": 0.1}, out=folder / "run")
+    few = write_source(folder / "few", train=6, val=1)
+    with pytest.raises(DataError, match=r"7 images to learn from; method 'auto' needs at least 8"):
+        searched(few)
+    assert not (folder / "run").exists()
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(OptionError, match="pip install optuna"):
+        searched(folder)
+
+
+def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
+    options = ("--data", folder, "--backbone", tiny.clip_folder(), "--precision", "fp32", "--out", folder / "run")
+    succeeds("adapt", "--method", "linear_probe", *options, "--training.epochs", 1)
+    assert "there is a run in this folder" in refused("adapt", *options)
+    with pytest.raises(RunError, match="method was 'linear_probe' and is 'auto'"):
+        searched(folder, resume=True)
+
+
+def test_every_candidate_is_a_method() -> None:
+    from crosscue.selection.candidates import NEEDY, candidates
+
+    names = [candidate.name for candidate in candidates(tiny.tiny_backbones["clip"]())]
+    assert len(names) == len(set(names))
+    assert {name.split()[0] for name in names} | NEEDY.keys() <= METHODS.keys()
+    assert issubclass(TrainingError, CrosscueError)

@@ -1,0 +1,60 @@
+"""The choice among trials: one standard error, and the share of each image in Rsum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from crosscue.evaluation.ranks import ranks
+from crosscue.evaluation.recall import recall, rsum
+from crosscue.selection.budget import budget_of, seconds_of
+from crosscue.selection.training import shares
+from crosscue.selection.trials import Trial
+from crosscue.selection.verdict import chosen
+
+METHODS = ["linear_probe", "lora", "full_ft"]
+
+
+def trial(method: str, *scores: float, lr: float = 0.1) -> Trial:
+    return Trial(method, lr, 10, 1.0, float(np.mean(scores)), {}, list(scores))
+
+
+def test_the_cheapest_within_one_standard_error_is_chosen() -> None:
+    untouched, probe = trial("zero_shot", 0, 0, 0, 0), trial("linear_probe", 90, 110, 100, 100)
+    lora = trial("lora", 130, 80, 120, 80)  # 2.5 ahead of the probe, standard error 15
+    assert chosen([untouched, probe, lora], METHODS) is probe
+    ahead = trial("lora", 120, 140, 131, 130)  # 30.25 ahead, standard error 0.25
+    assert chosen([untouched, probe, ahead], METHODS) is ahead
+
+
+def test_the_error_is_that_of_the_difference() -> None:
+    """Images differ much, the two trials differ alike on all of them: their own errors would hide the gain."""
+    probe, lora = trial("linear_probe", 0, 300, 600, 300), trial("lora", 10, 311, 610, 310)
+    assert chosen([trial("zero_shot", 0, 0, 0, 0), probe, lora], METHODS) is lora
+    difference, error = lora.over(probe)
+    assert (difference, error) == (pytest.approx(10.25), pytest.approx(0.25))
+
+
+def test_the_better_rate_of_the_cheapest_method_is_chosen() -> None:
+    worse, better = trial("linear_probe", 90, 110, lr=0.1), trial("linear_probe", 95, 110, lr=0.2)
+    best = trial("full_ft", 80, 130)
+    assert chosen([trial("zero_shot", 0, 0), worse, better, best], METHODS) is better
+
+
+def test_the_untouched_model_is_the_cheapest() -> None:
+    untouched = trial("zero_shot", 100, 100, 100)
+    assert chosen([untouched, trial("linear_probe", 130, 60, 120)], METHODS) is untouched
+
+
+def test_the_shares_of_the_images_have_rsum_as_their_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (torch.nn.functional.normalize(torch.randn(n, 8, generator=generator)) for n in (7, 16))
+    owner = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 4, 5, 6, 6, 6])
+    i2t, t2i = ranks(images, texts, owner)
+    assert np.mean(shares(i2t, t2i, owner.numpy())) == pytest.approx(rsum(recall(i2t), recall(t2i)))
+
+
+def test_budgets() -> None:
+    assert [seconds_of(budget) for budget in ("90s", "10m", "1.5h")] == [90, 600, 5400]
+    assert [budget_of(seconds) for seconds in (0.2, 61, 90.5, 600)] == ["1s", "61s", "2m", "10m"]
