@@ -66,17 +66,37 @@ def against_untouched(
 
 
 def normalised_too(method: Method[Any], folder: Path | None, comparison: Comparison) -> Comparison | None:
-    """Returns a plain comparison once more with the bank of the run folder; None without such a bank."""
-    chosen = Inference(normalise="bank")
-    before, after = comparison.before, comparison.after
+    """Returns a plain comparison once more with the banks of the run folder; None without such banks."""
     untouched = build("zero_shot", method.backbone)
-    banks = [load_bank(folder / FILE, name) if folder else None for name in (UNTOUCHED, OWN)]
-    if banks[0] is None or banks[1] is None or "re-ranking" in after.protocol:
+    before = normalised_result(untouched, folder, UNTOUCHED, comparison.before)
+    after = normalised_result(method, folder, OWN, comparison.after)
+    return compare(before, after) if before is not None and after is not None else None
+
+
+def normalised_result(
+    method: Method[Any], folder: Path | None, name: str, result: Retrieval, train: Pairs | None = None
+) -> Retrieval | None:
+    """Returns a plain result once more with a bank; the gallery is not encoded again.
+
+    Args:
+        method: the method that gave the result.
+        folder: the run folder, if there is one.
+        name: name of the bank in it.
+        result: a result with its scores.
+        train: training pairs for the bank if the folder has none.
+
+    Returns:
+        None without a bank, and for results by re-ranking or with enriched galleries.
+    """
+    if "re-ranking" in result.protocol or "enrichment" in result.protocol:
         return None
-    return compare(
-        with_bank(untouched, before, banks[0], chosen.of(untouched)),
-        with_bank(method, after, banks[1], chosen.of(method)),
-    )
+    chosen = Inference(mode=result.protocol["text_mode"], rerank=False, normalise="bank").of(method)
+    bank = load_bank(folder / FILE, name) if folder is not None else None
+    if bank is None or bank.reading != reading(chosen):
+        if train is None:
+            return None
+        bank = bank_of(method, train, cached_images(train, method), chosen)
+    return with_bank(method, result, bank, chosen)
 
 
 def bank_for(

@@ -35,6 +35,13 @@ def bench(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, *capsys.readouterr()
 
 
+def crosscue_json(run: Path, data: str, *flags: object) -> dict[str, object]:
+    """Returns the result of `crosscue evaluate`."""
+    done = crosscue("evaluate", run, "--data", data, "--json", "again.json", *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads(Path("again.json").read_text())
+
+
 def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--data", "a", "b", "--backbone", tiny.clip_folder(), *SMALL, "--out", "few"]
     asked = ["few-shot", "--methods", "zero_shot", "dual_prompt", "dcar", *given]
@@ -49,6 +56,12 @@ def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.C
     seeds = [cell["seeds"][seed]["i2t_r5"] for seed in ("1", "2")]
     assert cell["i2t"]["r5"]["mean"] == pytest.approx(sum(seeds) / 2)
     assert results["galleries"]["a"]["gallery"] == 8
+    assert all(cell["normalised"].keys() == cell["seeds"].keys() for cell in results["cells"])
+    assert "Normalised, a, 1 shot" in (place / "few" / "leaderboard.md").read_text()
+    run = next(place.joinpath("few", "jobs").glob("a-dcar-1shots-seed1-*"))
+    again = crosscue_json(run, "a", "--normalise", "bank", "--precision", "fp32")
+    kept = json.loads((run / "result-normalise=bank.json").read_text())
+    assert again["i2t"] == pytest.approx(kept["i2t"])
     runs = [folder for cell in results["cells"] for folder in cell["runs"].values()]
     assert {*runs} == {folder.name for folder in (place / "few" / "jobs").iterdir()}
     curve = (place / "few" / "shots-a.svg").read_text()
@@ -125,6 +138,7 @@ def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFix
         "result-rerank=True-top=3.json",
         "result-rerank=True.json",
         "result-rerank=False.json",
+        "result-normalise=bank-rerank=False.json",
     }
     cells = json.loads((place / "asked" / "results.json").read_text())["cells"]
     assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]

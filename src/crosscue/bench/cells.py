@@ -57,6 +57,8 @@ class Cell:
     """Seed -> its folder in jobs/; with training a run folder like those of `crosscue adapt`."""
     evaluations: dict[str, dict[int, Retrieval]] = field(default_factory=dict)
     """Label of an `evaluate:` entry -> seed -> result of the same run."""
+    normalised: dict[int, Retrieval] = field(default_factory=dict)
+    """Seed -> result of the same run, normalised by a bank of training queries; empty with re-ranking."""
 
     @property
     def first(self) -> Retrieval:
@@ -112,6 +114,7 @@ class Cell:
             **recalls,
             "rsum": {"mean": self.rsum.mean, "deviation": self.rsum.deviation},
             "seeds": {str(seed): result.metrics() for seed, result in self.results.items()},
+            "normalised": {str(seed): result.metrics() for seed, result in self.normalised.items()},
             "runs": {str(seed): folder for seed, folder in self.runs.items()},
             "steps": self.steps,
             "learned_parameters": self.learned,

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.data.pairs import Pairs
+from crosscue.data.splits import bank_pairs
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
+from crosscue.measurement import OWN, normalised_result
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
@@ -173,8 +175,13 @@ class Job:
                     f"{self.folder}: measured with other weights of '{self.towers.backbone}'. Use the old weights, or a new --out."
                 )
             return found
+        run = self._run(backbone)
         with Gauge(backbone.device) as gauge:
-            result = self._run(backbone).evaluate(self.domain.test, inference)
+            result = run.evaluate(self.domain.test, inference)
+        train = bank_pairs(self.domain.learn, self.domain.test)
+        normalised = normalised_result(run.method, run.folder, OWN, result, train)
+        if normalised is not None:
+            normalised.save(self._result_file(replace(inference, normalise="bank")))
         before = self.timing()
         self._note(
             Timing(

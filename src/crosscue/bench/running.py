@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,7 +78,9 @@ class Bench:
             for entry in plan.grid.evaluate
             if entry.row == plan.row.label and (found := self._again(plan, choice.candidate, entry, list(results)))
         }
-        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs, again)
+        bank = replace(inference, normalise="bank")
+        normalised = {seed: kept for seed in results if (kept := jobs[seed].result(bank)) is not None}
+        return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs, again, normalised)
 
     def _again(self, plan: Plan, candidate: Candidate, entry: Evaluation, seeds: list[int]) -> dict[int, Retrieval]:
         """Evaluates the runs of a cell again; seed -> result."""

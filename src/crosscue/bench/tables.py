@@ -74,6 +74,7 @@ def tables(results: Results) -> Iterator[Table]:
         yield from (
             table
             for table in (
+                normalised_table(where, cells),
                 claims_table(where, results.claims[domain.name, shots]),
                 evaluations_table(where, cells),
                 minimal_pairs_table(where, cells),
@@ -130,6 +131,19 @@ def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Numb
             note = f"{change.mean:+.1f} to {verdict.against}, p {change.p:.4f}"
             numbers.append(Number(text + verdict.mark, verdict.best, note))
     return [*numbers, Number(str(cell.rsum))]
+
+
+def normalised_table(where: str, cells: list[Cell]) -> Table:
+    """Returns R@1 and Rsum of every row, plain beside normalised by a bank of training queries."""
+    about = "Plain, and normalised by a bank of at most 500 training images and captions (--normalise bank). R@1 in percent."
+    lines = []
+    for cell in cells:
+        if cell.normalised:
+            pairs = [(cell.recall(d, 1), recall_spread(cell.normalised.values(), d, 1)) for d in DIRECTIONS]
+            pairs.append((cell.rsum, Spread.of([result.rsum for result in cell.normalised.values()])))
+            lines.append(Line(cell.row.label, [Number(str(spread)) for pair in pairs for spread in pair]))
+    heads = [head for name in ("i2t R@1", "t2i R@1", "Rsum") for head in (name, f"{name}, normalised")]
+    return Table(f"Normalised, {where}", about, heads, lines)
 
 
 def claims_table(where: str, claims: list[Tested]) -> Table:
