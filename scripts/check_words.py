@@ -1,10 +1,8 @@
 """Check the words of the project against the glossary (docs/glossary.md), and the length of sentences in Markdown.
 
-    python scripts/check_words.py           # fails with file, line and the better word
-    python scripts/check_words.py --list    # the files that have findings, in the form of words_todo.txt
+    python scripts/check_words.py    # fails with file, line and the better word
 
-`words_todo.txt` lists the files that still have to be brought over. A file outside the list must be clean, and a clean
-file must leave the list, so the list only shrinks. A line that ends in `words: ok` is exempt, in any kind of comment.
+A line that ends in `words: ok` is exempt, in any kind of comment.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TODO = "scripts/words_todo.txt"
 CHECKED = (
     "*.md",
     "docs/**/*.md",
@@ -115,33 +112,19 @@ def openings(text: str) -> Iterator[tuple[int, str]]:
                     yield statement.lineno, match.group()
 
 
-def dirty(root: Path) -> dict[str, list[str]]:
-    """Return file -> findings of every file that has any."""
-    paths = {path for pattern in CHECKED for path in root.glob(pattern) if path.is_file()}
-    names = sorted(path.relative_to(root).as_posix() for path in paths)
-    checked = {name: findings(root / name) for name in names if name not in GENERATED | EXEMPT}
-    return {name: found for name, found in checked.items() if found}
-
-
 def complaints(root: Path) -> list[str]:
-    """Return one line for each finding outside the list, and for each file that has to leave the list."""
-    todo = root / TODO
-    listed = set(todo.read_text(encoding="utf-8").split()) if todo.exists() else set()
-    found = dirty(root)
-    lines = [f"{name}:{line}" for name, each in found.items() if name not in listed for line in each]
-    return lines + [f"{TODO}: {name} is clean or gone; remove its line" for name in sorted(listed - found.keys())]
+    """Return `file:line: what, better` for every finding."""
+    paths = {path for pattern in CHECKED for path in root.glob(pattern) if path.is_file()}
+    names = {path.relative_to(root).as_posix() for path in paths} - GENERATED - EXEMPT
+    return [f"{name}:{line}" for name in sorted(names) for line in findings(root / name)]
 
 
-def main(arguments: list[str]) -> int:
-    if arguments == ["--list"]:
-        print("\n".join(dirty(ROOT)))
-        return 0
+def main() -> int:
     lines = complaints(ROOT)
-    print(
-        "\n".join([*lines, f"{len(lines)} finding(s). The words are in docs/glossary.md."] if lines else ["words: ok"])
-    )
+    ending = f"{len(lines)} finding(s). The words are in docs/glossary.md." if lines else "words: ok"
+    print("\n".join([*lines, ending]))
     return 1 if lines else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

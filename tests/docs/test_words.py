@@ -108,12 +108,5 @@ def test_every_word_of_the_glossary_is_used() -> None:
         assert re.search(rf"\b{word.lower()}", prose), word
 
 
-def test_the_list_of_files_to_do_only_shrinks(tmp_path: Path) -> None:
-    root = project(tmp_path, {"README.md": "a picture", check_words.TODO: "README.md\n"})
-    assert check_words.complaints(root) == []
-    (root / "README.md").write_text("an image")
-    assert check_words.complaints(root) == [f"{check_words.TODO}: README.md is clean or gone; remove its line"]
-
-
 def test_the_project_keeps_to_its_words() -> None:
     assert check_words.complaints(ROOT) == []

@@ -141,10 +141,7 @@ class Grid:
             )
         for row in rows:
             self._check(row)
-        labels = [row.label for row in rows]
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise RunError(f"two rows are called '{twice}'. Give each a label of its own.")
+        _require_distinct("two rows are called", [row.label for row in rows])
         self._check_references({row.label: row for one in declared for row in one.expanded()})
         return rows
 
@@ -154,13 +151,8 @@ class Grid:
         for part, name, label in named:
             if label not in rows:
                 raise RunError(f"{part}: '{name}' names a row '{label}'. The rows are: {', '.join(rows)}.")
-        for part, names in (
-            ("claims", [claim.claim for claim in self.claims]),
-            ("evaluate", [again.label for again in self.evaluate]),
-        ):
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise RunError(f"{part}: two entries are called '{twice}'. Give each a name of its own.")
+        _require_distinct("claims: two entries are called", [claim.claim for claim in self.claims])
+        _require_distinct("evaluate: two entries are called", [again.label for again in self.evaluate])
         for again in self.evaluate:
             if again.image_size is not None and not issubclass(method_class(rows[again.row].method), Untrained):
                 raise RunError(
@@ -216,6 +208,13 @@ class Grid:
             )
         whole = {**vars(self.training), **values, "seed": seed}
         return configured(TrainingConfig, whole, f"row '{row.label}': training")
+
+
+def _require_distinct(complaint: str, names: list[str]) -> None:
+    """Raises `RunError` with the first name that is there twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise RunError(f"{complaint} '{name}'. Give each a name of its own.")
 
 
 def _check_inference(entry: str, method: str, inference: Inference) -> None:

@@ -64,16 +64,8 @@ def show(found: Audit) -> None:
 
     console = Console(soft_wrap=True)
     table = Table(title=found.source)
-    columns = (
-        "split",
-        "images",
-        "captions",
-        "categories",
-        "shared captions",
-        "largest group",
-        "R@1 ceiling i2t / t2i",
-    )
-    for column in columns:
+    counts = ("images", "captions", "categories", "shared captions", "largest group")
+    for column in ("split", *counts, "R@1 ceiling i2t / t2i"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for name, split in found.splits.items():
         numbers = (split.images, split.captions, split.categories, split.duplicate_captions, split.largest_group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import threading
@@ -72,6 +73,19 @@ def _decode(image: Image) -> Pillow.Image:
         raise DataError(f"{image.name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
     except (OSError, SyntaxError) as error:
         raise damaged(image.name, error) from error
+
+
+def jpeg_url(image: Image, side: int, quality: int) -> str:
+    """Returns an image as a JPEG data URL, both sides at most `side` pixels.
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    opened = open_image(image, at_least=side)
+    opened.thumbnail((side, side), Pillow.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    opened.save(encoded, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
 def damaged(name: str, error: Exception) -> DataError:

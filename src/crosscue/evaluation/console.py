@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crosscue.evaluation.comparison import Comparison
@@ -11,7 +12,6 @@ from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
 WIDEST = 110
 """Columns of the widest table; a file or a pipe, which has no width of its own, gets this many."""
 STAMP = "[bold red]NOT COMPARABLE: this measurement sees the pairing[/]"
@@ -25,14 +25,21 @@ def report_console() -> Console:
     return console if console.is_terminal else Console(width=max(console.width, WIDEST))
 
 
-def result_table(result: Retrieval) -> Table:
-    """Returns one result with its intervals."""
+def new_table(title: str, heads: Sequence[str], caption: str | None = None) -> Table:
+    """Returns a table without rows; all columns but the first and notes are aligned to the right."""
     from rich.table import Table
 
+    table = Table(title=title, caption=caption)
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="right" if column and head != "note" else "left")
+    return table
+
+
+def result_table(result: Retrieval) -> Table:
+    """Returns one result with its intervals."""
     protocol = result.protocol
-    table = Table(title=f"{protocol['method']} on {protocol['source']}", caption=_caption(result))
-    for column in ("direction", *(f"R@{k}" for k in KS), "median rank"):
-        table.add_column(column, justify="left" if column == "direction" else "right")
+    heads = ["direction", *(f"R@{k}" for k in KS), "median rank"]
+    table = new_table(f"{protocol['method']} on {protocol['source']}", heads, _caption(result))
     for direction in DIRECTIONS:
         cells = [result.interval(direction, k) for k in KS]
         recall = getattr(result, direction)
@@ -44,11 +51,8 @@ def result_table(result: Retrieval) -> Table:
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
     """Returns before and after with paired differences."""
-    from rich.table import Table
-
-    table = Table(title=title, caption=_caption(comparison.after))
-    for column in ("direction", "k", "before", "after", "difference", "p"):
-        table.add_column(column, justify="left" if column == "direction" else "right")
+    heads = ["direction", "k", "before", "after", "difference", "p"]
+    table = new_table(title, heads, _caption(comparison.after))
     for direction in DIRECTIONS:
         for k in KS:
             before, after = comparison.before.interval(direction, k), comparison.after.interval(direction, k)
@@ -102,11 +106,7 @@ def _parts_table(
     count: str,
     value: str,
 ) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title)
-    for column in (of, "number", *(["before"] if before else []), "after" if before else "value"):
-        table.add_column(column, justify="left" if column == of else "right")
+    table = new_table(title, [of, "number", *(["before"] if before else []), "after" if before else "value"])
     for name, part in parts.items():
         cells = [f"{before[name][value]:.1f}"] if before else []
         table.add_row(name, f"{part[count]:,}", *cells, f"{part[value]:.1f}")
@@ -115,11 +115,7 @@ def _parts_table(
 
 def diagnostics_table(result: Retrieval) -> Table:
     """Returns the controls that were measured with a result."""
-    from rich.table import Table
-
-    table = Table(title="does it look at the image?")
-    for column in ("control", "value", "note"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+    table = new_table("does it look at the image?", ["control", "value", "note"])
     for diagnostic in result.diagnostics:
         table.add_row(diagnostic.name, f"{diagnostic.value:.4g}", diagnostic.note)
     return table

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crosscue.data.features import FeatureRow
-from crosscue.data.images import open_image
+from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.calibration import Calibration
 from crosscue.evaluation.comparison import Comparison, Example, examples
@@ -155,12 +153,6 @@ def _shown(example: Example, pairs: Pairs) -> dict[str, Any]:
 
 def _thumbnail(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
     """Returns an image of an example for the page; one that is a row of features has no `data`."""
-    shown = {"data": None, "right": index == right, "alt": pairs[index].captions[0]}
-    if isinstance(pairs[index].image, FeatureRow):
-        return shown
-    image = open_image(pairs[index].image, at_least=THUMBNAIL)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    encoded = io.BytesIO()
-    image.save(encoded, format="JPEG", quality=80)
-    data = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
-    return shown | {"data": data}
+    image = pairs[index].image
+    data = None if isinstance(image, FeatureRow) else jpeg_url(image, THUMBNAIL, quality=80)
+    return {"data": data, "right": index == right, "alt": pairs[index].captions[0]}

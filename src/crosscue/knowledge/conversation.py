@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from PIL import Image as Pillow
-
-from crosscue.data.images import open_image
+from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Image
 from crosscue.errors import DataError
 
@@ -78,20 +74,8 @@ def wire_messages(turns: Sequence[Turn], image_side: int) -> list[dict[str, Any]
         content: str | list[dict[str, Any]] = turn.text
         if turn.images:
             content = [
-                {"type": "image_url", "image_url": {"url": data_url(image.source, image_side)}} for image in turn.images
+                {"type": "image_url", "image_url": {"url": jpeg_url(image.source, image_side, JPEG_QUALITY)}}
+                for image in turn.images
             ] + [{"type": "text", "text": turn.text}]
         messages.append({"role": turn.role, "content": content})
     return messages
-
-
-def data_url(image: Image, side: int) -> str:
-    """Returns an image as a JPEG data URL, both sides at most `side` pixels.
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    opened = open_image(image, at_least=side)
-    opened.thumbnail((side, side), Pillow.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    opened.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
