@@ -16,6 +16,7 @@ from typing import Any
 from jsonargparse import auto_cli
 from safetensors.torch import load_file
 
+from crosscue.data.writing import write_pairs
 from crosscue.demo.emoji import emoji_pairs
 from crosscue.storage import read_json, write_lines
 
@@ -69,13 +70,6 @@ def sugarcrepe(rows: list[dict[str, Any]], kinds: dict[str, list[dict[str, str]]
             }
 
 
-def emoji() -> Iterable[dict[str, Any]]:
-    """Return the pairs of the demo."""
-    for pair in emoji_pairs():
-        row = {"image": pair.image.name, "image_id": pair.image_id, "captions": pair.captions}
-        yield row | {"category": pair.category, "split": pair.split}
-
-
 def write_sources(shared: Path, out: Path) -> None:
     """Write all sources.
 
@@ -93,7 +87,7 @@ def write_sources(shared: Path, out: Path) -> None:
     write_source(out / "cars.jsonl", folder, rows)
     edited = sugarcrepe(read_json(coco / "captions.json"), read_json(coco / "sugarcrepe_subset.json"))
     write_source(out / "sugarcrepe.jsonl", coco, edited)
-    write_source(out / "emoji.jsonl", out, emoji())
+    write_pairs(out / "emoji.jsonl", emoji_pairs())
 
 
 if __name__ == "__main__":

@@ -71,15 +71,13 @@ class TokenBatch:
     """(B,) number of real tokens, special ones included; position `lengths - 1` is the end token."""
     content: Tensor
     """(B, N) bool: true for word pieces, false for special tokens and padding."""
-    truncated: int = 0
-    """Number of texts that lost words to the length limit."""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """Returns the batch on another device."""
-        return TokenBatch(self.ids.to(device), self.lengths.to(device), self.content.to(device), self.truncated)
+        return TokenBatch(self.ids.to(device), self.lengths.to(device), self.content.to(device))
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ class Backbone(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
         """Tokenises texts, leaving room for `prompt_count` prompts at layer 0.
 
-        Words beyond the limit are dropped from the end and counted; the end token is always there.
+        Words beyond the limit are dropped from the end; the end token is always there.
 
         Raises:
             MethodError: the prompts leave no room for words; the message names the largest possible count.

@@ -54,18 +54,13 @@ class Tokenizer:
         return pieces
 
     def __call__(self, texts: Sequence[str], prompt_count: int, device: torch.device) -> TokenBatch:
-        """Tokenises a batch; words beyond the room are dropped from the end and counted."""
-        room, content = self.room(prompt_count), self.content(texts)
-        kept = [pieces[:room] for pieces in content]
+        """Tokenises a batch; words beyond the room are dropped from the end."""
+        room = self.room(prompt_count)
+        kept = [pieces[:room] for pieces in self.content(texts)]
         edge = len(self.prefix) + len(self.suffix)
         longest = self.pad_to - prompt_count if self.pad_to else max(map(len, kept)) + edge
         lengths = torch.tensor([len(pieces) + edge for pieces in kept])
         rows = [self.prefix + pieces + self.suffix + [self.pad] * (longest - len(pieces) - edge) for pieces in kept]
         position = torch.arange(longest)
         first, last = len(self.prefix), lengths[:, None] - len(self.suffix)
-        return TokenBatch(
-            ids=torch.tensor(rows),
-            lengths=lengths,
-            content=(position >= first) & (position < last),
-            truncated=sum(len(pieces) > room for pieces in content),
-        ).to(device)
+        return TokenBatch(torch.tensor(rows), lengths, (position >= first) & (position < last)).to(device)

@@ -219,10 +219,11 @@ def protocol(results: Results) -> str:
     """Returns the protocol of all tables of a page, in one line."""
     shared, training = results.protocol, results.protocol["training"]
     checkpoint = (shared["backbone_checkpoint"] or "none")[:12]
+    rates = "chosen on validation" if results.grid.candidates else f"{results.grid.training.lr:g}"
     return (
         f"Protocol: {shared['scale']}; backbone {shared['backbone']} ({checkpoint}), {shared['image_size']} px, "
         f"{shared['precision']}; seeds {', '.join(map(str, shared['seeds']))}; {training['epochs']} epochs, batch "
-        f"{training['batch_size']}, {training['optimizer']}, lr {_rates(results)}, {training['schedule']} schedule, equal steps "
+        f"{training['batch_size']}, {training['optimizer']}, lr {rates}, {training['schedule']} schedule, equal steps "
         f"for all rows; validation: {_validation(shared['validation'])}; ties: {shared['ties']}."
     )
 
@@ -246,10 +247,6 @@ def in_words(shots: Shots) -> str:
 
 def _both(cells: list[Cell]) -> str:
     return " / ".join(f"{statistics.mean(cell.recall(d, 1).mean for cell in cells):.1f}" for d in DIRECTIONS)
-
-
-def _rates(results: Results) -> str:
-    return "chosen on validation" if results.grid.candidates else f"{results.grid.training.lr:g}"
 
 
 def _validation(value: float | bool | None) -> str:

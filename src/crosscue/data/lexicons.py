@@ -29,12 +29,8 @@ LEXICONS = {kind: tuple(tuple(group.split(", ")) for group in groups.split(" | "
 """Kind -> groups -> words."""
 
 
-def same_form(word: str, other: str) -> bool:
-    """Returns True if two words fit the same place: sits and stands, sitting and standing, phrases with phrases."""
-    return _form(word) == _form(other)
-
-
-def _form(word: str) -> str:
+def form(word: str) -> str:
+    """Returns the form of a word. Words of one form fit the same place: sits and stands, sitting and standing, phrases with phrases."""
     if word.endswith("ing"):
         return "ing"
     if word in {"sits", "stands", "lies", "runs", "walks", "sleeps", "jumps", "swims"}:

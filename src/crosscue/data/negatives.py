@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from crosscue.data.lexicons import LEXICONS, same_form
+from crosscue.data.lexicons import LEXICONS, form
 from crosscue.data.pairs import Negative, Pair, Pairs
 from crosscue.data.wording import Mention, article, key, matched_case, mentions, replaced, within
 from crosscue.errors import DataError
@@ -133,7 +133,7 @@ class NegativeWriter:
                     for word, group in words.items()
                     if group != own
                     and word not in self.categories
-                    and same_form(word, place.name)
+                    and form(word) == form(place.name)
                     and word not in present
                 ]
                 options.append((place, chance.sample(fitting, len(fitting))))

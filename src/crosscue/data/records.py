@@ -106,7 +106,11 @@ def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
     return Pair(
         image=image,
         captions=tuple(captions),
-        image_id=str(identity) if identity is not None else _identity(value, image),
+        image_id=str(identity)
+        if identity is not None
+        else str(value)
+        if isinstance(value, str | Path | int)
+        else image.name,
         category=str(category) if category is not None else None,
         negatives=negatives_of(where, negatives) if negatives is not None else (),
         synthetic=next((text for text in texts_of(where, synthetic) if text.strip()), None)
@@ -204,10 +208,6 @@ def _optional(row: Mapping[str, Any], name: str) -> Any:
 
 def _absent(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _identity(value: Any, image: Image) -> str:
-    return str(value) if isinstance(value, str | Path | int) else image.name
 
 
 def _constant(value: bytes) -> Callable[[], bytes]:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -185,15 +184,10 @@ def render(wanted: list[tuple[str, str, Path]], pixels: int) -> None:
 
 
 def _drawings(artist: str) -> dict[str, str]:
+    """Returns code points -> name of the SVG in the artist's wheel."""
     with zipfile.ZipFile(fetch_wheel(ARTISTS[artist])) as archive:
-        return dict(_svgs(archive))
-
-
-def _svgs(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
-    for name in archive.namelist():
-        path = Path(name)
-        if path.suffix == ".svg" and path.parent.name == "svg":
-            yield _bare(path.stem), name
+        names = {name: Path(name) for name in archive.namelist()}
+    return {_bare(p.stem): name for name, p in names.items() if p.suffix == ".svg" and p.parent.name == "svg"}
 
 
 def _bare(code: str) -> str:

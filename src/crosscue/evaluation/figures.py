@@ -79,12 +79,9 @@ class ShotsLine:
 
 def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
     """Draws R@1 over shots, one panel a direction (DCAR fig. 7)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    figure.patch.set_alpha(0)
-    for number, (title, lines) in enumerate(panels.items(), start=1):
-        axis, colours = figure.add_subplot(1, len(panels), number), itertools.cycle(COLOURS)
+    figure, *axes = _figure(8, 3.2, len(panels))
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        colours = itertools.cycle(COLOURS)
         shots = sorted({count for line in lines for count in line.means})
         for line in lines:
             if line.deviations is None:
@@ -99,9 +96,7 @@ def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
         axis.set_xticks(shots, [str(count) for count in shots])
         axis.set(xlabel="training pairs of each category", ylabel="R@1 in %")
         axis.set_title(title, color=INK, fontsize=10)
-        _plain(axis)
-        if number == 1:
-            axis.legend(frameon=False, fontsize=8, labelcolor=INK)
+    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
     return _svg(figure)
 
 
@@ -131,14 +126,16 @@ def _mean(values: dict[str, float]) -> float:
     return (values["i2t_r1"] + values["t2i_r1"]) / 2
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
+    """Returns a figure and the axes of its panels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
-    axis = figure.add_subplot()
-    _plain(axis)
-    return figure, axis
+    axes = [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
+    for axis in axes:
+        _plain(axis)
+    return figure, *axes
 
 
 def _plain(axis: Axes) -> None:

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import openai
@@ -54,9 +53,7 @@ class LanguageModel:
     async def __aenter__(self) -> LanguageModel:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.client.close()
 
     async def say(self, turns: Sequence[Turn]) -> str:
@@ -111,16 +108,12 @@ class LanguageModel:
             parameters["response_format"] = json_schema(schema)
         key = request_key(self.endpoint.model, parameters, turns, self.endpoint.image_side)
         async with self.under_way.setdefault(key, asyncio.Lock()):
-            kept = self._kept(key)
-            if kept is not None:
+            body = self.cache.get(key)
+            if body is not None and (kept := read_completion(body)) is not None:
                 self.replayed += 1
                 return kept
             async with self.slots, self.meter.room(self.endpoint, expected_tokens(turns)):
                 return await self._request(key, parameters, turns)
-
-    def _kept(self, key: str) -> Reply | None:
-        body = self.cache.get(key)
-        return read_completion(body) if body is not None else None
 
     async def _request(self, key: str, parameters: dict[str, Any], turns: Sequence[Turn]) -> Reply:
         body = await self.completed(turns, parameters)

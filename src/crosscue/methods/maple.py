@@ -72,4 +72,4 @@ class Maple(DualPrompt):
         def without(columns: Tensor) -> Tensor:
             return torch.cat([columns[:, :start], columns[:, start + count :]], dim=1)
 
-        return TokenBatch(without(tokens.ids), tokens.lengths - count, without(tokens.content), tokens.truncated)
+        return TokenBatch(without(tokens.ids), tokens.lengths - count, without(tokens.content))

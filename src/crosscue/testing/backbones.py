@@ -30,28 +30,7 @@ PREPROCESSOR = {
 }
 IMAGE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
 TEXT: dict[str, Any] = {"hidden_size": 96, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
-WORDS = [
-    "a",
-    "the",
-    "red",
-    "green",
-    "blue",
-    "white",
-    "black",
-    "yellow",
-    "grey",
-    "pink",
-    "thing",
-    "things",
-    "two",
-    "photo",
-    "of",
-    "dog",
-    "cat",
-    "is",
-    "on",
-    "in",
-]
+WORDS = ["a", "the", *COLOURS, "thing", "things", "two", "photo", "of", "dog", "cat", "is", "on", "in"]
 
 
 @functools.cache
