@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
+from crosscue.commands import data_negatives
 from crosscue.data.harder_categories import nearest_names, same_meta
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, plain, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.wording import article, key, mentions, replaced
 from crosscue.errors import DataError
+from tests import tiny
 from tests.data.random_pairs import CLASSES, pair, random_pairs
 
 
@@ -88,6 +93,31 @@ def test_meta_categories_limit_the_exchange() -> None:
     assert len(report.fewer) == 4
     with pytest.raises(DataError, match=r"1 categories have no meta-category: plane. Add each to a list"):
         same_meta(pairs.categories, {"animal": ["owl", "bear"], "other": ["rose"]}, "groups.yaml")
+
+
+@pytest.mark.parametrize("kind", ["nearest", "meta"])
+def test_the_command_writes_harder_categories(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {"image": f"{name}.jpg", "caption": f"the {name} of {name.title()}ville", "category": name}
+        for name in ("owl", "bear", "rose")
+    ]
+    source, groups, out = (tmp_path / name for name in ("pairs.jsonl", "groups.yaml", "out.jsonl"))
+    for row in rows:
+        Image.new("RGB", (8, 8)).save(tmp_path / row["image"])
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    groups.write_text("animal: [owl, bear]\nplant: [rose]\n")
+    given = [str(source), "--out", str(out), "--attribute", "0", "--category", "1", "--categories", kind]
+    ways = {"nearest": ["--names_of", str(tiny.clip_folder())], "meta": ["--meta", str(groups)]}
+    assert data_negatives.run([*given, *ways[kind]]) == 0
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    found = [[negative["to"] for negative in row.get("negatives", [])] for row in written]
+    assert found == [["bear"], ["owl"], []] if kind == "meta" else all(len(row) == 1 for row in found)
+    if kind == "meta":
+        groups.write_text("animal: [owl")
+        with pytest.raises(DataError, match=r"groups.yaml: .*Write one list a line"):
+            data_negatives.run([*given, *ways[kind]])
+        with pytest.raises(DataError, match=r"crosscue data negatives SOURCE --categories meta --meta FILE.yaml --out"):
+            data_negatives.run(given)
 
 
 @pytest.mark.parametrize(

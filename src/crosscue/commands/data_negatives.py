@@ -107,9 +107,8 @@ def read_groups(path: Path) -> dict[str, list[str]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}). Write one list a line, such as `animal: [owl, rooster]`."
-        ) from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: {reason}. Write one list a line, such as `animal: [owl, rooster]`.") from None
     if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
         raise DataError(f"{path}: not a mapping of lists. Write one list a line, such as `animal: [owl, rooster]`.")
     return {str(group): [str(member) for member in members] for group, members in content.items()}
