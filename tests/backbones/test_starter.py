@@ -180,3 +180,8 @@ def test_an_interrupted_conversion_leaves_nothing_half_made(tmp_path: Path, monk
     written = (folder / "bridge.safetensors").stat().st_mtime_ns
     assert starter.starter_folder() == folder
     assert (folder / "bridge.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_backbone_of_another_bridge_lies_anywhere(tmp_path: Path) -> None:
+    starter.write_starter(tmp_path / "own", starter.bridge_file())
+    assert load_backbone(str(tmp_path / "own")).checkpoint == load_backbone("starter").checkpoint

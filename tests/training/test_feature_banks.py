@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,16 @@ def test_the_command_line_goes_from_images_to_a_run_on_features(folder: Path) ->
     page = (folder / "run" / "report" / "report.html").read_text()
     assert '<span class="features' in page
     assert "<img" not in page
+
+
+def test_the_printed_command_evaluates_a_run_on_accepted_features(folder: Path, bank: Path) -> None:
+    (bank / "features.safetensors.json").unlink()
+    own = ["--data", folder, "--features", bank / "features.safetensors", "--unverified"]
+    (folder / "captions.jsonl").write_text((folder / "captions.jsonl").read_text().replace(".jpg", ""))  # indices
+    small = ["--backbone", tiny.dual_folder(), "--precision", "fp32", "--training.epochs", 1, "--out", folder / "run"]
+    printed = succeeds("adapt", "--method", "linear_probe", *own, *small)
+    command = printed.partition("evaluate it: crosscue ")[2].splitlines()[0]
+    assert "linear_probe on" in succeeds(*shlex.split(command))
 
 
 def test_features_beside_the_own_table_are_found_by_name(folder: Path, bank: Path, backbone: Backbone) -> None:
