@@ -23,11 +23,12 @@ from crosscue.errors import DataError, MethodError, RunError
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
-from crosscue.measurement import OWN, against_untouched, bank_for, keep_banks, measured
+from crosscue.measurement import OWN, against_untouched, bank_for, keep_for_inference, measured
 from crosscue.methods.capabilities import LateInteraction, Untrained, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build, config_of, method_class, method_names
+from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.streaming import encoded_images
 from crosscue.selection.choosing import AUTO, Request, choose, refuse_mixed
@@ -52,6 +53,11 @@ class Run:
     def fingerprint(self) -> str:
         """SHA-256 over backbone, method, options and learned tensors: equal if equal inputs get equal embeddings."""
         return runs.fingerprint(self.method)
+
+    @property
+    def temperatures(self) -> Temperatures | None:
+        """Temperatures that were fitted on the run's validation pairs; None without any. See `largest_probability`."""
+        return None if self.folder is None else Temperatures.load(self.folder)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (N, D) unit vectors.
@@ -102,9 +108,8 @@ class Run:
         choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
         given = None if bank is None else as_pairs(bank)
-        return measured(
-            self.method, chosen, choices, bank=bank_for(self.method, self.folder, OWN, chosen, given, choices)
-        )
+        own = bank_for(self.method, self.folder, OWN, chosen, given, choices)
+        return measured(self.method, chosen, choices, bank=own)
 
 
 def adapt(
@@ -191,7 +196,7 @@ def adapt(
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
         run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
-            keep_banks(folder, adapted, (train, feed.images), (val, images) if val else None)
+            keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
             runs.finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
     return run
 

@@ -18,6 +18,7 @@ from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall, rsum
 from crosscue.evaluation.result import Retrieval
+from crosscue.evaluation.temperature import validation_temperatures
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, first_scores, load_bank, reading, save_banks
@@ -128,10 +129,15 @@ def bank_for(
     return kept
 
 
-def keep_banks(
+def keep_for_inference(
     folder: Path, method: Method[Any], train: tuple[Pairs, Images], validation: tuple[Pairs, Images] | None
 ) -> None:
-    """Writes the banks of a run and of its untouched backbone to the run folder; validation pairs choose their beta."""
+    """Writes the banks of a run and of its untouched backbone to the run folder, and the run's temperatures.
+
+    Validation pairs choose the beta of a bank, and the temperatures; without any there are no temperatures.
+    """
+    if validation is not None:
+        validation_temperatures(method, *validation).save(folder)
     banks = {}
     for name, reader in ((OWN, method), (UNTOUCHED, build("zero_shot", method.backbone))):
         inference = Inference().of(reader)

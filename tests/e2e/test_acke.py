@@ -83,7 +83,10 @@ def test_the_papers_protocol_from_start_to_report(place: Path, views: Path, conf
     assert done.returncode == 0, done.stderr
     report = json.loads((run / "report" / "report.json").read_text())
     for direction, queries in (("i2t", 6), ("t2i", 30)):
-        assert sum(group["queries"] for group in report["calibration"][direction]["bins"]) == queries
+        measures = report["calibration"][direction]
+        assert set(measures) - {"calibrated_probability"} == {"largest_probability", "margin", "vacuity"}
+        assert ("calibrated_probability" in measures) == (run / "calibration.json").exists()
+        assert sum(group["queries"] for group in measures["vacuity"]["bins"]) == queries
     assert "Does it know when it is wrong?" in (run / "report" / "report.html").read_text()
 
 

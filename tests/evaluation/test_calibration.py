@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,20 @@ import torch
 from torch.nn.functional import normalize
 
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.evaluation.calibration import calibrate, calibration, uncertainties
+from crosscue.errors import RunError
+from crosscue.evaluation.calibration import (
+    calibrate,
+    calibration,
+    calibration_record,
+    calibration_rows,
+    shown,
+    uncertainties,
+)
 from crosscue.evaluation.figures import calibration_curves
 from crosscue.evaluation.measuring import score
+from crosscue.evaluation.temperature import fitted
 from crosscue.methods.registry import build
+from crosscue.retrieval.confidence import Temperatures, first_candidates, largest_probability
 from crosscue.retrieval.scores import Cosines
 from tests.tiny import tiny_backbones
 
@@ -34,42 +45,118 @@ def test_bins_and_auroc_by_hand() -> None:
 
 @pytest.fixture
 def half_blurred() -> tuple[Pairs, torch.Tensor, torch.Tensor]:
-    """Pictures and captions that fit in the first half and are unrelated in the second."""
+    """Images and captions that fit in the first half and are unrelated in the second."""
     generator = torch.Generator().manual_seed(0)
-    pictures = normalize(torch.randn(N, 32, generator=generator), dim=-1)
+    images = normalize(torch.randn(N, 32, generator=generator), dim=-1)
     noise = torch.randn(N, 32, generator=generator)
-    captions = normalize(torch.where(torch.arange(N)[:, None] < N // 2, pictures + 0.05 * noise, noise), dim=-1)
-    return Pairs([Pair(ImageFile(Path(f"{i}.png")), (f"c {i}",), str(i)) for i in range(N)]), pictures, captions
+    captions = normalize(torch.where(torch.arange(N)[:, None] < N // 2, images + 0.05 * noise, noise), dim=-1)
+    return Pairs([Pair(ImageFile(Path(f"{i}.png")), (f"c {i}",), str(i)) for i in range(N)]), images, captions
 
 
 def test_a_method_that_knows_when_it_is_wrong(half_blurred: tuple[Pairs, torch.Tensor, torch.Tensor]) -> None:
-    pairs, pictures, captions = half_blurred
+    pairs, images, captions = half_blurred
     method = build("acke", tiny_backbones["clip"](), {"evidence_scale": 20.0})
-    found = calibration(method, score(method, pairs, pictures, captions))
-    for direction in ("i2t", "t2i"):
-        assert found[direction].auroc > 0.9
-        errors = [group.error for group in found[direction].bins]
-        assert errors[0] < 0.1
-        assert errors[-1] > 0.5
-    assert json.dumps(found["i2t"].bins[0].error)
-    figure = calibration_curves(found)
+    found = calibration(method, score(method, pairs, images, captions))
+    for measures in found.values():
+        assert set(measures) == {"largest_probability", "margin", "vacuity"}
+        for one in measures.values():
+            assert one.auroc > 0.9
+            errors = [group.error for group in one.bins]
+            assert errors[0] < 0.1
+            assert errors[-1] > 0.5
+    assert json.dumps(calibration_record(found))
+    figure = calibration_curves({direction: shown(measures) for direction, measures in found.items()})
     assert figure is not None
     assert "uncertainty of the query" in figure
+
+
+def test_every_method_has_probabilities_and_margins_by_hand() -> None:
+    """Two images, three captions, and a temperature of 1 / logit scale; the fitted temperature is another one."""
+    images = torch.eye(2)
+    captions = normalize(torch.tensor([[1.0, 0.2], [0.9, -0.4], [-0.3, 1.0]]), dim=-1)
+    pairs = Pairs(
+        [Pair(ImageFile(Path("0.png")), ("a", "b"), "0"), Pair(ImageFile(Path("1.png")), ("c",), "1")], source="hand"
+    )
+    method = build("zero_shot", tiny_backbones["clip"]())
+    result = score(method, pairs, images, captions)
+    found = calibration(method, result, Temperatures(0.5, 0.2, 9, 9))
+    cosines = images @ captions.T
+    for direction, table, fitted_one in (("i2t", cosines, 0.5), ("t2i", cosines.T, 0.2)):
+        for name, temperature in (
+            ("largest_probability", 1 / float(method.backbone.logit_scale)),
+            ("calibrated_probability", fitted_one),
+        ):
+            wanted = sorted(1 - max((row / temperature).softmax(0).tolist()) for row in table)
+            assert [group.uncertainty for group in found[direction][name].bins] == pytest.approx(wanted, abs=1e-5)
+        margins = sorted(1 - float(row.sort(descending=True).values[:2].diff().neg()) for row in table)
+        assert [group.uncertainty for group in found[direction]["margin"].bins] == pytest.approx(margins, abs=1e-5)
+        assert shown(found[direction]) is found[direction]["calibrated_probability"]
+        assert found[direction]["largest_probability"].auroc is None, "all are right"
+    rows = calibration_rows(found)
+    assert [row[:2] for row in rows[:3]] == [
+        ("image → text", name) for name in ("largest probability", "calibrated probability", "margin")
+    ]
+    assert rows[2][3] == "", "a margin is no probability"
+
+
+def test_the_gap_is_the_mean_distance_to_the_errors() -> None:
+    found = calibrate(np.array([0.1, 0.2, 0.8]), np.array([0.0, 1.0, 1.0]), bins=2)
+    assert found.gap == pytest.approx((2 * (0.5 - 0.15) + 1 * (1 - 0.8)) / 3)
+
+
+def test_the_first_candidates_of_blocks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    images, captions = (normalize(torch.randn(n, 8, generator=generator), dim=-1) for n in (11, 17))
+    whole = first_candidates(Cosines(images, captions), [0.1, 1.0], [0.3])
+    monkeypatch.setattr("crosscue.retrieval.confidence.BLOCK", 4)
+    parts = first_candidates(Cosines(images, captions), [0.1, 1.0], [0.3])
+    for one, other, table, temperature in zip(
+        whole, parts, (images @ captions.T, captions @ images.T), (1.0, 0.3), strict=True
+    ):
+        torch.testing.assert_close(one.margin, other.margin)
+        torch.testing.assert_close(one.probability, other.probability)
+        torch.testing.assert_close(one.probability[-1], largest_probability(table, temperature))
+
+
+def test_a_single_candidate_is_certain() -> None:
+    for one in first_candidates(Cosines(torch.eye(1), torch.eye(1)), [1.0], [1.0]):
+        assert (float(one.margin), float(one.probability)) == (2.0, 1.0)
+
+
+def test_a_temperature_is_fitted_to_the_share_of_hits() -> None:
+    """Hits are drawn by the softmax at temperature 0.2: the fit finds it from a start that is 8 times too sharp."""
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.rand(20_000, 6, generator=generator)
+    right = (torch.rand(20_000, generator=generator) < largest_probability(scores, 0.2)).double()
+    assert fitted(scores, right, 0.025) == pytest.approx(0.2, rel=0.05)
+    assert fitted(scores, right, 1.6) == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_run_keeps_its_temperatures(tmp_path: Path) -> None:
+    assert Temperatures.load(tmp_path) is None
+    Temperatures(0.05, 0.07, 10, 50).save(tmp_path)
+    assert Temperatures.load(tmp_path) == Temperatures(0.05, 0.07, 10, 50)
+    (tmp_path / "calibration.json").write_text('{"i2t": 1}')
+    with pytest.raises(RunError, match=r"calibration\.json: not as written"):
+        Temperatures.load(tmp_path)
 
 
 def test_uncertainty_does_not_depend_on_the_other_queries(
     half_blurred: tuple[Pairs, torch.Tensor, torch.Tensor],
 ) -> None:
-    _, pictures, captions = half_blurred
+    _, images, captions = half_blurred
     method = build("acke", tiny_backbones["clip"]())
-    together = uncertainties(method, Cosines(pictures, captions), "t2i")
-    np.testing.assert_allclose(together[5:6], uncertainties(method, Cosines(pictures, captions[5:6]), "t2i"), rtol=1e-4)
+    together = uncertainties(method, Cosines(images, captions), "t2i")
+    np.testing.assert_allclose(together[5:6], uncertainties(method, Cosines(images, captions[5:6]), "t2i"), rtol=1e-4)
+    whole, alone = (first_candidates(Cosines(images, part), [1.0], [0.1])[1] for part in (captions, captions[5:6]))
+    torch.testing.assert_close(whole.probability[:, 5:6], alone.probability)
 
 
-def test_methods_without_uncertainty_have_no_calibration(
+def test_a_result_without_scores_has_no_calibration(
     half_blurred: tuple[Pairs, torch.Tensor, torch.Tensor],
 ) -> None:
-    pairs, pictures, captions = half_blurred
+    pairs, images, captions = half_blurred
     method = build("zero_shot", tiny_backbones["clip"]())
-    assert calibration(method, score(method, pairs, pictures, captions)) == {}
+    result = score(method, pairs, images, captions)
+    assert calibration(method, replace(result, scores=None)) == {}
     assert calibration_curves({}) is None

@@ -9,6 +9,7 @@ from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOp
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
+from crosscue.storage import write_json
 
 
 def run(arguments: list[str]) -> int:
@@ -30,8 +31,9 @@ def run(arguments: list[str]) -> int:
     from crosscue.api import as_run, before_and_after
     from crosscue.data.sources import Reading, read_pairs
     from crosscue.data.splits import held_out
-    from crosscue.evaluation.calibration import calibration
+    from crosscue.evaluation.calibration import calibration, calibration_record, calibration_rows
     from crosscue.evaluation.console import (
+        calibration_table,
         comparison_table,
         diagnostics_table,
         minimal_pairs_table,
@@ -57,23 +59,26 @@ def run(arguments: list[str]) -> int:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
         bank = source if bank is None and "train" in source.splits else bank
         before, result = None, measured.evaluate(pairs, inference, bank)
+        found = calibration(measured.method, result)
         console.print(result_table(result))
     else:
         comparison = before_and_after(measured, pairs, inference, bank=bank, see_pairing=given.oracle)
         before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         history = read_journal(measured.folder / "metrics.jsonl")
-        extras = Extras(f"{pairs.source}", history, calibration=calibration(measured.method, result))
+        found = calibration(measured.method, result, measured.temperatures)
+        extras = Extras(f"{pairs.source}", history, calibration=found)
         page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))
         console.print(f"report: {page}")
+    console.print(calibration_table(calibration_rows(found)))
     for parts, table in ((result.wordings, wordings_table), (result.minimal_pairs, minimal_pairs_table)):
         if parts:
             console.print(table(result, before))
     if reason := unread():
         sys.stdout.write(f"recall by wording is left out: {reason}\n")
     if given.json is not None:
-        result.save(Path(given.json))
+        write_json(Path(given.json), result.to_dict() | {"calibration": calibration_record(found)})
         sys.stdout.write(f"{given.json}\n")
     return 0

@@ -1,16 +1,23 @@
-"""Does a method know when it is wrong? Its uncertainty about a query against what retrieval got wrong."""
+"""Uncertainty of queries against errors of retrieval.
+
+- `largest_probability`: 1 - the probability of the first candidate, by a softmax with the backbone's temperature;
+- `calibrated_probability`: the same with the temperature that was fitted on the validation pairs of a run;
+- `margin`: 1 - the score of the first candidate above that of the second;
+- `vacuity`: the uncertainty of a method of its own (`KnowsUncertainty`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from crosscue.evaluation.recall import hits
-from crosscue.evaluation.result import DIRECTIONS, Retrieval
+from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 from crosscue.methods.capabilities import KnowsUncertainty
+from crosscue.retrieval.confidence import Temperatures, first_candidates
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
 BINS = 10
 QUERIES_AT_ONCE = 256
+PROBABILITIES = ("largest_probability", "calibrated_probability")
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One direction."""
+    """One measure of uncertainty in one direction."""
 
     bins: list[Bin]
     """Equally many queries each, the most certain first."""
@@ -41,18 +49,39 @@ class Calibration:
     """Chance that a query answered wrongly is less certain than one answered rightly: 0.5: certainty is chance. 1: it is perfect.
     None: all queries are right, or all are wrong."""
 
+    @property
+    def gap(self) -> float:
+        """Mean distance of uncertainty and error over the groups; 0 is calibrated. For probabilities only."""
+        count = sum(group.queries for group in self.bins)
+        return sum(group.queries * abs(group.uncertainty - group.error) for group in self.bins) / count
 
-def calibration(method: Method[Any], result: Retrieval) -> dict[str, Calibration]:
-    """Returns the calibration of both directions; nothing for methods without uncertainty and for results without scores.
+
+def calibration(
+    method: Method[Any], result: Retrieval, temperatures: Temperatures | None = None
+) -> dict[str, dict[str, Calibration]]:
+    """Returns direction -> measure -> calibration; nothing for results without scores.
 
     Uncertainty comes from a query's scores with the gallery alone; which candidate was right is only used to count errors.
+
+    Args:
+        method: the evaluated method.
+        result: its result.
+        temperatures: fitted on the validation pairs of the run.
     """
-    if result.scores is None or not isinstance(method, KnowsUncertainty):
+    if result.scores is None:
         return {}
-    return {
-        direction: calibrate(uncertainties(method, result.scores, direction), 1 - hits(result.ranks[direction], 1))
-        for direction in DIRECTIONS
-    }
+    if result.protocol.get("normalised", "none") != "none":
+        temperatures = None  # they belong to plain scores
+    plain, found = 1 / float(method.backbone.logit_scale), {}
+    divisors = [[plain] + ([] if temperatures is None else [getattr(temperatures, d)]) for d in DIRECTIONS]
+    for direction, first in zip(DIRECTIONS, first_candidates(result.scores, *divisors), strict=True):
+        measures = dict(zip(PROBABILITIES, (1 - first.probability).numpy(), strict=False))
+        measures["margin"] = (1 - first.margin).numpy()
+        if isinstance(method, KnowsUncertainty):
+            measures["vacuity"] = uncertainties(method, result.scores, direction)
+        error = 1 - hits(result.ranks[direction], 1)
+        found[direction] = {name: calibrate(values, error) for name, values in measures.items()}
+    return found
 
 
 def uncertainties(method: KnowsUncertainty, scores: Scores, direction: str) -> np.ndarray:
@@ -75,3 +104,32 @@ def calibrate(uncertainty: np.ndarray, error: np.ndarray, bins: int = BINS) -> C
         return Calibration(rows, None)
     below = np.searchsorted(right, wrong, "left") + np.searchsorted(right, wrong, "right")  # ties count half
     return Calibration(rows, float(below.mean() / (2 * len(right))))
+
+
+def shown(found: dict[str, Calibration]) -> Calibration:
+    """Returns the measure that users see: the calibrated probability, without validation pairs the plain one."""
+    return next(found[name] for name in reversed(PROBABILITIES) if name in found)
+
+
+def calibration_rows(found: dict[str, dict[str, Calibration]]) -> list[tuple[str, str, str, str]]:
+    """Returns direction, measure, AUROC of a wrong first candidate, and for probabilities the gap to the share of errors."""
+    return [
+        (
+            ARROWS[direction],
+            name.replace("_", " "),
+            "" if one.auroc is None else f"{one.auroc:.2f}",
+            f"{100 * one.gap:.1f}" if name in PROBABILITIES else "",
+        )
+        for direction, measures in found.items()
+        for name, one in measures.items()
+    ]
+
+
+def calibration_record(found: dict[str, dict[str, Calibration]]) -> dict[str, Any]:
+    """Returns plain types for JSON."""
+    return {
+        direction: {
+            name: asdict(one) | ({"gap": one.gap} if name in PROBABILITIES else {}) for name, one in measures.items()
+        }
+        for direction, measures in found.items()
+    }

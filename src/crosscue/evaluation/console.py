@@ -98,6 +98,14 @@ def minimal_pairs_table(result: Retrieval, before: Retrieval | None = None) -> T
     )
 
 
+def calibration_table(rows: list[tuple[str, str, str, str]]) -> Table:
+    """Returns how well each measure of uncertainty predicts a wrong first candidate; see `calibration_rows`."""
+    table = new_table("does it know when it is wrong?", ["direction", "uncertainty", "AUROC", "gap in points"])
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _parts_table(
     title: str,
     of: str,

@@ -101,7 +101,7 @@ def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
 
 
 def calibration_curves(found: dict[str, Calibration]) -> str | None:
-    """Draws the share of wrong first candidates over the uncertainty, by groups of queries; None for methods without uncertainty."""
+    """Draws the share of wrong first candidates over a probability of error, by groups of queries; None without any."""
     if not found:
         return None
     figure, axis = _figure(7, 2.6)
@@ -117,7 +117,8 @@ def calibration_curves(found: dict[str, Calibration]) -> str | None:
                 markersize=4,
                 label=f"{'image to text' if direction == 'i2t' else 'text to image'}{certain}",
             )
-    axis.set(xlabel="uncertainty of the query", ylabel="first candidate wrong, %", ylim=(-3, 103))
+    axis.plot([0, 1], [0, 100], color=INK, linestyle=":", linewidth=1)  # calibrated
+    axis.set(xlabel="uncertainty of the query", ylabel="first candidate wrong, %", ylim=(-3, 103), xlim=(-0.03, 1.03))
     axis.legend(loc="best", frameon=False, fontsize=8)
     return _svg(figure)
 

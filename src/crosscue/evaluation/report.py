@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crosscue.data.features import FeatureRow
 from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Pairs
-from crosscue.evaluation.calibration import Calibration
+from crosscue.evaluation.calibration import Calibration, calibration_record, calibration_rows, shown
 from crosscue.evaluation.comparison import Comparison, Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.recall import KS
@@ -20,6 +20,7 @@ from crosscue.markdown import markdown_table
 from crosscue.storage import write_json, write_text
 
 THUMBNAIL = 128
+UNCERTAINTY = ["direction", "uncertainty", "AUROC of a wrong first candidate", "gap in points"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Extras:
     title: str = "Retrieval before and after"
     history: Sequence[dict[str, Any]] = ()
     """Lines of metrics.jsonl."""
-    calibration: dict[str, Calibration] = field(default_factory=dict)
-    """Uncertainty against errors, of methods that give one; see `calibration`."""
+    calibration: dict[str, dict[str, Calibration]] = field(default_factory=dict)
+    """Uncertainty against errors; see `calibration`."""
     attribution: str = ""
     """Owner of the images."""
 
@@ -43,7 +44,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "before": comparison.before.to_dict(),
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
-        "calibration": {direction: asdict(found) for direction, found in extras.calibration.items()},
+        "calibration": calibration_record(extras.calibration),
     }
     write_json(folder / "report.json", content)
     write_text(folder / "report.md", markdown(comparison, extras))
@@ -82,7 +83,8 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
             ("Queries that improved most", [_shown(example, pairs) for example in rose]),
             ("Queries that got worse", [_shown(example, pairs) for example in fell]),
         ],
-        calibration=calibration_curves(extras.calibration),
+        calibration=calibration_curves({d: shown(found) for d, found in extras.calibration.items()}),
+        uncertainties=calibration_rows(extras.calibration),
         diagnostics=_diagnostics(comparison),
         protocol=protocol,
         attribution=extras.attribution,

@@ -6,6 +6,7 @@ backbone.json         format of the folder, identity of the backbone and the has
 metrics.jsonl         every logged step
 environment.json      versions of packages, hashes of the data
 README.md             model card
+calibration.json      temperatures fitted on the validation pairs; absent without any
 checkpoints/          state to resume from; not needed after training
 report/               comparison before and after, written by the evaluation
 """
