@@ -77,8 +77,14 @@ def test_the_chosen_run_is_the_trial_that_won(folder: Path) -> None:
     (chosen,) = [row for row in written["trials"] if row["chosen"]]
     val = crosscue.read_pairs(folder).split("val")
     assert run.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
-    loaded = crosscue.load(folder / "run")
+    loaded = crosscue.load(folder / "run", precision="fp32")
     assert loaded.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
+    train = crosscue.read_pairs(folder).split("train")
+    usual = loaded.evaluate(val, crosscue.Inference(normalise="bank", beta=20.0), bank=train).metrics()["rsum"]
+    assert written["normalised"]["chosen"] == pytest.approx(usual)
+    assert written["normalised"]["untouched"] != pytest.approx(written["trials"][0]["rsum"])
+    kept = loaded.evaluate(val, crosscue.Inference(normalise="bank", beta=20.0)).metrics()["rsum"]
+    assert kept == pytest.approx(usual)  # the folder contains the bank of the training pairs
     assert not list((folder / "run" / "selection" / "checkpoints").glob("*/"))
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from crosscue.data.features import feature_rows, features_protocol
 from crosscue.errors import OptionError, RunError, TrainingError
+from crosscue.measurement import keep_banks
 from crosscue.methods.registry import build, config_of, method_class
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
@@ -37,7 +38,7 @@ from crosscue.selection.pool import (
     some,
 )
 from crosscue.selection.search import Search
-from crosscue.selection.training import Interrupted, Trainee
+from crosscue.selection.training import Interrupted, Trainee, normalised_rsum
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, table
 from crosscue.storage import read_json, sole_run, write_json
@@ -120,8 +121,19 @@ def choose(
             method, outcome, where = trained(winner, search)
         except Interrupted as stopped:
             return stopped.method, folder, stopped.outcome
+        untouched = build("zero_shot", request.backbone).eval()
+        normalised = {"untouched": normalised_rsum(untouched, pool)}
+        if not pool.crossed:  # after folds the chosen method has seen all images
+            normalised["chosen"] = normalised_rsum(method, pool)
         verdict = Verdict(
-            trials, winner, best, search.left_out, budget.spent(), request.budget or DEFAULT, described(pool)
+            trials=trials,
+            chosen=winner,
+            best=best,
+            left_out=search.left_out,
+            seconds=budget.spent(),
+            budget=request.budget or DEFAULT,
+            validated_on=described(pool),
+            normalised=normalised,
         )
         write_run(request, pool, verdict, method, outcome, where)
         for trial in home.glob("checkpoints/*/"):
@@ -223,6 +235,7 @@ def write_run(
     learned = some(fold.train, verdict.chosen.learned_from or len(fold.train), request.training.seed)
     train = pool.part(pool.everything if pool.crossed else learned)
     val = None if pool.crossed else pool.part(fold.val)
+    read = (train, pool.images(method, pool.everything if pool.crossed else learned))
     data = {
         "source": request.source.source,
         "train": {"images": len(train), "fingerprint": train.fingerprint()},
@@ -241,5 +254,6 @@ def write_run(
     card = (
         f"{model_card(method, config, data, outcome)}\n## Chosen by auto\n\n{record['conclusion']}\n\n{table(record)}\n"
     )
+    keep_banks(folder, method, read, (val, pool.images(method, fold.val)) if val else None)
     finish_run(folder, method, card)
     write_json(folder / FILE, record)

@@ -14,9 +14,10 @@ import torch
 
 from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.recall import KS, hits, metrics, recall
+from crosscue.evaluation.recall import KS, hits, metrics, recall, rsum
 from crosscue.methods.capabilities import studied
 from crosscue.methods.registry import build
+from crosscue.retrieval.bank import bank_of
 from crosscue.retrieval.options import Inference
 from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.trials import Trial
@@ -139,6 +140,16 @@ def validated(method: Method[Any], pool: Pool, fold: Fold) -> tuple[dict[str, fl
     pairs = pool.part(fold.val)
     i2t, t2i = rank(method, pairs, pool.images(method, fold.val), Inference().of(method)).ranks
     return metrics(recall(i2t), recall(t2i)), shares(i2t, t2i, np.array(pairs.caption_owner))
+
+
+def normalised_rsum(method: Method[Any], pool: Pool) -> float:
+    """Returns the mean Rsum of the folds with scores normalised by a bank of each fold's training queries."""
+    inference, sums = Inference(normalise="bank").of(method), []
+    for fold in pool.folds:
+        bank = bank_of(method, pool.part(fold.train), pool.images(method, fold.train), inference)
+        ranked = rank(method, pool.part(fold.val), pool.images(method, fold.val), inference, bank=bank)
+        sums.append(rsum(*map(recall, ranked.ranks)))
+    return float(np.mean(sums))
 
 
 def shares(i2t: Ranks, t2i: Ranks, owner: np.ndarray[Any, Any]) -> list[float]:

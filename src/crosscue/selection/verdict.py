@@ -27,6 +27,8 @@ class Verdict:
     """Time of the whole search."""
     budget: str
     validated_on: str
+    normalised: dict[str, float]
+    """Rsum with scores normalised by a bank of training queries, of the untouched model and of the chosen one."""
 
     @property
     def gained(self) -> bool:
@@ -77,6 +79,7 @@ class Verdict:
             "budget": self.budget,
             "seconds": round(self.seconds, 1),
             "trials": rows,
+            "normalised": self.normalised,
             "left_out": self.left_out,
         }
 
@@ -113,7 +116,9 @@ def table(record: dict[str, Any]) -> str:
         rows.append([str(row["trial"]), name, *numbers, "chosen" if row["chosen"] else ""])
     heads = ["", "model", "steps", "cost", "i2t R@1", "t2i R@1", "Rsum", "over untouched", ""]
     left_out = [f"not tried: {name}: {reason}" for name, reason in record["left_out"].items()]
-    return "\n".join([f"On {record['validated_on']}:", "", markdown_table(heads, rows), "", *left_out])
+    normalised = ", ".join(f"{name} {value:.1f}" for name, value in record["normalised"].items())
+    note = f"Rsum of {normalised} with scores normalised by training queries (crosscue evaluate RUN --normalise bank)"
+    return "\n".join([f"On {record['validated_on']}:", "", markdown_table(heads, rows), "", note, *left_out])
 
 
 def _within_one_error(best: Trial, trial: Trial) -> bool:
