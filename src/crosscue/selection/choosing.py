@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from crosscue.data.features import feature_rows, features_protocol
 from crosscue.errors import OptionError, RunError, TrainingError
-from crosscue.measurement import keep_banks
+from crosscue.measurement import keep_for_inference
 from crosscue.methods.registry import build, config_of, method_class
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
@@ -254,6 +254,6 @@ def write_run(
     card = (
         f"{model_card(method, config, data, outcome)}\n## Chosen by auto\n\n{record['conclusion']}\n\n{table(record)}\n"
     )
-    keep_banks(folder, method, read, (val, pool.images(method, fold.val)) if val else None)
+    keep_for_inference(folder, method, read, (val, pool.images(method, fold.val)) if val else None)
     finish_run(folder, method, card)
     write_json(folder / FILE, record)
