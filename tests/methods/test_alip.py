@@ -154,7 +154,9 @@ def test_the_whole_loss_by_the_formula(gate: str) -> None:
     means: torch.Tensor | None = None
     for batch in batches:
         i, t, c = method.encode_image(batch.images), method.encode_text(batch.captions), method.encode_text(SYNTHETIC)
-        own = [[float(a[row] @ b[row]) for row in range(6)] for a, b in ((t, c), (t, i), (c, i))]  # S_tc, S_ti, S_ci
+        own = [
+            [float((a[row] @ b[row]).detach()) for row in range(6)] for a, b in ((t, c), (t, i), (c, i))
+        ]  # S_tc, S_ti, S_ci
         here = torch.tensor(own).mean(1)
         means = here if means is None else MOMENTUM * means + (1 - MOMENTUM) * here
         raw = [[math.exp(GAMMA * (s - h)) for s in row] for row, h in zip(own, means.tolist(), strict=True)]
