@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,11 +166,12 @@ class Clock:
 def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     forward = Method.forward
 
-    def run(budget: str, look: float = 0.0) -> dict[str, Any]:
-        clock = Clock(look)
+    def run(budget: str, look: float = 0.0, slower: float = 1) -> dict[str, Any]:
+        clock, calls = Clock(look), Counter[str]()
 
         def slow(self: Method[Any], batch: Batch) -> dict[str, torch.Tensor]:
-            clock.now += STEP[self.name]
+            calls[self.name] += 1
+            clock.now += STEP[self.name] * (slower if calls[self.name] > 4 else 1)  # 4 steps are timed
             return forward(self, batch)
 
         monkeypatch.setattr(Method, "forward", slow)
@@ -204,6 +206,14 @@ def test_a_budget_too_small_for_one_method_says_the_least(timed: Callable[..., d
     least = re.search(r"--budget (\S+)$", str(error.value))
     assert least
     assert timed(least[1])["trials"][1]["method"] == "linear_probe"
+
+
+@pytest.mark.usefixtures("brief")
+def test_steps_that_get_slower_do_not_exceed_the_budget(timed: Callable[..., dict[str, Any]]) -> None:
+    slow = timed("174s", slower=12)
+    assert slow["seconds"] <= 174 + 12 * STEP["lora"]  # the step that has begun
+    assert {row["method"] for row in slow["trials"]} >= {"zero_shot", "linear_probe"}
+    assert any("the budget ended during its training" in reason for reason in slow["left_out"].values())
 
 
 @pytest.mark.usefixtures("brief")

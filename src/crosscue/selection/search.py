@@ -192,7 +192,7 @@ class Search:
             note(f"trial {number}: {candidate.name}, {steps} steps; {self.budget.left():,.0f} s of the budget left")
             folder = self.folder / f"{number:03d}-{candidate.method}"
             try:
-                trial = trainee.trained(candidate, steps, folder, number)
+                trial = trainee.trained(candidate, steps, folder, number, self.budget)
             except TrainingError as error:
                 reason = str(error)
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from crosscue.errors import TrainingError
 from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, hits, metrics, recall, rsum
@@ -22,12 +23,13 @@ from crosscue.retrieval.options import Inference
 from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.trials import Trial
 from crosscue.training.checkpoints import ADAPTER, save_learned
-from crosscue.training.feed import training_feed
+from crosscue.training.feed import Feed, training_feed
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.optimisers import optimizer
 
 if TYPE_CHECKING:
-    from crosscue.methods.contract import Method
+    from crosscue.methods.contract import Batch, Method
+    from crosscue.selection.budget import Budget
     from crosscue.selection.candidates import Candidate
     from crosscue.training.config import TrainingConfig
 
@@ -40,6 +42,26 @@ class Interrupted(Exception):
     def __init__(self, method: Method[Any], outcome: Outcome) -> None:
         super().__init__()
         self.method, self.outcome = method, outcome
+
+
+class BoundedFeed(Feed):
+    """Batches of a training that ends with the budget."""
+
+    def __init__(self, feed: Feed, budget: Budget) -> None:
+        super().__init__(feed.pairs, feed.images, feed.batches, device=feed.device)
+        self.budget = budget
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """See `Feed.batch`.
+
+        Raises:
+            TrainingError: the budget has ended.
+        """
+        if not self.budget.left():
+            raise TrainingError(
+                "the budget ended during its training: the steps took longer than those that were timed"
+            )
+        return super().batch(epoch, step)
 
 
 class Trainee:
@@ -79,11 +101,11 @@ class Trainee:
         self._restart()
         return seconds
 
-    def trained(self, candidate: Candidate, steps: int, folder: Path, number: int) -> Trial:
+    def trained(self, candidate: Candidate, steps: int, folder: Path, number: int, budget: Budget) -> Trial:
         """Trains on every fold and returns the recall on the pairs held out; a training begun in `folder` goes on.
 
         Raises:
-            TrainingError: training failed.
+            TrainingError: training failed, or the budget has ended.
             Interrupted: the user stopped it.
         """
         seconds, every, scores = 0.0, list[dict[str, float]](), list[float]()
@@ -92,7 +114,7 @@ class Trainee:
         for index, fold in enumerate(self.pool.folds):
             where = folder / f"fold-{index}" if self.pool.crossed else folder
             started = time.monotonic()
-            outcome, training = self.fitted(candidate, steps, where, fold)
+            outcome, training = self.fitted(candidate, steps, where, fold, budget)
             values, parts = validated(self.method, self.pool, fold)
             every.append(values)
             scores += parts
@@ -116,13 +138,16 @@ class Trainee:
             asdict(training) | {"trackers": []},
         )
 
-    def fitted(self, candidate: Candidate, steps: int, folder: Path, fold: Fold) -> tuple[Outcome, TrainingConfig]:
+    def fitted(
+        self, candidate: Candidate, steps: int, folder: Path, fold: Fold, budget: Budget | None = None
+    ) -> tuple[Outcome, TrainingConfig]:
         """Trains on one fold, with the best epoch on its validation pairs if it has any."""
         self._restart()
         torch.manual_seed(self.base.seed)
         batch = candidate.training(self.base, steps, 1)
         places = some(fold.train, steps * batch.batch_size, self.base.seed)
         feed = training_feed(self.method, self.pool.part(places), batch, self.pool.images(self.method, places))
+        feed = BoundedFeed(feed, budget) if budget is not None else feed
         training = candidate.training(self.base, steps, feed.length)
         validate = (lambda: validated(self.method, self.pool, fold)[0]) if fold.val else None
         outcome = fit(self.method, feed, training, folder, validate, resume=True)
