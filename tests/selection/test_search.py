@@ -210,9 +210,9 @@ def test_a_budget_too_small_for_one_method_says_the_least(timed: Callable[..., d
 
 @pytest.mark.usefixtures("brief")
 def test_steps_that_get_slower_do_not_exceed_the_budget(timed: Callable[..., dict[str, Any]]) -> None:
-    slow = timed("174s", slower=12)
-    assert slow["seconds"] <= 174 + 12 * STEP["lora"]  # the step that has begun
-    assert {row["method"] for row in slow["trials"]} >= {"zero_shot", "linear_probe"}
+    slow = timed("100s", slower=12)
+    assert slow["seconds"] <= 100 + 12 * STEP["linear_probe"]  # the step that has begun
+    assert [row["method"] for row in slow["trials"]] == ["zero_shot", "linear_probe"]
     assert any("the budget ended during its training" in reason for reason in slow["left_out"].values())
 
 
