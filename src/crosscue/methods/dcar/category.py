@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Negative
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,22 @@ class Edited:
     """(B, Q) w of eq. 17; 0 where a caption has fewer than Q negatives."""
 
 
+def require_negatives(negatives: Iterable[Sequence[Negative]]) -> None:
+    """Raises `MethodError` if no caption has a negative."""
+    if not any(negatives):
+        raise MethodError(
+            "category-aware augmentation needs negatives, and these pairs have none. Write them with `crosscue data negatives "
+            "SOURCE --out PAIRS.jsonl` (the source needs a category column), or train with --options.ca false."
+        )
+
+
 def edited_captions(batch: Batch, most: int, alpha: float) -> Edited:
     """Returns the first `most` negatives of every caption of a batch.
 
     Raises:
         MethodError: no caption of the batch has a negative.
     """
-    if not any(batch.negatives):
-        raise MethodError(
-            "category-aware augmentation needs negatives, and these pairs have none. Write them with `crosscue data negatives "
-            "SOURCE --out PAIRS.jsonl` (the source needs a category column), or train with --options.ca false."
-        )
+    require_negatives(batch.negatives)
     rows = [list(row)[:most] for row in batch.negatives]
     texts = [negative.text for row in rows for negative in row]
     place = torch.zeros(len(batch), max(map(len, rows)), dtype=torch.int64)

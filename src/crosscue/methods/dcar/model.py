@@ -45,7 +45,7 @@ from crosscue.losses.contrastive import contrastive, same_meaning
 from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages
 from crosscue.methods.contract import Batch, Learns
 from crosscue.methods.dcar import weighting
-from crosscue.methods.dcar.category import CategoryHead, edited_captions
+from crosscue.methods.dcar.category import CategoryHead, edited_captions, require_negatives
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.reference_images import MeanImage, blank_pixels
 from crosscue.methods.dcar.token_features import TokenFeatures
@@ -154,7 +154,9 @@ class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages):
         self.mean_image.start(epoch)
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
-        """See `UsesKnowledge.study`."""
+        """Checks that there are negatives, and computes the token features; see `UsesKnowledge.study`."""
+        if self.config.ca:
+            require_negatives(pair.negatives for pair in train)
         self.remember(captions)
         return super().study(train, captions)
 
