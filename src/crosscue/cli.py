@@ -28,7 +28,6 @@ DESCRIBE = Verbs(
     {
         "captions": ("one caption for each image, with the name of its class", "describe_captions"),
         "triplets": ("triplets of each caption (subject, action, object) and their visual states", "describe_triplets"),
-        "states": ("the same command: one run writes triplets and their states", "describe_triplets"),
         "views": ("three descriptions of each training image: whole, background, entities", "describe_views"),
         "audit": ("coverage of a file of triplets, and the difference of two files", "describe_audit"),
     },
@@ -59,7 +58,7 @@ def dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-V", "--version"):
         sys.stdout.write(f"crosscue {__version__}\n")
         return 0
-    command = f"crosscue {arguments[0]}" if arguments and arguments[0] in VERBS.table else "crosscue"
+    command = VERBS.named(arguments)
     try:
         return VERBS.run(arguments)
     except CrosscueError as error:

@@ -63,6 +63,11 @@ def test_every_reader_refuses_a_folder_or_file_it_cannot_read(tmp_path: Path, ki
             read_pairs(tmp_path / source, reading=Reading(kind=kind))
 
 
+def test_a_source_that_is_no_path_is_one_line() -> None:
+    with pytest.raises(DataError, match="the source of pairs is None; it must be a path"):
+        read_pairs(None)
+
+
 def test_an_unknown_kind_is_answered_with_those_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["data", "check", str(tmp_path), "--kind", "cocoo"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -174,6 +174,7 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
     bare = refused("adapt", "--data", "pairs.jsonl", *given[2:], *options, "--out", "bare", cwd=place)
     assert "needs negatives" in bare
     assert "crosscue data negatives SOURCE" in bare
+    assert not (place / "bare").exists()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,15 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
             ["evaluate", "zero_shot", "--data", "pairs.jsonl", "--backbone", "TINY", "--split", "dev"],
             "no split 'dev'. Splits found: test, train, val",
         ),
-        (["data", "chek", "pairs.jsonl"], "Did you mean 'check'?"),
+        (["data", "chek", "pairs.jsonl"], "crosscue data: there is no verb 'chek'. Did you mean 'check'?"),
+        (
+            ["data", "check", ".", "--kind", "json"],
+            "data check: .: --kind json does not read this folder. Name a file in it",
+        ),
+        (
+            ["evaluate", "zero_shot", "--data", "pairs.jsonl", "--rerank", "maybe"],
+            "no option maybe. --rerank is true or false: write --rerank or --no-rerank.",
+        ),
     ],
 )
 def test_mistakes_get_one_line_with_a_remedy(place: Path, arguments: list[str], words: str) -> None:

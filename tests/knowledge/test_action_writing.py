@@ -352,7 +352,7 @@ def test_mistakes_are_one_line(source: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_without_a_backend_spacy_reads(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dispatch(["describe", "states", str(source), "--out", str(tmp_path / "parsed.jsonl")]) == 0
+    assert dispatch(["describe", "triplets", str(source), "--out", str(tmp_path / "parsed.jsonl")]) == 0
     known = made(tmp_path / "parsed.jsonl")
     assert dict(known) == dict(parsed_knowledge(CAPTIONS))
     null = sum(not each.triplets for each in known.values())

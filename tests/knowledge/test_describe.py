@@ -206,7 +206,9 @@ def test_a_cap_stops_and_raising_it_goes_on(source: Path, whole: tuple[Path, Scr
     script = serve(describe_like_a_model)
     done = describe(source, out, script, "--limits.max_calls", 20)
     assert done.returncode == 2
-    assert "crosscue describe: stopped before max_calls 20" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        "crosscue describe captions: stopped before max_calls 20" in done.stderr and len(done.stderr.splitlines()) == 1
+    )
     assert len(script.log) == 20
     assert not (out / "captions.jsonl").exists()
     assert describe(source, out, script, "--limits.max_calls", 1000).returncode == 1

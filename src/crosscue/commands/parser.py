@@ -26,6 +26,8 @@ class Parser(ArgumentParser):
 
     switches: frozenset[str] = frozenset()
     """Flags of the boolean options. Options of `float | bool` always take a value."""
+    given: Sequence[str] = ()
+    """Arguments of the latest parse, with a value for every boolean option."""
     hints: Mapping[str, Any] = MappingProxyType({})
     """Option or group of options -> its type, for the check of YAML files."""
 
@@ -33,7 +35,7 @@ class Parser(ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any
     ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
-        given = switched(sys.argv[1:] if args is None else list(args), self.switches)
+        self.given = given = switched(sys.argv[1:] if args is None else list(args), self.switches)
         for path in configs(given):
             try:
                 check_names(self.hints, _yaml(path), "")
@@ -52,10 +54,13 @@ class Parser(ArgumentParser):
         raise CrosscueError(f"{line} See `{self.prog} --help`." if self.prog.startswith("crosscue ") else line)
 
     def nearest(self, unknown: str) -> str:
-        """Returns the end of a message that names the option nearest to an unknown word, or nothing."""
+        """Returns the end of a message: the option nearest to an unknown word, the values of a boolean option, or nothing."""
         flags = [f"--{key}" for key in self.get_defaults().keys()]  # noqa: SIM118
         if not unknown.startswith("-"):
-            return f" Write --data {unknown}" if "--data" in flags else ""
+            before = dict(zip(self.given[1:], self.given, strict=False)).get(unknown, "").removesuffix("=true")
+            if before in self.switches:
+                return f" {before} is true or false: write {before} or --no-{before.removeprefix('--')}"
+            return f" Write --data {unknown}" if "--data" in flags and "--data" not in self.given else ""
         grouped = [flag for flag in flags if flag.endswith(f".{unknown.removeprefix('--')}")]
         return f" Did you mean '{grouped[0]}'?" if grouped else suggestion(unknown, flags).split(" Choose from")[0]
 

@@ -33,6 +33,14 @@ class Verbs:
             f"`{self.command} VERB --help` lists the options of a verb.{self.ending}\n"
         )
 
+    def named(self, arguments: Sequence[str]) -> str:
+        """Returns the command with the verbs that `arguments` begins with, such as `crosscue data check`."""
+        verb = arguments[0] if arguments else ""
+        if verb not in self.table:
+            return self.command
+        found = self.table[verb][1]
+        return found.named(arguments[1:]) if isinstance(found, Verbs) else f"{self.command} {verb}"
+
     def run(self, arguments: Sequence[str]) -> int:
         """Runs the verb that `arguments` begins with and returns its exit code; without one, prints the help.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from crosscue.data.features import FeatureRow, open_bank
@@ -35,8 +36,10 @@ def read_pairs(source: str | Path, split: str | None = None, reading: Reading | 
         reading: options; by default the reader is found.
 
     Raises:
-        DataError: no such source or kind, or something in it cannot be used; the message names file and row.
+        DataError: no source, no such source or kind, or something in it cannot be used; the message names file and row.
     """
+    if not isinstance(source, str | PathLike):
+        raise DataError(f"the source of pairs is {source!r}; it must be a path, or the id of a dataset on the Hub.")
     reading = reading or Reading()
     path = Path(source).expanduser()
     try:
@@ -96,7 +99,12 @@ def _choose(path: Path, kind: str) -> tuple[Reader, Path]:
         reader = _named(kind)
         if not path.exists() and reader is not DATASETS and not reader.sniff(path):
             raise DataError(f"{path}: there is no such file or folder. Check the path.")
-        return reader, next((place for place in (path, listing) if place is not None and reader.sniff(place)), path)
+        place = next((place for place in (path, listing) if place is not None and reader.sniff(place)), path)
+        if place.is_dir() and reader not in (FOLDER, FDRD, DATASETS) and not reader.sniff(place):
+            raise DataError(
+                f"{path}: --kind {kind} does not read this folder. Name a file in it, or leave --kind {kind} out."
+            )
+        return reader, place
     place = path if listing is None or DATASETS.sniff(path) else listing
     for reader in _readers():
         if reader.sniff(place):
