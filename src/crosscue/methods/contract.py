@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,7 @@ class Method(nn.Module, Generic[Config]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns scalars; keys that end in ``_loss`` are summed for the gradient, all keys are logged."""
 
+    @final
     def encode_image(self, images: ImageInput) -> Tensor:
         """Images -> (B, D) unit vectors, float32.
 
@@ -124,6 +125,7 @@ class Method(nn.Module, Generic[Config]):
             raise ValueError(f"cached states or features bypass image layers that method '{self.name}' changes")
         return normalize(self.image_features(images).float(), dim=-1)
 
+    @final
     def encode_text(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """Texts -> (B, D) unit vectors, float32.
 
@@ -145,6 +147,7 @@ class Method(nn.Module, Generic[Config]):
         """Returns tensors by name that are not parameters and are saved beside them, e.g. running means."""
         return {}
 
+    @final
     def learned_state(self) -> dict[str, Tensor]:
         """Returns all that a run saves, by name: the parameters that learn and the extra state."""
         learned = {name: tensor.detach() for name, tensor in self.named_parameters() if self.learns(name) is not None}
