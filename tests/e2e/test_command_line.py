@@ -114,6 +114,11 @@ def test_adapt_evaluate_and_the_report(place: Path, adapted: Path) -> None:
     zero = crosscue("evaluate", "zero_shot", "--data", "pairs.jsonl", "--backbone", tiny.clip_folder(), cwd=place)
     assert zero.returncode == 0
     assert "zero_shot on pairs.jsonl" in zero.stdout
+    bare = ["evaluate", "--json", "run", "--data", "pairs.jsonl"]
+    assert "required" in refused(*bare, cwd=place), "the word after --json is its file"
+    printed = crosscue("evaluate", "run", "--data", "pairs.jsonl", "--json", cwd=place)
+    assert json.loads(printed.stdout) == result
+    assert re.search(r"image → text.*R@1", printed.stderr)
 
 
 def test_the_resolved_config_can_be_given_back(place: Path, adapted: Path) -> None:
@@ -138,6 +143,9 @@ def test_data_check(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing stands in the way" in done.stdout
     assert json.loads((place / "audit.json").read_text())["splits"]["train"]["images"] == 16
+    printed = crosscue("data", "check", "pairs.jsonl", "--tokens_of", tiny.clip_folder(), "--json", cwd=place)
+    assert json.loads(printed.stdout) == json.loads((place / "audit.json").read_text())
+    assert "nothing stands in the way" in printed.stderr
     (place / "bad").mkdir()
     (place / "bad" / "1.jpg").write_bytes(b"no picture")
     (place / "bad" / "1.txt").write_text("a caption")

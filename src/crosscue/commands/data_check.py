@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from crosscue.commands.options import put_json
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.sources import Reading
 
@@ -25,8 +26,8 @@ class CheckOptions:
     """Backbone whose length limit captions are compared with, such as starter; default no limit."""
     open_images: bool = True
     """Open every image. Without, unreadable and identical images are not found, and the check takes seconds."""
-    json: Path | None = None
-    """Write all faults to this file as JSON."""
+    json: bool | Path = False
+    """JSON file of all faults. Without a value the JSON is the only text on standard output."""
 
 
 def run(arguments: list[str]) -> int:
@@ -49,20 +50,17 @@ def run(arguments: list[str]) -> int:
         limit = backbone.room()
         count = backbone.token_count
     found = audit(pairs, token_count=count, max_tokens=limit, images=given.open_images)
-    show(found)
-    if given.json is not None:
-        from crosscue.storage import write_json
-
-        write_json(given.json, found.to_dict())
+    show(found, sys.stderr if given.json is True else sys.stdout)
+    put_json(given.json, found.to_dict())
     return 1 if found.blocking else 0
 
 
-def show(found: Audit) -> None:
-    """Prints the counts as a table and every kind of problem with its first examples."""
+def show(found: Audit, out: TextIO) -> None:
+    """Writes the counts as a table and every kind of problem with its first examples."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True)
+    console = Console(file=out, soft_wrap=True)
     table = Table(title=found.source)
     counts = ("images", "captions", "categories", "shared captions", "largest group")
     for column in ("split", *counts, "R@1 ceiling i2t / t2i"):
@@ -91,4 +89,4 @@ def show(found: Audit) -> None:
                 console.print(f"  {line}", markup=False, highlight=False)
             if len(lines) > SHOWN:
                 console.print(f"  ... and {len(lines) - SHOWN:,} more (--json FILE writes all)")
-    sys.stdout.write("not usable as it is\n" if found.blocking else "nothing stands in the way\n")
+    out.write("not usable as it is\n" if found.blocking else "nothing stands in the way\n")

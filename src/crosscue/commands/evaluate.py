@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions
+from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
@@ -53,7 +53,8 @@ def run(arguments: list[str]) -> int:
     measured = as_run(
         given.run, given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )
-    console = report_console()
+    out = sys.stderr if given.json is True else sys.stdout
+    console = report_console(out)
     if measured.folder is None:
         if given.oracle:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
@@ -77,8 +78,10 @@ def run(arguments: list[str]) -> int:
         if parts:
             console.print(table(result, before))
     if reason := unread():
-        sys.stdout.write(f"recall by wording is left out: {reason}\n")
-    if given.json is not None:
-        write_json(Path(given.json), result.to_dict() | {"calibration": calibration_record(found)})
-        sys.stdout.write(f"{given.json}\n")
+        out.write(f"recall by wording is left out: {reason}
+")
+    put_json(given.json, result.to_dict() | {"calibration": calibration_record(found)})
+    if isinstance(given.json, Path):
+        out.write(f"{given.json}
+")
     return 0

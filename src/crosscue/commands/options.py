@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from crosscue.data.sources import Reading
+from crosscue.storage import write_json
 from crosscue.training.config import TrainingConfig
 
 
@@ -61,9 +65,17 @@ class EvaluateOptions:
 
     split: str | None = None
     """Split to evaluate on; default `test`, or all pairs if the source has no splits."""
-    json: Path | None = None
-    """JSON file of the result."""
+    json: bool | Path = False
+    """JSON file of the result. Without a value the JSON is the only text on standard output."""
     bank: str | None = None
     """Source of the training pairs for --normalise. Default the bank of the run folder; for a method the split `train` of --data."""
     oracle: bool = False
     """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""
+
+
+def put_json(target: bool | Path, content: dict[str, Any]) -> None:
+    """Writes the content of an option `--json`: to standard output where it has no value, else to its file."""
+    if target is True:
+        sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    elif target:
+        write_json(target, content)

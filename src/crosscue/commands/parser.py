@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,8 @@ class Parser(ArgumentParser):
 
     switches: frozenset[str] = frozenset()
     """Flags of the boolean options. Options of `float | bool` always take a value."""
+    outputs: frozenset[str] = frozenset()
+    """Flags of `bool | Path`: bare they mean standard output, and a value is a file."""
     given: Sequence[str] = ()
     """Arguments of the latest parse, with a value for every boolean option."""
     hints: Mapping[str, Any] = MappingProxyType({})
@@ -35,7 +38,7 @@ class Parser(ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **settings: Any
     ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
-        self.given = given = switched(sys.argv[1:] if args is None else list(args), self.switches)
+        self.given = given = switched(sys.argv[1:] if args is None else list(args), self.switches, self.outputs)
         for path in configs(given):
             try:
                 check_names(self.hints, _yaml(path), "")
@@ -65,8 +68,11 @@ class Parser(ArgumentParser):
         return f" Did you mean '{grouped[0]}'?" if grouped else suggestion(unknown, flags).split(" Choose from")[0]
 
 
-def switched(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
-    """Returns the arguments with a value for every boolean option: `--x` and `--no-x` become `--x=true` and `--x=false`."""
+def switched(arguments: Sequence[str], switches: Collection[str], outputs: Collection[str] = ()) -> list[str]:
+    """Returns the arguments with a value for every boolean option: `--x` and `--no-x` become `--x=true` and `--x=false`.
+
+    A flag of `outputs` gets the value `true` where no value follows it.
+    """
     rewritten: list[str] = []
     left = list(arguments)
     while left:
@@ -76,6 +82,8 @@ def switched(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
         if argument in switches:
             value = SWITCHED[left.pop(0).lower()] if left and left[0].lower() in SWITCHED else "true"
             rewritten.append(f"{argument}={value}")
+        elif argument in outputs and (not left or left[0].startswith("-")):
+            rewritten.append(f"{argument}=true")
         elif argument.startswith("--no-") and f"--{argument.removeprefix('--no-')}" in switches:
             rewritten.append(f"--{argument.removeprefix('--no-')}=false")
         else:
@@ -89,7 +97,9 @@ def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) ->
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     for dataclass_type, prefix in groups:
         parser.add_class_arguments(dataclass_type, prefix)
-        parser.switches |= set(booleans(dataclass_type, f"{prefix}." if prefix else ""))
+        before = f"{prefix}." if prefix else ""
+        parser.switches |= set(flags_of(dataclass_type, before, bool, bool | None))
+        parser.outputs |= set(flags_of(dataclass_type, before, bool | Path))
         parser.hints = {**parser.hints, **({prefix: dataclass_type} if prefix else get_type_hints(dataclass_type))}
     return parser
 
@@ -130,13 +140,13 @@ def check_names(hint: Any, value: Any, where: str) -> None:
             check_names(get_args(hint)[0], part, where)
 
 
-def booleans(dataclass_type: type, prefix: str) -> Iterator[str]:
-    """Yields the flags of the boolean fields of a dataclass and of the dataclasses in it."""
+def flags_of(dataclass_type: type, prefix: str, *types: Any) -> Iterator[str]:
+    """Yields the flags of the fields that have one of `types`, in a dataclass and in the dataclasses in it."""
     for name, hint in get_type_hints(dataclass_type).items():
-        if hint in (bool, bool | None):
+        if hint in types:
             yield f"--{prefix}{name}"
         elif isinstance(hint, type) and is_dataclass(hint):
-            yield from booleans(hint, f"{prefix}{name}.")
+            yield from flags_of(hint, f"{prefix}{name}.", *types)
 
 
 def taken(given: Namespace, dataclass_type: type[Options]) -> Options:

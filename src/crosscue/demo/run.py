@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -34,7 +35,7 @@ QUERIES = 5
 
 def run_demo(out: Path, seed: int = 1) -> None:
     """Runs the demo and writes the run folder, `summary.json` and the report to `out`, replacing an earlier demo."""
-    console = report_console()
+    console = report_console(sys.stdout)
     started = time.monotonic()
     console.rule("crosscue demo: finding emoji by text")
     pairs = emoji_pairs()

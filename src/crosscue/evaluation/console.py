@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.recall import KS
@@ -17,12 +17,12 @@ WIDEST = 110
 STAMP = "[bold red]NOT COMPARABLE: this measurement sees the pairing[/]"
 
 
-def report_console() -> Console:
-    """Returns the terminal, or for a file or a pipe one that is wide enough for every table."""
+def report_console(out: TextIO) -> Console:
+    """Returns a console that writes to `out`: the terminal, or for a file or a pipe one that is wide enough for every table."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, WIDEST))
+    console = Console(file=out)
+    return console if console.is_terminal else Console(file=out, width=max(console.width, WIDEST))
 
 
 def new_table(title: str, heads: Sequence[str], caption: str | None = None) -> Table:
