@@ -102,7 +102,7 @@ def asked_image(asked: Asked) -> Any:
     return asked.images()[0]
 
 
-def test_views_from_captions(source: Path, tmp_path: Path) -> None:
+def test_views_from_captions(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     views, german = caption_views(
         {"a": [CAPTION, "Two boys wearing red hats watch it."], "b": ["Ein Hund läuft im Gras."]}
     ).values()
@@ -111,9 +111,16 @@ def test_views_from_captions(source: Path, tmp_path: Path) -> None:
     assert views.background == "grass, fence"
     assert views.entity == "dog, boys, hats"
     assert (german.background, german.entity) == ("Ein Hund läuft im Gras.",) * 2
+    assert (views.repeated, german.repeated) == ((), ("background", "entity"))
     (tmp_path / "words.jsonl").write_text(json.dumps({"image": "gone.jpg", "caption": CAPTION}))
     assert describe(tmp_path / "words.jsonl", tmp_path / "v.jsonl", None, "--backend", "captions") == 0
     assert dict(ViewKnowledge.load(tmp_path / "v.jsonl")) == caption_views({"gone.jpg": [CAPTION]})
+    assert "the first caption" not in capsys.readouterr().out
+    (tmp_path / "words.jsonl").write_text(json.dumps({"image": "gone.jpg", "caption": "Dogs."}))
+    assert describe(tmp_path / "words.jsonl", tmp_path / "v.jsonl", None, "--backend", "captions") == 0
+    assert "background: spaCy found nothing for 1 images, so the view is their first caption" in capsys.readouterr().out
+    assert json.loads((tmp_path / "v.jsonl").read_text().splitlines()[-1])["repeated"][0] == "background"
+    assert ViewKnowledge.load(tmp_path / "v.jsonl").repeated()["background"] == 1
 
 
 def test_a_source_without_a_train_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

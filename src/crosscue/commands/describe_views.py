@@ -68,11 +68,14 @@ def run(arguments: list[str]) -> int:
 
         views = with_model(LanguageModel, given.model, given.limits, target, work)
         known = {pair.image_id: views[pair.image_id] or unread_views(pair.captions) for pair in pairs}
-    ViewKnowledge(known).save(target.file)
+    knowledge = ViewKnowledge(known)
+    knowledge.save(target.file)
     sources = ", ".join(
         f"{count:,} by {source}" for source, count in Counter(v.source for v in known.values()).most_common()
     )
     sys.stdout.write(f"{target.file}: views of {len(known):,} images, {sources}\n")
+    for key, count in knowledge.repeated().items():
+        sys.stdout.write(f"{key}: spaCy found nothing for {count:,} images, so the view is their first caption\n")
     return 0
 
 

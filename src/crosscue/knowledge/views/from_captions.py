@@ -18,7 +18,7 @@ WHERE = english.LOCATIVE - frozenset(["with", "without", "like", "before", "afte
 def caption_views(captions: Mapping[str, Sequence[str]]) -> dict[str, Views]:
     """Returns image id -> views: all captions as the whole, their places as the background, their nouns as the entities.
 
-    If spaCy finds no place or no noun, as in another language, that view is the first caption.
+    If spaCy finds no place or no noun, as in another language, that view is the first caption and `Views.repeated` has its key.
 
     Raises:
         CrosscueError: spaCy or its English model is not installed.
@@ -39,7 +39,8 @@ def _views(captions: Sequence[str], triplets: Sequence[Triplet]) -> Views:
     places = dict.fromkeys(place for triplet in triplets if (place := _place(triplet)))
     entities = dict.fromkeys(noun for triplet in triplets for noun in _nouns(triplet) if noun not in places)
     first = _line(captions[0])
-    return Views(_whole(captions), ", ".join(places) or first, ", ".join(entities) or first, SOURCE)
+    repeated = tuple(key for key, found in (("background", places), ("entity", entities)) if not found)
+    return Views(_whole(captions), ", ".join(places) or first, ", ".join(entities) or first, SOURCE, repeated)
 
 
 def _whole(captions: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Views:
     """The things in the image."""
     source: str
     """Writer: the name of a model, `captions` if they were taken from the captions, or `unread captions` if they repeat them."""
+    repeated: tuple[str, ...] = ()
+    """Keys of the views that are the first caption, because spaCy found no place or no noun in any."""
 
 
 class ViewKnowledge(KnowledgeStore[Views]):
@@ -36,7 +39,8 @@ class ViewKnowledge(KnowledgeStore[Views]):
     def row(key: str, known: Views) -> dict[str, Any]:
         """See `KnowledgeStore.row`."""
         texts = dict(zip(KEYS, (known.overall, known.background, known.entity), strict=True))
-        return {"image_id": key, "views": texts, "source": known.source}
+        repeated = {"repeated": list(known.repeated)} if known.repeated else {}
+        return {"image_id": key, "views": texts, "source": known.source, **repeated}
 
     @staticmethod
     def from_row(where: str, row: Mapping[str, Any]) -> tuple[str, Views]:
@@ -53,4 +57,9 @@ class ViewKnowledge(KnowledgeStore[Views]):
                 f"{where}: needs image_id, views and source. Make the file again with crosscue describe views."
             )
         overall, background, entity = (texts[key] for key in KEYS)
-        return str(row["image_id"]), Views(overall, background, entity, str(row["source"]))
+        repeated = tuple(map(str, row.get("repeated", ())))
+        return str(row["image_id"]), Views(overall, background, entity, str(row["source"]), repeated)
+
+    def repeated(self) -> dict[str, int]:
+        """Returns key of a view -> number of images where it is the first caption."""
+        return dict(Counter(key for views in self.values() for key in views.repeated))

@@ -54,10 +54,12 @@ class TrainingViews:
             )
         own = {name: self.known[name] for name in names if name in self.known}
         self.texts = [text for views in own.values() for text in (views.overall, views.background, views.entity)]
+        used = ViewKnowledge(own)
         return {
             "views": self.source,
-            "views_fingerprint": ViewKnowledge(own).fingerprint(),
+            "views_fingerprint": used.fingerprint(),
             "images_without_views": lacking,
+            "views_that_are_the_first_caption": used.repeated(),
         }
 
     @cached_property
