@@ -24,10 +24,11 @@ CHECKED = (
     "examples/*.py",
     "scripts/*.py",
     "benchmarks/*.py",
+    "tests/**/*.py",
 )
 """Every text a reader meets. The help of the command line is written in src."""
 GENERATED = {"docs/reference.md"}
-EXEMPT = {"scripts/check_words.py"}
+EXEMPT = {"scripts/check_words.py", "tests/docs/test_words.py"}
 WORDS = (
     (r"(?i)picture", "image"),
     (r"(?i)(?<![\"'`])\bsentences?\b(?! encoder|-transformers|[\"'`])", "caption (of the dataset) or text (any input)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +213,7 @@ def load(
     Raises:
         RunError: not a run folder, unfinished, damaged, or made with other backbone weights.
     """
-    path = _require_path(folder)
+    path = runs.run_path(folder)
     runs.configured_method(path)
     if not isinstance(backbone, Backbone):
         backbone = runs.load_own_backbone(path, backbone, precision=precision, device=device)
@@ -254,8 +253,7 @@ def as_run(
     """
     if isinstance(run_or_method, Run):
         return run_or_method
-    _require_path(run_or_method)
-    if Path(run_or_method).is_dir():
+    if runs.run_path(run_or_method).is_dir():
         size = runs.read_backbone(Path(run_or_method)).image_size if image_size is not None else None
         if size != image_size:
             raise RunError(
@@ -295,12 +293,6 @@ def before_and_after(
     """
     choices = configured(Inference, inference, "inference")
     return against_untouched(run.method, run.folder, pairs, choices, bank=bank, see_pairing=see_pairing)
-
-
-def _require_path(run: str | Path) -> Path:
-    if not isinstance(run, str | PathLike):
-        raise RunError(f"the run is {run!r}; it must be a run folder, or for evaluate also a method or a loaded run.")
-    return Path(run)
 
 
 def as_pairs(pairs: Pairs | str | Path) -> Pairs:

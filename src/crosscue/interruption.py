@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Interruption:
     """The state of a request to stop, from the user or the system."""
 
-    asked = False
+    requested = False
 
 
 @contextlib.contextmanager
@@ -27,12 +27,12 @@ def interruption() -> Iterator[Interruption]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        state.asked = True
+    def request(number: int, frame: FrameType | None) -> None:
+        state.requested = True
         signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
 
     for number in before:
-        signal.signal(number, ask)
+        signal.signal(number, request)
     try:
         yield state
     finally:

@@ -13,7 +13,7 @@ from crosscue.backbones.embedding import embed_texts, encode_bucketed
 
 
 class Recorder:
-    """Encodes a sentence as its length and first letter, and remembers what it was asked."""
+    """Encodes a text as its length and first letter, and keeps its inputs."""
 
     def __init__(self) -> None:
         self.seen: list[list[str]] = []
@@ -24,7 +24,7 @@ class Recorder:
 
 
 @given(st.lists(st.text(alphabet="abcé ", min_size=1, max_size=8), min_size=1, max_size=40), st.integers(1, 7))
-def test_each_sentence_is_encoded_once_and_returned_in_order(texts: list[str], batch_size: int) -> None:
+def test_each_text_is_encoded_once_and_returned_in_order(texts: list[str], batch_size: int) -> None:
     for run in (
         lambda encode: embed_texts(texts, encode, batch_size=batch_size),
         lambda encode: encode_bucketed(texts, encode, size=batch_size),
@@ -32,9 +32,9 @@ def test_each_sentence_is_encoded_once_and_returned_in_order(texts: list[str], b
         recorder = Recorder()
         embedded = run(recorder)
         assert embedded.tolist() == [[float(len(text)), float(ord(text[0]))] for text in texts]
-        asked = [text for batch in recorder.seen for text in batch]
-        assert sorted(asked) == sorted(set(texts))
-        lengths = [len(text.encode()) for text in asked]
+        encoded = [text for batch in recorder.seen for text in batch]
+        assert sorted(encoded) == sorted(set(texts))
+        lengths = [len(text.encode()) for text in encoded]
         assert lengths == sorted(lengths)
 
 

@@ -33,7 +33,7 @@ def vectors(count: int, width: int, *, batch: int | None = None, seed: int = 0) 
 
 
 def stock_features(name: str, backbone: Backbone, tokens: TokenBatch) -> tuple[Tensor, Tensor]:
-    """What `transformers` computes for the same pixels and ids."""
+    """Returns the features that `transformers` computes for the same pixels and ids."""
     import transformers
 
     image = backbone.normalise(pixels())

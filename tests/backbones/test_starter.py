@@ -35,8 +35,8 @@ def image_tower() -> Any:
     return tower.eval()
 
 
-def drawn_pictures() -> Tensor:
-    """Two pictures with something in them: (2, 3, 224, 224), normalised as the tower expects."""
+def drawn_images() -> Tensor:
+    """Two images with something in them: (2, 3, 224, 224), normalised as the tower expects."""
     y, x = np.mgrid[0:224, 0:224] / 223.0
     sun = np.stack([np.hypot(x - 0.3, y - 0.3) < 0.2, y, 1 - y], axis=0).astype(np.float32)
     board = np.stack([(x * 8 // 1 + y * 8 // 1) % 2, x, 0.3 * np.ones_like(x)], axis=0).astype(np.float32)
@@ -95,7 +95,7 @@ def run_onnx(model: Any, pixels: Tensor) -> Tensor:
 
 def test_the_image_tower_is_the_onnx_graph() -> None:
     """Exactly the graph where its activations stay float; close to it where it rounds them to 8 bits."""
-    pixels = drawn_pictures()
+    pixels = drawn_images()
     with torch.no_grad():
         ours = normalize(image_tower()(pixel_values=pixels).image_embeds, dim=-1)
     model = onnx_model()
@@ -112,18 +112,18 @@ ROUNDED_COSINE = 0.9
 
 @pytest.mark.shared
 def test_photographs_have_the_features_of_the_same_tower(shared: Path) -> None:
-    """The shared pictures were compressed once more after their features were taken, which costs more than bf16 does:
-    the cosine is 0.91 to 0.98, and each picture still finds its own feature among those of all 8,091."""
+    """The shared images were compressed once more after their features were taken, which costs more than bf16 does:
+    the cosine is 0.91 to 0.98, and each image still finds its own feature among those of all 8,091."""
     from safetensors.torch import load_file
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     entries = json.loads((shared / "flickr8k" / "captions.json").read_text(encoding="utf-8"))
     features = load_file(shared / "flickr8k" / "clip_b16_features.safetensors")["image_features"].float()
     chosen = [index for index, entry in enumerate(entries) if entry.get("pixels")][:4]
-    processor = CLIPImageProcessorPil.from_pretrained(starter.image_folder())
-    pictures = [Image.open(shared / "flickr8k" / entries[index]["image"]).convert("RGB") for index in chosen]
+    stock = CLIPImageProcessorPil.from_pretrained(starter.image_folder())
+    images = [Image.open(shared / "flickr8k" / entries[index]["image"]).convert("RGB") for index in chosen]
     with torch.no_grad():
-        pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+        pixels = stock(images, return_tensors="pt")["pixel_values"]
         ours = normalize(image_tower()(pixel_values=pixels).image_embeds, dim=-1)
     assert ((ours * features[chosen]).sum(-1) > 0.88).all()
     assert (ours @ features.T).argmax(1).tolist() == chosen
@@ -145,7 +145,7 @@ def test_the_text_tower_carries_the_tuned_layers() -> None:
 
 
 def test_the_starter_reads() -> None:
-    """A sentence finds the drawing it describes, among the drawn pictures, after the bridge."""
+    """A text finds the drawing it describes, among the drawn images, after the bridge."""
     backbone = load_backbone("starter", precision="fp32", device="cpu")
     texts = ["two brown dogs play in the snow", "a dog runs with another dog in the snow", "a man rides a red bicycle"]
     with torch.no_grad():

@@ -35,13 +35,13 @@ NAMES = {
 
 def write_fdrd(folder: Path) -> Path:
     """Writes captions, splits and images of all nine domains, five images in each of four classes."""
-    for offset, (domain, (pictures, path, split_file)) in enumerate(LAYOUT.items()):
+    for offset, (domain, (images, path, split_file)) in enumerate(LAYOUT.items()):
         splits: dict[str, list] = {"train": [], "val": [], "test": []}
         released: dict[str, dict] = {"train": {}, "test": {}}
         for number in range(20):
             colour, split = list(COLOURS)[number % 4], SPLITS[number // 4]
             relative = path.format(c=colour, n=number)
-            draw(folder / pictures / relative, COLOURS[colour], 1000 * offset + number)
+            draw(folder / images / relative, COLOURS[colour], 1000 * offset + number)
             splits[split].append([relative, number % 4, colour])
             record = {
                 "file_name": NAMES.get(domain, "{c}_{n}.jpg").format(c=colour, n=number),

@@ -1,4 +1,4 @@
-"""Settings are chosen on validation; test pictures cannot matter because they cannot even be read."""
+"""Settings are chosen on validation; test images cannot matter because they cannot even be read."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ evaluate:
   - {label: edited, row: prompts, data: others, inference: {minimal_pairs: true}}
 """
     )
-    asked = ["bench", "mine.yaml", "--data", "a=a", "others=b", "--backbone", str(tiny.clip_folder()), "--out", "out"]
-    assert dispatch([*asked, "--precision", "fp32"]) == 0
+    command = ["bench", "mine.yaml", "--data", "a=a", "others=b", "--backbone", str(tiny.clip_folder()), "--out", "out"]
+    assert dispatch([*command, "--precision", "fp32"]) == 0
     page, results = capsys.readouterr().out, json.loads((tmp_path / "out" / "results.json").read_text())
     cells = {one["row"]: one for one in results["cells"]}
     (claim,) = results["claims"]
@@ -109,5 +109,5 @@ evaluate:
 
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "jobs").rglob("evaluation-*.json")}
     assert len(kept) == 4
-    assert dispatch([*asked, "--precision", "fp32"]) == 0
+    assert dispatch([*command, "--precision", "fp32"]) == 0
     assert {file: file.stat().st_mtime_ns for file in kept} == kept, "an evaluation that is there is not run again"

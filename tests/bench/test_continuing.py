@@ -28,7 +28,7 @@ main(sys.argv[1:])
 """
 
 
-def asked(out: str) -> list[str]:
+def bench_arguments(out: str) -> list[str]:
     rows = (
         '[{"method": "zero_shot"}, {"method": "dual_prompt", "options": {"context_tokens": 2}}, '
         '{"method": "dcar", "options": {"context_tokens": 2}}]'
@@ -40,7 +40,7 @@ def asked(out: str) -> list[str]:
 
 def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int, str]:
     """Starts the grid, sends a signal while a job is in the middle of training after another one ended."""
-    command = [sys.executable, "-c", SLOW, *asked("cut")]
+    command = [sys.executable, "-c", SLOW, *bench_arguments("cut")]
     process = subprocess.Popen(command, cwd=place, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
     jobs = place / "cut" / "jobs"
     before = len(list(jobs.glob("*/training.json")))
@@ -72,10 +72,10 @@ def test_interrupted_and_killed_and_continued(tmp_path: Path) -> None:
     jobs = tmp_path / "cut" / "jobs"
     finished = {path: path.stat().st_mtime_ns for path in jobs.glob("*/training.json")}
     assert len(finished) == 2
-    continued = crosscue(*asked("cut"), cwd=tmp_path, **environment)
+    continued = crosscue(*bench_arguments("cut"), cwd=tmp_path, **environment)
     assert continued.returncode == 0, continued.stderr
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "finished jobs are not run again"
-    whole = crosscue(*asked("whole"), cwd=tmp_path, **environment)
+    whole = crosscue(*bench_arguments("whole"), cwd=tmp_path, **environment)
     assert whole.returncode == 0, whole.stderr
     for name in ("results.json", *(f"jobs/{job.name}/result.json" for job in jobs.iterdir())):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

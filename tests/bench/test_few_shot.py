@@ -44,9 +44,9 @@ def crosscue_json(run: Path, data: str, *flags: object) -> dict[str, object]:
 
 def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--data", "a", "b", "--backbone", tiny.clip_folder(), *SMALL, "--out", "few"]
-    asked = ["few-shot", "--methods", "zero_shot", "dual_prompt", "dcar", *given]
-    assert "18 jobs, 0 done" in bench(capsys, *asked, "--dry_run", "true")[1]
-    done = crosscue("bench", *asked)
+    command = ["few-shot", "--methods", "zero_shot", "dual_prompt", "dcar", *given]
+    assert "18 jobs, 0 done" in bench(capsys, *command, "--dry_run", "true")[1]
+    done = crosscue("bench", *command)
     assert done.returncode == 0, done.stderr
     assert "| dcar |" in done.stdout
     assert "[18/18] dcar on b, 2 shots, seed 2 (about" in done.stderr
@@ -68,15 +68,15 @@ def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.C
     assert all(f">{text}<" in curve for text in ("zero_shot", "dual_prompt", "dcar", "image → text", "text → image"))
     jobs = {path: path.stat().st_mtime_ns for path in (place / "few" / "jobs").rglob("*") if path.is_file()}
     written = (place / "few" / "results.json").read_bytes()
-    assert "18 done, 0 steps to do" in bench(capsys, *asked, "--dry_run", "true")[1]
-    assert bench(capsys, *asked)[0] == 0
+    assert "18 done, 0 steps to do" in bench(capsys, *command, "--dry_run", "true")[1]
+    assert bench(capsys, *command)[0] == 0
     assert (place / "few" / "results.json").read_bytes() == written
     assert {path: path.stat().st_mtime_ns for path in jobs} == jobs, "a job that is there is not run again"
 
 
 def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["few-shot", "--methods", "zero_shot", "--data", "a", "b", "--dry_run", "true"]
-    assert "2 jobs, 0 done" in bench(capsys, *asked)[1]
+    command = ["few-shot", "--methods", "zero_shot", "--data", "a", "b", "--dry_run", "true"]
+    assert "2 jobs, 0 done" in bench(capsys, *command)[1]
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ def test_mistakes_are_found_before_any_job(
     assert not (place / "runs").exists()
 
 
-def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_is_evaluated_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ways = [{"label": f"top {top}", "inference": {"rerank": True, "top": top}} for top in (2, 3, 20)]
     ways.append({"label": "plain", "inference": {"rerank": False}})
     rows = [{"method": "action", "options": {"second_stage_epochs": 1, "knowledge": "spacy"}} | way for way in ways]
     given = ["few-shot", "--data", "a", "--backbone", tiny.clip_folder(), "--seeds", 1, "--shots", 2]
     code, _, stderr = bench(
-        capsys, *given, "--rows", json.dumps(rows), "--training.epochs", 2, "--precision", "fp32", "--out", "asked"
+        capsys, *given, "--rows", json.dumps(rows), "--training.epochs", 2, "--precision", "fp32", "--out", "rows"
     )
     assert code == 0, stderr
-    (job,) = (place / "asked" / "jobs").iterdir()
+    (job,) = (place / "rows" / "jobs").iterdir()
     assert {file.name for file in job.glob("result*.json")} == {
         "result-rerank=True-top=2.json",
         "result-rerank=True-top=3.json",
@@ -140,5 +140,5 @@ def test_one_run_is_asked_in_several_ways(place: Path, capsys: pytest.CaptureFix
         "result-rerank=False.json",
         "result-normalise=bank-rerank=False.json",
     }
-    cells = json.loads((place / "asked" / "results.json").read_text())["cells"]
+    cells = json.loads((place / "rows" / "results.json").read_text())["cells"]
     assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]

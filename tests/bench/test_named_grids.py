@@ -41,10 +41,10 @@ def test_a_domain_is_read_where_coop_keeps_it(fdrd: Path, domain: str) -> None:
 @pytest.mark.parametrize("name", sorted(named_grids()))
 def test_a_named_grid_lists_its_jobs(fdrd: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content = yaml.safe_load(named_grids()[name].read_text())
-    asked = ["bench", name, "--data", str(fdrd), "--dry_run", "true", "--out", str(fdrd / "out")]
+    command = ["bench", name, "--data", str(fdrd), "--dry_run", "true", "--out", str(fdrd / "out")]
     if "rows" not in content:
-        asked += ["--methods", "zero_shot", "dcar", "--domains", "pets"]
-    code = dispatch(asked)
+        command += ["--methods", "zero_shot", "dcar", "--domains", "pets"]
+    code = dispatch(command)
     printed = capsys.readouterr()
     missing = [row["method"] for row in content.get("rows", []) if row["method"] not in METHODS]
     if missing:
@@ -59,7 +59,7 @@ def test_a_named_grid_lists_its_jobs(fdrd: Path, name: str, capsys: pytest.Captu
 
 def test_table1_from_the_released_files_to_the_leaderboard(fdrd: Path, tmp_path: Path) -> None:
     """The grid as shipped, its rows of two methods and two domains; negatives are FDRD's own, or written where there are none."""
-    asked = ["bench", "dcar-table1", "--methods", "zero_shot", "dcar", "--domains", "caltech-101", "pets"]
+    command = ["bench", "dcar-table1", "--methods", "zero_shot", "dcar", "--domains", "caltech-101", "pets"]
     small = [
         "--data",
         fdrd,
@@ -73,7 +73,7 @@ def test_table1_from_the_released_files_to_the_leaderboard(fdrd: Path, tmp_path:
         "--out",
         "table1",
     ]
-    done = crosscue(*asked, *small, cwd=tmp_path, CROSSCUE_CACHE=str(tmp_path / "cache"))
+    done = crosscue(*command, *small, cwd=tmp_path, CROSSCUE_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "table1" / "results.json").read_text())
     assert [(c["row"], c["domain"]) for c in results["cells"]] == [

@@ -13,7 +13,7 @@ Draw = Callable[..., Path]
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Draw:
+def draw_image(tmp_path: Path) -> Draw:
     """Writes an image and returns its path."""
 
     def draw(name: str, size: tuple[int, int] = (40, 30), seed: int = 0, mode: str = "RGB", **save: object) -> Path:

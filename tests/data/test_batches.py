@@ -31,7 +31,7 @@ def pair(
     st.integers(2, 12),
     st.integers(0, 5),
 )
-def test_no_batch_holds_a_picture_twice(rows: list[tuple[int, int, int]], size: int, epoch: int) -> None:
+def test_no_batch_holds_an_image_twice(rows: list[tuple[int, int, int]], size: int, epoch: int) -> None:
     pairs = Pairs(
         pair(i, tuple(f"text {text} {n}" for n in range(count)), f"image {image}")
         for i, (image, count, text) in enumerate(rows)
@@ -93,7 +93,7 @@ def test_few_shot_without_categories_says_so() -> None:
         few_shot(Pairs([pair(1), pair(2)]), 1, 1)
 
 
-def test_held_out_pairs_share_no_picture_with_the_rest() -> None:
+def test_held_out_pairs_share_no_image_with_the_rest() -> None:
     pairs = Pairs(pair(i, image_id=f"image {i // 2}", category="ab"[i // 2 % 2]) for i in range(80))
     rest, held = split_off(pairs, 0.25, seed=1)
     assert not {p.image_id for p in rest} & {p.image_id for p in held}
@@ -112,7 +112,7 @@ def test_small_categories_are_not_held_out_whole() -> None:
     assert [p.category for p in held] == ["a", "a"]
 
 
-def test_companions_share_a_batch_and_every_picture_is_still_drawn_once() -> None:
+def test_companions_share_a_batch_and_every_image_is_still_drawn_once() -> None:
     pairs = Pairs(pair(i) for i in range(24))
     near = np.array([[j for j in range(24) if j // 4 == i // 4 and j != i] for i in range(24)])  # six groups of four
     batches = Batches(pairs, 8, 1, companions=3, near=near)
@@ -130,12 +130,12 @@ def test_companions_share_a_batch_and_every_picture_is_still_drawn_once() -> Non
     assert sorted(index for step in range(3) for index, _ in some.step(0, step)) == list(range(24))
 
 
-def test_nearest_pictures_against_a_loop() -> None:
+def test_nearest_images_against_a_loop() -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.nn.functional.normalize(torch.randn(7, 5, generator=generator), dim=-1)
+    images = torch.nn.functional.normalize(torch.randn(7, 5, generator=generator), dim=-1)
     captions = torch.nn.functional.normalize(torch.randn(14, 5, generator=generator), dim=-1)
     owner = torch.arange(7).repeat_interleave(2)
     means = [torch.nn.functional.normalize(captions[owner == i].sum(0), dim=0) for i in range(7)]
-    for i, found in enumerate(nearest(pictures, captions, owner, 3).tolist()):
-        confusion = {j: float(pictures[i] @ means[j] + pictures[j] @ means[i]) for j in range(7) if j != i}
+    for i, found in enumerate(nearest(images, captions, owner, 3).tolist()):
+        confusion = {j: float(images[i] @ means[j] + images[j] @ means[i]) for j in range(7) if j != i}
         assert found == sorted(confusion, key=lambda j: -confusion[j])[:3]

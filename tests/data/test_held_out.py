@@ -32,8 +32,10 @@ def test_other_sources_need_no_split(splits: tuple[str | None, ...], count: int)
     assert len(held_out(source(*splits))) == count
 
 
-def test_the_command_of_the_refusal_can_be_pasted(picture, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [f"{picture(f'my images/{index}.png', seed=index).name},text {index},train" for index in range(3)]
+def test_the_command_of_the_refusal_can_be_pasted(
+    draw_image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{draw_image(f'my images/{index}.png', seed=index).name},text {index},train" for index in range(3)]
     (tmp_path / "my pairs.csv").write_text("\n".join(["image,caption,split", *rows]))
     given = ["--backbone", str(tiny.clip_folder()), "--images", str(tmp_path / "my images")]
     assert dispatch(["evaluate", "zero_shot", "--data", str(tmp_path / "my pairs.csv"), *given]) == 2

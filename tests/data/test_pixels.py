@@ -1,4 +1,4 @@
-"""Squares as CLIP's processor makes them, decoded once."""
+"""Squares as CLIP's own preparation makes them, decoded once."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def store_of(paths: list[Path], size: int = 16, **options: Any) -> PixelStore:
 
 
 @pytest.mark.parametrize("size", [(40, 30), (31, 47), (224, 224), (300, 100)])
-def test_square_equals_the_stock_processor(picture, size: tuple[int, int]) -> None:
+def test_square_equals_the_stock_processor(draw_image, size: tuple[int, int]) -> None:
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    opened = Image.open(picture("one.png", size)).convert("RGB")
-    processor = CLIPImageProcessorPil(
+    opened = Image.open(draw_image("one.png", size)).convert("RGB")
+    preparation = CLIPImageProcessorPil(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_normalize=False, do_rescale=False
     )
-    stock = np.asarray(processor(opened)["pixel_values"][0]).astype(int)
+    stock = np.asarray(preparation(opened)["pixel_values"][0]).astype(int)
     assert np.abs(square(opened, 32).astype(int) - stock).max() <= 1
 
 
-def test_pictures_are_decoded_once(picture, cache: Path) -> None:
-    paths = [picture(f"{i}.png", seed=i) for i in range(5)]
+def test_images_are_decoded_once(draw_image, cache: Path) -> None:
+    paths = [draw_image(f"{i}.png", seed=i) for i in range(5)]
     first = store_of(paths, 16)[range(5)]
     assert first.shape == (5, 3, 16, 16)
     assert first.dtype == torch.uint8
@@ -60,24 +60,24 @@ def test_pictures_are_decoded_once(picture, cache: Path) -> None:
     assert torch.equal(store_of(paths, 16)[range(5)], first)
 
 
-def test_a_changed_picture_is_decoded_again(picture) -> None:
-    path = picture("one.png", seed=1)
+def test_a_changed_image_is_decoded_again(draw_image) -> None:
+    path = draw_image("one.png", seed=1)
     before = store_of([path], 16)[[0]]
-    picture("one.png", seed=2)
+    draw_image("one.png", seed=2)
     assert not torch.equal(store_of([path], 16)[[0]], before)
 
 
-def test_unreadable_pictures_are_reported_together(picture, tmp_path: Path) -> None:
+def test_unreadable_images_are_reported_together(draw_image, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no")
     (tmp_path / "worse.jpg").write_bytes(b"")
-    store = store_of([picture("good.png"), tmp_path / "bad.jpg", tmp_path / "worse.jpg"], source="mine.csv")
+    store = store_of([draw_image("good.png"), tmp_path / "bad.jpg", tmp_path / "worse.jpg"], source="mine.csv")
     with pytest.raises(DataError, match=r"bad.jpg.*and 1 more.*crosscue data check mine.csv"):
         store[[0]]
 
 
-def test_a_killed_decoding_is_continued(picture, cache: Path, tmp_path: Path) -> None:
+def test_a_killed_decoding_is_continued(draw_image, cache: Path, tmp_path: Path) -> None:
     for i in range(150):
-        picture(f"p/{i:03}.png", (8, 8), seed=i)
+        draw_image(f"p/{i:03}.png", (8, 8), seed=i)
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
@@ -116,8 +116,8 @@ def test_a_killed_decoding_is_continued(picture, cache: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["none", "crop", "coop"])
-def test_augmentation_is_a_function_of_the_generator(picture, kind: str) -> None:
-    pixels = store_of([picture(f"{i}.png", seed=i) for i in range(4)], 16, cache=False)[range(4)]
+def test_augmentation_is_a_function_of_the_generator(draw_image, kind: str) -> None:
+    pixels = store_of([draw_image(f"{i}.png", seed=i) for i in range(4)], 16, cache=False)[range(4)]
     one, two, other = (augment(pixels, kind, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert one.shape == pixels.shape
     assert one.dtype == torch.uint8

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from crosscue.api import as_run, load
 from crosscue.cli import dispatch
 from crosscue.data.sources import READERS, Reading, read_pairs
-from crosscue.errors import CrosscueError, DataError
+from crosscue.errors import CrosscueError, DataError, RunError
 from tests.bench.fdrd import write_fdrd
 
 RECORDS = [{"image": "1.jpg", "caption": "one"}]
@@ -25,8 +26,8 @@ CONTENT = {"json": RECORDS, "karpathy": KARPATHY, "coco": COCO, "fdrd": FDRD}
 
 @pytest.mark.parametrize("kind", sorted(CONTENT))
 @pytest.mark.parametrize("held", sorted(CONTENT))
-def test_a_json_file_is_read_as_the_kind_given_or_refused(picture, tmp_path: Path, kind: str, held: str) -> None:
-    picture("1.jpg")
+def test_a_json_file_is_read_as_the_kind_given_or_refused(draw_image, tmp_path: Path, kind: str, held: str) -> None:
+    draw_image("1.jpg")
     file = tmp_path / "pets_test.json"
     file.write_text(json.dumps(CONTENT[held]))
     if kind == held:
@@ -38,8 +39,8 @@ def test_a_json_file_is_read_as_the_kind_given_or_refused(picture, tmp_path: Pat
             read_pairs(file, reading=Reading(kind=kind))
 
 
-def test_the_kind_given_counts_more_than_the_name(picture, tmp_path: Path) -> None:
-    picture("1.jpg")
+def test_the_kind_given_counts_more_than_the_name(draw_image, tmp_path: Path) -> None:
+    draw_image("1.jpg")
     (tmp_path / "table.data").write_text("image,caption\n1.jpg,one\n")
     (pair,) = read_pairs(tmp_path / "table.data", reading=Reading(kind="csv"))
     assert pair.captions == ("one",)
@@ -47,8 +48,8 @@ def test_the_kind_given_counts_more_than_the_name(picture, tmp_path: Path) -> No
         read_pairs(tmp_path / "table.data")
 
 
-def test_a_folder_with_a_listing_is_read_as_the_kind_given(picture, tmp_path: Path) -> None:
-    picture("1.jpg").with_suffix(".txt").write_text("beside")
+def test_a_folder_with_a_listing_is_read_as_the_kind_given(draw_image, tmp_path: Path) -> None:
+    draw_image("1.jpg").with_suffix(".txt").write_text("beside")
     (tmp_path / "captions.json").write_text(json.dumps(COCO))
     found = {kind: read_pairs(tmp_path, reading=Reading(kind=kind))[0].captions for kind in ("auto", "coco", "folder")}
     assert found == {"auto": ("one",), "coco": ("one",), "folder": ("beside",)}
@@ -66,6 +67,9 @@ def test_every_reader_refuses_a_folder_or_file_it_cannot_read(tmp_path: Path, ki
 def test_a_source_that_is_no_path_is_one_line() -> None:
     with pytest.raises(DataError, match="the source of pairs is None; it must be a path"):
         read_pairs(None)
+    for use in (load, as_run):
+        with pytest.raises(RunError, match="the run is None; it must be a run folder"):
+            use(None)
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,9 +94,9 @@ def test_every_verb_reads_a_folder_of_fdrd(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_message_about_images_contains_a_command_that_works(
-    picture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    draw_image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture("some images/1.jpg").write_bytes(b"no")
+    draw_image("some images/1.jpg").write_bytes(b"no")
     (tmp_path / "t.data").write_text("image,caption,split\n1.jpg,one,train\n")
     reading = Reading(kind="csv", images=tmp_path / "some images")
     pairs = read_pairs(tmp_path / "t.data", "train", reading)
@@ -135,12 +139,12 @@ def test_a_reader_of_a_package_is_found_and_a_broken_one_is_named(
 
 
 @pytest.mark.parametrize("missing", ["error", "skip", "keep"])
-def test_paths_in_a_dataset_start_from_the_folder_given_and_missing_ones_are_treated_as_told(
-    picture, tmp_path: Path, missing: str
+def test_paths_in_a_dataset_start_from_the_folder_given_and_missing_ones_are_treated_as_configured(
+    draw_image, tmp_path: Path, missing: str
 ) -> None:
     import datasets
 
-    picture("images/1.jpg")
+    draw_image("images/1.jpg")
     rows = {"image": ["1.jpg", "none.jpg"], "caption": ["one", "two"]}
     datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "saved")
     reading = Reading(images=tmp_path / "images", missing=missing)

@@ -19,22 +19,22 @@ def summary(pairs: Pairs) -> list[tuple[str, tuple[str, ...], str | None, str | 
     return [(Path(pair.image.name).name, pair.captions, pair.category, pair.split) for pair in pairs]
 
 
-def test_folder_with_sidecar_captions(picture, tmp_path: Path) -> None:
+def test_folder_with_sidecar_captions(draw_image, tmp_path: Path) -> None:
     for split in ("train", "validation"):
-        path = picture(f"set/{split}/cat/1.jpg")
+        path = draw_image(f"set/{split}/cat/1.jpg")
         path.with_suffix(".txt").write_text("a cat\n\nthe same cat\n", encoding="utf-8")
     assert summary(read_pairs(tmp_path / "set")) == [
         ("1.jpg", ("a cat", "the same cat"), "cat", "train"),
         ("1.jpg", ("a cat", "the same cat"), "cat", "val"),
     ]
-    picture("set/train/cat/2.jpg")
+    draw_image("set/train/cat/2.jpg")
     with pytest.raises(DataError, match=r"2.jpg: no caption file 2.txt"):
         read_pairs(tmp_path / "set")
 
 
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
-def test_tables_merge_the_rows_of_a_picture(picture, tmp_path: Path, suffix: str, delimiter: str) -> None:
-    picture("1.jpg"), picture("2.jpg")
+def test_tables_merge_the_rows_of_an_image(draw_image, tmp_path: Path, suffix: str, delimiter: str) -> None:
+    draw_image("1.jpg"), draw_image("2.jpg")
     rows = [
         ("file_name", "caption", "class", "split"),
         ("1.jpg", "one", "a", "train"),
@@ -60,21 +60,21 @@ def test_tables_merge_the_rows_of_a_picture(picture, tmp_path: Path, suffix: str
         ("image,caption,split\n1.jpg,one,train\n1.jpg,two,test", r"line 3: image '1.jpg' is here in split test"),
     ],
 )
-def test_bad_rows_are_named(picture, tmp_path: Path, lines: str, words: str) -> None:
-    picture("1.jpg")
+def test_bad_rows_are_named(draw_image, tmp_path: Path, lines: str, words: str) -> None:
+    draw_image("1.jpg")
     (tmp_path / "t.csv").write_text(lines, encoding="utf-8")
     with pytest.raises(DataError, match=words):
         read_pairs(tmp_path / "t.csv")
 
 
-def test_missing_pictures_may_be_skipped(picture, tmp_path: Path) -> None:
-    picture("1.jpg")
+def test_missing_images_may_be_skipped(draw_image, tmp_path: Path) -> None:
+    draw_image("1.jpg")
     (tmp_path / "t.csv").write_text("image,caption\n1.jpg,one\nnone.jpg,two")
     assert len(read_pairs(tmp_path / "t.csv", reading=Reading(missing="skip"))) == 1
 
 
-def test_jsonl_and_json(picture, tmp_path: Path) -> None:
-    picture("1.jpg")
+def test_jsonl_and_json(draw_image, tmp_path: Path) -> None:
+    draw_image("1.jpg")
     record = {"image": "1.jpg", "captions": ["one", "uno"], "negatives": ["two"], "image_id": 7, "category": "a"}
     (tmp_path / "t.jsonl").write_text(json.dumps(record) + "\n")
     (tmp_path / "t.json").write_text(json.dumps([record]))
@@ -86,21 +86,21 @@ def test_jsonl_and_json(picture, tmp_path: Path) -> None:
         read_pairs(tmp_path / "t.jsonl")
 
 
-def test_parquet_with_embedded_pictures(picture, tmp_path: Path) -> None:
+def test_parquet_with_embedded_images(draw_image, tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    encoded = picture("1.jpg").read_bytes()
+    encoded = draw_image("1.jpg").read_bytes()
     table = pyarrow.table({"image": [{"bytes": encoded, "path": "1.jpg"}], "text": ["one"], "split": ["test"]})
     parquet.write_table(table, tmp_path / "t.parquet")
     (pair,) = read_pairs(tmp_path / "t.parquet")
     assert (pair.image.read(), pair.captions, pair.split) == (encoded, ("one",), "test")
 
 
-def test_datasets_folder(picture, tmp_path: Path) -> None:
+def test_datasets_folder(draw_image, tmp_path: Path) -> None:
     import datasets
 
-    rows = {"image": [str(picture("1.jpg")), str(picture("2.jpg"))], "caption": ["one", "two"]}
+    rows = {"image": [str(draw_image("1.jpg")), str(draw_image("2.jpg"))], "caption": ["one", "two"]}
     table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": table, "validation": table}).save_to_disk(tmp_path / "saved")
     pairs = read_pairs(tmp_path / "saved")
@@ -120,8 +120,8 @@ def test_a_hub_id_without_network_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         read_pairs("nobody/nothing")
 
 
-def test_karpathy(picture, tmp_path: Path) -> None:
-    picture("val2014/1.jpg"), picture("val2014/2.jpg")
+def test_karpathy(draw_image, tmp_path: Path) -> None:
+    draw_image("val2014/1.jpg"), draw_image("val2014/2.jpg")
     images = [
         {
             "filepath": "val2014",
@@ -139,8 +139,8 @@ def test_karpathy(picture, tmp_path: Path) -> None:
     ]
 
 
-def test_coco_captions(picture, tmp_path: Path) -> None:
-    picture("000000000001.jpg")
+def test_coco_captions(draw_image, tmp_path: Path) -> None:
+    draw_image("000000000001.jpg")
     content = {
         "images": [{"id": 1, "file_name": "000000000001.jpg"}],
         "annotations": [{"id": n, "image_id": 1, "caption": f"text {n}"} for n in range(5)],
@@ -236,7 +236,7 @@ def test_released_fdrd_files_join_and_have_the_known_ceiling(
 
 
 @pytest.mark.shared
-def test_records_without_pictures_can_be_left_out(shared: Path) -> None:
+def test_records_without_images_can_be_left_out(shared: Path) -> None:
     assert len(read_pairs(shared / "flickr8k", reading=Reading(missing="skip"))) == 2600
 
 
@@ -251,15 +251,15 @@ def test_unknown_sources_are_explained(tmp_path: Path) -> None:
         read_pairs(tmp_path / "empty")
 
 
-def test_audit_finds_what_is_wrong(picture, tmp_path: Path) -> None:
-    same = picture("1.jpg").read_bytes()
+def test_audit_finds_what_is_wrong(draw_image, tmp_path: Path) -> None:
+    same = draw_image("1.jpg").read_bytes()
     (tmp_path / "2.jpg").write_bytes(same)
     (tmp_path / "3.jpg").write_bytes(same[:300])
-    picture("4.jpg", mode="CMYK", seed=4)
+    draw_image("4.jpg", mode="CMYK", seed=4)
     rows = [
         ("1.jpg", "a cat", "train"),
         ("2.jpg", "a cat", "test"),
-        ("3.jpg", "a very long sentence indeed", "test"),
+        ("3.jpg", "a very long caption indeed", "test"),
         ("4.jpg", "two", "test"),
     ]
     (tmp_path / "t.csv").write_text("image,caption,split\n" + "\n".join(",".join(row) for row in rows))
@@ -295,8 +295,8 @@ def test_what_a_model_wrote_is_read_beside_the_captions(tmp_path: Path) -> None:
     assert bare.fingerprint() != pairs.fingerprint()
 
 
-def test_a_text_that_begins_like_a_list_is_a_text(picture, tmp_path: Path) -> None:
-    picture("1.jpg")
+def test_a_text_that_begins_like_a_list_is_a_text(draw_image, tmp_path: Path) -> None:
+    draw_image("1.jpg")
     row = {"image": "1.jpg", "caption": "[sic] a dgo", "negatives": "[sic] a cat", "drafts": '["a dog"]'}
     (tmp_path / "t.jsonl").write_text(json.dumps(row))
     (pair,) = read_pairs(tmp_path / "t.jsonl")
@@ -311,8 +311,8 @@ def test_a_text_that_begins_like_a_list_is_a_text(picture, tmp_path: Path) -> No
         ({"caption": "a", "negatives": 5}, "line 1: a negative must be text"),
     ],
 )
-def test_values_of_another_type_are_named(picture, tmp_path: Path, values: dict, words: str) -> None:
-    picture("1.jpg")
+def test_values_of_another_type_are_named(draw_image, tmp_path: Path, values: dict, words: str) -> None:
+    draw_image("1.jpg")
     (tmp_path / "t.jsonl").write_text(json.dumps({"image": "1.jpg", **values}))
     with pytest.raises(DataError, match=words):
         read_pairs(tmp_path / "t.jsonl")

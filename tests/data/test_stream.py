@@ -21,8 +21,8 @@ from tests.tiny import tiny_backbones
 SPEC = PixelSpec(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def test_a_path_an_opened_image_and_an_array_give_the_same_pixels(picture) -> None:
-    path = picture("1.png")
+def test_a_path_an_opened_image_and_an_array_give_the_same_pixels(draw_image) -> None:
+    path = draw_image("1.png")
     opened = Image.open(path)
     given = [path, str(path), ImageFile(path), opened, opened, np.asarray(Image.open(path))]
     (batch,) = pixel_batches(given, SPEC)
@@ -31,16 +31,16 @@ def test_a_path_an_opened_image_and_an_array_give_the_same_pixels(picture) -> No
     assert len(np.unique(batch.pixels)) > 10
 
 
-def test_an_opened_image_is_rotated_by_its_exif_orientation(picture) -> None:
+def test_an_opened_image_is_rotated_by_its_exif_orientation(draw_image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = picture("1.png", size=(32, 32), exif=exif)
+    path = draw_image("1.png", size=(32, 32), exif=exif)
     (batch,) = pixel_batches([path, Image.open(path)], SPEC)
     assert np.array_equal(*batch.pixels)
 
 
-def test_unreadable_images_are_reported_and_the_rest_goes_on(picture, tmp_path: Path) -> None:
-    good = picture("1.png")
+def test_unreadable_images_are_reported_and_the_rest_goes_on(draw_image, tmp_path: Path) -> None:
+    good = draw_image("1.png")
     (tmp_path / "bad.jpg").write_bytes(b"no")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
     given = [
@@ -64,8 +64,8 @@ def test_unreadable_images_are_reported_and_the_rest_goes_on(picture, tmp_path: 
         assert failure.name not in failure.reason
 
 
-def test_images_are_taken_only_when_their_batch_is_due(picture) -> None:
-    path, taken = picture("1.png"), []
+def test_images_are_taken_only_when_their_batch_is_due(draw_image) -> None:
+    path, taken = draw_image("1.png"), []
 
     def endless() -> Iterator[Path]:
         while True:
@@ -78,9 +78,11 @@ def test_images_are_taken_only_when_their_batch_is_due(picture) -> None:
         assert len(taken) == 4 * (count + 1)
 
 
-def test_a_run_encodes_opened_images_like_their_files_and_names_every_unreadable_one(picture, tmp_path: Path) -> None:
+def test_a_run_encodes_opened_images_like_their_files_and_names_every_unreadable_one(
+    draw_image, tmp_path: Path
+) -> None:
     run = crosscue.Run(build("zero_shot", tiny_backbones["clip"]()).eval())
-    paths = [picture(f"{index}.png", seed=index) for index in range(3)]
+    paths = [draw_image(f"{index}.png", seed=index) for index in range(3)]
     vectors = run.encode_image(paths)
     assert vectors.shape == (3, run.method.backbone.embed_dim)
     assert (run.encode_image(Image.open(path) for path in paths) == vectors).all()

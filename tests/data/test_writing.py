@@ -12,12 +12,14 @@ from crosscue.data.writing import write_pairs
 from crosscue.errors import DataError
 
 
-def test_pairs_survive_writing_and_reading(picture, tmp_path: Path) -> None:
+def test_pairs_survive_writing_and_reading(draw_image, tmp_path: Path) -> None:
     negatives = (Negative("a cat", "category", "dog", "cat"), Negative("a red dog", "attribute"))
     pairs = Pairs(
         [
-            Pair(ImageFile(picture("photos/1.jpg")), ("a dog", "ein Hund — größer"), "x/1", "dog", negatives, "train"),
-            Pair(ImageFile(picture("photos/2.jpg")), ("a cat",), "x/2", synthetic="a cat on a mat"),
+            Pair(
+                ImageFile(draw_image("photos/1.jpg")), ("a dog", "ein Hund — größer"), "x/1", "dog", negatives, "train"
+            ),
+            Pair(ImageFile(draw_image("photos/2.jpg")), ("a cat",), "x/2", synthetic="a cat on a mat"),
         ]
     )
     assert write_pairs(tmp_path / "deep" / "pairs.jsonl", pairs) == 2

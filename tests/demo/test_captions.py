@@ -1,4 +1,4 @@
-"""Sentences from Unicode names: fluent and true."""
+"""Captions from Unicode names: fluent and true."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_gender_tone_and_hair_are_one_concept(everything: list[Emoji]) -> None:
     assert by_name["man running"].family != by_name["man walking"].family
 
 
-def test_pictures_are_drawn_and_the_source_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_drawn_and_the_source_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from crosscue.storage import cache_dir
 
     wheels = cache_dir() / "wheels"
@@ -61,8 +61,8 @@ def test_pictures_are_drawn_and_the_source_is_clean(tmp_path: Path, monkeypatch:
     pairs = emoji_pairs(SMALL, pixels=64)
     assert {split: len(pairs.split(split)) for split in pairs.splits} == {"train": 12, "val": 6, "test": 8}
     assert {pair.image_id.split("/")[0] for pair in pairs} == set(ARTISTS)
-    for picture in sorted(tmp_path.rglob("*.png")):
-        values = np.asarray(Image.open(picture).convert("RGB"))
+    for path in sorted(tmp_path.rglob("*.png")):
+        values = np.asarray(Image.open(path).convert("RGB"))
         assert values.shape == (64, 64, 3)
         assert (values[0, 0] == 255).all(), "drawn on white"
         assert values.std() > 5, "and something is drawn"

@@ -196,7 +196,7 @@ def test_the_blocks_of_a_page_run_in_their_order(
     monkeypatch.syspath_prepend(place)
     monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
     monkeypatch.setattr(sources, "READERS", dict(sources.READERS))
-    model = serve(lambda asked, number: json.dumps({"objects": asked.question.split()[-2:]}))
+    model = serve(lambda received, number: json.dumps({"objects": received.question.split()[-2:]}))
     loaded = set(sys.modules)
     if page == "docs/evaluation.md":
         crosscue.adapt("my_images", "dual_prompt", out="runs/mine", training=TrainingConfig(epochs=1))

@@ -46,8 +46,8 @@ def views(place: Path) -> Path:
     }
     ViewKnowledge(made).save(place / "views.jsonl")
     ViewKnowledge({name: made[name] for name in list(made)[:5]}).save(place / "few.jsonl")
-    told = {name: Views("a", "b", "c", "captions") for name in made}
-    ViewKnowledge(told).save(place / "told.jsonl")
+    written = {name: Views("a", "b", "c", "captions") for name in made}
+    ViewKnowledge(written).save(place / "written.jsonl")
     return place / "views.jsonl"
 
 
@@ -92,18 +92,18 @@ def test_the_papers_protocol_from_start_to_report(place: Path, views: Path, conf
 
 def test_enriched_galleries_are_a_track_of_their_own(place: Path, views: Path) -> None:
     run = adapt(place, "caltech101_reduced.yaml", "small", "--shots", "null", "--validation", "null")
-    asked = evaluate(run)
-    done = crosscue(*asked, "--views", "views.jsonl", "--json", "enriched.json", cwd=place)
+    command = evaluate(run)
+    done = crosscue(*command, "--views", "views.jsonl", "--json", "enriched.json", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "ENRICHED GALLERY: images carry descriptions by a-vision-model" in done.stdout
     protocol = json.loads((place / "enriched.json").read_text())["protocol"]
     assert protocol["enrichment"] == 0.3
     assert len(protocol["descriptions_fingerprint"]) == 64
-    assert "6 gallery images were made of their captions" in refused(*asked, "--views", "told.jsonl", cwd=place)
-    assert "6 of 6 images have no views" in refused(*asked, "--views", "few.jsonl", cwd=place)
+    assert "6 gallery images were made of their captions" in refused(*command, "--views", "written.jsonl", cwd=place)
+    assert "6 of 6 images have no views" in refused(*command, "--views", "few.jsonl", cwd=place)
 
 
-def test_the_leak_has_to_be_asked_for_twice(place: Path, views: Path) -> None:
+def test_the_leak_has_to_be_requested_twice(place: Path, views: Path) -> None:
     options = ("--options.acp", "paired_leaky", "--shots", "null", "--validation", "null")
     config = CONFIGS / "acke" / "caltech101_reduced.yaml"
     line = refused(

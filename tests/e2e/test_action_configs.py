@@ -77,8 +77,8 @@ def test_both_ways_to_read_and_the_control(
     given += ["--training.epochs", "2", "--options.second_stage_epochs", "1", "--validation", "false"]
     control = ["--options.triplets", "false", "--options.states", "false"]
     assert adapt.run([*given, *control, "--out", str(tmp_path / "control")]) == 0
-    asked = ["--data", str(karpathy), "--precision", "fp32"]
+    evaluation = ["--data", str(karpathy), "--precision", "fp32"]
     each = ["--rerank", "--no-pooled", "--preselect", "tuned", "--top", "100"]
     for more in (each, ["--rerank"], ["--no-rerank"]):
-        assert evaluate.run([str(tmp_path / "control"), *asked, *more]) == 0
+        assert evaluate.run([str(tmp_path / "control"), *evaluation, *more]) == 0
         assert ("that is all candidates" in " ".join(capsys.readouterr().out.split())) == ("--rerank" in more)

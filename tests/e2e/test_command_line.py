@@ -147,7 +147,7 @@ def test_data_check(place: Path) -> None:
     assert json.loads(printed.stdout) == json.loads((place / "audit.json").read_text())
     assert "nothing stands in the way" in printed.stderr
     (place / "bad").mkdir()
-    (place / "bad" / "1.jpg").write_bytes(b"no picture")
+    (place / "bad" / "1.jpg").write_bytes(b"no image")
     (place / "bad" / "1.txt").write_text("a caption")
     done = crosscue("data", "check", "bad", cwd=place)
     assert done.returncode == 1
@@ -156,7 +156,7 @@ def test_data_check(place: Path) -> None:
 
 
 def test_negatives_are_written_and_learned_from(place: Path) -> None:
-    """The whole way of DCAR: pairs with a category, negatives, training, and every comparable way to ask the run."""
+    """The whole way of DCAR: pairs with a category, negatives, training, and every comparable way to evaluate the run."""
     done = crosscue("data", "negatives", "pairs.jsonl", "--out", "sub/with.jsonl", "--attribute", 1, cwd=place)
     assert done.returncode == 0, done.stderr
     assert "30 attribute" in done.stdout
@@ -170,8 +170,8 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
     given = ["--data", "sub/with.jsonl", "--backbone", tiny.clip_folder()]
     done = crosscue("adapt", *given, *options, "--out", "dcar", cwd=place)
     assert done.returncode == 0, done.stderr
-    for asked in (["--mode", "plain"], ["--mode", "prior"], ["--mode", "caa"], ["--rerank"]):
-        done = crosscue("evaluate", "dcar", "--data", "sub/with.jsonl", *asked, cwd=place)
+    for options_of_mode in (["--mode", "plain"], ["--mode", "prior"], ["--mode", "caa"], ["--rerank"]):
+        done = crosscue("evaluate", "dcar", "--data", "sub/with.jsonl", *options_of_mode, cwd=place)
         assert done.returncode == 0, done.stderr
         assert "NOT COMPARABLE" not in done.stdout
     oracle = ["evaluate", "dcar", "--data", "sub/with.jsonl", "--oracle"]

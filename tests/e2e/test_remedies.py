@@ -68,7 +68,7 @@ MESSAGES = list(messages())
 
 
 def commands(text: str) -> Iterator[str]:
-    """Yield the commands of a message; each ends at a backtick, a bracket, or the end of the sentence."""
+    """Yield the commands of a message; each ends at a backtick, a bracket, or the end of the text."""
     for match in re.finditer(rf"\bcrosscue (?=(?:{'|'.join(VERBS.table)})\b)", text):
         yield re.split(r"[`;()\n]|[.,:](?:\s|$)| && ", text[match.start() :])[0].rstrip(" .")
 

@@ -1,4 +1,4 @@
-"""Re-ranking with pictures that are read beside sentences: against a loop, without the answer, and with its controls."""
+"""Re-ranking with images that are read beside texts: against a loop, without the answer, and with its controls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def gallery() -> tuple[Pairs, Tensor]:
 
 @pytest.fixture
 def method(tmp_path: Path) -> Action:
-    """Untrained, with its gate open so that sentences matter."""
+    """Untrained, with its gate open so that texts matter."""
     pairs, _ = gallery()
     known = {
         caption: CaptionKnowledge((Triplet("thing", "is", caption.split()[1], "attribute"),), (caption[::-1],), "test")
@@ -60,14 +60,14 @@ def method(tmp_path: Path) -> Action:
 
 
 class States:
-    """Cached states that remember which pictures were asked for."""
+    """Cached states that keep the numbers of the images that were read."""
 
     def __init__(self, method: Method, pixels: Tensor) -> None:
         self.state = method.backbone.image_state(pixels, method.image_use.layers(method.backbone))
-        self.asked: list[int] = []
+        self.indices: list[int] = []
 
     def __getitem__(self, indices: Sequence[int], /):
-        self.asked += list(indices)
+        self.indices += list(indices)
         return self.state[torch.tensor(list(indices))]
 
 
@@ -135,10 +135,10 @@ def test_memory_is_bounded_and_nothing_changes(method: Action) -> None:
     narrow = measured(method, rerank=True, pooled=False, top=4, pairs_at_once=3)
     for direction in ("i2t", "t2i"):
         assert (wide.ranks[direction].better == narrow.ranks[direction].better).all()
-    assert len(states.asked) <= 6 * N  # embedded twice, sampled twice for the estimate, and once for each direction
+    assert len(states.indices) <= 6 * N  # embedded twice, sampled twice for the estimate, and once for each direction
 
 
-def test_scorers_are_never_told_what_is_right(method: Action) -> None:
+def test_scorers_never_receive_what_is_right(method: Action) -> None:
     for scorer in (Scorer.__call__, ConditionedImages.__call__, Action.scores_given_texts):
         names = " ".join(inspect.signature(scorer).parameters)
         assert not any(word in names for word in ("owner", "target", "label", "right", "positive"))
@@ -146,19 +146,19 @@ def test_scorers_are_never_told_what_is_right(method: Action) -> None:
     owner = torch.arange(N).repeat_interleave(2)
     with torch.no_grad():
         captions = method.encode_text(pairs.captions)
-        pictures = embed_images(method, States(method, pixels), N)
-    asked: list[list[float]] = []
+        images = embed_images(method, States(method, pixels), N)
+    scored: list[list[float]] = []
 
     class Recorder(ConditionedImages):
         def __call__(self, image: Tensor, caption: Tensor, plain: Tensor, *, image_first: bool) -> Tensor:
             scores = super().__call__(image, caption, plain, image_first=image_first)
-            asked.append(scores.flatten().tolist())
+            scored.append(scores.flatten().tolist())
             return scores
 
     for pairing in (owner, owner.roll(4)):
         scorer = Recorder(method, States(method, pixels), captions, pairs.captions, True, 64)
-        reranked(rerank(Cosines(pictures, captions), scorer, top=4), pairing, ranks(pictures, captions, pairing))
-    assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
+        reranked(rerank(Cosines(images, captions), scorer, top=4), pairing, ranks(images, captions, pairing))
+    assert scored[: len(scored) // 2] == scored[len(scored) // 2 :]
 
 
 def test_pooled_scores_do_not_depend_on_the_order_of_candidates(method: Action) -> None:
@@ -173,7 +173,7 @@ def test_pooled_scores_do_not_depend_on_the_order_of_candidates(method: Action) 
 
 
 def test_controls_of_an_untrained_model(method: Action) -> None:
-    """A blank picture leaves chance: exactly for captions, whose candidates become one and the same picture."""
+    """A blank image leaves chance: exactly for captions, whose candidates become one and the same image."""
     result = measured(method, rerank=True, pooled=False, top=4, diagnostics=100)
     values = {one.name: one.value for one in result.diagnostics}
     assert values["text to image, blank image"] == pytest.approx(25.0)
@@ -190,8 +190,8 @@ def test_controls_of_an_untrained_model(method: Action) -> None:
 
 
 def test_defaults_come_from_the_method(method: Action) -> None:
-    asked = Inference().of(method)
-    assert (asked.mode, asked.rerank, asked.pooled, asked.preselect) == ("plain", True, True, "clip")
+    inference = Inference().of(method)
+    assert (inference.mode, inference.rerank, inference.pooled, inference.preselect) == ("plain", True, True, "clip")
     assert Inference().of(build("zero_shot", method.backbone)).rerank is False
     control = build("action", method.backbone, {"triplets": False, "states": False, "visual_prompts": 2})
     assert Inference().of(control).rerank is False

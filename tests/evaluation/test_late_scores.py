@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 
 
 class TokenWise(LateInteraction):
-    """FILIP's score over random tokens; remembers what it was asked."""
+    """FILIP's score over random tokens; keeps the inputs of its calls."""
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -66,14 +66,14 @@ class TokenWise(LateInteraction):
 
 
 class Numbers:
-    """Pictures by number."""
+    """Images by number."""
 
     def __getitem__(self, indices: Sequence[int], /) -> Tensor:
         return torch.tensor(list(indices))
 
 
 CAPTIONS = [f"caption {number % 4 if number % 2 == 0 else 100 + number}" for number in range(N * PER)]
-"""Two captions are shared by ten pictures each."""
+"""Two captions are shared by ten images each."""
 OWNER = torch.arange(N).repeat_interleave(PER)
 
 
@@ -145,8 +145,8 @@ def test_a_damaged_token_is_named() -> None:
     vectors = torch.eye(3)[None].repeat(2, 1, 1)
     vectors[1, 2, 0] = torch.nan
     tokens = Tokens(vectors, torch.ones(2, 3, dtype=torch.bool), vectors[:, 0])
-    with pytest.raises(CrosscueError, match=r"picture 0 or one of the 1 after it.*not finite"):
-        TokenStore("picture").add(tokens)
+    with pytest.raises(CrosscueError, match=r"image 0 or one of the 1 after it.*not finite"):
+        TokenStore("image").add(tokens)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_run_is_trained_validated_compared_and_reported(pairs: Pairs, tmp_path
     assert "token by token" in page.read_text(encoding="utf-8")
 
 
-def test_shown_pictures_and_group_recall_follow_the_methods_own_score(pairs: Pairs) -> None:
+def test_shown_images_and_group_recall_follow_the_methods_own_score(pairs: Pairs) -> None:
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
     method = build("filip", backbone).eval()
@@ -198,7 +198,7 @@ def test_shown_pictures_and_group_recall_follow_the_methods_own_score(pairs: Pai
         assert top_images(result, caption, 3) == t2i[:, caption].topk(3).indices.tolist()
     assert result.group_aware["t2i"].r1 >= result.t2i.r1
     own = t2i[list(pairs.caption_owner), torch.arange(32)]
-    own[[1, 3, 5, 7]] = t2i[:4, 1].max()  # four pictures share this caption
+    own[[1, 3, 5, 7]] = t2i[:4, 1].max()  # four images share this caption
     better = (t2i > own + 1e-6).sum(0)
     assert result.group_aware["t2i"].r1 == pytest.approx(100 * float((better == 0).float().mean()))
 

@@ -1,4 +1,4 @@
-"""Minimal pairs: the right caption against an edited one, asked as in retrieval."""
+"""Minimal pairs: the right caption against an edited one, scored as in retrieval."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pairs(tmp_path: Path) -> Pairs:
     return Pairs(made, "riders")
 
 
-def test_every_caption_meets_every_edit_of_its_picture(pairs: Pairs) -> None:
+def test_every_caption_meets_every_edit_of_its_image(pairs: Pairs) -> None:
     contests = Contests.of(pairs)
     assert contests.image.tolist() == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
     for number, (right, wrong) in zip(contests.image.tolist(), contests.choice.tolist(), strict=True):
@@ -71,19 +71,19 @@ def test_an_edit_that_changes_nothing_is_a_tie(pairs: Pairs) -> None:
     ("name", "mode"),
     [("dual_prompt", "plain"), ("filip", None), ("action", "pooled"), ("action", "pairwise"), ("acke", "pairwise")],
 )
-def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: str | None) -> None:
+def test_images_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: str | None) -> None:
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
     options = {"acp": "pairwise"} if name == "acke" else {"knowledge": "spacy"} if name == "action" else {}
     method = build(name, backbone, options)
     method.eval()
     images = PixelStore(pairs.images, backbone.pixels, cache=False)
-    asked: list[Tensor] = []
+    scored: list[Tensor] = []
     contests = Contests.of(pairs)
 
     class Watched(Contests):
         def decide(self, scores: Tensor) -> dict[str, dict[str, float]]:
-            asked.append(scores)
+            scored.append(scores)
             return super().decide(scores)
 
     watched = Watched(contests.texts, contests.image, contests.choice, contests.kinds)
@@ -91,34 +91,34 @@ def test_pictures_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: 
         patch.setattr(Contests, "of", classmethod(lambda cls, _: watched))
         preferences(method, pairs, images, Inference(rerank=mode in RERANKED, pooled=mode == "pooled"))
     for place, (number, choice) in enumerate(zip(contests.image.tolist(), contests.choice.tolist(), strict=True)):
-        sentences = [contests.texts[one] for one in choice]
-        expected = by_hand(method, images[[number]], sentences, mode)
-        torch.testing.assert_close(asked[0][place], expected, atol=2e-5, rtol=0)
+        captions = [contests.texts[one] for one in choice]
+        expected = by_hand(method, images[[number]], captions, mode)
+        torch.testing.assert_close(scored[0][place], expected, atol=2e-5, rtol=0)
 
 
 @torch.no_grad()
-def by_hand(method: object, image: Tensor, sentences: list[str], mode: str | None) -> Tensor:
-    """One picture, two sentences -> (2,) scores."""
+def by_hand(method: object, image: Tensor, captions: list[str], mode: str | None) -> Tensor:
+    """One image, two captions -> (2,) scores."""
     if isinstance(method, LateInteraction):
-        picture = method.image_tokens(image)
-        return torch.stack([method.token_scores(picture, method.text_tokens([one]))[0][0, 0] for one in sentences])
-    picture, texts = method.encode_image(image), method.encode_text(sentences)
-    plain = (picture @ texts.T)[0]
+        encoded = method.image_tokens(image)
+        return torch.stack([method.token_scores(encoded, method.text_tokens([one]))[0][0, 0] for one in captions])
+    encoded, texts = method.encode_image(image), method.encode_text(captions)
+    plain = (encoded @ texts.T)[0]
     if mode == "plain":
         return plain
     if not isinstance(method, ReadsTogether):
-        return method.pair_scores(method.pair_features(image).expand(2, -1), plain, sentences)
+        return method.pair_scores(method.pair_features(image).expand(2, -1), plain, captions)
     if mode == "pooled":
-        return method.scores_given_texts(image, [sentences], texts[None], plain[None])[0]
+        return method.scores_given_texts(image, [captions], texts[None], plain[None])[0]
     return torch.cat(
         [
             method.scores_given_texts(image, [[one]], texts[None, [number]], plain[None, [number]])[0]
-            for number, one in enumerate(sentences)
+            for number, one in enumerate(captions)
         ]
     )
 
 
-def test_a_source_without_edits_is_told_so(pairs: Pairs) -> None:
+def test_a_source_without_edits_is_refused(pairs: Pairs) -> None:
     bare = Pairs([Pair(pair.image, pair.captions, pair.image_id) for pair in pairs], "bare")
     with pytest.raises(DataError, match="bare: no image has edited captions"):
         Run(build("zero_shot", tiny_backbones["clip"]())).evaluate(bare, Inference(minimal_pairs=True))
@@ -127,7 +127,7 @@ def test_a_source_without_edits_is_told_so(pairs: Pairs) -> None:
 def test_from_a_file_to_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Knowledge of edited captions is asked for, made, and used; the numbers are on the terminal, in the file and on the page."""
+    """Knowledge of edited captions is requested, made, and used; the numbers are on the terminal, in the file and on the page."""
     monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
     rows = []
     for index in range(8):
@@ -144,11 +144,11 @@ def test_from_a_file_to_a_page(
     learn = ["adapt", "--method", "action", "--data", source, "--backbone", str(tiny.clip_folder()), "--out", out]
     learn += ["--options.knowledge", plain, "--training.epochs", "2", "--options.second_stage_epochs", "1"]
     assert dispatch([*learn, "--validation", "false", "--precision", "fp32"]) == 0
-    asked = ["evaluate", out, "--data", source, "--precision", "fp32", "--minimal_pairs", "true"]
+    evaluation = ["evaluate", out, "--data", source, "--precision", "fp32", "--minimal_pairs", "true"]
     capsys.readouterr()
-    assert dispatch(asked) == 2
+    assert dispatch(evaluation) == 2
     assert "add --negatives to that command" in capsys.readouterr().err
-    assert dispatch([*asked, "--knowledge", edited, "--json", str(tmp_path / "result.json")]) == 0
+    assert dispatch([*evaluation, "--knowledge", edited, "--json", str(tmp_path / "result.json")]) == 0
     assert "preferred to an edited caption" in " ".join(capsys.readouterr().out.split())
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["minimal_pairs"]["attribute"]["pairs"] == 4

@@ -127,7 +127,7 @@ def test_recall_of_a_literal_matrix() -> None:
     assert rsum(expected, worst) == pytest.approx(25 + 37.5 + 56.25 + 25 + 25 + 50)
 
 
-def test_damaged_embeddings_and_captionless_pictures_are_named() -> None:
+def test_damaged_embeddings_and_captionless_images_are_named() -> None:
     good = torch.eye(3)
     with pytest.raises(CrosscueError, match="caption 1 is not finite"):
         ranks(good, good * torch.tensor([[1.0], [float("nan")], [1.0]]), torch.arange(3))

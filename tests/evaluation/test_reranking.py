@@ -25,7 +25,7 @@ N, PER = 12, 3
 
 
 class Scorer:
-    """Scores a pair by the sum of its picture's embedding and the number in its caption, a function of the pair alone."""
+    """Scores a pair by the sum of its image's embedding and the number in its caption, a function of the pair alone."""
 
     backbone = SimpleNamespace(device=torch.device("cpu"))
 
@@ -92,20 +92,20 @@ def test_recall_at_the_depth_of_re_ranking_stays(embedded: tuple[Tensor, Tensor,
 
 
 def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str], Tensor]) -> None:
-    """The scorer is asked for the same pairs in the same order whatever is right."""
+    """The scorer receives the same pairs in the same order whatever is right."""
     images, texts, strings, owner = embedded
-    asked: list[list[float]] = []
+    scored: list[list[float]] = []
 
     class Recorder(Scorer):
         def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
             scores = super().pair_scores(images, plain, texts)
-            asked.append(scores.tolist())
+            scored.append(scores.tolist())
             return scores
 
     for pairing in (owner, owner.roll(PER)):
         again(Recorder(), images, texts, strings, pairing, ranks(images, texts, pairing), top=4)
-    half = len(asked) // 2
-    assert asked[:half] == asked[half:]
+    half = len(scored) // 2
+    assert scored[:half] == scored[half:]
 
 
 def test_options_that_a_method_does_not_have_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What captions speak of, and the recall of each kind."""
+"""Subjects of captions, and the recall of each kind."""
 
 from __future__ import annotations
 

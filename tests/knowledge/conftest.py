@@ -29,7 +29,9 @@ def serve(server: Server) -> Serve:
     """Adds a script that answers with the given function, or always with the given reply."""
 
     def start(answer: Any, **options: Any) -> Scripted:
-        return server.add(Scripted(answer if inspect.isfunction(answer) else lambda asked, number: answer, **options))
+        return server.add(
+            Scripted(answer if inspect.isfunction(answer) else lambda received, number: answer, **options)
+        )
 
     return start
 

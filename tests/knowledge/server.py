@@ -23,7 +23,7 @@ from PIL import Image
 
 
 @dataclass
-class Asked:
+class Received:
     """One request as it arrived."""
 
     body: dict[str, Any]
@@ -55,22 +55,22 @@ class Asked:
 class Scripted:
     """Script of the server's replies, and every request that arrived."""
 
-    answer: Callable[[Asked, int], Any]
+    answer: Callable[[Received, int], Any]
     """Request and its index -> text of the reply, or a whole Response."""
     delay: float = 0.0
-    log: list[Asked] = field(default_factory=list)
+    log: list[Received] = field(default_factory=list)
     hold_after: int | None = None
     """After so many answers the next requests wait until `release` is set."""
     release: threading.Event = field(default_factory=threading.Event)
     usage: bool = True
     url: str = ""
 
-    def answered(self) -> list[Asked]:
-        return [asked for asked in self.log if asked.answered]
+    def answered(self) -> list[Received]:
+        return [received for received in self.log if received.answered]
 
     def repeated(self) -> list[str]:
         """Identities of requests that were answered more than once."""
-        return [key for key, count in Counter(asked.identity for asked in self.answered()).items() if count > 1]
+        return [key for key, count in Counter(received.identity for received in self.answered()).items() if count > 1]
 
 
 def completion(
@@ -135,21 +135,21 @@ class Server:
 
 
 async def _reply(script: Scripted, request: Request) -> Response:
-    asked = Asked(await request.json(), dict(request.headers), time.monotonic())
-    script.log.append(asked)
+    received = Received(await request.json(), dict(request.headers), time.monotonic())
+    script.log.append(received)
     number = len(script.log)
     if script.hold_after is not None and len(script.answered()) >= script.hold_after:
         while not script.release.is_set():
             await asyncio.sleep(0.01)
         return error(503, "released")
-    asked.answered = True  # before anything is awaited, so that no more than hold_after are answered
+    received.answered = True  # before anything is awaited, so that no more than hold_after are answered
     await asyncio.sleep(script.delay)
-    reply = script.answer(asked, number)
+    reply = script.answer(received, number)
     if isinstance(reply, Response):
-        asked.answered = reply.status_code == 200
+        received.answered = reply.status_code == 200
         return reply
     if isinstance(reply, float):  # too late for the client
-        asked.answered = False
+        received.answered = False
         await asyncio.sleep(reply)
         return JSONResponse(completion("late"))
     return JSONResponse(reply if isinstance(reply, dict) else completion(reply, usage=script.usage))
@@ -164,15 +164,15 @@ def colour_of(image: Image.Image) -> str:
     return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], seen, strict=True)))
 
 
-def describe_like_a_model(asked: Asked, number: int) -> str:
+def describe_like_a_model(received: Received, number: int) -> str:
     """A writer and a judge: answers follow from the request alone, and have the faults real models have."""
-    question = asked.question
-    images = asked.images()
+    question = received.question
+    images = received.images()
     width = images[0].width if images else 0
     if "JSON object" in question:
-        caption = re.search(r"Caption: (.*)", asked_first_question(asked)).group(1)
+        caption = re.search(r"Caption: (.*)", first_question(received)).group(1)
         return verdict_like_a_model(caption, width)
-    if "different pictures have this same caption" in question:
+    if "different pictures have this same caption" in question:  # words: ok
         caption = re.search(r"Caption: (.*)", question).group(1)
         return f"{caption.rstrip('.')} beside {width} small stones."
     if "Write it again in at most" in question:
@@ -185,14 +185,14 @@ def describe_like_a_model(asked: Asked, number: int) -> str:
         f"A dog with a {colour} coat stands in a garden.",  # the same for all images of one colour
         f"```\nA {colour} animal sleeps on a sofa with {width} cushions, near a window with a very bright light\n```",
         f"Two old lamps stand near a {colour} wall with {width} bricks.",
-        "I'm sorry, but I can't describe this picture.",
+        "I'm sorry, but I can't describe this picture.",  # words: ok
     ][width % 6]
 
 
-def asked_first_question(asked: Asked) -> str:
+def first_question(received: Received) -> str:
     return next(
         part["text"]
-        for message in asked.body["messages"]
+        for message in received.body["messages"]
         if isinstance(message["content"], list)
         for part in message["content"]
         if part["type"] == "text"

@@ -24,21 +24,21 @@ from crosscue.knowledge.actions.states import template_states
 from crosscue.knowledge.actions.validation import invents, state_problem, triplet_problem, without_pronouns
 from tests.knowledge.conftest import Serve
 from tests.knowledge.golden_captions import GOLDEN, golden_triplets
-from tests.knowledge.server import Asked, Scripted, error
+from tests.knowledge.server import Received, Scripted, error
 
 CAPTIONS = [caption for caption, _ in GOLDEN][:48]
 STATE = "seen from the side in the middle of it, state number {}"
-Answer = Callable[[Asked, int], Any]
+Answer = Callable[[Received, int], Any]
 
 
-def asked_captions(asked: Asked) -> dict[int, str]:
+def captions_of(received: Received) -> dict[int, str]:
     """The captions of the last question about captions, by their ids."""
-    questions = [turn["content"] for turn in asked.body["messages"] if turn["content"].startswith("id 1:")]
+    questions = [turn["content"] for turn in received.body["messages"] if turn["content"].startswith("id 1:")]
     return {int(number): text for number, text in re.findall(r"^id (\d+): (.*)$", questions[-1], re.MULTILINE)}
 
 
-def wants_states(asked: Asked) -> bool:
-    return "Exactly one description a triplet" in asked.body["messages"][0]["content"]
+def wants_states(received: Received) -> bool:
+    return "Exactly one description a triplet" in received.body["messages"][0]["content"]
 
 
 def triplets_reply(captions: dict[int, str], more: tuple[Triplet, ...] = ()) -> dict[str, Any]:
@@ -62,10 +62,10 @@ def states_reply(captions: dict[int, str]) -> dict[str, Any]:
     return {"captions": rows}
 
 
-def good(asked: Asked, number: int) -> str:
+def good(received: Received, number: int) -> str:
     """Reads the golden captions like a person, and writes states of its own."""
-    captions = asked_captions(asked)
-    return json.dumps(states_reply(captions) if wants_states(asked) else triplets_reply(captions))
+    captions = captions_of(received)
+    return json.dumps(states_reply(captions) if wants_states(received) else triplets_reply(captions))
 
 
 class Done(NamedTuple):
@@ -131,50 +131,50 @@ def test_each_caption_once_in_batches_of_twenty(source: Path, tmp_path: Path, se
     done = describe(source, tmp_path / "out", script)
     assert done.returncode == 0, done.stderr
     assert seen(made(tmp_path / "out")) == expect(CAPTIONS)
-    questions = [asked_captions(asked) for asked in script.log if not wants_states(asked)]
+    questions = [captions_of(received) for received in script.log if not wants_states(received)]
     assert sorted(map(len, questions)) == [8, 20, 20]
     assert sorted(text for question in questions for text in question.values()) == sorted(CAPTIONS)
-    assert len(script.log) == 6 and all("temperature" in asked.body for asked in script.log)
+    assert len(script.log) == 6 and all("temperature" in received.body for received in script.log)
     assert "48 of them new, 6 requests" in done.stderr
     assert "nothing was wrong" in done.stdout and "48 captions" in done.stdout
     again = describe(source, tmp_path / "out", script)
     assert again.returncode == 0 and len(script.log) == 6 and "0 of them new" in again.stderr
 
 
-def test_only_new_captions_are_asked_about(source: Path, tmp_path: Path, serve: Serve) -> None:
+def test_only_new_captions_are_requested(source: Path, tmp_path: Path, serve: Serve) -> None:
     script = serve(good)
     describe(source, tmp_path / "a.jsonl", script, "--cache", tmp_path / "kept.sqlite")
-    asked = len(script.log)
+    sent = len(script.log)
     more = write_source(tmp_path / "more.jsonl", ["A welder repairs a gate.", *CAPTIONS[10:30]])
     describe(more, tmp_path / "b.jsonl", script, "--cache", tmp_path / "kept.sqlite")
-    assert [asked_captions(question) for question in script.log[asked:]] == [{1: "A welder repairs a gate."}] * 2
+    assert [captions_of(question) for question in script.log[sent:]] == [{1: "A welder repairs a gate."}] * 2
     assert list(made(tmp_path / "b.jsonl")) == ["A welder repairs a gate.", *CAPTIONS[10:30]]
 
 
 def test_no_image_is_ever_sent(source: Path, tmp_path: Path, serve: Serve) -> None:
     script = serve(good)
     describe(source, tmp_path / "out", script)
-    assert all(asked.images() == [] for asked in script.log)
+    assert all(received.images() == [] for received in script.log)
 
 
 def test_429_and_malformed_json_change_nothing(source: Path, tmp_path: Path, serve: Serve) -> None:
-    def answer(asked: Asked, number: int) -> Any:
+    def answer(received: Received, number: int) -> Any:
         if number == 1:
             return error(429, "slow down", **{"Retry-After": "0.01"})
-        return "here you are: {" if number == 3 else good(asked, number)
+        return "here you are: {" if number == 3 else good(received, number)
 
     script = serve(answer)
     done = describe(source, tmp_path / "out", script, "--model.concurrency", 1)
     assert done.returncode == 0, done.stderr
     assert seen(made(tmp_path / "out")) == expect(CAPTIONS)
     assert "1 repetitions" in done.stdout and len(script.log) == 8
-    assert sum("cannot be used" in asked.question for asked in script.log) == 1
+    assert sum("cannot be used" in received.question for received in script.log) == 1
 
 
 def test_a_batch_with_wrong_ids_is_rejected_and_halved(source: Path, tmp_path: Path, serve: Serve) -> None:
-    def answer(asked: Asked, number: int) -> str:
-        captions = asked_captions(asked)
-        reply = states_reply(captions) if wants_states(asked) else triplets_reply(captions)
+    def answer(received: Received, number: int) -> str:
+        captions = captions_of(received)
+        reply = states_reply(captions) if wants_states(received) else triplets_reply(captions)
         if len(captions) > 5:
             reply["captions"][-1]["id"] = 1  # twice the first, none for the last
         return json.dumps(reply)
@@ -185,7 +185,7 @@ def test_a_batch_with_wrong_ids_is_rejected_and_halved(source: Path, tmp_path: P
     assert {
         caption: known.source for caption, known in made(tmp_path / "out").items() if known.triplets
     } == dict.fromkeys((caption for caption in CAPTIONS if golden_triplets(caption)), "m")
-    sizes = sorted(len(asked_captions(asked)) for asked in script.log)
+    sizes = sorted(len(captions_of(received)) for received in script.log)
     assert sizes == sorted([20, 10, 10, 5, 5, 5, 5] * 2 + [8, 4, 4])
     assert "7 batches rejected" in done.stdout
 
@@ -200,23 +200,23 @@ def test_captions_of_a_model_that_never_gets_ids_right_are_null(source: Path, tm
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_what_a_caption_does_not_say_is_asked_for_again_then_dropped(
+def test_what_a_caption_does_not_contain_is_requested_again_then_dropped(
     source: Path, tmp_path: Path, serve: Serve, learns: bool
 ) -> None:
     invented = (Triplet("unicorn", "guarding", "castle"),)
 
-    def answer(asked: Asked, number: int) -> str:
-        if wants_states(asked):
-            return good(asked, number)
-        told = "'unicorn' is not in the caption" in asked.question
-        return json.dumps(triplets_reply(asked_captions(asked), () if told and learns else invented))
+    def answer(received: Received, number: int) -> str:
+        if wants_states(received):
+            return good(received, number)
+        corrected = "'unicorn' is not in the caption" in received.question
+        return json.dumps(triplets_reply(captions_of(received), () if corrected and learns else invented))
 
     script = serve(answer)
     done = describe(source, tmp_path / "out", script)
     assert done.returncode == 0, done.stderr
     known = made(tmp_path / "out")
     assert not any("unicorn" in (t.subject, t.object) for each in known.values() for t in each.triplets)
-    said = [asked for asked in script.log if "unicorn" in asked.question]
+    said = [received for received in script.log if "unicorn" in received.question]
     assert len(said) == len(CAPTIONS), "one re-ask a caption"
     assert "48 captions requested again" in done.stdout
     assert seen(known) == expect(CAPTIONS)
@@ -238,11 +238,11 @@ def test_states_that_do_not_fit_come_from_templates(
 ) -> None:
     captions = ["A farmer drives a tractor.", "A lamp next to a bed"]
 
-    def answer(asked: Asked, number: int) -> str:
-        reply = json.loads(good(asked, number))
-        if wants_states(asked):
+    def answer(received: Received, number: int) -> str:
+        reply = json.loads(good(received, number))
+        if wants_states(received):
             for row in reply["captions"]:
-                if asked_captions(asked)[row["id"]] == captions[0]:
+                if captions_of(received)[row["id"]] == captions[0]:
                     row["states"] = spoil(row["states"])
         return json.dumps(reply)
 
@@ -253,15 +253,15 @@ def test_states_that_do_not_fit_come_from_templates(
     assert known[captions[0]].states == template_states(known[captions[0]].triplets)
     assert known[captions[0]].source == "m+templates"
     assert known[captions[1]].states == (STATE.format(1),) and known[captions[1]].source == "m"
-    assert sum(complaint in asked.question for asked in script.log) == 1
+    assert sum(complaint in received.question for received in script.log) == 1
     assert "1 captions with template states" in done.stdout
 
 
 def test_a_refusal_leaves_the_captions_null(tmp_path: Path, serve: Serve) -> None:
-    def answer(asked: Asked, number: int) -> str:
+    def answer(received: Received, number: int) -> str:
         return (
-            good(asked, number)
-            if CAPTIONS[1] in asked_captions(asked).values()
+            good(received, number)
+            if CAPTIONS[1] in captions_of(received).values()
             else "I'm sorry, but I can't help with that."
         )
 
@@ -276,8 +276,8 @@ def test_a_refusal_leaves_the_captions_null(tmp_path: Path, serve: Serve) -> Non
 def test_a_model_may_read_other_languages(tmp_path: Path, serve: Serve) -> None:
     caption = "Ein Mann reitet auf einem Pferd."
 
-    def answer(asked: Asked, number: int) -> str:
-        if wants_states(asked):
+    def answer(received: Received, number: int) -> str:
+        if wants_states(received):
             return json.dumps(
                 {
                     "captions": [

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from crosscue.data.pairs import ImageFile
 from crosscue.errors import DataError, EndpointError, StorageError
+from crosscue.interruption import Interruption
 from crosscue.knowledge.cache import ReplyCache
 from crosscue.knowledge.conversation import HashedImage, Turn
 from crosscue.knowledge.endpoint import Endpoint
@@ -33,7 +34,7 @@ GOOD = '{"colour": "red", "count": 2}'
 
 
 class Session:
-    """One run: opens cache and model, asks, closes."""
+    """One run: opens cache and model, sends the requests, closes."""
 
     def __init__(self, folder: Path, limits: Limits | None = None, stopping: Any = None, **endpoint: Any) -> None:
         self.folder, self.limits, self.stopping = folder, limits or Limits(), stopping
@@ -62,7 +63,7 @@ class Session:
 
 
 def in_order(*replies: Any) -> Any:
-    return lambda asked, number: replies[min(number, len(replies)) - 1]
+    return lambda received, number: replies[min(number, len(replies)) - 1]
 
 
 def test_429_waits_as_long_as_retry_after_says(serve: Serve, tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_backoff_grows(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_a_timeout_is_retried_and_then_unanswered(serve: Serve, tmp_path: Path) -> None:
-    script = serve(lambda asked, number: 2.0 if number == 1 else "fine")
+    script = serve(lambda received, number: 2.0 if number == 1 else "fine")
     assert Session(tmp_path, base_url=script.url, timeout=0.3).run("hello") == ["fine"]
     slow = serve(2.0)
     with pytest.raises(Unanswered, match=r"no reply within 0.3 s, 2 times. Raise --writer.timeout"):
@@ -110,7 +111,7 @@ def test_a_retry_after_beyond_two_minutes_ends_the_request_at_once(serve: Serve,
     assert len(script.log) == 1
 
 
-def test_malformed_json_is_asked_for_once_more_with_the_error(serve: Serve, tmp_path: Path) -> None:
+def test_malformed_json_is_requested_once_more_with_the_error(serve: Serve, tmp_path: Path) -> None:
     script = serve(in_order('{"colour": "red", "count": -1}', GOOD))
     assert Session(tmp_path, base_url=script.url).run("q", schema=Answer) == [Answer(colour="red", count=2)]
     assert len(script.log) == 2
@@ -172,14 +173,14 @@ def test_an_empty_reply_is_malformed(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_images_are_small_jpegs_and_are_not_read_again(serve: Serve, tmp_path: Path) -> None:
-    script = serve("a picture")
+    script = serve("an image")
     path = draw(tmp_path / "wide.jpg", "red", 3000)
     turn = Turn("user", "what?", (HashedImage(ImageFile(path), "abc"),))
-    assert Session(tmp_path, base_url=script.url).run(turn) == ["a picture"]
+    assert Session(tmp_path, base_url=script.url).run(turn) == ["an image"]
     (sent,) = script.log[0].images()
     assert sent.format == "JPEG" and sent.width == 1024 and sent.height == 14
     path.unlink()
-    assert Session(tmp_path, base_url=script.url).run(turn) == ["a picture"]
+    assert Session(tmp_path, base_url=script.url).run(turn) == ["an image"]
     assert len(script.log) == 1
     with pytest.raises(DataError, match=r"wide\.jpg"):
         Session(tmp_path, base_url=script.url, image_side=512).run(turn)
@@ -203,8 +204,8 @@ def test_an_endpoint_without_sight(serve: Serve, tmp_path: Path, status: int, me
 
 def test_a_server_without_json_schema(serve: Serve, tmp_path: Path) -> None:
     script = serve(
-        lambda asked, number: (
-            error(400, "response_format is not supported") if "response_format" in asked.body else GOOD
+        lambda received, number: (
+            error(400, "response_format is not supported") if "response_format" in received.body else GOOD
         )
     )
     with pytest.raises(EndpointError, match=r"--writer.json_schema false"):
@@ -227,7 +228,7 @@ def test_what_is_sent(serve: Serve, tmp_path: Path) -> None:
     }
 
 
-def test_the_key_is_sent_and_never_told(
+def test_the_key_is_sent_and_never_printed(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -259,7 +260,7 @@ def test_the_key_is_sent_and_never_told(
         ({"base_url": "http://127.0.0.1:1/v1", "retries": 0}, r"cannot be reached .* correct --writer.base_url"),
     ],
 )
-def test_endpoints_that_cannot_be_asked(tmp_path: Path, endpoint: dict[str, Any], message: str) -> None:
+def test_endpoints_that_cannot_be_called(tmp_path: Path, endpoint: dict[str, Any], message: str) -> None:
     with pytest.raises(EndpointError, match=message) as caught:
         Session(tmp_path, **endpoint).run("q")
     assert "\n" not in str(caught.value)
@@ -290,7 +291,7 @@ def test_one_question_is_paid_once(serve: Serve, tmp_path: Path) -> None:
 def test_no_more_at_once_than_allowed(serve: Serve, tmp_path: Path) -> None:
     script = serve("x", delay=0.05)
     Session(tmp_path, base_url=script.url, concurrency=2).run(*(f"q{n}" for n in range(8)), together=True)
-    starts = [asked.time for asked in script.log]
+    starts = [received.time for received in script.log]
     assert len(starts) == 8
     assert all(starts[i + 2] - starts[i] >= 0.045 for i in range(6))  # the third waits for one of the first two
 
@@ -298,7 +299,7 @@ def test_no_more_at_once_than_allowed(serve: Serve, tmp_path: Path) -> None:
 def test_requests_are_paced(serve: Serve, tmp_path: Path) -> None:
     script = serve("x")
     Session(tmp_path, base_url=script.url, per_minute=300).run("a", "b", "c", together=True)
-    starts = sorted(asked.time for asked in script.log)
+    starts = sorted(received.time for received in script.log)
     assert starts[2] - starts[0] >= 0.38  # 0.2 s each
 
 
@@ -344,13 +345,10 @@ def test_a_cap_needs_a_server_that_counts(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_stopping_keeps_what_is_there(serve: Serve, tmp_path: Path) -> None:
-    class Asked:
-        asked = False
+    stopping = Interruption()
 
-    stopping = Asked()
-
-    def answer(asked: Any, number: int) -> str:
-        stopping.asked = number == 2
+    def answer(received: Any, number: int) -> str:
+        stopping.requested = number == 2
         return "x"
 
     script = serve(answer)

@@ -104,7 +104,7 @@ def whole(source: Path, serve: Serve) -> tuple[Path, Scripted]:
     assert "not accepted: 6 images have no caption" in done.stdout
     before = len(script.log)
     again = describe(source, out, script)
-    assert len(script.log) == before, "a finished run asks nothing"
+    assert len(script.log) == before, "a finished run sends nothing"
     assert "calls: 0 now" in again.stdout
     return out, script
 
@@ -128,9 +128,9 @@ def test_what_models_did_wrong_is_flagged(whole: tuple[Path, Scripted]) -> None:
     assert report["flags"]["judge_malformed"] == 4  # widths that seven divides, without the refused ones
     assert report["flags"]["prefixed"] == 6
     assert report["class_present"] == 1.0 and not report["class_missing"]
-    assert report["duplicate_rows"] == 0  # equal drafts were told apart by the writer
+    assert report["duplicate_rows"] == 0  # equal drafts were distinguished by the writer
     assert report["tokens"]["maximum"] <= 40
-    malformed = [asked for asked in whole[1].log if "cannot be used" in asked.question]
+    malformed = [received for received in whole[1].log if "cannot be used" in received.question]
     assert len(malformed) == 4 * 1, "one re-ask each"
     records = rows(whole[0] / "stages" / "2-judge.jsonl")
     revised = [record for record in records if len(record["rounds"]) == 2]
@@ -153,10 +153,10 @@ def test_negatives_are_wrong_and_clean(whole: tuple[Path, Scripted]) -> None:
 
 
 def test_the_label_reaches_no_model_without_the_hint(whole: tuple[Path, Scripted]) -> None:
-    drafts = [asked for asked in whole[1].log if asked.body["model"] == "writer-1" and asked.images()]
-    first = [asked for asked in drafts if "Describe this picture" in asked.question]
+    drafts = [received for received in whole[1].log if received.body["model"] == "writer-1" and received.images()]
+    first = [received for received in drafts if "Describe this picture" in received.question]  # words: ok
     assert len(first) == 36
-    assert not [asked for asked in first if any(name.split("_")[0] in asked.question for name in CLASSES)]
+    assert not [received for received in first if any(name.split("_")[0] in received.question for name in CLASSES)]
 
 
 def test_killed_runs_resume_to_the_same_bytes_without_a_repeated_call(
@@ -222,10 +222,10 @@ def test_one_question_without_an_answer_does_not_stop_the_others(
     out = source.parent / "unanswered"
     failing = {64, 70}
 
-    def answer(asked: Any, number: int) -> Any:
-        if failing & {image.width for image in asked.images()}:
+    def answer(received: Any, number: int) -> Any:
+        if failing & {image.width for image in received.images()}:
             return error(500, "worker died")
-        return describe_like_a_model(asked, number)
+        return describe_like_a_model(received, number)
 
     script = serve(answer)
     done = describe(source, out, script)
@@ -249,7 +249,7 @@ def test_review_and_what_comes_next(source: Path, whole: tuple[Path, Scripted], 
     out = source.parent / "reviewed"
     script = serve(describe_like_a_model)
     describe(source, out, script)
-    asked = len(script.log)
+    sent = len(script.log)
     with (out / "review.csv").open(newline="", encoding="utf-8") as file:
         queue = list(csv.DictReader(file))
     flagged = {record["id"] for record in rows(out / "stages" / "8-review.jsonl") if record["flags"]}
@@ -264,7 +264,7 @@ def test_review_and_what_comes_next(source: Path, whole: tuple[Path, Scripted], 
         table.writerows(queue)
     done = describe(source, out, script)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(script.log) == asked, "decisions cost nothing"
+    assert len(script.log) == sent, "decisions cost nothing"
     pairs = {row["image_id"]: row["captions"] for row in rows(out / "captions.jsonl")}
     assert len(pairs) == 31
     assert pairs[edited["id"]] == [f"A sleepy {edited['class']} on a lawn."]
@@ -297,7 +297,7 @@ def test_review_and_what_comes_next(source: Path, whole: tuple[Path, Scripted], 
     ],
 )
 def test_mistakes_are_one_line(source: Path, serve: Serve, more: list[str], message: str) -> None:
-    script = serve("never asked")
+    script = serve("never requested")
     done = describe(source, source.parent / "mistaken", script, *more)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -305,7 +305,7 @@ def test_mistakes_are_one_line(source: Path, serve: Serve, more: list[str], mess
 
 
 def test_two_runs_do_not_share_a_folder(source: Path, serve: Serve) -> None:
-    script = serve("never asked")
+    script = serve("never requested")
     with sole_run(source.parent / "busy"):
         done = describe(source, source.parent / "busy", script)
     assert done.returncode == 2 and "another run is writing here" in done.stderr

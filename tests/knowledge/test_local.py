@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def say(folder: Path, cache: Path, **endpoint: object) -> tuple[str, int, int]:
-    """Asks one question; returns the reply's text, how many tokens it used, and how many replies were kept from before."""
+    """Sends one question; returns the text of the reply, its number of tokens, and the number of replies kept from before."""
 
     async def go() -> tuple[str, int, int]:
         replies = ReplyCache(cache)
@@ -60,7 +60,7 @@ def say(folder: Path, cache: Path, **endpoint: object) -> tuple[str, int, int]:
     return asyncio.run(go())
 
 
-def test_it_generates_and_is_not_asked_twice(folder: Path, tmp_path: Path) -> None:
+def test_it_generates_and_is_not_called_twice(folder: Path, tmp_path: Path) -> None:
     text, tokens, replayed = say(folder, tmp_path / "r.sqlite")
     assert text and 0 < tokens <= 12 and replayed == 0
     assert say(folder, tmp_path / "r.sqlite") == (text, tokens, 1)

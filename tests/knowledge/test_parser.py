@@ -124,9 +124,9 @@ def test_every_class_of_verbs_has_a_sentence_and_every_sentence_its_length() -> 
     assert classes <= set(TEMPLATES)
     shortest = Triplet("x", "y")
     longest = Triplet(*("extraordinarily well built red brick house",) * 3)
-    for sentence in (sentence for sentences in TEMPLATES.values() for sentence in sentences):
+    for template in (template for templates in TEMPLATES.values() for template in templates):
         for triplet, article in ((shortest, ""), (longest, "the ")):
-            text = sentence.format(s=triplet.subject, a=triplet.action, o=article + triplet.object)
+            text = template.format(s=triplet.subject, a=triplet.action, o=article + triplet.object)
             assert not state_problem(" ".join(text.split())), text
 
 

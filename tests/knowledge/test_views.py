@@ -13,7 +13,7 @@ from crosscue.errors import DataError
 from crosscue.knowledge.views.from_captions import UNREAD, caption_views, unread_views
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from tests.knowledge.conftest import Serve, draw
-from tests.knowledge.server import COLOURS, Asked, Scripted, colour_of
+from tests.knowledge.server import COLOURS, Received, Scripted, colour_of
 
 CAPTION = "A dog is running on the grass near a fence."
 
@@ -34,9 +34,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "pairs.jsonl"
 
 
-def look(asked: Asked, number: int) -> str:
+def look(received: Received, number: int) -> str:
     """Sees colour and width, as a model sees a scene."""
-    (image,) = asked.images()
+    (image,) = received.images()
     colour = colour_of(image)
     views = {"global": f"a {colour} scene", "background": f"{colour}  wall\n", "entity": f"{image.width} stones"}
     return json.dumps(views)
@@ -82,11 +82,11 @@ def test_training_images_once_each(
         "I'm sorry, but I can't help with that.",
     ],
 )
-def test_replies_of_another_form_are_asked_for_once_more_then_left_to_the_captions(
+def test_replies_of_another_form_are_requested_once_more_then_left_to_the_captions(
     source: Path, tmp_path: Path, serve: Serve, reply: str
 ) -> None:
-    def answer(asked: Asked, number: int) -> Any:
-        return reply if colour_of(asked_image(asked)) == "red" else look(asked, number)
+    def answer(received: Received, number: int) -> Any:
+        return reply if colour_of(image_of(received)) == "red" else look(received, number)
 
     script = serve(answer)
     assert describe(source, tmp_path, script) == 0
@@ -94,12 +94,12 @@ def test_replies_of_another_form_are_asked_for_once_more_then_left_to_the_captio
     sources = {identity: each.source for identity, each in views.items()}
     assert sources == {"p0": UNREAD, "p1": UNREAD, "p2": "vl", "p3": "vl", "p4": UNREAD, "p5": "vl"}
     assert views["p0"] == unread_views([CAPTION])
-    again = sum("cannot be used" in asked.question for asked in script.log)
+    again = sum("cannot be used" in received.question for received in script.log)
     assert again == (0 if "sorry" in reply else 2)
 
 
-def asked_image(asked: Asked) -> Any:
-    return asked.images()[0]
+def image_of(received: Received) -> Any:
+    return received.images()[0]
 
 
 def test_views_from_captions(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a caption's words: noise, spacing, names, articles, length, duplicates."""
+"""Changes to the words of a caption: noise, spacing, names, articles, length, duplicates."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def words(text: str) -> int:
     [
         ("The image shows a dog on a rug", "A dog on a rug."),
         ("This is a close-up photo of a dog.It sleeps.", "A dog. It sleeps."),
-        ("In this picture, we can see a dog. The background of the image is green.", "A dog. The background is green."),
+        (
+            "In this picture, we can see a dog. The background of the image is green.",  # words: ok
+            "A dog. The background is green.",
+        ),  # words: ok
         ("Sure, here is the description:\n\nA dog sits.", "A dog sits."),
         ("**Caption:** A *small* dog  sits , happily", "A small dog sits, happily."),
         ("```\nA dog sits.\n```", "A dog sits."),
@@ -70,7 +73,7 @@ def test_noise_is_removed(said: str, expected: str) -> None:
 
 
 def test_noise_flags() -> None:
-    assert cleaned(record("I'm sorry, I can't see a picture.")) == record("", flags=("refused",))
+    assert cleaned(record("I'm sorry, I can't see a picture.")) == record("", flags=("refused",))  # words: ok
     assert cleaned(record("![](http://x.example/y)")).flags == ("empty",)
     assert cleaned(record("A dog sits. The photo was taken from above.")).flags == ("meta_phrase",)
     assert cleaned(record("Ein Hund liegt auf einem Teppich und schaut ins Licht.")).flags == ("not_english",)
@@ -192,13 +195,13 @@ def test_lengths() -> None:
 
 
 class Writer:
-    """Says one thing."""
+    """A writer with one reply."""
 
     def __init__(self, said: str | Exception) -> None:
-        self.said, self.asked = said, 0
+        self.said, self.calls = said, 0
 
     async def say(self, turns: Any) -> str:
-        self.asked += 1
+        self.calls += 1
         self.question = turns[-1].text
         if isinstance(self.said, Exception):
             raise self.said
@@ -219,7 +222,7 @@ def test_compression(said: Any, caption: str | None, flags: tuple[str, ...]) -> 
     writer: Any = Writer(said)
     found = asyncio.run(within_length(record(long), writer, Writing(max_tokens=15), PETS, words))
     assert (found.caption, found.flags) == (caption or long, flags)
-    assert writer.asked == 1 and "'Basset Hound'" in writer.question
+    assert writer.calls == 1 and "'Basset Hound'" in writer.question
 
 
 def test_duplicates_are_found_whatever_their_punctuation() -> None:

@@ -60,7 +60,7 @@ def test_each_direction_has_its_own_scores() -> None:
     torch.testing.assert_close(pair_losses(i2t, t2i), (pair_losses(i2t, i2t, directions="i2t") + columns) / 2)
 
 
-def test_captions_of_one_picture_are_the_same_and_different_ones_are_not() -> None:
+def test_captions_of_one_image_are_the_same_and_different_ones_are_not() -> None:
     assert same_meaning(["a", "b"], ["1", "2"]) is None
     same = same_meaning(["a", "b"], ["1", "1"])
     assert same is not None

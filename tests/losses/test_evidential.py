@@ -67,14 +67,14 @@ def test_evidence_begins_above_the_background() -> None:
     informative = cosines.clone()
     informative.diagonal().add_(0.13)
     for margin in (None, 0.06):
-        told = opinion(retrieval_evidence(informative, 100.0, margin, known=known))
-        untold = opinion(retrieval_evidence(cosines, 100.0, margin, known=known))
-        assert told.uncertainty.mean() < 0.5 < 0.75 < untold.uncertainty.mean()
-        assert told.belief.diagonal().mean() > 0.4
-        assert told.uncertainty.std() > 0.05, "not the same for every sentence"
+        informed = opinion(retrieval_evidence(informative, 100.0, margin, known=known))
+        uninformed = opinion(retrieval_evidence(cosines, 100.0, margin, known=known))
+        assert informed.uncertainty.mean() < 0.5 < 0.75 < uninformed.uncertainty.mean()
+        assert informed.belief.diagonal().mean() > 0.4
+        assert informed.uncertainty.std() > 0.05, "not the same for every text"
 
 
-def test_evidence_is_finite_excluded_where_asked_and_has_a_gradient_where_smooth() -> None:
+def test_evidence_is_finite_excluded_where_requested_and_has_a_gradient_where_smooth() -> None:
     cosines = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float16, requires_grad=True)
     excluded = torch.tensor([[False, True], [False, False]])
     evidence = retrieval_evidence(cosines, 100.0, 0.0, known=torch.eye(2, dtype=torch.bool), excluded=excluded)

@@ -209,7 +209,7 @@ MODES = [{"acp": "text_query"}, {"acp": "vision"}, {"acp": "pairwise"}, {"keys":
 
 
 @pytest.mark.parametrize("options", MODES, ids=lambda options: "-".join(map(str, options.values())))
-def test_captions_never_see_pictures_nor_each_other(options: dict[str, Any]) -> None:
+def test_captions_never_see_images_nor_each_other(options: dict[str, Any]) -> None:
     """The leak detector: it must be silent for every mode that counts, and ring for the leaking one (below)."""
     method = acke(**options)
     with torch.no_grad():
@@ -224,7 +224,7 @@ def test_the_leaking_mode_is_found_out() -> None:
     method = acke(acp="paired_leaky", allow_leak=True)
     with torch.no_grad():
         own, other = (method.text_given_image(TEXTS, method.pair_features(pixels(seed))) for seed in (0, 1))
-        assert not torch.allclose(own, other, atol=1e-4), "captions know which picture they belong to"
+        assert not torch.allclose(own, other, atol=1e-4), "captions know which image they belong to"
         plain = method.encode_text(TEXTS)
         zero_shot = build("zero_shot", method.backbone).encode_text(TEXTS)
     torch.testing.assert_close(plain, zero_shot)
@@ -244,7 +244,7 @@ def test_a_pair_score_depends_on_its_pair_alone() -> None:
         acke().require_pairs()
 
 
-def test_pairwise_training_meets_every_picture_and_caption_equally_often() -> None:
+def test_pairwise_training_meets_every_image_and_caption_equally_often() -> None:
     method = acke(acp="pairwise", pairwise_negatives=3, weights="none")
     images = method.encode_image(pixels())
     with torch.no_grad():
@@ -257,14 +257,14 @@ def test_pairwise_training_meets_every_picture_and_caption_equally_often() -> No
                 @ images[i]
                 for i in range(4)
             ]
-        )  # row: the picture whose choice the captions are read with
+        )  # row: the image whose choice the captions are read with
         expected = torch.nn.functional.cross_entropy(logits, torch.arange(4))
         expected = expected + torch.nn.functional.cross_entropy(logits.T, torch.arange(4))
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
 
 
 def known_batch(method: Acke) -> Batch:
-    """A batch as training gives it: what the untouched tower makes of its pictures comes along."""
+    """A batch as training gives it: what the untouched tower makes of its images comes along."""
     with torch.no_grad():
         return replace(batch(), untouched=method.backbone.encode_image(pixels()))
 
@@ -293,7 +293,7 @@ def test_frozen_queries_are_known_before(monkeypatch: pytest.MonkeyPatch) -> Non
             assert torch.equal(value, again[key]), key
 
 
-def test_what_comes_with_a_batch_is_what_its_pictures_give() -> None:
+def test_what_comes_with_a_batch_is_what_its_images_give() -> None:
     method = acke()
     torch.manual_seed(1)
     computed = method.losses(batch())
@@ -311,7 +311,7 @@ def test_what_comes_with_a_batch_is_what_its_pictures_give() -> None:
     ]
 
 
-def test_sentences_that_were_not_announced_are_encoded() -> None:
+def test_texts_that_were_not_announced_are_encoded() -> None:
     method = acke()
     torch.manual_seed(1)
     before = method.losses(batch())
@@ -326,7 +326,7 @@ def test_sentences_that_were_not_announced_are_encoded() -> None:
 
 
 def mixed(size: int = 64, informative: int = 32) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures, captions that fit, and one description each: of the first `informative` pictures it fits, of the others it does not."""
+    """Images, captions that fit, and one description each: of the first `informative` images it fits, of the others it does not."""
     images = unit(size, 64, seed=1)
     captions = normalize(images + 0.7 * unit(size, 64, seed=2), dim=-1)
     fitting = normalize(images + 0.7 * unit(size, 64, seed=3), dim=-1)
@@ -349,7 +349,7 @@ def test_trust_tells_descriptions_from_noise() -> None:
     assert (held.fused.uncertainty <= held.uncertainty[0] + 1e-6).all()
 
 
-def test_a_certain_description_of_another_picture_is_not_trusted() -> None:
+def test_a_certain_description_of_another_image_is_not_trusted() -> None:
     images, captions, _ = mixed()
     own = view_opinions(images, captions, images[None], 20.0)
     wrong = view_opinions(images, captions, images.roll(1, 0)[None], 20.0)
@@ -373,14 +373,14 @@ def test_weights_belong_to_samples() -> None:
     assert torch.equal(mixed_up.sort().values, weights.sort().values)
 
 
-def test_two_captions_of_one_picture_are_no_negatives() -> None:
+def test_two_captions_of_one_image_are_no_negatives() -> None:
     images, captions, views = mixed(8, 8)
     images[1], captions[1] = images[0], captions[0]
     same = torch.zeros(8, 8, dtype=torch.bool)
     same[0, 1] = same[1, 0] = True
-    blind, told = (view_opinions(images, captions, views, 20.0, same=mask) for mask in (None, same))
-    assert told.uncertainty[0, 2] == blind.uncertainty[0, 2]
-    assert told.fused.belief[0, 1] == 0
+    blind, excluded = (view_opinions(images, captions, views, 20.0, same=mask) for mask in (None, same))
+    assert excluded.uncertainty[0, 2] == blind.uncertainty[0, 2]
+    assert excluded.fused.belief[0, 1] == 0
 
 
 @pytest.mark.parametrize("weights", ["evidence", "uniform", "shuffled", "pau", "none"])
@@ -509,7 +509,7 @@ def test_the_released_ablations() -> None:
 
 
 def described(folder: Path, names: Sequence[str], source: str = "a model") -> Path:
-    views = {name: Views(f"a picture {name}", "the grass", f"a dog {name}", source) for name in names}
+    views = {name: Views(f"an image {name}", "the grass", f"a dog {name}", source) for name in names}
     ViewKnowledge(views).save(folder / "views.jsonl")
     return folder / "views.jsonl"
 
@@ -611,12 +611,12 @@ def test_gallery_descriptions_are_weighed_without_a_query() -> None:
 def test_enriching_adds_descriptions_by_their_weight() -> None:
     method = acke()
     with torch.no_grad():
-        pictures = method.encode_image(pixels())
+        images = method.encode_image(pixels())
         views = [TEXTS, TEXTS[::-1], TEXTS]
-        assert torch.equal(method.enrich(pictures, views, 0.0), pictures)
-        enriched = method.enrich(pictures, views, 0.5)
-    assert enriched.shape == pictures.shape
-    assert ((enriched - pictures).norm(dim=-1) <= 0.5 + 1e-5).all()
+        assert torch.equal(method.enrich(images, views, 0.0), images)
+        enriched = method.enrich(images, views, 0.5)
+    assert enriched.shape == images.shape
+    assert ((enriched - images).norm(dim=-1) <= 0.5 + 1e-5).all()
 
 
 def test_uncertainty_is_low_for_a_clear_winner() -> None:

@@ -71,18 +71,18 @@ def opened(method: Action) -> Action:
     return method.eval()
 
 
-def pictures(count: int = 3) -> Tensor:
+def drawn_images(count: int = 3) -> Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
 
 
 def read(method: Action, *given: list[str]) -> Tensor:
     with torch.no_grad():
-        return method.image_given_texts(pictures(len(given)), given)
+        return method.image_given_texts(drawn_images(len(given)), given)
 
 
 def batch(count: int = 4) -> Batch:
     captions = [MAN, DOG, DOGS, NULL][:count]
-    return Batch(pictures(count), captions, [str(number) for number in range(count)])
+    return Batch(drawn_images(count), captions, [str(number) for number in range(count)])
 
 
 def close(left: Tensor, right: Tensor, tolerance: float = 1e-5) -> bool:
@@ -94,20 +94,20 @@ def test_the_untrained_module_is_visual_prompt_tuning_and_without_prompts_the_ba
     backbone: Backbone, known: str, layer: int
 ) -> None:
     method = built(known, backbone, aim_layer=layer, early_inject=False).eval()
-    alone = method.encode_image(pictures())
+    alone = method.encode_image(drawn_images())
     assert close(read(method, [MAN], [DOG, DOGS], [DOGS]), alone)
-    assert not close(alone, build("zero_shot", backbone).encode_image(pictures()), 1e-3)
+    assert not close(alone, build("zero_shot", backbone).encode_image(drawn_images()), 1e-3)
     bare = built(known, backbone, aim_layer=layer, visual_prompts=0, early_inject=False).eval()
-    assert close(read(bare, [MAN], [DOG], [DOGS]), build("zero_shot", backbone).encode_image(pictures()))
-    assert not close(read(opened(bare), [MAN], [DOG], [DOGS]), bare.encode_image(pictures()), 1e-3)
+    assert close(read(bare, [MAN], [DOG], [DOGS]), build("zero_shot", backbone).encode_image(drawn_images()))
+    assert not close(read(opened(bare), [MAN], [DOG], [DOGS]), bare.encode_image(drawn_images()), 1e-3)
 
 
 @pytest.mark.parametrize("options", [{}, {"aim": "cat"}, {"early_inject": False}, {"aim_query": "prompt"}])
-def test_null_knowledge_leaves_the_picture_alone(known: str, options: dict) -> None:
+def test_null_knowledge_leaves_the_image_alone(known: str, options: dict) -> None:
     method = built(known, **options)
     method = opened(method) if method.interaction is not None else method.eval()
     mixed = read(method, [NULL], [MAN], [NULL])
-    alone = method.encode_image(pictures())
+    alone = method.encode_image(drawn_images())
     assert close(mixed[0], alone[0])
     assert close(mixed[2], alone[2])
     assert not close(mixed[1], alone[1], 1e-3)
@@ -119,7 +119,7 @@ def test_null_knowledge_leaves_the_picture_alone(known: str, options: dict) -> N
     [{}, {"aim": "cat"}, {"early_inject": False}, {"triplet_input": "all_tokens"}, {"triplet_input": "concat_linear"}],
 )
 def test_padding_changes_nothing(known: str, options: dict) -> None:
-    """A picture's reading does not depend on how much is known about the captions of the others, nor K on unused places."""
+    """An image's reading does not depend on how much is known about the captions of the others, nor K on unused places."""
     method = built(known, triplet_index=False, **options)
     method = opened(method) if method.interaction is not None else method.eval()
     beside = read(method, [DOG], [DOGS, MAN], [MAN])
@@ -197,7 +197,7 @@ def test_a_single_source_takes_the_whole_map(known: str) -> None:
 def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> None:
     """The conditioned embedding, recomputed from its parts: E + V replaces E, the class token stays."""
     method = opened(built(known, aim_layer=1, early_inject=False))
-    backbone, state = method.backbone, method.backbone.image_state(pictures(1), 1)
+    backbone, state = method.backbone, method.backbone.image_state(drawn_images(1), 1)
     batch_ = KnowledgeBatch.of(method.reader([DOGS]))
     with torch.no_grad():
         prompts = {"triplets": method.adapter(method.encoder(batch_)), "states": method.adapter(batch_.states)}
@@ -286,16 +286,16 @@ def test_semihard_negatives_only_at_the_start_of_a_run(
     known: str, strategy: str, epochs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second stage of one epoch has the hardest negatives."""
-    asked: list[str] = []
+    chosen: list[str] = []
     real = model.triplet_hinge
-    monkeypatch.setattr(model, "triplet_hinge", lambda s, m, hard: asked.append(hard) or real(s, m, hard))
+    monkeypatch.setattr(model, "triplet_hinge", lambda s, m, hard: chosen.append(hard) or real(s, m, hard))
     method = built(known, strategy=strategy, second_stage_epochs=1)
     plan = Plan(method.stages, 3)
     for epoch, kind in epochs.items():
-        asked.clear()
+        chosen.clear()
         plan.enter(method, epoch)
         method.losses(batch())
-        assert set(asked) == ({kind} if kind else set())
+        assert set(chosen) == ({kind} if kind else set())
 
 
 def test_the_temperature_starts_as_the_backbone_s_and_stays_below_100(backbone: Backbone, known: str) -> None:
@@ -319,7 +319,7 @@ def test_early_layers_get_the_adapted_prompts_as_tokens(known: str) -> None:
     """Before training, the tokens are all that the knowledge changes."""
     for early in (True, False):
         method = built(known, early_inject=early).eval()
-        assert close(read(method, [MAN], [DOG]), method.encode_image(pictures(2)), 1e-4) != early
+        assert close(read(method, [MAN], [DOG]), method.encode_image(drawn_images(2)), 1e-4) != early
 
 
 @pytest.mark.parametrize("kind", ["hardest", "semihard", "mean"])
@@ -357,7 +357,7 @@ def test_both_directions_and_their_candidates(known: str) -> None:
     twice = dataclasses.replace(data, captions=[MAN, MAN, DOG, DOGS])
     barred = method.candidate_scores(twice)[0]
     assert torch.isinf(barred).sum() == 0  # two others remain, so the equal caption is not among them
-    few = method.candidate_scores(Batch(pictures(2), [MAN, MAN], ["0", "1"]))[1]
+    few = method.candidate_scores(Batch(drawn_images(2), [MAN, MAN], ["0", "1"]))[1]
     assert torch.isinf(few[:, 1]).all()
 
 
@@ -380,7 +380,7 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     first = read(method, *given)
     assert set(method.caption_prompts.memory.known) == set(KNOWN)
     with torch.no_grad():
-        state = method.backbone.image_state(pictures(), method.image_use.layers(method.backbone))
+        state = method.backbone.image_state(drawn_images(), method.image_use.layers(method.backbone))
         assert close(method.image_given_texts(state, given), first, 1e-6)
     method.caption_prompts.memory.forget()
     assert torch.equal(read(method, *given), first)
@@ -390,7 +390,7 @@ def test_cached_states_and_remembered_captions_give_the_same(known: str) -> None
     assert not close(read(method.eval(), *given), first, 1e-4)  # eval() forgets what other tensors made
 
 
-def test_hand_crafted_sentences_and_states_are_read_by_the_frozen_tower(known: str) -> None:
+def test_hand_crafted_texts_and_states_are_read_by_the_frozen_tower(known: str) -> None:
     assert hand_crafted(RIDES) == "A photo capturing a man performing riding in relation to horse."
     assert hand_crafted(Triplet("dogs", "playing")) == "A photo capturing a dogs performing playing."
     method = built(known, hand_crafted=True)
@@ -465,9 +465,9 @@ def test_knowledge_that_is_missing_or_not_the_run_s(known: str, tmp_path: Path) 
     late.require([MAN])
     with pytest.raises(DataError, match="not the knowledge the run was trained with"):
         late.load_learned_state(saved)
-    asked = built(known)
-    asked.load_learned_state(saved)
-    asked.require([MAN], known)  # named for these captions: nothing to compare with
+    named = built(known)
+    named.load_learned_state(saved)
+    named.require([MAN], known)  # named for these captions: nothing to compare with
     control = built("nowhere.jsonl", triplets=False, states=False)
     control.require(["anything"])
     with pytest.raises(MethodError, match="uses no knowledge"):
@@ -521,7 +521,7 @@ def test_own_can_copy_the_caption_and_matched_cannot(blank: bool) -> None:
 
 
 def first(method: Action, data: Batch) -> float:
-    """How often the right candidate is ahead of all others, in both directions; ties are no success."""
+    """Returns how often the right candidate is ahead of all others, in both directions; ties are no success."""
     with torch.no_grad():
         return float(
             torch.cat([(scores[:, :1] > scores[:, 1:] + 1e-6).all(1) for scores in method.candidate_scores(data)])

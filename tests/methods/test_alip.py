@@ -31,7 +31,7 @@ def test_pairs_at_the_mean_weigh_one_and_others_at_most_one() -> None:
     torch.testing.assert_close(method.weights(similar), wanted)
 
 
-def test_the_gate_of_the_code_asks_the_captions_only() -> None:
+def test_the_gate_of_the_code_depends_on_the_captions_only() -> None:
     method = alip(alip_gate="code").eval()
     method.means.copy_(torch.tensor([0.6, 0.3, 0.2]))
     similar = method.means[:, None] + torch.tensor([[-0.1, 0.1], [0.2, -0.3], [-0.05, -0.4]])
@@ -41,7 +41,7 @@ def test_the_gate_of_the_code_asks_the_captions_only() -> None:
     assert method.weights(similar)[0].max() <= 1
 
 
-def test_running_means_start_where_asked_and_move_in_training_only() -> None:
+def test_running_means_start_where_configured_and_move_in_training_only() -> None:
     first, second = torch.full((3, 4), 0.5), torch.full((3, 4), 0.1)
     method = alip().train()
     method.weights(first)
@@ -116,14 +116,14 @@ def test_synthetic_captions() -> None:
     assert without_class("a Desert Rose beside a rose", "desert-rose", "flower") == "a flower beside a rose"
 
 
-def test_a_picture_without_the_caption_of_a_model_is_named() -> None:
+def test_an_image_without_the_caption_of_a_model_is_named() -> None:
     method = alip(synthetic="given")
     batch = dataclasses.replace(eight_pairs(method.backbone), synthetic=["a thing", None, *["things"] * 6])
     with pytest.raises(MethodError, match=r"'1' has nothing\. Add a column 'synthetic'"):
         method.losses(batch)
 
 
-def test_a_picture_without_category_is_named() -> None:
+def test_an_image_without_category_is_named() -> None:
     method = alip()
     batch = dataclasses.replace(eight_pairs(method.backbone), categories=["red", None] + ["blue"] * 6)
     with pytest.raises(MethodError, match=r"'1' has none\. Add a column 'category'"):

@@ -61,19 +61,19 @@ def test_untrained_coop_with_words_reads_them_where_they_are_put(position: str, 
         pytest.skip("this tiny tokenizer cuts the words into pieces")
     options = {"context_tokens": 4, "context_words": "a photo of a", "class_token_position": position}
     coop = build("coop", backbone, options)
-    sentences = [place.format(text) for text in TEXTS]
+    filled = [place.format(text) for text in TEXTS]
     with torch.no_grad():
         if backbone.family == "dual":
             prompts = Prompts({0: coop.context}, {"end": None, "middle": 2, "front": 0}[position])
             own = backbone.encode_text(backbone.tokenize(TEXTS, 4), prompts).tokens
-            written = backbone.encode_text(backbone.tokenize(sentences)).tokens
+            written = backbone.encode_text(backbone.tokenize(filled)).tokens
             before = {"end": 4, "middle": 2, "front": 0}[position]
             for row, text in enumerate(TEXTS):
                 words = backbone.token_count(text)
                 expected = written[row, 1 + before : 1 + before + words]
                 torch.testing.assert_close(own[row, 1 : 1 + words], expected, rtol=0, atol=1e-5)
         else:
-            expected = backbone.encode_text(backbone.tokenize(sentences)).pooled
+            expected = backbone.encode_text(backbone.tokenize(filled)).pooled
             torch.testing.assert_close(coop.text_features(TEXTS), expected, rtol=0, atol=1e-5)
 
 
@@ -256,7 +256,7 @@ def test_a_step_of_full_fine_tuning_is_a_step_of_the_towers_themselves() -> None
 
 
 @pytest.mark.parametrize("name", ["coop", "clip_adapter", "linear_probe", "lora", "full_ft", "dual_prompt"])
-def test_a_batch_without_a_picture_for_every_caption_is_refused(name: str) -> None:
+def test_a_batch_without_an_image_for_every_caption_is_refused(name: str) -> None:
     backbone = tiny_backbones["clip"]()
     method = build(name, backbone, {"context_tokens": 4} if name in ("coop", "dual_prompt") else None)
     whole = eight_pairs(backbone)

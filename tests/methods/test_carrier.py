@@ -1,4 +1,4 @@
-"""What is learned with each carrier, and that it starts where the backbone is."""
+"""The parameters of each carrier, which start where the backbone is."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_weights_of_one_change_nothing() -> None:
         assert torch.equal(method.read(tokens, TokenWeights(torch.ones(tokens.ids.shape))), method.read(tokens))
 
 
-def test_a_picture_like_the_blank_one_gives_uniform_weights() -> None:
+def test_an_image_like_the_blank_one_gives_uniform_weights() -> None:
     method, width = dcar(), tiny_backbones["clip"]().embed_dim
     blank = unit(1, width)[0]
     weights = rho(method, blank.expand(4, -1), blank)
@@ -87,7 +87,7 @@ def test_abs_does_not_see_the_sign_and_is_the_sum_of_its_halves() -> None:
     torch.testing.assert_close(raw["relu"] + raw["flipped"], raw["abs"])
 
 
-def test_exchanging_picture_and_blank_exchanges_the_halves() -> None:
+def test_exchanging_image_and_blank_exchanges_the_halves() -> None:
     image, blank = unit(1, 32, 1), unit(1, 32, 2)
 
     def weights(kind: str, one: Tensor, other: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def test_word_embeddings_are_refused_where_widths_differ() -> None:
 
 
 @pytest.mark.parametrize("blank", ["white", "black", "mean", "noise"])
-def test_blank_pictures_differ_and_are_stable(blank: str) -> None:
+def test_blank_images_differ_and_are_stable(blank: str) -> None:
     feature = dcar(blank=blank).blank_feature()
     assert torch.equal(feature, dcar(blank=blank).blank_feature())
     others = [dcar(blank=other).blank_feature() for other in ("white", "black", "mean", "noise") if other != blank]
@@ -397,7 +397,7 @@ def test_a_pair_score_depends_on_its_pair_alone() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
 
 
-def test_prior_and_head_need_no_picture() -> None:
+def test_prior_and_head_need_no_image() -> None:
     method = dcar().train()
     method.losses(batch())
     method.eval()

@@ -1,4 +1,4 @@
-"""FineCLIP: RoIAlign against a loop, regions that are the picture, and the two defects that can be switched on."""
+"""FineCLIP: RoIAlign against a loop, regions that are the image, and the two defects that can be switched on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_roi_align_equals_the_loop() -> None:
             torch.testing.assert_close(found[image, place], by_hand(features[image], boxes[image, place]))
 
 
-def test_the_whole_picture_is_the_mean_and_weights_add_up_to_one() -> None:
+def test_the_whole_image_is_the_mean_and_weights_add_up_to_one() -> None:
     features = torch.randn(1, 4, 4, 3)
     whole = roi_align(features, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]))
     torch.testing.assert_close(whole[0, 0], features[0].mean((0, 1)))
@@ -61,7 +61,7 @@ def test_the_whole_picture_is_the_mean_and_weights_add_up_to_one() -> None:
     torch.testing.assert_close(axis_weights(low, low + 0.4, 7).sum(-1), torch.ones(50))
 
 
-def test_boxes_are_inside_and_a_function_of_seed_and_picture() -> None:
+def test_boxes_are_inside_and_a_function_of_seed_and_image() -> None:
     def drawn(ids: list[str], seed: int = 1) -> Tensor:
         return region_boxes(ids, centre=0.8, count=4, smallest=0.3, largest=0.8, seed=seed)
 
@@ -77,7 +77,7 @@ def test_boxes_are_inside_and_a_function_of_seed_and_picture() -> None:
     assert not torch.equal(drawn(["a"], seed=2), boxes[:1])
 
 
-def test_a_crop_of_everything_is_the_picture_and_others_are_inside() -> None:
+def test_a_crop_of_everything_is_the_image_and_others_are_inside() -> None:
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     everything = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(2, 1, 4)
     assert torch.equal(crops(pixels, everything), pixels)
@@ -119,7 +119,7 @@ def test_region_loss_sees_texts_only_and_padding_dilutes_it() -> None:
     assert torch.allclose(rows[0][8:], torch.tensor(32.0).log()), "a row of zeros is a tie whatever is learned"
 
 
-def test_the_teacher_has_gradients_only_when_asked() -> None:
+def test_the_teacher_has_gradients_only_when_switched_on() -> None:
     for teacher_grad in (False, True):
         method = fineclip(boxes=1, teacher_grad=teacher_grad)
         batch = eight_pairs(method.backbone)

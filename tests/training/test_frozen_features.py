@@ -33,7 +33,7 @@ METHODS = {
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each tower was run."""
+    """Counts of the runs of each tower."""
     counted: Counter[str] = Counter()
 
     def counting(name: str, whole: Any) -> Any:
@@ -106,7 +106,7 @@ def test_cached_features_equal_the_tower(family: str, precision: str, folder: Pa
 
 
 def test_a_remembered_caption_is_forgotten_when_training_ends(folder: Path) -> None:
-    """What a run says of a training caption is then, to the bit, what the loaded run says."""
+    """A run and the loaded run then encode a training caption equally, to the bit."""
     run = adapt(folder, "run", method="linear_probe")
     captions = [f"a {colour} thing {number}" for number, colour in enumerate(["red", "green", "blue"])]
     loaded = crosscue.load(folder / "run", precision="fp32")

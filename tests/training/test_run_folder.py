@@ -33,8 +33,8 @@ def test_run_folder_is_complete_and_loads(folder: Path) -> None:
     loaded = crosscue.load(folder / "run", precision="fp32")
     texts = ["a red thing", "a blue thing"]
     assert torch.equal(run.encode_text(texts), loaded.encode_text(texts))
-    pictures = [folder / "0.jpg", Image.open(folder / "1.jpg")]
-    assert torch.equal(run.encode_image(pictures), loaded.encode_image(pictures))
+    images = [folder / "0.jpg", Image.open(folder / "1.jpg")]
+    assert torch.equal(run.encode_image(images), loaded.encode_image(images))
     assert run.fingerprint == loaded.fingerprint
     assert run.fingerprint != adapt(folder, "other", training=config(lr=0.01)).fingerprint
     result = loaded.evaluate(folder)

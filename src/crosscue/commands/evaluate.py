@@ -9,7 +9,6 @@ from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOp
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
-from crosscue.storage import write_json
 
 
 def run(arguments: list[str]) -> int:
@@ -78,10 +77,8 @@ def run(arguments: list[str]) -> int:
         if parts:
             console.print(table(result, before))
     if reason := unread():
-        out.write(f"recall by wording is left out: {reason}
-")
+        out.write(f"recall by wording is left out: {reason}\n")
     put_json(given.json, result.to_dict() | {"calibration": calibration_record(found)})
     if isinstance(given.json, Path):
-        out.write(f"{given.json}
-")
+        out.write(f"{given.json}\n")
     return 0

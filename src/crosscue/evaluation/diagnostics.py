@@ -81,8 +81,8 @@ def diagnose(
             zeros = torch.zeros(image.shape)
             chance = 100 * float(right.float().mean())
 
-            def scores(asked: ConditionedImages, image: Tensor) -> Tensor:
-                return asked(image, caption, zeros, image_first=image_first)  # noqa: B023
+            def scores(conditioned: ConditionedImages, image: Tensor) -> Tensor:
+                return conditioned(image, caption, zeros, image_first=image_first)  # noqa: B023
 
             def r1(scores: Tensor) -> float:
                 return 100 * float(hits(placed(scores, right), 1).mean())  # noqa: B023

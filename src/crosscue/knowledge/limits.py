@@ -65,7 +65,7 @@ class Meter:
         async with self.changed:
             while (passed := self._passed(self.spent + self.reserved + claim)) and self.reserved.calls:
                 await self.changed.wait()
-            if self.stopping.asked:
+            if self.stopping.requested:
                 raise Interrupted(
                     "interrupted; every reply so far is kept. Run the same command again to go on from here."
                 )

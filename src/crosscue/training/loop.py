@@ -126,7 +126,7 @@ def fit(
         progress(f"training {method.name}", total_steps, "steps") as advance,
     ):
         advance(position.step)
-        while not position.finished and not stop.asked:
+        while not position.finished and not stop.requested:
             report = optimiser_step()
             position.step += 1
             position.step_in_epoch += 1
@@ -145,7 +145,7 @@ def fit(
                     plan.enter(method, position.epoch)
                     position.stale = 0 if plan.opens(position.epoch) else position.stale
             position.seconds = time.monotonic() - started
-            if validated or position.step % config.checkpoint_every == 0 or stop.asked:
+            if validated or position.step % config.checkpoint_every == 0 or stop.requested:
                 checkpoints.save(position)
     method.eval()
     if position.finished and position.best is not None:

@@ -17,6 +17,7 @@ import datetime
 import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,13 @@ class BackboneIdentity:
 def new_folder(method: str) -> Path:
     """Returns a folder name nobody uses yet: runs/<method>-<time>."""
     return Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def run_path(run: str | Path) -> Path:
+    """Returns the path of a run folder. Raises `RunError` for a value that is no path."""
+    if not isinstance(run, str | PathLike):
+        raise RunError(f"the run is {run!r}; it must be a run folder, or for evaluate also a method or a loaded run.")
+    return Path(run)
 
 
 def check_run(

@@ -138,12 +138,12 @@ class AdaptiveInteraction(nn.Module):
         attention = None
         for kind in self.kinds:
             name = "both" if self.share else kind
-            asked = self.norm(prompts[kind])  # at the scale of the patches
+            scaled = self.norm(prompts[kind])  # at the scale of the patches
             if self.reverse:
-                read = asked + self.cross[name](asked, normed, normed, need_weights=False)[0]
+                read = scaled + self.cross[name](scaled, normed, normed, need_weights=False)[0]
                 own, weights = self.within[name](read, read, read, key_padding_mask=absent)
             else:
-                read = normed + self.cross[name](normed, asked, asked, absent, need_weights=False)[0]
+                read = normed + self.cross[name](normed, scaled, scaled, absent, need_weights=False)[0]
                 own, weights = self.within[name](read, read, read)  # (B, M, W), A (B, M, M) averaged over heads
             weighted = (self.mixing if kind == "triplets" else 1 - self.mixing) * weights
             values[kind], attention = read + own, weighted if attention is None else attention + weighted
