@@ -4,7 +4,7 @@
 
 Batch 32 with 4 negatives a caption, which the generator of `crosscue data negatives` writes for the real captions. The first
 way is DCAR. The second is a dual prompt with the same 32 + 32 + 128 texts. The third has the same equations over `transformers`
-encoders with text padded to 77. The step is one of the second epoch or later: the captions' token features, which are constant, are
+encoders with text padded to 77. The step is one of the second epoch or later. The captions' token features, which are constant, are
 already computed in DCAR; the padded way computes them in every step.
 """
 

@@ -1,4 +1,4 @@
-"""Check the words of the project against the glossary (docs/glossary.md), and the length of sentences in Markdown.
+"""Check the words of the project against the glossary (docs/glossary.md), and the length of sentences in Markdown and docstrings.
 
     python scripts/check_words.py    # fails with file, line and the better word
 
@@ -8,6 +8,7 @@ A line that ends in `words: ok` is exempt, in any kind of comment.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -40,8 +41,10 @@ WORDS = (
 )
 """Pattern -> the word of the glossary. A quoted `"sentences"` is a column name and stays."""
 LONGEST = 25
-"""Words from one full stop to the next, in the prose of Markdown."""
+"""Words from one full stop to the next, in the prose of Markdown and docstrings."""
 OPENINGS = re.compile(r"(What|How|Who|Where|Says|Whether|Asks|Told)\b")
+TABLE = re.compile(r"^.*\S {2,}\S.*$", re.M)
+"""A line of a table or a diagram in a docstring."""
 MARK = re.compile(r"words: ok\W*$")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -56,18 +59,21 @@ def findings(path: Path) -> list[str]:
             continue
         for pattern, better in WORDS:
             found += [f"{index}: '{match.group()}', better: {better}" for match in re.finditer(pattern, line)]
+    prose = []
     if path.suffix == ".md" and path.parent.name != "results":
-        found += [
-            f"{line}: {words} words in '{start} ...', better: sentences of at most {LONGEST}"
-            for line, words, start in long_sentences(text)
-        ]
+        prose = [(1, text)]
     if path.suffix == ".py":
+        prose = [(line, TABLE.sub("", inspect.cleandoc(docstring))) for line, docstring in docstrings(text)]
         found += [
-            f"{index}: a docstring starts with '{word}', better: a noun phrase, an imperative, or Returns"
-            for index, word in openings(text)
-            if not MARK.search(lines[index - 1])
+            f"{index}: a docstring starts with '{match.group()}', better: a noun phrase, an imperative, or Returns"
+            for index, docstring in docstrings(text)
+            if (match := OPENINGS.match(docstring)) and not MARK.search(lines[index - 1])
         ]
-    return found
+    return found + [
+        f"{first + line - 1}: {words} words in '{start} ...', better: sentences of at most {LONGEST}"
+        for first, part in prose
+        for line, words, start in long_sentences(part)
+    ]
 
 
 def paragraphs(text: str) -> Iterator[tuple[int, str]]:
@@ -99,8 +105,8 @@ def long_sentences(text: str) -> Iterator[tuple[int, int, str]]:
                 yield line, len(words), " ".join(words[:5])
 
 
-def openings(text: str) -> Iterator[tuple[int, str]]:
-    """Yield line and first word of every docstring, attribute docstrings included, that starts with a refused word."""
+def docstrings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of every docstring, attribute docstrings included."""
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, DOCUMENTED):
             continue
@@ -108,9 +114,7 @@ def openings(text: str) -> Iterator[tuple[int, str]]:
         for statement in strings:
             value = statement.value if isinstance(statement, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                match = OPENINGS.match(value.value)
-                if match:
-                    yield statement.lineno, match.group()
+                yield statement.lineno, value.value
 
 
 def complaints(root: Path) -> list[str]:

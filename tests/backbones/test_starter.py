@@ -112,8 +112,8 @@ ROUNDED_COSINE = 0.9
 
 @pytest.mark.shared
 def test_photographs_have_the_features_of_the_same_tower(shared: Path) -> None:
-    """The shared images were compressed once more after their features were taken, which costs more than bf16 does:
-    the cosine is 0.91 to 0.98, and each image still finds its own feature among those of all 8,091."""
+    """The shared images were compressed once more after their features were taken, which costs more than bf16 does.
+    The cosine is 0.91 to 0.98, and each image still finds its own feature among those of all 8,091."""
     from safetensors.torch import load_file
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 

@@ -88,7 +88,7 @@ TABLE: dict[str, dict[str, Any]] = {
 @pytest.mark.shared
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_the_released_files_have_these_defects(shared: Path, name: str) -> None:
-    """An earlier count by another program agrees, but for `glued`: it had 116 in 29 rows, taking an airline (airAlps) and a caption
+    """An earlier count by another program agrees, but for `glued`. It had 116 in 29 rows: it took an airline (airAlps) and a caption
     that is broken itself for broken negatives."""
     found = fdrd_defects(shared / "fdrd" / f"{name}.json")
     assert {row: round(found[row], 2) for row in TABLE[name]} == TABLE[name]

@@ -81,6 +81,13 @@ def test_a_long_sentence_is_found(tmp_path: Path, before: str) -> None:
     assert "31 words in 'This line of words goes ...'" in found[0]
 
 
+def test_a_long_sentence_of_a_docstring_is_found_and_a_table_is_not(tmp_path: Path) -> None:
+    attribute = f'class A:\n    """Class."""\n\n    x = 1\n    """Short.\n\n    {LONG}\n    """\n'
+    table = f'"""Module.\n\nname    {LONG}\n"""\n'
+    found = check_words.complaints(project(tmp_path, {"src/p/a.py": attribute, "src/p/b.py": table}))
+    assert [line.split(" words")[0] for line in found] == ["src/p/a.py:7: 31"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,7 +1,7 @@
 """A real small language model behind a real server: SmolLM2 (135 million parameters) in llama.cpp's own.
 
-So small a model follows few instructions. What is tested is that everything it says comes back as valid knowledge or leaves its caption null, and that
-nothing is requested twice; how good it is, no test can say.
+So small a model follows few instructions. The test shows that every reply becomes valid knowledge or leaves its caption null, and that
+nothing is requested twice. The quality of the replies is not tested.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class BridgedImageTower(ClipImageTower):
 class SentenceTower(nn.Module):
     """Bidirectional BERT, mean-pooled over the real tokens, weighted where token weights act in the pooling.
 
-    Prompts stand after the start token, are seen by every word, and are left out of the mean: the pooled feature is an
-    average over the same positions as without prompts.
+    Prompts stand after the start token and are seen by every word. They are left out of the mean, so the pooled feature
+    is an average over the same positions as without prompts.
     """
 
     def __init__(self, model: Any, bridge: Bridge) -> None:

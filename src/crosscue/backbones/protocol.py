@@ -27,8 +27,8 @@ from crosscue.errors import BackboneError
 class Prompts:
     """Learned vectors to insert in a tower: `layers[i]` enters at the input of layer i.
 
-    At the smallest layer index the n vectors are *inserted*; at every other index of the mapping the outputs of the
-    n prompt positions are *replaced*; where the mapping has no entry they are propagated. A tensor is (n, W), shared by
+    At the smallest layer index the n vectors are *inserted*. At every other index of the mapping the outputs of the
+    n prompt positions are *replaced*. Where the mapping has no entry they are propagated. A tensor is (n, W), shared by
     the batch, or (B, n, W), one set per sample; n is the same at every layer.
 
     Layer 0 of a text tower is its word embedding: prompts stand after the start token and receive positions like words

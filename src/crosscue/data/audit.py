@@ -110,7 +110,7 @@ def ceilings(pairs: Pairs) -> tuple[float, float]:
     """Returns the best possible R@1 in percent, image to text and text to image, that equal captions leave.
 
     Equal captions get equal scores. An image that owns some copies of a caption is hit with the share of copies that it
-    owns; with one caption each of k images this is 1 / k. A query that is the caption of k images ranks them alike, so
+    owns. With one caption each of k images this is 1 / k. A query that is the caption of k images ranks them alike, so
     its own is first with chance 1 / k.
     """
     copies = Counter(pairs.captions)

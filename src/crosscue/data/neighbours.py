@@ -15,7 +15,7 @@ BLOCK = 1024
 def nearest(images: Tensor, captions: Tensor, owner: Tensor, count: int = NEAREST) -> np.ndarray:
     """Returns the images with which retrieval confuses each image most.
 
-    The confusion of images a and b is a sum of two cosines: image a with the mean caption of b, and b with that of a.
+    The confusion of images a and b has two cosines, added: a with the mean caption of b, b with that of a.
 
     Args:
         images: (N, D) unit vectors of the untouched model.

@@ -13,8 +13,8 @@ from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Cosines, Scores
 
 TIE = 1e-6
-"""Scores closer than this count as tied: it is above the rounding of a float32 dot product of unit vectors, so that equal
-embeddings are always tied, and far below any difference that means something."""
+"""Scores closer than this count as tied. It is above the rounding of a float32 dot product of unit vectors, so that equal
+embeddings are always tied. It is far below any difference that means something."""
 
 BLOCK = 255
 """Images compared with all captions at once."""

@@ -1,7 +1,7 @@
 """Evidence from similarities, and the losses of evidential deep learning.
 
-A text is evidence for an image by as much as their cosine stands out from the text's cosines with the other images:
-ordinary cosines of CLIP lie close together, so a map without that background gives every text the same uncertainty.
+A text is evidence for an image by as much as their cosine stands out from the text's cosines with the other images.
+Ordinary cosines of CLIP lie close together, so a map without that background gives every text the same uncertainty.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Subjective-logic opinions: the belief of a source in each of K candidates, and its uncertainty.
 
 An opinion is a belief per candidate and one uncertainty (vacuity); together they add up to 1. As a Dempster-Shafer mass function
-it is m({k}) = belief_k, m(all candidates) = uncertainty, and nothing else, which is why the rule below has a short exact form.
+it is m({k}) = belief_k, m(all candidates) = uncertainty, and nothing else. So the rule below has a short exact form.
 
     evidence e >= 0  ->  belief_k = e_k / S,  uncertainty = W / S,  S = W + sum e        (Josang; W = K in evidential deep learning)
 

@@ -1,7 +1,7 @@
 """Uncertainty from similarity to prototypes (PAU, NeurIPS 2023, section 3): one number an item, no pairing needed.
 
-PAU's reading is the opposite of vacuity: an item that resembles many prototypes is *ambiguous*, so its total belief 1 - K / S is the
-uncertainty, and an item that resembles none (total ignorance in subjective logic) counts as certain.
+PAU's reading is the opposite of vacuity. An item that resembles many prototypes is *ambiguous*, so its total belief 1 - K / S is the
+uncertainty. An item that resembles none (total ignorance in subjective logic) counts as certain.
 """
 
 from __future__ import annotations

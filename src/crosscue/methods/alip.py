@@ -1,6 +1,6 @@
 """ALIP (arXiv 2308.08428) carried to retrieval: pairs weighted by their agreement with a synthetic caption.
 
-An image i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s), and so does a pair
+An image i has its caption t and a synthetic caption c. A pair whose two captions disagree weighs less (w_s). So does a pair
 (w_t, w_c) whose image and caption are less alike than pairs are on average:
 
     w_s = min(1, exp(gamma (S_tc - H_tc)))      w_t, w_c from S_ti - H_ti and S_ci - H_ci in the same way

@@ -231,7 +231,7 @@ class LateInteraction(ABC):
     """A score that is not the cosine of two vectors but compares tokens.
 
     Evaluation then ranks by `token_scores`. Each side is still encoded alone. `encode_image` and `encode_text` of such a method
-    return one vector all the same, for measures of spread; `Run.encode_*` refuses, because an index of them would rank
+    return one vector all the same, for measures of spread. `Run.encode_*` refuses, because an index of them would rank
     otherwise than the method does.
     """
 

@@ -4,7 +4,7 @@
     caption  -> text tower  -> words   -> W_t -> q_1 .. q_n      s_t2i = mean_b max_a p_a . q_b
 
 The two directions are ranked by two scores. Patches and words of a CLIP-like backbone were never compared in its pre-training, only
-pooled features were; the heads W_v and W_t start as the identity and learn to align them.
+pooled features were. The heads W_v and W_t start as the identity and learn to align them.
 
 Equations:
 

@@ -7,8 +7,8 @@
             region features
 
 The dense map leaves out the attention of the last layer, so that a patch stands for its own place. The crop goes through the same,
-learning model. FineCLIP has boxes with captions; here are none, so a box in the middle stands for the object and has the class for
-its text, and boxes elsewhere have no text and only distil.
+learning model. FineCLIP has boxes with captions; here are none. So a box in the middle stands for the object and has the class for
+its text. Boxes elsewhere have no text and only distil.
 
 Equations:
 

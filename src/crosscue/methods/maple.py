@@ -40,7 +40,7 @@ class MapleConfig(DualPromptConfig):
     """Words whose first embeddings start the prompts of the first layer. None: they are drawn from N(0, 0.02^2)."""
     maple_keep_of_a: bool = False
     """True: the words of `context_words` beyond the learned vectors ("of a") stay as frozen words before every
-    caption, as in the authors' code for class names."""
+    caption. The authors' code does so for class names."""
 
 
 class Maple(DualPrompt):

@@ -22,7 +22,7 @@ class Reading:
 
     kind: str = "auto"
     """Reader of the source: folder, csv, json, jsonl, parquet, karpathy, coco, fdrd, datasets, or one of a plug-in.
-    auto takes the first reader that recognises the source."""
+    `auto` takes the first reader that recognises the source."""
     images: Path | None = None
     """Folder that the paths of images start from; default the folder of the source."""
     split_file: Path | None = None

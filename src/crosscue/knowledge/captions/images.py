@@ -26,7 +26,7 @@ Found = tuple[str, Image, str | None, str | None]
 def find_images(source: str, out: Path, reading: Reading | None = None) -> list[Found]:
     """Returns the images of a source with their classes, in a fixed order.
 
-    A folder without a listing of pairs is read as class sub-folders: the name of an image's folder is its class, and a top
+    A folder without a listing of pairs is read as class sub-folders. The name of an image's folder is its class, and a top
     folder called train, val or test is the split. Captions of the source are not used.
 
     Raises:

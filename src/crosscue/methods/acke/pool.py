@@ -3,7 +3,7 @@
     query of an image or text -> cosine to M keys -> the k nearest prompts, each times its gate -> k L prompt positions
 
 Hard selection alone would never teach the keys anything. The gate, k softmax(cosine / tau) over the chosen, averages 1 and carries their
-gradient; `pull_loss` moves the chosen keys towards their queries; `balance_loss` keeps prompts from dying.
+gradient. `pull_loss` moves the chosen keys towards their queries. `balance_loss` keeps prompts from dying.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class PoolShape:
 class PromptPool(nn.Module):
     """M prompts of an image tower's width, and the keys they are found by.
 
-    `learned` keys get gradients, `random` ones are a fixed projection (a control), `static` is no choice: the first k prompts for
-    every input, as many positions as with one (the other control).
+    `learned`: the keys get gradients. `random`: the keys are a fixed projection (a control). `static`: there is no choice, and every
+    input gets the first k prompts, as many positions as with one (the other control).
     """
 
     def __init__(self, shape: PoolShape, width: int, key_width: int, keys: Keys) -> None:

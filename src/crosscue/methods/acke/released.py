@@ -2,8 +2,9 @@
 
 Written from a description of the arithmetic, to measure what the defects do. What differs from the clean method:
 
-- every step reads all three descriptions; the weight of a description is PAU's exp(-(1 - K / S)) with the whole pool, projected, as
-  prototypes, so a description that resembles nothing weighs most;
+- every step reads all three descriptions;
+- the weight of a description is PAU's exp(-(1 - K / S)), and the prototypes are the whole pool, projected;
+- so a description that resembles nothing weighs most;
 - prompts start in U(-1, 1) and are chosen hard, in order, by keys that never learn;
 - text prompts meet no words: [0 .. 0, prompts, pooled caption] goes through the text tower a second time.
 
@@ -54,10 +55,11 @@ DEFECTS: tuple[Defect, ...] = (
     "frozen_keys",
     "pooled_text",
 )
-"""broadcast: (B,) costs times (B, 1) weights, so every pair gets the sum of all weights. unnormalised: descriptions are compared with
-prototypes at their full length, which saturates. attached: gradients flow into the weights and the alignment's scale. caption_logits: a
-description's uncertainty is aligned with its caption's negatives. scaled_overlap: the prototypes' overlap is counted three times and
-times the squared logit scale. frozen_keys: keys never learn. pooled_text: prompts meet the pooled caption, not its words."""
+"""`broadcast`: (B,) costs times (B, 1) weights, so every pair gets the sum of all weights. `unnormalised`: descriptions are compared
+with prototypes at their full length, which saturates. `attached`: gradients flow into the weights and the alignment's scale.
+`caption_logits`: a description's uncertainty is aligned with its caption's negatives. `scaled_overlap`: the prototypes' overlap is
+counted three times and times the squared logit scale. `frozen_keys`: keys never learn. `pooled_text`: prompts meet the pooled caption,
+not its words."""
 TAU = 5.0
 """Scaled similarities are divided by this before they become evidence."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ViewLosses(nn.Module):
-    """The losses of R images f (R, D), their captions g (R, D) and V drawn descriptions of each, z (V, R, D), all unit vectors."""
+    """The losses of unit vectors: R images f (R, D), their captions g (R, D) and V drawn descriptions of each, z (V, R, D)."""
 
     def __init__(self, config: AckeConfig, embed_dim: int) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class ActionConfig:
     """Margin of the ranking loss (alpha, eq. 11)."""
     negatives: HardNegatives = "hardest"
     """Negatives of the ranking loss: `hardest`, `semihard` or `mean`. `hardest` with `combined` takes semihard ones in
-    the first epoch of the run; the second stage of `two_stage` takes the hardest from its first step on (eq. 11)."""
+    the first epoch of the run. The second stage of `two_stage` takes the hardest from its first step on (eq. 11)."""
     eta: float = 1.0
     """Share of the new score in re-ranking; the rest is the cosine of the model that pre-selects."""
     mask_duplicates: bool = True

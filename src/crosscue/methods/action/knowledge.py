@@ -146,8 +146,8 @@ class KnowledgeBatch:
 class FrozenReader:
     """Captions -> their frozen knowledge.
 
-    What is computed together rounds together, so a training step, which must be a function of its batch alone to be resumed
-    bit-exactly, computes its captions anew; otherwise each is computed once.
+    Captions that are computed together round together. A training step must be a function of its batch alone to be resumed
+    bit-exactly, so it computes its captions anew. Otherwise each is computed once.
     """
 
     def __init__(

@@ -5,8 +5,8 @@
                                                                           |
     image ----> [class] patches E ------------------------------> AIM (eq. 7-8) --> [class] E + V, P_1 .. P_N --> z_img
 
-An image's embedding depends on the texts it is read with, so retrieval has two steps: a model that reads images alone
-pre-selects k candidates, and those are ranked again, each image read with the knowledge of the candidate or query text.
+An image's embedding depends on the texts it is read with, so retrieval has two steps. A model that reads images alone
+pre-selects k candidates. Those are ranked again, each image read with the knowledge of the candidate or query text.
 The right answer never enters: a text's knowledge is a function of the text. Without texts (`plain`) the method is
 visual prompt tuning.
 

@@ -7,7 +7,7 @@
                     | eq. 9-14                        |    |
     images ------ F(v) ----------------------> I'  ---+----+
 
-Only v, F and F_CAA are learned. rho needs an image, so at test time captions are encoded without it (`plain`): a caption weighted
+Only v, F and F_CAA are learned. rho needs an image, so at test time captions are encoded without it (`plain`). A caption weighted
 by its own image would tell which image is right. Other ways to encode texts are in `text_modes`.
 
 Equations:

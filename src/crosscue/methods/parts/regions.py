@@ -57,7 +57,7 @@ def roi_align(features: Tensor, boxes: Tensor) -> Tensor:
     """Averages a map of features over boxes: RoIAlign (Mask R-CNN, section 3) with one bin a box and aligned corners.
 
     The bin is sampled on a regular grid, one point for every begun cell, bilinearly. The average of bilinear samples on a grid
-    is separable, so it is a weighted mean of the cells, with the product of one weight by row and one by column.
+    is separable. So it is a weighted mean of the cells, with the product of one weight by row and one by column.
 
     Args:
         features: (B, H, W, D).
