@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,16 @@ import torch
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
-from crosscue.evaluation.comparison import compare, examples
+from crosscue.evaluation.comparison import compare, examples, top_images
 from crosscue.evaluation.console import comparison_table, result_table
-from crosscue.evaluation.measuring import evaluate, validation_metrics
+from crosscue.evaluation.measuring import evaluate, rank_embeddings, result_of, validation_metrics
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
 from crosscue.knowledge.actions import parser
 from crosscue.methods.registry import build
+from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.options import Inference
+from crosscue.retrieval.reranking import Scorer
 from tests.images import draw_noise
 from tests.tiny import tiny_backbones
 
@@ -151,6 +154,33 @@ def test_examples_are_the_largest_changes(pairs: Pairs) -> None:
     assert all(example.rank_after < example.rank_before for example in rose)
     assert all(example.rank_after > example.rank_before for example in fell)
     assert all(example.image == pairs.caption_owner[example.caption] for example in rose + fell)
+
+
+def reversed_first(pairs: Pairs, top: int) -> Retrieval:
+    """Returns a result whose re-ranking reverses the first `top` candidates of every query."""
+    backbone = tiny_backbones["clip"]()
+    method = build("zero_shot", backbone)
+    inference = replace(Inference(top=top).of(method), rerank=True)
+    gallery = embed_images(method, PixelStore(pairs.images, backbone.pixels, cache=False), len(pairs))
+    captions = embed_captions(method, pairs.captions, Inference())
+    scorer: Scorer = lambda image, caption, plain, *, image_first: -plain  # noqa: E731
+    return result_of(method, pairs, rank_embeddings(pairs, gallery, captions, inference, scorer), inference)
+
+
+@pytest.mark.parametrize("top", [1, 4, 12, 40])
+def test_shown_images_contradict_no_rank_after_re_ranking(pairs: Pairs, top: int) -> None:
+    before, after = measured(pairs), reversed_first(pairs, top)
+    for caption, owner in enumerate(pairs.caption_owner):
+        for result in (before, after):
+            shown, ranks = top_images(result, caption, len(pairs)), result.ranks["t2i"]
+            assert sorted(shown) == list(range(len(pairs)))
+            assert 0 <= shown.index(owner) - ranks.better[caption] < ranks.tied[caption]
+        first, again = top_images(before, caption, len(pairs)), top_images(after, caption, len(pairs))
+        assert again == first[:top][::-1] + first[top:]
+    for example in [one for part in examples(compare(before, after), pairs, top=len(pairs)) for one in part]:
+        assert example.top_before[example.rank_before - 1] == example.image
+        assert example.top_after[example.rank_after - 1] == example.image
+    assert Retrieval.from_dict(json.loads(json.dumps(after.to_dict()))).again is None
 
 
 def test_other_pairs_cannot_be_compared(pairs: Pairs) -> None:

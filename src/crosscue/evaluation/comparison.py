@@ -12,6 +12,7 @@ from crosscue.errors import CrosscueError
 from crosscue.evaluation.intervals import Difference, difference
 from crosscue.evaluation.recall import KS, hits
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
+from crosscue.retrieval.reranking import order
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,14 @@ def examples(
 
 
 def top_images(result: Retrieval, caption: int, top: int = 5) -> list[int]:
-    """Returns the images nearest to a caption, best first."""
+    """Returns the first images of a caption, best first, in the order of the ranks: after re-ranking, where there is any."""
     if result.scores is None:
         raise CrosscueError("a result read from JSON has no scores to show examples with. Measure again.")
     scores = result.scores.block(slice(None), slice(caption, caption + 1))[1][:, 0]  # (N,)
-    return torch.topk(scores, min(top, len(scores))).indices.tolist()
+    if result.again is None:
+        return torch.topk(scores, min(top, len(scores))).indices.tolist()
+    by_caption = result.again[1]
+    return order(scores, by_caption.image[caption], by_caption.scores[caption])[:top].tolist()
 
 
 def _rank(result: Retrieval) -> np.ndarray:

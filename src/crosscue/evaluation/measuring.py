@@ -26,7 +26,7 @@ from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import Scorer, rerank, second_look
+from crosscue.retrieval.reranking import Reranked, Scorer, rerank, second_look
 from crosscue.retrieval.scores import Cosines, Scores
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Ranked:
     """Ranks before re-ranking; None without it."""
     scorer: Scorer | None = None
     """Scores of re-ranking."""
+    again: tuple[Reranked, Reranked] | None = None
+    """Candidates of re-ranking with their new scores."""
 
 
 def evaluate(
@@ -156,7 +158,8 @@ def rank_embeddings(
     first = rank_scores(scores, owner)
     if scorer is None:
         return Ranked(scores, first)
-    return Ranked(scores, reranked(rerank(scores, scorer, top=inference.top), owner, first), first, scorer)
+    again = rerank(scores, scorer, top=inference.top)
+    return Ranked(scores, reranked(again, owner, first), first, scorer, again)
 
 
 def corrected(scores: Scores, inference: Inference, bank: Bank | None) -> Scores:
@@ -211,7 +214,8 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         "comparable": True,
     }
     ranks = {"i2t": i2t, "t2i": t2i}
-    return Retrieval(recall(i2t), recall(t2i), ranks, np.array(pairs.caption_owner), protocol, pairs, scores)
+    owner = np.array(pairs.caption_owner)
+    return Retrieval(recall(i2t), recall(t2i), ranks, owner, protocol, pairs, scores, ranked.again)
 
 
 def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:

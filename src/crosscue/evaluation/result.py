@@ -17,6 +17,7 @@ from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
 from crosscue.evaluation.slices import by_category, by_wording
+from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json
 
@@ -43,6 +44,8 @@ class Retrieval:
     """The evaluated pairs; None for a result read from JSON."""
     scores: Scores | None = field(default=None, repr=False, compare=False)
     """Of every image with every caption, before re-ranking; not written to disk."""
+    again: tuple[Reranked, Reranked] | None = field(default=None, repr=False, compare=False)
+    """Re-ranked candidates of both directions with their new scores; not written to disk. None without re-ranking."""
     minimal_pairs: dict[str, dict[str, float]] = field(default_factory=dict)
     """Kind of edit -> how often an image preferred its caption to an edited one, in percent; empty without `minimal_pairs`."""
     diagnostics: Sequence[Diagnostic] = ()

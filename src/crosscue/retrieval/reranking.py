@@ -78,6 +78,19 @@ def rerank(first: Scores, scorer: Scorer, *, top: int) -> tuple[Reranked, Rerank
         return direction(first.image_count, True), direction(first.caption_count, False)
 
 
+def order(plain: Tensor, candidates: Tensor, again: Tensor) -> Tensor:
+    """Returns all C candidates of a query, best first: those with new scores, then the others by their first scores.
+
+    Args:
+        plain: (C,) first scores.
+        candidates: (k,) candidates that were scored again; may be empty.
+        again: (k,) their new scores.
+    """
+    rest = plain.argsort(descending=True, stable=True)
+    behind = rest[~torch.isin(rest, candidates)]
+    return torch.cat([candidates[again.argsort(descending=True, stable=True)], behind])
+
+
 def candidates_of(first: Scores, rows: slice, top: int, *, image_first: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the first `top` candidates of some queries: indices of images and captions (b, k), and their scores (b, k)."""
     if image_first:
