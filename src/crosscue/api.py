@@ -16,20 +16,21 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
 from crosscue.data.features import features_protocol
 from crosscue.data.pairs import Pairs
-from crosscue.data.sources import read_pairs
+from crosscue.data.sources import as_pairs
 from crosscue.data.splits import held_out, training_pairs
-from crosscue.data.stream import Given
-from crosscue.errors import DataError, MethodError, RunError
+from crosscue.data.stream import Given, require_readable
+from crosscue.errors import RunError
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, against_untouched, bank_for, keep_for_inference, measured
-from crosscue.methods.capabilities import LateInteraction, Untrained, studied
+from crosscue.methods.capabilities import Untrained, require_vectors, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.options import Inference
+from crosscue.retrieval.ranking import Candidate, best_candidates
 from crosscue.retrieval.streaming import encoded_images
 from crosscue.selection.choosing import AUTO, Request, choose, refuse_mixed
 from crosscue.storage import sole_run
@@ -65,7 +66,7 @@ class Run:
         Raises:
             MethodError: the method has no one vector a text.
         """
-        self._require_vectors()
+        require_vectors(self.method)
         return embed_texts(texts, self.method.encode_text)
 
     def encode_image(self, images: Iterable[Given]) -> Tensor:
@@ -75,19 +76,10 @@ class Run:
             DataError: images cannot be read; the message names each.
             MethodError: the method has no one vector an image.
         """
-        self._require_vectors()
+        require_vectors(self.method)
         batches = list(encoded_images(self.method, images))
-        unreadable = [failure for batch in batches for failure in batch.unreadable]
-        if unreadable:
-            raise DataError(f"{len(unreadable)} of the images cannot be read: {' '.join(map(str, unreadable))}")
+        require_readable(batches)
         return torch.cat([batch.vectors for batch in batches])
-
-    def _require_vectors(self) -> None:
-        if isinstance(self.method, LateInteraction):
-            raise MethodError(
-                f"method '{self.method.name}' compares images and texts token by token, so one vector each would rank "
-                "otherwise than it does. Rank with evaluate, or adapt with another method, such as dual_prompt."
-            )
 
     def evaluate(
         self,
@@ -107,9 +99,21 @@ class Run:
         """
         choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
-        given = None if bank is None else as_pairs(bank)
-        own = bank_for(self.method, self.folder, OWN, chosen, given, choices)
+        own = bank_for(self.method, self.folder, OWN, chosen, None if bank is None else as_pairs(bank), choices)
         return measured(self.method, chosen, choices, bank=own)
+
+    def rank(
+        self,
+        query: Given,
+        candidates: Iterable[Given],
+        top: int = 20,
+        inference: Inference | Mapping[str, Any] | None = None,
+        bank: Pairs | str | Path | None = None,
+    ) -> list[Candidate]:
+        """Returns the best images of a text, or the best texts of an image, as `evaluate` ranks them; see `best_candidates`."""
+        choices = configured(Inference, inference, "inference").of(self.method)
+        queries = bank_for(self.method, self.folder, OWN, None, None if bank is None else as_pairs(bank), choices)
+        return best_candidates(self.method, query, candidates, top, choices, queries)
 
 
 def adapt(
@@ -293,8 +297,3 @@ def before_and_after(
     """
     choices = configured(Inference, inference, "inference")
     return against_untouched(run.method, run.folder, pairs, choices, bank=bank, see_pairing=see_pairing)
-
-
-def as_pairs(pairs: Pairs | str | Path) -> Pairs:
-    """Reads a source, unless it is read already."""
-    return pairs if isinstance(pairs, Pairs) else read_pairs(pairs)

@@ -101,7 +101,7 @@ def normalised_result(
 
 
 def bank_for(
-    method: Method[Any], folder: Path | None, name: str, pairs: Pairs, given: Pairs | None, inference: Inference
+    method: Method[Any], folder: Path | None, name: str, pairs: Pairs | None, given: Pairs | None, inference: Inference
 ) -> Bank | None:
     """Returns the bank that `inference.normalise` needs: of given pairs, else that of the run folder; None without need.
 
@@ -109,7 +109,7 @@ def bank_for(
         method: the method that encodes.
         folder: the run folder, if there is one.
         name: name of the bank in it.
-        pairs: the pairs that are evaluated.
+        pairs: the pairs that are evaluated, if there are any.
         given: training pairs.
         inference: options of inference.
 

@@ -147,3 +147,8 @@ def _names(pair: Pair, images: Path) -> tuple[str, ...]:
 def _accepted(pair: Pair) -> Pair:
     image = pair.image
     return replace(pair, image=replace(image, unverified=True)) if isinstance(image, FeatureRow) else pair
+
+
+def as_pairs(pairs: Pairs | str | Path) -> Pairs:
+    """Reads a source, unless it is read already."""
+    return pairs if isinstance(pairs, Pairs) else read_pairs(pairs)

@@ -57,14 +57,14 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
     return pairs.split(split)
 
 
-def bank_pairs(source: Pairs, evaluated: Pairs) -> Pairs:
+def bank_pairs(source: Pairs, evaluated: Pairs | None) -> Pairs:
     """Returns the training pairs of a bank: the split `train`, or everything where a source has no such split.
 
     Raises:
         DataError: they are the pairs that are evaluated, whose queries a bank must not contain.
     """
     train = source.split("train") if "train" in source.splits else source
-    if train.fingerprint() == evaluated.fingerprint():
+    if evaluated is not None and train.fingerprint() == evaluated.fingerprint():
         raise DataError(
             f"{source.source}: the bank contains the evaluated queries. Name training pairs: --bank SOURCE, or another --split."
         )

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image as Pillow
@@ -51,6 +51,15 @@ class PixelBatch:
     unreadable: list[Unreadable]
 
 
+class HasUnreadable(Protocol):
+    """A batch, of pixels or of what was computed from them."""
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """The images that could not be decoded."""
+        ...
+
+
 def pixel_batches(images: Iterable[Given], spec: PixelSpec, batch_size: int = 32) -> Iterator[PixelBatch]:
     """Yields the images as batches, in their order; the next batch is decoded by threads while one is in use.
 
@@ -66,6 +75,13 @@ def pixel_batches(images: Iterable[Given], spec: PixelSpec, batch_size: int = 32
                 yield _batch(ahead.popleft(), spec)
         if ahead:
             yield _batch(ahead.popleft(), spec)
+
+
+def require_readable(batches: Iterable[HasUnreadable]) -> None:
+    """Raises `DataError` if images of some batches could not be decoded; the message names each."""
+    failures = [failure for batch in batches for failure in batch.unreadable]
+    if failures:
+        raise DataError(f"{len(failures)} of the images cannot be read: {' '.join(map(str, failures))}")
 
 
 def as_image(given: Given, index: int) -> ImageFile | EmbeddedImage | OpenedImage:

@@ -124,7 +124,7 @@ def rank(
                 embed_images(untouched, images, len(pairs), batch_size),
                 embed_texts(pairs.captions, untouched.encode_text),
             )
-        scorer = second_look(method, images, gallery, captions, pairs.captions, inference, batch_size)
+        scorer = second_look(method, images, len(pairs), captions, pairs.captions, inference, batch_size)
         if isinstance(scorer, ConditionedImages):
             scorer.announce(len(pairs), inference.top)
     return rank_embeddings(pairs, *first, inference, scorer, bank)

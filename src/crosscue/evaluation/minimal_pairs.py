@@ -118,6 +118,6 @@ def preferences(
     captions = embed_captions(method, contests.texts, inference)
     scores = (gallery[image] * captions[choice]).sum(-1)  # (P, 2)
     if inference.rerank:
-        look = second_look(method, images, gallery, captions, contests.texts, inference, batch_size)
+        look = second_look(method, images, len(gallery), captions, contests.texts, inference, batch_size)
         scores = look(image, choice, scores, image_first=True)
     return contests.decide(scores)

@@ -199,6 +199,16 @@ def require(method: object, captions: Sequence[str], source: str | None = None) 
         refuse(method, source)
 
 
+def require_vectors(method: object) -> None:
+    """Raises `MethodError` if a method has no one vector an image and a text that ranks as it does."""
+    if isinstance(method, LateInteraction):
+        name = getattr(method, "name", type(method).__name__)
+        raise MethodError(
+            f"method '{name}' compares images and texts token by token, so one vector each would rank "
+            "otherwise than it does. Rank with run.rank, or adapt with another method, such as dual_prompt."
+        )
+
+
 @contextmanager
 def studied(method: object, train: Pairs, captions: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Holds a method's knowledge of a run: `require` and `study` before, `forget` after; yields what a run records."""

@@ -126,13 +126,13 @@ class EmbeddedPairs:
 def second_look(
     method: Method[Any],
     images: Images,
-    gallery: Tensor,
+    count: int,
     captions: Tensor,
     texts: Sequence[str],
     inference: Inference,
     batch_size: int,
 ) -> Scorer:
-    """Returns the scorer of re-ranking for images with (N, D) embeddings and texts with (M, D)."""
+    """Returns the scorer of re-ranking for `count` images and texts with (M, D) embeddings."""
     if isinstance(method, ReadsTogether):
         return ConditionedImages(method, images, captions, texts, inference.pooled, inference.pairs_at_once)
-    return EmbeddedPairs(method, pair_features(method, images, len(gallery), batch_size), texts)
+    return EmbeddedPairs(method, pair_features(method, images, count, batch_size), texts)
