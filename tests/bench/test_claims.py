@@ -9,6 +9,7 @@ import pytest
 
 from crosscue.bench import significance
 from crosscue.bench.grid import Claim, Evaluation, Grid, Row
+from crosscue.bench.tables import claims_table
 from crosscue.cli import dispatch
 from crosscue.errors import MethodError, RunError
 from crosscue.retrieval.options import Inference
@@ -27,6 +28,22 @@ def test_a_claim_is_the_difference_of_hits_averaged_over_seeds() -> None:
     assert change.mean == pytest.approx(100 * 10 / 40)
     assert 0 < change.low < change.mean < change.high
     assert found.to_dict()["claim"] == "best over near"
+    assert found.seeds == 2
+    assert found.p["t2i"] == change.p
+
+
+def test_claims_are_corrected_together_and_speak_of_runs_below_three_seeds() -> None:
+    cells = [cell("near", *[first(26)] * 3), cell("best", *[first(30)] * 3), cell("twin", first(26))]
+    claims = [Claim("best over near", "best", "near"), Claim("best over twin", "best", "twin")]
+    alone, (near, twin) = significance.tested(claims[:1], cells)[0], significance.tested(claims, cells)
+    raw = alone.differences["i2t"].p
+    assert near.differences["i2t"].p == twin.differences["i2t"].p == raw == alone.p["i2t"]
+    assert near.p["i2t"] == twin.p["i2t"] == 2 * raw
+    assert near.to_dict()["holm"]["i2t"] == 2 * raw
+    assert (near.seeds, twin.seeds) == (3, 1)
+    first_line, second_line = claims_table("a", [near, twin]).lines
+    assert (first_line.note, second_line.note) == ("", "these runs")
+    assert f"p {2 * raw:.4f}" in first_line.numbers[0].text
 
 
 @pytest.mark.parametrize(
@@ -101,7 +118,7 @@ evaluate:
     assert found["larger"]["seeds"]["1"]["protocol"]["image_size"] == 48
     preferred = found["edited"]["seeds"]["2"]["minimal_pairs"]
     assert preferred["all"]["pairs"] == 8
-    assert "## Claims, a, 2 shots" in page and "| prompts over none | " in page
+    assert "## Claims, a, 2 shots" in page and "| prompts over none (these runs) | " in page
     assert "## Evaluated again, a, 2 shots" in page and "| larger | " in page
     assert "## Minimal pairs, a, 2 shots" in page and "| | all (8) | attribute (8) |" in page
     html = (tmp_path / "out" / "leaderboard.html").read_text()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from crosscue.errors import CrosscueError
-from crosscue.evaluation.intervals import difference, interval
+from crosscue.evaluation.intervals import difference, holm, interval
 from crosscue.evaluation.ranks import Ranks, placed, ranks
 from crosscue.evaluation.recall import hits, recall, rsum
 from tests.evaluation.loop import by_hand
@@ -161,3 +161,17 @@ def test_paired_difference_is_antisymmetric_and_sees_what_is_there() -> None:
     assert (nothing.mean, nothing.p) == (0, 1)
     with pytest.raises(CrosscueError, match="400 and 10 queries"):
         difference(before, before[:10], np.arange(400))
+
+
+@pytest.mark.parametrize(
+    ("ps", "corrected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # 0.04 x 1 is below 0.03 x 2
+        ([0.02], [0.02]),
+        ([0.7, 0.6], [1.0, 1.0]),
+        ([0.03, 0.03, 0.5], [0.09, 0.09, 0.5]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(ps: list[float], corrected: list[float]) -> None:
+    assert holm(ps) == pytest.approx(corrected)

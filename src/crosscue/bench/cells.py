@@ -96,7 +96,24 @@ class Cell:
 
     def hits(self, direction: str, k: int) -> np.ndarray:
         """(Q,) share of the seeds with the right answer of each query among the first k."""
-        return np.mean([hits(result.ranks[direction], k) for result in self.results.values()], axis=0)
+        return self._by_seed(direction, k, self.results).mean(0)
+
+    def minus(self, other: Cell, direction: str, k: int) -> np.ndarray:
+        """(S, Q) hits minus those of another row, for the S seeds that both have.
+
+        A row without training has one result, which is compared with every seed of the other. Trained rows without a common
+        seed are compared by their means.
+        """
+        if not (self.trainings and other.trainings):
+            return self._by_seed(direction, k, self.results) - other._by_seed(direction, k, other.results)
+        shared = [seed for seed in self.results if seed in other.results]
+        if not shared:
+            return (self.hits(direction, k) - other.hits(direction, k))[None]
+        return self._by_seed(direction, k, shared) - other._by_seed(direction, k, shared)
+
+    def _by_seed(self, direction: str, k: int, seeds: Iterable[int]) -> np.ndarray:
+        """Returns (S, Q) hits, one row a seed."""
+        return np.stack([hits(self.results[seed].ranks[direction], k) for seed in seeds])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON, without anything that differs from machine to machine."""

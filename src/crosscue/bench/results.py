@@ -54,7 +54,7 @@ class Results:
     @cached_property
     def claims(self) -> dict[tuple[str, Shots], list[Tested]]:
         """(domain, shots) -> the claims with their differences."""
-        return {(domain.name, shots): list(tested(self.grid.claims, cells)) for domain, shots, cells in self.tables()}
+        return {(domain.name, shots): tested(self.grid.claims, cells) for domain, shots, cells in self.tables()}
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Results:
             "cells": [cell.to_dict() for cell in self.cells],
             "significance": [
                 {"domain": domain, "shots": shots, "row": label, "direction": direction, "k": k}
-                | {"against": verdict.against, "mark": verdict.mark, **asdict(verdict.difference)}
+                | {"against": verdict.against, "mark": verdict.mark, **asdict(verdict.difference), "holm": verdict.p}
                 for (domain, shots), found in self.verdicts.items()
                 for (label, direction, k), verdict in found.items()
             ],

@@ -11,13 +11,15 @@ from crosscue.bench.grid import Shots
 from crosscue.bench.results import Results
 from crosscue.bench.significance import Tested, Verdict
 from crosscue.evaluation.figures import ShotsLine, shots_curves
+from crosscue.evaluation.intervals import SEEDS
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
 
 MARKS = (
     "R@k in percent: mean ± standard deviation over the seeds. * better than every other row; ° not told apart from the best "
-    "row (beside the best row itself: from the second). Paired bootstrap over images of hits averaged over the seeds, p < 0.05. "
-    "Rows marked with neither are worse than the best one."
+    "row (beside the best row itself: from the second). Rows marked with neither are worse than the best one. Paired bootstrap "
+    f"over images, and over seeds where two rows share {SEEDS}; with fewer, a mark compares these runs, not their methods. "
+    "p < 0.05 after Holm's correction over the rows of a column."
 )
 RECALLS = [f"{direction} R@{k}" for direction in DIRECTIONS for k in KS]
 COSTS = ["learned", "steps", "training", "memory"]
@@ -128,7 +130,7 @@ def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Numb
                 numbers.append(Number(text))
                 continue
             change = verdict.difference
-            note = f"{change.mean:+.1f} to {verdict.against}, p {change.p:.4f}"
+            note = f"{change.mean:+.1f} to {verdict.against}, p {verdict.p:.4f}"
             numbers.append(Number(text + verdict.mark, verdict.best, note))
     return [*numbers, Number(str(cell.rsum))]
 
@@ -148,11 +150,18 @@ def normalised_table(where: str, cells: list[Cell]) -> Table:
 
 def claims_table(where: str, claims: list[Tested]) -> Table:
     """Returns the differences in R@1 that the claims of a grid are about."""
-    about = "R@1 in points, hits averaged over the seeds: difference and paired 95 % bootstrap interval over images."
+    about = (
+        "R@1 in points: difference, paired 95 % bootstrap interval over images and seeds, and p after Holm's correction over the "
+        f"claims. With fewer than {SEEDS} seeds, images alone are resampled, and the claim is about these runs, not their methods."
+    )
     lines = [
         Line(
             one.claim.claim,
-            [Number(f"{d.mean:+.1f} ({d.low:+.1f} to {d.high:+.1f})") for d in one.differences.values()],
+            [
+                Number(f"{d.mean:+.1f} ({d.low:+.1f} to {d.high:+.1f}), p {one.p[name]:.4f}")
+                for name, d in one.differences.items()
+            ],
+            "" if one.seeds >= SEEDS else "these runs",
         )
         for one in claims
     ]

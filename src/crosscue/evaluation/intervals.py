@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from crosscue.errors import CrosscueError
 
 DRAWS = 10_000
 LEVEL = 0.95
+SEEDS = 3
+"""Fewest seeds that are resampled too. With fewer, a difference is one of these runs, not of their methods."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def interval(hits: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed
         draws: resamples.
         seed: of the resampling.
     """
-    (means,) = 100 * _means(hits[None], clusters, draws, seed)
+    (means,) = _means([hits[None]], clusters, draws, seed)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(100 * float(hits.mean()), float(low), float(high))
 
@@ -58,14 +61,23 @@ def difference(
         raise CrosscueError(
             f"the two runs answered {len(before)} and {len(after)} queries; a paired test needs the same ones."
         )
-    (found,) = differences((after - before)[None], clusters, draws=draws, seed=seed)
+    (found,) = differences([(after - before)[None]], clusters, draws=draws, seed=seed)
     return found
 
 
-def differences(changes: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> list[Difference]:
-    """Tests (V, Q) changes of the same queries by one paired bootstrap: what is drawn is the same for all of them."""
+def differences(
+    changes: Sequence[np.ndarray], clusters: np.ndarray, *, draws: int = DRAWS, seed: int = 0
+) -> list[Difference]:
+    """Tests changes of the same queries by one paired bootstrap over images, and over seeds where there are `SEEDS` of them.
+
+    Args:
+        changes: (S, Q) each, one row a seed; what is drawn is the same for all of them.
+        clusters: (Q,) queries with one number are drawn together.
+        draws: resamples.
+        seed: of the resampling.
+    """
     found = []
-    for change, means in zip(changes, 100 * _means(changes, clusters, draws, seed), strict=True):
+    for change, means in zip(changes, _means(changes, clusters, draws, seed), strict=True):
         low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         tail = min((means <= 0).mean(), (means >= 0).mean())
         p = max(min(2 * tail, 1.0), 1 / draws)
@@ -73,7 +85,34 @@ def differences(changes: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS
     return found
 
 
-def _means(values: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def holm(ps: Sequence[float]) -> list[float]:
+    """Returns p-values of m tests, corrected so that the chance of any false finding among them is bounded (Holm, 1979).
+
+    The smallest is multiplied by m, the next by m - 1, and so on; none is below a smaller one's, none above 1.
+    """
+    corrected, largest = [0.0] * len(ps), 0.0
+    for place, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        largest = max(largest, min((len(ps) - place) * ps[index], 1.0))
+        corrected[index] = largest
+    return corrected
+
+
+def _means(values: Sequence[np.ndarray], clusters: np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
+    """(S, Q) values each -> (draws,) means in percent when whole clusters are drawn with replacement, and seeds too."""
+    rows = [value if len(value) >= SEEDS else value.mean(0, keepdims=True) for value in values]
+    means = 100 * _cluster_means(np.concatenate(rows), clusters, draws, seed)  # (sum of S, draws)
+    parts = np.split(means, np.cumsum([len(row) for row in rows])[:-1])
+    return [(part * _shares(len(part), draws, seed)).sum(0) for part in parts]
+
+
+def _shares(seeds: int, draws: int, seed: int) -> np.ndarray:
+    """(S, draws) share of each seed when S seeds are drawn with replacement."""
+    if seeds == 1:
+        return np.ones((1, draws))
+    return np.random.default_rng((seed, seeds)).multinomial(seeds, np.full(seeds, 1 / seeds), draws).T / seeds
+
+
+def _cluster_means(values: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """(V, draws) means of the (V, Q) values when whole clusters are drawn with replacement, the same for every row."""
     _, member = np.unique(clusters, return_inverse=True)
     sizes = np.bincount(member).astype(np.float64)  # (C,)
