@@ -52,9 +52,9 @@ def run(arguments: list[str]) -> int:
     assert outcome is not None
     assert folder is not None
     if outcome.ended == "interrupted":
-        config = folder / "selection" / "config.yaml" if method == AUTO else folder / "config.yaml"
+        home = folder / "selection" if method == AUTO else folder
         sys.stdout.write(f"interrupted after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
-        sys.stdout.write(f"continue: crosscue adapt --config {config} --out {folder} --resume\n")
+        sys.stdout.write(f"continue: crosscue adapt --config {home}/config.yaml --out {folder} --resume\n")
         return 130
     if method == AUTO:
         sys.stdout.write(search_report(folder))
