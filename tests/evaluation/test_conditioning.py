@@ -43,7 +43,7 @@ def gallery() -> tuple[Pairs, Tensor]:
 
 @pytest.fixture
 def method(tmp_path: Path) -> Action:
-    """Untrained, with its gate open so that texts matter."""
+    """Untrained, with an interaction module that changes images, so that texts matter."""
     pairs, _ = gallery()
     known = {
         caption: CaptionKnowledge((Triplet("thing", "is", caption.split()[1], "attribute"),), (caption[::-1],), "test")
@@ -55,7 +55,7 @@ def method(tmp_path: Path) -> Action:
     method = build("action", tiny_backbones["clip"](), options)
     assert isinstance(method, Action)
     with torch.no_grad():
-        method.interaction.gate.fill_(50.0)
+        torch.nn.init.normal_(method.interaction.mlp[-1].weight)
     return method.eval()
 
 
