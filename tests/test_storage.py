@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crosscue.errors import DataError, RunError
-from crosscue.storage import read_json, read_lines, write_json, write_lines
+from crosscue.errors import DataError, RunError, StorageError
+from crosscue.storage import read_json, read_lines, write_json, write_lines, write_text
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -47,3 +47,8 @@ def test_an_interrupted_writer_leaves_the_old_file(tmp_path: Path) -> None:
         write_lines(file, failing())
     assert file.read_text() == '{"a": 1}\n'
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"this is a folder\. Name a file"):
+        write_text(tmp_path, "text")

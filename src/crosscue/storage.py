@@ -61,6 +61,8 @@ def writing(target: Path) -> Iterator[None]:
             raise StorageError(
                 f"{target}: no space left on the disk. Free some space and run the command again."
             ) from error
+        if error.errno == errno.EISDIR:
+            raise StorageError(f"{target}: this is a folder. Name a file, such as {target}/pairs.jsonl.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise StorageError(f"{target}: cannot be written ({error.strerror}). Choose another folder.") from error
         raise

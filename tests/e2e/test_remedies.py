@@ -117,7 +117,7 @@ def test_a_command_of_a_message_is_accepted(
 
     (tmp_path / "config.yaml").write_text("method: coop\n")
     words = [VALUES.get(word, word.replace("NAME", str(tmp_path))) for word in shlex.split(command)][1:]
-    if len(words) == 1 or (words[:1] == ["describe"] and len(words) == 2):
+    if len(words) == 1 or (words[0] in ("data", "describe") and len(words) == 2):
         assert " ".join(words) in parsers()  # the name of a verb, not a command
         return
     monkeypatch.setattr(Parser, "parse_args", parsed_only)
@@ -164,6 +164,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "options.yaml").write_text(
         f"method: dual_prompt\nbackbone: {tiny.clip_folder()}\ntraining: {{epochs: 1, batch_size: 4}}\n"
     )
+    (folder / "meta.yaml").write_text("warm: [red, white]\ncold: [blue, green]\n")
     cli.succeeds("adapt", "--config", "options.yaml", "--data", "pairs", "--out", "run", cwd=folder)
     return folder
 
@@ -179,7 +180,8 @@ def test_a_command_of_a_message_runs(command: str, place: Path) -> None:
         "negatives": "pairs",
         "--method": "coop",
         "--backbone": str(tiny.clip_folder()),
-        "--out": "run" if "--resume" in words else "new",
+        "--out": "run" if "--resume" in words else "new" if words[0] == "adapt" else "new.jsonl",
+        "--meta": "meta.yaml",
     }
     filled = [values.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     if "--resume" in words:
