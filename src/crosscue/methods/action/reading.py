@@ -61,7 +61,7 @@ class ImageReader:
             beside = torch.zeros(prompts.shape[1:], device=enhanced.device).index_copy(0, known, enhanced)
             return self.with_tokens(state, beside, present)
         if self.config.aim_residual:
-            enhanced = enhanced + 0
+            enhanced = patches + enhanced
         changed = state.tokens[known].clone()
         changed[:, -self.backbone.patch_count :] = enhanced.to(changed.dtype)
         state = ImageState(state.tokens.index_copy(0, known, changed), state.layer, state.entered)
