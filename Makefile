@@ -45,6 +45,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/rerank.py $(CAPTIONS)
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/act_step.py $(CAPTIONS)
 
 # The site goes into site/; a warning fails the target.
 docs: .venv/ready

@@ -46,7 +46,7 @@ def pairs(tmp_path: Path) -> crosscue.Pairs:
 @pytest.fixture
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a backbone fails the test."""
-    for module in ("api", "training.runs"):
+    for module in ("backbones.loading", "training.runs"):
         monkeypatch.setattr(f"crosscue.{module}.load_backbone", lambda *_, **__: pytest.fail("a backbone was loaded"))
 
 
@@ -109,7 +109,7 @@ def test_shots_below_one_are_refused(pairs: crosscue.Pairs, no_backbone: None) -
 )
 def test_a_wrong_argument_of_adapt_is_refused(given: dict[str, Any], message: str, pairs: crosscue.Pairs) -> None:
     with pytest.raises(CrosscueError, match=message):
-        crosscue.adapt(pairs, **{"backbone": str(tiny.clip_folder()), "validation": False, **given})
+        crosscue.adapt(pairs, **{"method": "coop", "backbone": str(tiny.clip_folder()), "validation": False, **given})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from tests.images import write_source
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs" / "grids").glob("*.yaml"))
+UNMEASURED = {"acke_other_views", "dcar_places"}
+"""Grids without results so far; docs/results.md names each."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,14 @@ def test_a_grid_of_the_results_lists_its_jobs(file: Path, source: Path, capsys: 
     assert "0 done" in printed.out
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_grids_without_results_are_named_on_the_page() -> None:
+    kept = {file.stem for file in (ROOT / "docs" / "results").glob("*.json")}
+    assert {file.stem for file in FILES} - kept == UNMEASURED
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert all(f"configs/grids/{name}.yaml" in page for name in UNMEASURED)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem not in UNMEASURED], ids=lambda file: file.stem)
 def test_kept_numbers_are_those_of_the_rows(file: Path) -> None:
     grid = yaml.safe_load(file.read_text())
     kept = json.loads((ROOT / "docs" / "results" / f"{file.stem}.json").read_text())

@@ -41,6 +41,7 @@ NOT_RUN = {
     r"captions/pets|actions/": "needs what a language model wrote before",
     r"flickr8k/|dataset_\w+\.json|actions\.jsonl$|_test\.json": "needs a published dataset",
     r"crosscue bench (few-shot|methods) ": "trains dozens of runs",
+    r"runs/chosen|caltech101-25": "chooses a method for half an hour, on a published dataset",
     r"runs/action": "needs a trained run of `action` and its knowledge",
     r"SOURCE|RUN|DATA|NAME": "has a placeholder",
     r"^make |^pip |^python (scripts|benchmarks)/|^pytest ": "is checked by name: the target, extra, script or test exists",
