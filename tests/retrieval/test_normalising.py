@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from crosscue.errors import MethodError
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.retrieval import normalising
-from crosscue.retrieval.normalising import Normalised, hubs_of_captions, hubs_of_images
+from crosscue.retrieval.normalising import Normalised, bias_of_captions, bias_of_images, normalised
 from crosscue.retrieval.scores import Cosines
 
 BETA = 7.0
@@ -26,12 +26,11 @@ def rows(count: int, seed: int) -> Tensor:
 
 IMAGES, CAPTIONS = rows(23, 1), rows(31, 2)
 BANK_IMAGES, BANK_CAPTIONS = rows(17, 3), rows(11, 4)
+BANK = Cosines(BANK_IMAGES, BANK_CAPTIONS)
 
 
-def corrected(mode: normalising.Normalise = "bank") -> Normalised:
-    of_images = hubs_of_images(Cosines(IMAGES, BANK_CAPTIONS), BETA)
-    of_captions = hubs_of_captions(Cosines(BANK_IMAGES, CAPTIONS), BETA)
-    return Normalised(Cosines(IMAGES, CAPTIONS), of_images, of_captions, mode)
+def corrected(mode: normalising.Correction = "bank") -> Normalised:
+    return normalised(Cosines(IMAGES, CAPTIONS), BANK, BETA, mode)
 
 
 def by_hand(query: Tensor, candidate: Tensor, bank: Tensor) -> float:
@@ -51,7 +50,7 @@ def test_scores_equal_the_formula_in_both_directions(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("mode", ["bank", "dynamic"])
-def test_own_block_and_chosen_agree(mode: normalising.Normalise) -> None:
+def test_own_block_and_chosen_agree(mode: normalising.Correction) -> None:
     scores = corrected(mode)
     order = torch.tensor([30, 4, 4, 0, 17])
     i2t, t2i = scores.block(slice(0, 23), slice(0, 31))
@@ -79,13 +78,9 @@ def test_dynamic_corrects_only_queries_that_meet_a_hub_first(monkeypatch: pytest
 
 
 def test_the_correction_of_a_candidate_does_not_depend_on_the_queries() -> None:
-    other = hubs_of_captions(Cosines(BANK_IMAGES, CAPTIONS[:9]), BETA)
-    torch.testing.assert_close(other.bias, hubs_of_captions(Cosines(BANK_IMAGES, CAPTIONS), BETA).bias[:9])
-    scores = Normalised(
-        Cosines(IMAGES[5:6], CAPTIONS),
-        hubs_of_images(Cosines(IMAGES[5:6], BANK_CAPTIONS), BETA),
-        hubs_of_captions(Cosines(BANK_IMAGES, CAPTIONS), BETA),
-    )
+    other = bias_of_captions(Cosines(BANK_IMAGES, CAPTIONS[:9]), BETA)
+    torch.testing.assert_close(other, bias_of_captions(Cosines(BANK_IMAGES, CAPTIONS), BETA)[:9])
+    scores = normalised(Cosines(IMAGES[5:6], CAPTIONS), BANK, BETA, "bank")
     alone, among = scores.block(slice(0, 1), slice(0, 31)), corrected().block(slice(5, 6), slice(0, 31))
     torch.testing.assert_close(alone, among)
 
@@ -93,11 +88,7 @@ def test_the_correction_of_a_candidate_does_not_depend_on_the_queries() -> None:
 def test_equal_candidates_stay_tied() -> None:
     images = torch.cat([IMAGES, IMAGES[:1]])
     captions = torch.cat([CAPTIONS[:23], CAPTIONS[:1]])
-    scores = Normalised(
-        Cosines(images, captions),
-        hubs_of_images(Cosines(images, BANK_CAPTIONS), BETA),
-        hubs_of_captions(Cosines(BANK_IMAGES, captions), BETA),
-    )
+    scores = normalised(Cosines(images, captions), BANK, BETA, "bank")
     i2t, t2i = rank_scores(scores, torch.arange(24))
     assert i2t.tied[0] == i2t.tied[23] == 2
     assert t2i.tied[0] == t2i.tied[23] == 2
@@ -106,11 +97,11 @@ def test_equal_candidates_stay_tied() -> None:
 @pytest.mark.parametrize("beta", [0.0, -3.0, float("nan")])
 def test_beta_must_be_positive(beta: float) -> None:
     with pytest.raises(MethodError, match="above 0"):
-        hubs_of_images(Cosines(IMAGES, BANK_CAPTIONS), beta)
+        bias_of_images(Cosines(IMAGES, BANK_CAPTIONS), beta)
 
 
 def test_an_empty_bank_names_the_direction() -> None:
     with pytest.raises(MethodError, match="no images, so image to text"):
-        hubs_of_captions(Cosines(torch.zeros(0, 6), CAPTIONS), BETA)
+        bias_of_captions(Cosines(torch.zeros(0, 6), CAPTIONS), BETA)
     with pytest.raises(MethodError, match="no captions, so text to image"):
-        hubs_of_images(Cosines(IMAGES, torch.zeros(0, 6)), BETA)
+        bias_of_images(Cosines(IMAGES, torch.zeros(0, 6)), BETA)

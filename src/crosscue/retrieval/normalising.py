@@ -11,7 +11,7 @@ first candidate of a bank query; the others keep their scores.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,49 +28,44 @@ BLOCK = 256
 """Rows of scores computed at once."""
 
 
-@dataclass(frozen=True)
-class Hubs:
-    """The correction of every candidate of one direction."""
-
-    bias: Tensor
-    """(C,) amount that is subtracted from every score of a candidate."""
-    first: Tensor
-    """(C,) bool: candidates that are the first of at least one bank query."""
-
-
-def hubs_of_images(bank: Scores, beta: float) -> Hubs:
-    """Returns the correction of N images from their scores with bank captions (direction text to image).
+def bias_of_images(bank: Scores, beta: float) -> Tensor:
+    """Returns (N,) the correction of images from their scores with bank captions (direction text to image).
 
     Raises:
         MethodError: beta is not positive, or the bank is empty.
     """
     require_bank(bank.caption_count, beta, "captions", "text to image")
-    total = torch.full((bank.image_count,), -torch.inf)
-    best, winner = torch.full((bank.caption_count,), -torch.inf), torch.zeros(bank.caption_count, dtype=torch.int64)
-    for start in range(0, bank.image_count, BLOCK):
-        rows = slice(start, min(start + BLOCK, bank.image_count))
-        scores = bank.block(rows, slice(0, bank.caption_count))[1]  # (b, captions of the bank)
-        total[rows] = (beta * scores).logsumexp(1)
-        highest, place = scores.max(0)
-        ahead = highest > best
-        best[ahead], winner[ahead] = highest[ahead], place[ahead] + start
-    return Hubs((total - math.log(bank.caption_count)) / beta, _members(winner, bank.image_count))
+    everything = slice(0, bank.caption_count)
+    total = torch.cat([(beta * bank.block(rows, everything)[1]).logsumexp(1) for rows in _blocks(bank)])
+    return (total - math.log(bank.caption_count)) / beta
 
 
-def hubs_of_captions(bank: Scores, beta: float) -> Hubs:
-    """Returns the correction of M captions from their scores with bank images (direction image to text).
+def bias_of_captions(bank: Scores, beta: float) -> Tensor:
+    """Returns (M,) the correction of captions from their scores with bank images (direction image to text).
 
     Raises:
         MethodError: beta is not positive, or the bank is empty.
     """
     require_bank(bank.image_count, beta, "images", "image to text")
-    total, winners = torch.full((bank.caption_count,), -torch.inf), []
-    for start in range(0, bank.image_count, BLOCK):
-        rows = slice(start, min(start + BLOCK, bank.image_count))
-        scores = bank.block(rows, slice(0, bank.caption_count))[0]  # (b, M)
-        total = torch.logaddexp(total, (beta * scores).logsumexp(0))
-        winners.append(scores.argmax(1))
-    return Hubs((total - math.log(bank.image_count)) / beta, _members(torch.cat(winners), bank.caption_count))
+    everything = slice(0, bank.caption_count)
+    total = torch.full((bank.caption_count,), -torch.inf)
+    for rows in _blocks(bank):
+        total = torch.logaddexp(total, (beta * bank.block(rows, everything)[0]).logsumexp(0))
+    return (total - math.log(bank.image_count)) / beta
+
+
+def firsts(scores: Scores) -> tuple[Tensor, Tensor]:
+    """Returns (N,) the first caption of each image and (M,) the first image of each caption, by index."""
+    everything, of_images = slice(0, scores.caption_count), []
+    best = torch.full((scores.caption_count,), -torch.inf)
+    of_captions = torch.zeros(scores.caption_count, dtype=torch.int64)
+    for rows in _blocks(scores):
+        i2t, t2i = scores.block(rows, everything)
+        of_images.append(i2t.argmax(1))
+        highest, place = t2i.max(0)
+        ahead = highest > best
+        best[ahead], of_captions[ahead] = highest[ahead], place[ahead] + rows.start
+    return torch.cat(of_images), of_captions
 
 
 def crossed(images_of: Scores, captions_of: Scores) -> Scores:
@@ -88,63 +83,67 @@ def normalised(scores: Scores, bank: Scores, beta: float, mode: Correction) -> N
     Raises:
         MethodError: beta is not positive, or the bank has no queries of a direction.
     """
-    images = hubs_of_images(crossed(scores, bank), beta)
-    return Normalised(scores, images, hubs_of_captions(crossed(bank, scores), beta), mode)
+    of_images, of_captions = crossed(scores, bank), crossed(bank, scores)
+    biases = bias_of_images(of_images, beta), bias_of_captions(of_captions, beta)
+    from_image, from_caption = torch.ones(scores.image_count), torch.ones(scores.caption_count)
+    if mode == "dynamic":
+        first_captions, first_images = firsts(scores)
+        from_image = torch.isin(first_captions, firsts(of_captions)[0]).float()
+        from_caption = torch.isin(first_images, firsts(of_images)[1]).float()
+    kind = f"{scores.kind}, normalised by a bank of training queries ({mode})"
+    return Normalised(scores, *biases, from_image, from_caption, kind)
 
 
+@dataclass(frozen=True)
 class Normalised:
     """Scores of a gallery, corrected for hubness in both directions; see `Scores`."""
 
-    def __init__(self, scores: Scores, images: Hubs, captions: Hubs, mode: Correction = "bank") -> None:
-        """Takes the plain scores of N images and M captions, and the corrections of both as candidates."""
-        self.scores, self.hubs = scores, (images, captions)
-        self.image_count, self.caption_count = scores.image_count, scores.caption_count
-        self.kind = f"{scores.kind}, normalised by a bank of training queries ({mode})"
-        self.mode = mode
-        self.from_image = torch.ones(self.image_count)  # (N,) 1 where the query is corrected
-        self.from_caption = torch.ones(self.caption_count)  # (M,)
-        if mode == "dynamic":
-            self.from_image, self.from_caption = self._corrected_queries()
+    scores: Scores
+    """Plain scores of N images and M captions."""
+    image_bias: Tensor
+    """(N,) amount that is subtracted from an image as a candidate."""
+    caption_bias: Tensor
+    """(M,) the same of a caption."""
+    from_image: Tensor
+    """(N,) 1 if an image is corrected as a query, else 0."""
+    from_caption: Tensor
+    """(M,) the same of a caption."""
+    kind: str
+
+    @property
+    def image_count(self) -> int:
+        """N."""
+        return self.scores.image_count
+
+    @property
+    def caption_count(self) -> int:
+        """M."""
+        return self.scores.caption_count
 
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
         i2t, t2i = self.scores.own(image, caption)
-        images, captions = self.hubs
         return (
-            i2t - self.from_image[image] * captions.bias[caption],
-            t2i - self.from_caption[caption] * images.bias[image],
+            i2t - self.from_image[image] * self.caption_bias[caption],
+            t2i - self.from_caption[caption] * self.image_bias[image],
         )
 
     def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
         """See `Scores.block`."""
         i2t, t2i = self.scores.block(images, captions)
-        of_images, of_captions = self.hubs
         return (
-            i2t - self.from_image[images, None] * of_captions.bias[captions],
-            t2i - of_images.bias[images, None] * self.from_caption[captions],
+            i2t - self.from_image[images, None] * self.caption_bias[captions],
+            t2i - self.image_bias[images, None] * self.from_caption[captions],
         )
 
     def chosen(self, captions: Tensor) -> Normalised:
         """See `Scores.chosen`."""
-        images, own = self.hubs
-        part = Normalised(self.scores.chosen(captions), images, Hubs(own.bias[captions], own.first[captions]))
-        part.mode, part.kind = self.mode, self.kind
-        part.from_image, part.from_caption = self.from_image, self.from_caption[captions]
-        return part
-
-    def _corrected_queries(self) -> tuple[Tensor, Tensor]:
-        """Returns 1 for the queries whose first candidate is a first candidate of the bank, else 0: (N,) and (M,)."""
-        images, captions = self.hubs
-        from_image, everything = torch.zeros(self.image_count), slice(0, self.caption_count)
-        best, winner = torch.full((self.caption_count,), -torch.inf), torch.zeros(self.caption_count, dtype=torch.int64)
-        for start in range(0, self.image_count, BLOCK):
-            rows = slice(start, min(start + BLOCK, self.image_count))
-            i2t, t2i = self.scores.block(rows, everything)
-            from_image[rows] = captions.first[i2t.argmax(1)].float()
-            highest, place = t2i.max(0)
-            ahead = highest > best
-            best[ahead], winner[ahead] = highest[ahead], place[ahead] + start
-        return from_image, images.first[winner].float()
+        return replace(
+            self,
+            scores=self.scores.chosen(captions),
+            caption_bias=self.caption_bias[captions],
+            from_caption=self.from_caption[captions],
+        )
 
 
 def require_bank(size: int, beta: float, queries: str, direction: str) -> None:
@@ -158,8 +157,6 @@ def require_bank(size: int, beta: float, queries: str, direction: str) -> None:
         raise MethodError(f"beta is {beta:g}; it must be above 0, such as --beta 20.")
 
 
-def _members(winners: Tensor, count: int) -> Tensor:
-    """Returns (count,) bool, true at the indices that occur in `winners`."""
-    flags = torch.zeros(count, dtype=torch.bool)
-    flags[winners] = True
-    return flags
+def _blocks(scores: Scores) -> list[slice]:
+    """Returns the images of scores in blocks."""
+    return [slice(start, min(start + BLOCK, scores.image_count)) for start in range(0, scores.image_count, BLOCK)]

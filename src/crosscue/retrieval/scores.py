@@ -13,10 +13,20 @@ from crosscue.errors import CrosscueError
 class Scores(Protocol):
     """N images against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
 
-    kind: str
-    """Name of the score in the protocol."""
-    image_count: int
-    caption_count: int
+    @property
+    def kind(self) -> str:
+        """Name of the score in the protocol."""
+        ...
+
+    @property
+    def image_count(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def caption_count(self) -> int:
+        """M."""
+        ...
 
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """Scores pairs given by number: (P,) and (P,) -> (P,) and (P,)."""
