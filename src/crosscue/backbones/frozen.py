@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -38,6 +38,18 @@ class Images(Protocol):
     def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
         """B indices -> (B, 3, S, S) uint8, or the state or features of B images."""
         ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some images of a gallery, by position."""
+
+    images: Images
+    places: Sequence[int]
+
+    def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
+        """B indices among the chosen images -> as `images`."""
+        return self.images[[self.places[index] for index in indices]]
 
 
 class FrozenRows(ABC):

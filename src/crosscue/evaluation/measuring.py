@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import embed_texts
 from crosscue.data.features import features_protocol
 from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.diagnostics import diagnose
@@ -19,10 +18,9 @@ from crosscue.evaluation.recall import hits, metrics, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
-from crosscue.methods.registry import build
 from crosscue.retrieval.bank import Bank, preselected_by_clip
 from crosscue.retrieval.conditioning import ConditionedImages
-from crosscue.retrieval.encoding import embed_captions, embed_images
+from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
 from crosscue.retrieval.enrichment import enriched, enrichment_protocol
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
@@ -119,11 +117,7 @@ def rank(
     first, scorer = (gallery, captions), None
     if inference.rerank:
         if preselected_by_clip(inference):
-            untouched = build("zero_shot", method.backbone)
-            first = (
-                embed_images(untouched, images, len(pairs), batch_size),
-                embed_texts(pairs.captions, untouched.encode_text),
-            )
+            first = untouched_embeddings(method.backbone, pairs.captions, images, len(pairs), batch_size)
         scorer = second_look(method, images, len(pairs), captions, pairs.captions, inference, batch_size)
         if isinstance(scorer, ConditionedImages):
             scorer.announce(len(pairs), inference.top)

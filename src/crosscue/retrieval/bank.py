@@ -12,10 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.frozen import Chosen
 from crosscue.methods.capabilities import LateInteraction
-from crosscue.methods.registry import build
-from crosscue.retrieval.encoding import embed_captions, embed_images
+from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.normalising import BETA, Normalised, normalised
 from crosscue.retrieval.scores import Cosines
@@ -23,7 +22,6 @@ from crosscue.storage import atomic_file
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
-    from crosscue.backbones.protocol import ImageInput
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
     from crosscue.retrieval.options import Inference
@@ -54,17 +52,6 @@ class Bank:
         return normalised(scores, self.scores, beta, inference.normalise)
 
 
-class Chosen:
-    """Some images of a gallery, by position."""
-
-    def __init__(self, images: Images, places: Sequence[int]) -> None:
-        self.images, self.places = images, places
-
-    def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
-        """Returns the images at these positions among the chosen ones."""
-        return self.images[[self.places[index] for index in indices]]
-
-
 def first_scores(
     method: Method[Any], captions: Sequence[str], images: Images, count: int, inference: Inference
 ) -> Scores:
@@ -72,8 +59,7 @@ def first_scores(
     if isinstance(method, LateInteraction):
         return late_scores(method, images, count, captions, method.backbone.device)
     if preselected_by_clip(inference):
-        untouched = build("zero_shot", method.backbone)
-        return Cosines(embed_images(untouched, images, count), embed_texts(captions, untouched.encode_text))
+        return Cosines(*untouched_embeddings(method.backbone, captions, images, count))
     return Cosines(embed_images(method, images, count), embed_captions(method, captions, inference))
 
 

@@ -11,11 +11,13 @@ from torch import Tensor
 from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.protocol import ImageInput
 from crosscue.methods.capabilities import ScoresPairs
+from crosscue.methods.registry import build
 from crosscue.progress import progress
 from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
+    from crosscue.backbones.protocol import Backbone
     from crosscue.methods.contract import Method
 
 
@@ -47,3 +49,11 @@ def embed_images(
             parts.append(encode(batch.to(method.backbone.device)).cpu())
             advance(len(batch))
     return torch.cat(parts)
+
+
+def untouched_embeddings(
+    backbone: Backbone, texts: Sequence[str], images: Images, count: int, batch_size: int = 32
+) -> tuple[Tensor, Tensor]:
+    """Returns (N, D) and (M, D) unit vectors of images and texts by the untouched backbone."""
+    untouched = build("zero_shot", backbone)
+    return embed_images(untouched, images, count, batch_size), embed_texts(texts, untouched.encode_text)

@@ -12,11 +12,12 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+from crosscue.backbones.frozen import Chosen
 from crosscue.data.readers.folder import SUFFIXES
 from crosscue.data.stream import Given, pixel_batches, require_readable
 from crosscue.errors import DataError, MethodError
 from crosscue.methods.capabilities import require
-from crosscue.retrieval.bank import Chosen, first_scores
+from crosscue.retrieval.bank import first_scores
 from crosscue.retrieval.encoding import embed_captions
 from crosscue.retrieval.reranking import candidates_of, second_look
 

@@ -20,7 +20,7 @@ from crosscue.selection.candidates import frozen_layers
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
-    from crosscue.backbones.protocol import Backbone, ImageInput
+    from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
 
@@ -46,18 +46,6 @@ class Fold:
     val: list[int]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of the images of a pool, by index."""
-
-    images: Images
-    places: Sequence[int]
-
-    def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
-        """B indices -> as `images`."""
-        return self.images[[self.places[index] for index in indices]]
-
-
 class Pool:
     """All pairs of a search. The test split is not among them."""
 
@@ -76,14 +64,14 @@ class Pool:
         """Returns the pairs with these indices."""
         return self.pairs.part(self.pairs[index] for index in indices)
 
-    def images(self, method: Method[Any], indices: Sequence[int]) -> Part:
+    def images(self, method: Method[Any], indices: Sequence[int]) -> frozen.Chosen:
         """Returns the images with these indices behind the layers that `method` leaves frozen.
 
         Raises:
             MethodError: they are features, and the method reads pixels.
         """
         check_images(self.pairs, method)
-        return Part(self._behind[method.image_use.frozen_layers], indices)
+        return frozen.Chosen(self._behind[method.image_use.frozen_layers], indices)
 
     @property
     def crossed(self) -> bool:

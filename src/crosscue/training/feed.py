@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from crosscue.backbones import frozen
-from crosscue.backbones.embedding import embed_texts
 from crosscue.data.augmentation import augment
 from crosscue.data.batches import Batches
 from crosscue.data.neighbours import nearest
 from crosscue.methods.capabilities import WantsNeighbours
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.images import check_images
-from crosscue.methods.registry import build
-from crosscue.retrieval.encoding import embed_images
+from crosscue.retrieval.encoding import untouched_embeddings
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images, WholeFeatures
@@ -102,6 +100,5 @@ def training_feed(method: Method[Any], train: Pairs, training: TrainingConfig, i
 
 def neighbours(pairs: Pairs, images: Images, backbone: Backbone) -> np.ndarray:
     """Returns (pairs, K): the pairs that the untouched backbone confuses most with each."""
-    untouched = build("zero_shot", backbone)
-    captions = embed_texts(pairs.captions, untouched.encode_text)
-    return nearest(embed_images(untouched, images, len(pairs)), captions, torch.tensor(pairs.caption_owner))
+    gallery, captions = untouched_embeddings(backbone, pairs.captions, images, len(pairs))
+    return nearest(gallery, captions, torch.tensor(pairs.caption_owner))
