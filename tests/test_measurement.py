@@ -110,7 +110,7 @@ def test_a_bank_is_spread_over_many_pairs(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, pairs = crosscue.load(place / "run", precision="fp32"), source(place).split("test")
+    pairs = source(place).split("test")
     tried: list[float] = []
 
     def correct(bank: Bank, scores: Cosines, inference: Inference) -> Cosines:
@@ -120,7 +120,7 @@ def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Bank, "correct", correct)
     bank = Bank(Cosines(torch.eye(3), torch.eye(3)))
-    assert best_beta(run.method, bank, pairs, cached_images(pairs, run.method)) == BETAS[2]
+    assert best_beta(bank, bank.scores, pairs) == BETAS[2]
     assert tried == list(BETAS)
 
 

@@ -12,7 +12,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
 from crosscue.errors import MethodError
 from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.measuring import NO_BANK, evaluate, with_bank
+from crosscue.evaluation.measuring import NO_BANK, evaluate, rank, with_bank
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import rank_scores
@@ -21,12 +21,13 @@ from crosscue.evaluation.result import Retrieval
 from crosscue.evaluation.temperature import validation_temperatures
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
-from crosscue.retrieval.bank import FILE, Bank, bank_of, first_scores, load_bank, reading, save_banks
+from crosscue.retrieval.bank import FILE, Bank, bank_of, load_bank, reading, save_banks
 from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.scores import Scores
 
 BETAS = (5.0, 10.0, 20.0, 40.0, 80.0)
 """Values of beta that validation chooses from."""
@@ -136,19 +137,21 @@ def keep_for_inference(
 
     Validation pairs choose the beta of a bank, and the temperatures; without any there are no temperatures.
     """
-    if validation is not None:
-        validation_temperatures(method, *validation).save(folder)
     banks = {}
     for name, reader in ((OWN, method), (UNTOUCHED, build("zero_shot", method.backbone))):
         inference = Inference().of(reader)
         bank = bank_of(reader, *train, inference)
-        banks[name] = replace(bank, beta=best_beta(reader, bank, *validation)) if validation else bank
+        if validation is not None:
+            ranked = rank(reader, *validation, inference)
+            bank = replace(bank, beta=best_beta(bank, ranked.scores, validation[0]))
+            if name == OWN:
+                validation_temperatures(method, ranked).save(folder)
+        banks[name] = bank
     save_banks(folder / FILE, banks)
 
 
-def best_beta(method: Method[Any], bank: Bank, pairs: Pairs, images: Images) -> float:
-    """Returns the beta with the largest Rsum on validation pairs, before any re-ranking; the first of equal ones."""
-    scores = first_scores(method, pairs.captions, images, len(pairs), Inference().of(method))
+def best_beta(bank: Bank, scores: Scores, pairs: Pairs) -> float:
+    """Returns the beta with the largest Rsum, from the first scores of validation pairs; the first of equal ones."""
     owner = torch.tensor(pairs.caption_owner)
 
     def total(beta: float) -> float:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.recall import hits
 from crosscue.retrieval.confidence import Temperatures, largest_probability
-from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
-    from crosscue.backbones.frozen import Images
-    from crosscue.data.pairs import Pairs
+    from crosscue.evaluation.measuring import Ranked
     from crosscue.methods.contract import Method
 
 CELLS = 20_000_000
@@ -25,9 +22,8 @@ NEVER = 1e-6
 """Least probability of the log loss."""
 
 
-def validation_temperatures(method: Method[Any], pairs: Pairs, images: Images) -> Temperatures:
-    """Returns the temperatures of a trained method, fitted on validation pairs with its options of inference."""
-    ranked = rank(method, pairs, images, Inference().of(method))
+def validation_temperatures(method: Method[Any], ranked: Ranked) -> Temperatures:
+    """Returns the temperatures of a trained method, fitted on its ranks of validation pairs."""
     scores, (i2t, t2i) = ranked.scores, ranked.ranks
     start = 1 / float(method.backbone.logit_scale)
     every_image, every_caption = slice(0, scores.image_count), slice(0, scores.caption_count)
