@@ -18,7 +18,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from crosscue.backbones.protocol import Backbone, ImageInput, Prompts
+from crosscue.backbones.protocol import Backbone, ImageInput, Prompts, TokenBatch
 from crosscue.errors import MethodError
 from crosscue.methods.contract import Batch, ImageUse
 from crosscue.methods.parts.context import initial_context
@@ -64,7 +64,11 @@ class Coop(ContrastiveMethod[CoopConfig]):
         count = self.config.context_tokens
         leading = {"end": None, "middle": count // 2, "front": 0}[self.config.class_token_position]
         prompts = Prompts({0: self.context}, leading) if count else None
-        return self.backbone.encode_text(self.backbone.tokenize(texts, count), prompts).pooled
+        return self.backbone.encode_text(self.tokenize(texts), prompts).pooled
+
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises texts, leaving room for the context."""
+        return self.backbone.tokenize(texts, self.config.context_tokens)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """InfoNCE of the batch.

@@ -1,0 +1,56 @@
+"""Correction of hubness without torch: the amount that an image scores with training captions on average.
+
+An image that is near to every text loses that amount (see `crosscue.retrieval.normalising`, which holds the formula).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+BLOCK = 4096
+"""Images that are corrected at once."""
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Vectors of training captions, and the sharpness of the mean over them."""
+
+    vectors: Floats
+    """(M, D) unit vectors."""
+    beta: float
+
+    def hubness(self, images: Floats) -> Floats:
+        """Returns (N,) `log(mean_b exp(beta s_ib)) / beta` of images (N, D); a search may subtract it from their scores."""
+        parts = []
+        for start in range(0, len(images), BLOCK):
+            scores = self.beta * (images[start : start + BLOCK] @ self.vectors.T)  # (n, M)
+            highest = scores.max(1, keepdims=True)
+            parts.append(highest[:, 0] + np.log(np.exp(scores - highest).mean(1)))
+        return (np.concatenate(parts) / self.beta if parts else np.empty(0)).astype(np.float32)
+
+
+def load_text_bank(path: Path, reading: str, name: str = "run") -> TextBank | None:
+    """Returns the captions of a bank that a run folder or an export contains.
+
+    Args:
+        path: file `bank.safetensors`.
+        reading: text mode that the bank must be made with, such as `text mode plain`.
+        name: name of the bank in the file.
+
+    Returns:
+        None if there is no such file, no such bank in it, or one of another text mode.
+    """
+    if not path.exists():
+        return None
+    with safe_open(path, "numpy") as file:
+        notes = file.metadata() or {}
+        if f"{name}.captions" not in file.keys() or notes.get(f"{name}.reading") != reading:  # noqa: SIM118
+            return None
+        return TextBank(file.get_tensor(f"{name}.captions").astype(np.float32), float(notes[f"{name}.beta"]))
