@@ -43,6 +43,10 @@ class StorageError(CrosscueError):
     """The disk is full, a folder cannot be written, or the content of a file is not the expected one."""
 
 
+class CollectionError(CrosscueError):
+    """A collection of indexed images is missing, damaged, or of another run or format."""
+
+
 class EndpointError(CrosscueError):
     """No address, no connection, or a refusal that holds for every request. A repetition would not help."""
 

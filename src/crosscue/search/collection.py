@@ -1,0 +1,258 @@
+"""A collection: a folder with one table of vectors for each run, and the roots that its images are in.
+
+collection.json           format, roots, and spaces with their identity, index and measured recall
+tables/SPACE.lance        one row an image; SPACE.captions.lance one row a caption, where captions are embedded
+thumbs/ab/CONTENT.webp    thumbnails by content, shared by all spaces
+failures.jsonl            files that could not be read; they are tried again when they change
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from crosscue.encoding.encoder import Identity
+from crosscue.errors import CollectionError, suggestion
+from crosscue.search.connection import connect
+from crosscue.search.schema import KEY, captions_schema, schema
+from crosscue.search.spaces import Space, space_of
+from crosscue.storage import read_json, write_json
+from crosscue.version import __version__
+
+FILE, TABLES, THUMBNAILS, FAILURES = "collection.json", "tables", "thumbs", "failures.jsonl"
+FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Names of spaces, which are names of files."""
+REMAKE = "Restore the file, or delete the collection and index again."
+
+
+class Collection:
+    """An opened collection. `refresh` reads what other processes have written since."""
+
+    def __init__(self, folder: Path, consistency: float | None = None) -> None:
+        self.folder = folder
+        self.roots: dict[str, Path] = {}
+        """Name -> absolute folder."""
+        self.spaces: dict[str, Space] = {}
+        self._consistency = consistency
+        self._connection: Any = None
+        self._tables: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self.folder)!r}, spaces={sorted(self.spaces)})"
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def connection(self) -> Any:
+        """Connection to the tables."""
+        if self._connection is None:
+            self._connection = connect(self.folder / TABLES, self._consistency)
+        return self._connection
+
+    def table_folder(self, name: str) -> Path:
+        """Returns the folder of a table: `name` is a space or `SPACE.captions`."""
+        return self.folder / TABLES / f"{name}.lance"
+
+    def space(self, name: str | None = None) -> Space:
+        """Returns the space of a name; without one, the only space, or the one that was added last.
+
+        Raises:
+            CollectionError: there is no such space, or none at all.
+        """
+        if not self.spaces:
+            raise CollectionError(
+                f"{self.folder}: no space in this collection. Index images: {self._command('FOLDER')}"
+            )
+        if name is None:
+            return list(self.spaces.values())[-1]
+        if name not in self.spaces:
+            raise CollectionError(f"{self.folder}: there is no space '{name}'.{suggestion(name, self.spaces)}")
+        return self.spaces[name]
+
+    def table(self, name: str | None = None) -> Any:
+        """Returns the table of a space; the same object until `refresh`.
+
+        Raises:
+            CollectionError: there is no such space, or its table cannot be opened; the message has the command that repairs it.
+        """
+        return self._opened(self.space(name).name)
+
+    def captions_table(self, name: str | None = None) -> Any | None:
+        """Returns the table of a space's captions, or None where no captions are embedded."""
+        own = f"{self.space(name).name}.captions"
+        return self._opened(own) if self.table_folder(own).exists() else None
+
+    def _opened(self, name: str) -> Any:
+        if name not in self._tables:
+            try:
+                self._tables[name] = self.connection.open_table(name)
+            except (ValueError, RuntimeError, OSError) as error:
+                raise CollectionError(
+                    f"{self.folder}: the table of '{name}' cannot be opened; a power cut can damage it. "
+                    f"Repair it: {self._command()} --repair"
+                ) from error
+        return self._tables[name]
+
+    def refresh(self) -> None:
+        """Reads collection.json and the newest version of every table again.
+
+        Raises:
+            CollectionError: the collection is gone or damaged.
+        """
+        self._read()
+        self._tables = {}
+
+    def file(self, row: Mapping[str, Any]) -> Path:
+        """Returns the path of an image from its columns `root`, `path` and `raw`.
+
+        Raises:
+            CollectionError: the collection has no such root.
+        """
+        if row["root"] not in self.roots:
+            raise CollectionError(
+                f"{self.folder}: there is no root '{row['root']}'.{suggestion(row['root'], self.roots)}"
+            )
+        below = row["path"] if row.get("raw") is None else os.fsdecode(row["raw"])
+        return self.roots[row["root"]] / below
+
+    def add_root(self, folder: Path) -> tuple[str, Path]:
+        """Returns the name of the root that contains `folder`, and the path of `folder` below it; a new root is added.
+
+        Raises:
+            CollectionError: `folder` contains a root, so its images would be indexed twice.
+        """
+        folder = folder.resolve()
+        for name, root in self.roots.items():
+            if folder.is_relative_to(root):
+                return name, folder.relative_to(root)
+            if root.is_relative_to(folder):
+                raise CollectionError(
+                    f"{folder}: it contains {root}, which this collection has already. Index {folder} into another "
+                    f"collection: crosscue index {shlex.quote(str(folder))} --collection OTHER"
+                )
+        stem, number = folder.name or "root", 1
+        while (name := stem if number == 1 else f"{stem}-{number}") in self.roots:
+            number += 1
+        self.roots[name] = folder
+        self.save()
+        return name, Path()
+
+    def add_space(self, name: str, identity: Identity) -> Space:
+        """Makes an empty space, or returns the one that the same run made.
+
+        Raises:
+            CollectionError: the name is no name of a file, or another run made the space.
+        """
+        if not NAME.fullmatch(name):
+            raise CollectionError(
+                f"'{name}' is no name for a space: it must be letters, digits, - and _, at most 64. Name it with --name."
+            )
+        kept = self.spaces.get(name)
+        if kept is not None:
+            if kept.identity.run == identity.run:
+                return kept
+            raise CollectionError(
+                f"collection {self.folder}: space '{name}' was made by run {kept.identity.run[:8]} ({kept.identity.source}), "
+                f"and this is {identity.run[:8]} ({identity.source}). Add it beside with --name NEW, or replace it: "
+                f"{self._command()} --run {shlex.quote(identity.source)} --name {name} --replace"
+            )
+        self._drop_tables(name)  # what a killed process left
+        table = self.connection.create_table(name, schema=schema(identity.width))
+        table.set_unenforced_primary_key(KEY)
+        return self.keep(Space(name, identity))
+
+    def add_captions(self, name: str) -> Any:
+        """Returns the table of a space's captions, which is made where it is missing."""
+        kept = self.captions_table(name)
+        if kept is not None:
+            return kept
+        table = self.connection.create_table(
+            f"{name}.captions", schema=captions_schema(self.space(name).identity.width)
+        )
+        table.set_unenforced_primary_key(KEY)
+        return table
+
+    def drop_space(self, name: str) -> None:
+        """Removes a space and its tables."""
+        self.spaces.pop(name, None)
+        self.save()
+        self._drop_tables(name)
+
+    def _drop_tables(self, name: str) -> None:
+        for own in (name, f"{name}.captions"):
+            self._tables.pop(own, None)
+            self.connection.drop_table(own, ignore_missing=True)
+
+    def keep(self, space: Space, **changes: Any) -> Space:
+        """Writes a space, with changes of its fields, into collection.json and returns it."""
+        self.spaces[space.name] = changed = replace(space, **changes)
+        self.save()
+        return changed
+
+    def save(self) -> None:
+        """Writes collection.json. The root that holds the collection is written relative to it, so both can move."""
+        own = self.folder.resolve()
+        roots = {
+            name: os.path.relpath(root, own) if own.is_relative_to(root) else str(root)
+            for name, root in self.roots.items()
+        }
+        spaces = {
+            name: {key: value for key, value in asdict(space).items() if key != "name"}
+            for name, space in self.spaces.items()
+        }
+        write_json(self.folder / FILE, {"format": FORMAT, "crosscue": __version__, "roots": roots, "spaces": spaces})
+
+    def _read(self) -> None:
+        if not (self.folder / FILE).exists():
+            raise CollectionError(
+                f"{self.folder}: no collection here. Make one: crosscue index FOLDER --collection {shlex.quote(str(self.folder))}"
+            )
+        record = read_json(self.folder / FILE, CollectionError, REMAKE)
+        number = record.get("format") if isinstance(record, dict) else None
+        if type(number) is int and number > FORMAT:
+            raise CollectionError(
+                f"{self.folder}: made by a newer crosscue (format {number}). Install it: pip install -U crosscue"
+            )
+        try:
+            self.roots = {name: (self.folder.resolve() / root).resolve() for name, root in record["roots"].items()}
+            self.spaces = {name: space_of(name, entry) for name, entry in record["spaces"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CollectionError(f"{self.folder / FILE}: not as written by crosscue. {REMAKE}") from error
+
+    def _command(self, folder: str = "") -> str:
+        words = ["crosscue index", folder, f"--collection {shlex.quote(str(self.folder))}"]
+        return " ".join(word for word in words if word)
+
+
+def open_collection(folder: str | Path, *, consistency: float | None = None) -> Collection:
+    """Returns the collection of a folder.
+
+    Args:
+        folder: the collection, or a folder of images with `.crosscue` in it.
+        consistency: seconds after which tables look for commits of other processes; None: only on `refresh`.
+
+    Raises:
+        CollectionError: there is none, it is damaged, or a newer crosscue made it.
+    """
+    path = Path(folder)
+    inside = path / ".crosscue"
+    found = Collection(inside if not (path / FILE).exists() and (inside / FILE).exists() else path, consistency)
+    found._read()
+    return found
+
+
+def create_collection(folder: str | Path) -> Collection:
+    """Returns the collection of a folder, which is made where there is none."""
+    path = Path(folder)
+    if (path / FILE).exists():
+        return open_collection(path)
+    made = Collection(path)
+    made.save()
+    return made

@@ -1,0 +1,42 @@
+"""Connection to the tables of a collection: one session a process, with bounded caches."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from crosscue.errors import CollectionError
+
+os.environ.setdefault("LANCE_LOG", "error")
+
+INDEX_CACHE, METADATA_CACHE = 512 << 20, 64 << 20
+"""Bytes. Lance's own defaults are 6 GiB and 1 GiB."""
+_session: Any = None
+_process = 0
+
+
+def connect(tables: Path, consistency: float | None = None) -> Any:
+    """Returns a LanceDB connection to a folder of tables.
+
+    Args:
+        tables: the folder; it is made where it is missing.
+        consistency: seconds after which a table looks for commits of other processes; None: only on `refresh`.
+
+    Raises:
+        CollectionError: this process is a fork of one that had a connection, where Lance's threads do not run.
+    """
+    global _session, _process
+    import lancedb
+
+    if _session is None:
+        _session = lancedb.Session(index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE)
+        _process = os.getpid()
+    if _process != os.getpid():
+        raise CollectionError(
+            "a collection cannot be used in a forked process. Start the process with "
+            'multiprocessing.get_context("spawn").'
+        )
+    interval = None if consistency is None else datetime.timedelta(seconds=consistency)
+    return lancedb.connect(tables, session=_session, read_consistency_interval=interval)
