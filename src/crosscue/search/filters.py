@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.errors import OptionError, suggestion
@@ -105,12 +105,17 @@ class Term:
             case "number":
                 return _compared(column, self.operator, lit(number_of(self.name, value)))
             case "date":
-                start, end = interval_of(self.name, value)
-                if self.operator in (":", "="):
-                    return (column >= lit(start)) & (column < lit(end))
-                return _compared(
-                    column, {">": ">=", "<=": "<"}.get(self.operator, self.operator), lit(_edge(self.operator, start, end))
-                )
+                start, end = map(lit, interval_of(self.name, value))
+                match self.operator:
+                    case ">=":
+                        return column >= start
+                    case ">":
+                        return column >= end
+                    case "<":
+                        return column < start
+                    case "<=":
+                        return column < end
+                return (column >= start) & (column < end)
 
 
 EXAMPLES: dict[Kind, str] = {
@@ -136,7 +141,7 @@ def parsed(text: str) -> list[Term]:
             part = _PART.search(text, end)
             raise OptionError(
                 f"filter: '{part.group() if part else text[end:]}' is no condition. Write name:value, -name:value or name>value, "
-                'such as --filter \'taken>=2024-06 folder:trips/ caption:"birthday"\''
+                "such as --filter 'taken>=2024-06 folder:trips/ caption:\"birthday\"'"
             )
         sign, name, operator, quoted, plain = found.groups()
         terms.append(Term(name, operator, plain if quoted is None else quoted, sign == "-"))
@@ -159,9 +164,9 @@ def number_of(name: str, value: str) -> int | float:
     Raises:
         OptionError: the value is no number.
     """
-    if re.fullmatch(r"[+-]?\d{1,15}", value):
+    if re.fullmatch(r"[+-]?\d{1,15}", value, re.ASCII):
         return int(value)
-    if re.fullmatch(r"[+-]?\d{0,15}\.\d{1,15}", value):
+    if re.fullmatch(r"[+-]?\d{0,15}\.\d{1,15}", value, re.ASCII):
         return float(value)
     raise OptionError(f"{name}: '{value}' is no number. Write one, such as {name}>800")
 
@@ -172,18 +177,19 @@ def interval_of(name: str, value: str) -> tuple[datetime, datetime]:
     Raises:
         OptionError: the value is no date.
     """
-    found = re.fullmatch(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", value)
+    refusal = OptionError(f"{name}: '{value}' is no date (2024, 2024-06, 2024-06-30).")
+    found = re.fullmatch(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", value, re.ASCII)
+    if found is None:
+        raise refusal
+    year, month, day = (int(part) if part else 0 for part in found.groups())
     try:
-        assert found is not None
-        year, month, day = (int(part) if part else None for part in found.groups())
-        assert year is not None
-        start = datetime(year, month or 1, day or 1)
-        if day:
-            return start, datetime.fromordinal(start.toordinal() + 1)
-        years, months = divmod((month or 12), 12)
+        start = datetime(year, month if found[2] else 1, day if found[3] else 1)
+        if found[3]:
+            return start, start + timedelta(days=1)
+        years, months = divmod(month or 12, 12)
         return start, datetime(year + years, months + 1, 1)
-    except (AssertionError, ValueError) as error:
-        raise OptionError(f"{name}: '{value}' is no date (2024, 2024-06, 2024-06-30).") from error
+    except (ValueError, OverflowError) as error:
+        raise refusal from error
 
 
 def checked_sql(text: str) -> str:
@@ -202,7 +208,7 @@ def checked_sql(text: str) -> str:
             break
     if not bare.strip() or depth or re.search(r"[;'\"`]|--|/\*", bare.replace("''", "")):
         raise OptionError(
-            f"--where {text!r} is not one expression in SQL. Write one, such as --where \"width > 2000 AND camera IS NOT NULL\""
+            f'--where {text!r} is not one expression in SQL. Write one, such as --where "width > 2000 AND camera IS NOT NULL"'
         )
     return f"({text})"
 
@@ -218,8 +224,3 @@ def _compared(column: Expr, operator: str, value: Any) -> Any:
         case "<":
             return column < value
     return column == value
-
-
-def _edge(operator: str, start: datetime, end: datetime) -> datetime:
-    """Returns the date that `>` (from the end), `>=` (from the start), `<` (before the start) or `<=` compare with."""
-    return end if operator in (">", "<=") else start
