@@ -32,7 +32,8 @@ from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.ranking import Candidate, best_candidates
 from crosscue.retrieval.streaming import encoded_images
-from crosscue.selection.choosing import AUTO, Request, choose, refuse_mixed
+from crosscue.selection.choosing import Request, choose, refuse_mixed
+from crosscue.selection.defaults import chosen_itself, named_method
 from crosscue.storage import sole_run
 from crosscue.training import runs
 from crosscue.training.card import model_card
@@ -118,7 +119,7 @@ class Run:
 
 def adapt(
     pairs: Pairs | str | Path,
-    method: str = AUTO,
+    method: str | None = None,
     backbone: str | Backbone = "starter",
     *,
     budget: str | None = None,
@@ -138,7 +139,8 @@ def adapt(
     Args:
         pairs: pairs, or a source `read_pairs` understands. The `train` split is learned from, `val` chooses the best
             epoch; a source without any splits is used whole.
-        method: a name from `crosscue methods`; `auto` chooses one on validation.
+        method: a name from `crosscue methods`; `auto` chooses one on validation. Default `auto`, or `dual_prompt` if
+            `options` or `training` contain what `auto` chooses itself.
         budget: time for that choice, such as `90s`, `10m` (the default) or `2h`.
         backbone: `starter`, a Hub id, a local folder, or a loaded backbone.
         out: the run folder; default runs/<method>-<time>.
@@ -157,6 +159,7 @@ def adapt(
         CrosscueError: anything the user can put right; the message contains what, where and how.
     """
     training = configured(TrainingConfig, training, "training")
+    method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))
     folder = Path(out) if out is not None else runs.new_folder(method)
     if refuse_mixed(method, budget, options):
         tower = loaded(backbone, image_size, precision, device)

@@ -17,7 +17,7 @@ import yaml
 
 import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.errors import CrosscueError, DataError, OptionError, RunError, TrainingError
+from crosscue.errors import BackboneError, CrosscueError, DataError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS
 from crosscue.selection.candidates import Candidate
@@ -292,18 +292,21 @@ def test_bad_input_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for changes, message in (
         ({"budget": "soon"}, "budget is 'soon'; it must be a number and a unit"),
         ({"budget": "0m"}, "budget is '0m'"),
-        ({"options": {"depth": 2}}, "method 'auto' has no options of its own"),
+        ({"method": "auto", "options": {"depth": 2}}, "method 'auto' has no options of its own"),
         ({"method": "coop", "budget": "1m"}, "method 'coop' has no budget"),
         ({"validation": False}, "chooses on validation pairs"),
     ):
         with pytest.raises((OptionError, DataError), match=message):
             searched(folder, **changes)
     with pytest.raises(OptionError, match=r"chooses training\.lr itself"):
-        crosscue.adapt(folder, backbone=str(tiny.clip_folder()), training={"lr": 0.1}, out=folder / "run")
+        crosscue.adapt(folder, "auto", str(tiny.clip_folder()), training={"lr": 0.1}, out=folder / "run")
     few = write_source(folder / "few", train=6, val=1)
     with pytest.raises(DataError, match=r"7 images to learn from; method 'auto' needs at least 8"):
         searched(few)
     assert not (folder / "run").exists()
+    for given in ({"training": {"epochs": 1}}, {"options": {"depth": 1}}):
+        with pytest.raises(BackboneError, match="nowhere"):  # a single training, so the options fit
+            crosscue.adapt(folder, backbone="nowhere", out=folder / "run", **given)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(OptionError, match="pip install optuna"):
         searched(folder)
@@ -313,6 +316,9 @@ def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
     options = ("--data", folder, "--backbone", tiny.clip_folder(), "--precision", "fp32", "--out", folder / "run")
     succeeds("adapt", "--method", "linear_probe", *options, "--training.epochs", 1)
     assert "there is a run in this folder" in refused("adapt", *options)
+    assert "method was 'linear_probe' and is 'dual_prompt'" in refused(
+        "adapt", *options, "--training.epochs", 1, "--resume"
+    )
     with pytest.raises(RunError, match="method was 'linear_probe' and is 'auto'"):
         searched(folder, resume=True)
 

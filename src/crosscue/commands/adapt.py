@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions
-from crosscue.commands.parser import chosen, options_parser, taken
+from crosscue.commands.parser import chosen, named, options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
-
-AUTO = "auto"
 
 
 def run(arguments: list[str]) -> int:
     """Adapts and prints the run folder. Returns 130 when interrupted; the run can be resumed."""
     from crosscue.methods.registry import method_class
+    from crosscue.selection.defaults import AUTO, FREE, named_method
 
-    method = chosen(arguments, "method", AdaptOptions.method)
+    single = set(named(arguments, "training", "options")) - {f"training.{name}" for name in FREE}
+    searched = bool(chosen(arguments, "budget", "")) or not single
+    method = named_method(chosen(arguments, "method", "") or None, searched=searched)
     own = [] if method == AUTO else [(method_class(method).config_class, "options")]
     parser = options_parser(
         "adapt",
@@ -30,6 +31,7 @@ def run(arguments: list[str]) -> int:
         (BackboneOptions, None),
         *own,
     )
+    parser.set_defaults(method=method)
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
@@ -40,6 +42,7 @@ def run(arguments: list[str]) -> int:
     reading = taken(given, Reading)
     pairs = read_pairs(given.data, reading=reading)
     wanted = vars(taken(given, AdaptOptions))
+    wanted["method"] = method
     by = wanted.pop("chosen_by")
     run = adapt(
         pairs,

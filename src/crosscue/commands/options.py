@@ -40,9 +40,9 @@ class SourceOptions(Reading):
 class AdaptOptions:
     """Options of `crosscue adapt`."""
 
-    method: str = "auto"
+    method: str | None = None
     """Method: a name from `crosscue methods`, whose own options are --options.*. `auto`: tries several and chooses on
-    validation pairs."""
+    validation pairs. Default `auto`, or `dual_prompt` if there are options of a single training."""
     budget: str | None = None
     """Time that `auto` may take, such as 90s, 10m or 2h; default 10m. With more time it tries costlier methods for longer."""
     out: Path | None = None

@@ -160,10 +160,22 @@ def chosen(arguments: Sequence[str], key: str, default: str) -> str:
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         name, equals, given = argument.partition("=")
         if name == "--config":
-            value = str(_yaml(given if equals else following).get(key, value))
+            kept = _yaml(given if equals else following).get(key)
+            value = value if kept is None else str(kept)
         elif name == f"--{key}":
             value = given if equals else following
     return value
+
+
+def named(arguments: Sequence[str], *groups: str) -> Iterator[str]:
+    """Yields the options of some groups that flags and YAML files give, such as `training.lr`."""
+    for argument in arguments:
+        option = argument.partition("=")[0].removeprefix("--").removeprefix("no-")
+        if argument.startswith("--") and option.partition(".")[0] in groups:
+            yield option
+    for path in configs(arguments):
+        for group in groups:
+            yield from (f"{group}.{name}" for name in _yaml(path).get(group) or {})
 
 
 def _yaml(path: str) -> dict[str, Any]:

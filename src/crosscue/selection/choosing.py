@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from crosscue.methods.registry import build, config_of, method_class
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
 from crosscue.selection.candidates import candidates
+from crosscue.selection.defaults import AUTO, chosen_itself
 from crosscue.selection.pool import (
     ENCODING_SHARE,
     FEW,
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
 
-AUTO = "auto"
-FREE = ("batch_size", "clip_grad", "seed")
-"""Options of training that a search takes as they are given. It chooses the others itself."""
 JOURNAL = "metrics.jsonl"
 
 
@@ -156,13 +154,11 @@ def refuse_mixed(method: str, budget: str | None, options: object) -> bool:
 
 def refuse_chosen(training: TrainingConfig) -> None:
     """Raises `OptionError` for an option of training that the search chooses itself."""
-    usual = TrainingConfig()
-    for entry in fields(training):
-        if entry.name not in FREE and getattr(training, entry.name) != getattr(usual, entry.name):
-            raise OptionError(
-                f"method 'auto' chooses training.{entry.name} itself. Leave it out, or name a method: "
-                "crosscue adapt --method linear_probe --data SOURCE"
-            )
+    for name in chosen_itself(training):
+        raise OptionError(
+            f"method 'auto' chooses training.{name} itself. Leave it out, or name a method: "
+            "crosscue adapt --method linear_probe --data SOURCE"
+        )
 
 
 def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
