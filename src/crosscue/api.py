@@ -14,7 +14,6 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.loading import loaded
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
-from crosscue.data.features import features_protocol
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
 from crosscue.data.splits import held_out, training_pairs
@@ -40,6 +39,7 @@ from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import training_feed
 from crosscue.training.loop import Outcome, fit
+from crosscue.training.provenance import data_record
 
 
 class Run:
@@ -180,12 +180,7 @@ def adapt(
         "options": asdict(config),
         "training": asdict(training) | {"trackers": list(training.trackers)},
     }
-    data = {
-        "source": source.source,
-        "train": {"images": len(train), "fingerprint": train.fingerprint()},
-        "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
-        **features_protocol(train.images),
-    }
+    data = data_record(source, train, val)
     identity = runs.BackboneIdentity.of(tower)
     torch.manual_seed(training.seed)
     adapted = build(method, tower, config)

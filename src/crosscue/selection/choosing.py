@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 
-from crosscue.data.features import feature_rows, features_protocol
+from crosscue.data.features import feature_rows
 from crosscue.errors import OptionError, RunError, TrainingError
 from crosscue.measurement import keep_for_inference
 from crosscue.methods.registry import build, config_of, method_class
@@ -47,6 +47,7 @@ from crosscue.training.card import model_card
 from crosscue.training.checkpoints import ADAPTER
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
+from crosscue.training.provenance import data_record
 from crosscue.training.runs import CONFIG, BackboneIdentity, check_run, finish_run, load_method, start_run
 
 if TYPE_CHECKING:
@@ -232,12 +233,7 @@ def write_run(
     train = pool.part(pool.everything if pool.crossed else learned)
     val = None if pool.crossed else pool.part(fold.val)
     read = (train, pool.images(method, pool.everything if pool.crossed else learned))
-    data = {
-        "source": request.source.source,
-        "train": {"images": len(train), "fingerprint": train.fingerprint()},
-        "val": {"images": len(val), "fingerprint": val.fingerprint()} if val else None,
-        **features_protocol(train.images),
-    }
+    data = data_record(request.source, train, val)
     share = False if pool.crossed else held_share(request.source, request.validation)
     config = request.resolved(method.name) | {"validation": share, "chosen_by": AUTO}
     options = asdict(config_of(method_class(method.name), method.config))
