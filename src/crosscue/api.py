@@ -18,7 +18,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
 from crosscue.data.splits import held_out, training_pairs
 from crosscue.data.stream import Given, require_readable
-from crosscue.errors import RunError
+from crosscue.errors import RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
@@ -265,7 +265,7 @@ def as_run(
     if str(run_or_method) not in method_names():
         raise RunError(
             f"'{run_or_method}' is neither a run folder nor a method. Give the FOLDER of `crosscue adapt --data SOURCE --out FOLDER`, "
-            f"or one of: {', '.join(method_names())}."
+            f"or a method.{suggestion(str(run_or_method), method_names())}"
         )
     tower = loaded(backbone or "starter", image_size, precision, device)
     method = build(str(run_or_method), tower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from crosscue.commands.verbs import Verbs
@@ -11,6 +12,18 @@ from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def as_method(word: str) -> str:
+    """Returns the command of the method that a word stands for, or nothing."""
+    from crosscue.methods.registry import method_names
+
+    for name in get_close_matches(word, method_names(), n=1, cutoff=0.8):
+        if name == "zero_shot":
+            return f" '{name}' is a method: crosscue evaluate zero_shot --data SOURCE"
+        return f" '{name}' is a method: crosscue adapt --method {name} --data SOURCE"
+    return ""
+
 
 DATA = Verbs(
     "crosscue data",
@@ -45,6 +58,7 @@ VERBS = Verbs(
         "demo": ("adapt a real model to real images in a few minutes, and show what changed", "demo"),
     },
     " `crosscue --version` prints the version.\nStart with: crosscue demo",
+    as_method,
 )
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
+FIRST, EVERY = 0.8, 20.0
+"""Seconds before the first line of a task where there is no terminal, and between two lines."""
 
 
 @contextlib.contextmanager
@@ -19,21 +21,22 @@ def progress(
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar for a task of `total` units; yields `advance(n)`.
 
-    On a terminal it is a live bar. Elsewhere (a log file, CI) it is one line every 20 seconds, and one at the end of a
-    task that took longer. `note` returns a text to add, such as the cost so far.
+    On a terminal it is a live bar. Elsewhere (a log file, CI) it is one line in the first second, then one every 20
+    seconds. A task that took longer has a line at its end. `note` returns a text to add, such as the loss so far.
     """
     if sys.stderr.isatty():
         with _live_bar(description, total, unit, note) as live:
             yield live
         return
-    done, start, printed = 0, time.monotonic(), time.monotonic()
+    done, start = 0, time.monotonic()
+    due = start + FIRST
 
     def advance(n: int) -> None:
-        nonlocal done, printed
+        nonlocal done, due
         done += n
         now = time.monotonic()
-        if now - printed > 20 or (done >= total and now - start > 20):
-            printed = now
+        if now > due or (done >= total and now - start > EVERY):
+            due = now + EVERY
             rate = done / max(now - start, 1e-9)
             left = (total - done) / max(rate, 1e-9)
             print(  # noqa: T201

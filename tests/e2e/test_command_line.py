@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from crosscue import __version__
+from crosscue.commands.adapt import BEGINNING
 from tests import tiny
 from tests.cli import crosscue, process, refused, succeeds
 from tests.images import draw_noise
@@ -89,11 +90,35 @@ def test_help_names_every_verb_and_option() -> None:
     text = process("--help").stdout
     for verb in ("adapt", "evaluate", "data", "methods", "demo"):
         assert f"  {verb} " in text
-    text = crosscue("adapt", "--method", "dual_prompt", "--help").stdout
+    text = crosscue("adapt", "--method", "dual_prompt", "--help-all").stdout
     for option in ("--data", "--backbone", "--training.lr", "--options.context_tokens", "--resume", "--print_config"):
         assert option in text, option
     assert "Number of learned vectors" in text
+    short = crosscue("adapt", "--help").stdout
+    assert [line.split()[0] for line in short.splitlines() if line.startswith("  --")] == [
+        option.split()[0] for option in BEGINNING
+    ]
+    assert {option.split()[0] for option in BEGINNING} <= set(text.split())
+    assert not re.search(r"null|type:|\b(str|int|float|Path)\b|--training", short)
     assert process("--version").stdout.strip() == f"crosscue {__version__}"
+
+
+@pytest.mark.parametrize("verb", ["adapt", "evaluate", "data check", "bench"])
+def test_every_verb_shows_a_sign_of_life_before_the_large_imports(verb: str, tmp_path: Path) -> None:
+    code = "import sys; from crosscue.cli import dispatch; sys.meta_path.insert(0, Late()); dispatch(sys.argv[1:])"
+    late = (
+        "class Late:\n    def find_spec(self, name, *rest):\n"
+        "        if name in ('torch', 'numpy'): sys.exit('imports')\nimport sys\n"
+    )
+    words = [*verb.split(), "--data", "nothing"]
+    done = subprocess.run([sys.executable, "-c", late + code, *words], capture_output=True, text=True)
+    assert done.stderr.splitlines() == [f"starting crosscue {verb}", "imports"]
+
+
+def test_a_method_in_the_place_of_a_verb_becomes_a_command(place: Path) -> None:
+    assert refused("zeroshot").endswith("crosscue evaluate zero_shot --data SOURCE")
+    assert refused("lora").endswith("crosscue adapt --method lora --data SOURCE")
+    assert "Did you mean 'zero_shot'?" in refused("evaluate", "zeroshot", "--data", "pairs.jsonl", cwd=place)
 
 
 def test_methods_as_json() -> None:

@@ -8,10 +8,24 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions
+from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions, read_source
 from crosscue.commands.parser import chosen, named, options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
+
+BEGINNING = {
+    "--data SOURCE": "Your images and captions: a folder, a CSV, JSON, JSONL or parquet file, or a dataset on the Hub.",
+    "--method NAME": "The way to adapt. The default `auto` tries several and keeps the best. `crosscue methods` lists them.",
+    "--budget TIME": "The time that `auto` may take, such as 90s, 10m or 2h. The default is 10m.",
+    "--out FOLDER": "The run folder to write. The default is a new folder in runs/.",
+    "--backbone MODEL": "The model to adapt: `starter`, which is the default, a model on the Hub, or a folder.",
+    "--image_size N": "The side of the images in pixels. A smaller size is faster and less exact.",
+    "--validation SHARE": "The share of the pairs that chooses the best epoch, such as 0.1. The default is the split `val`.",
+    "--shots N": "Train on N pairs of each category only. The default is all pairs.",
+    "--device NAME": "The place to compute: cpu or cuda. The default is the GPU, where there is one.",
+    "--resume": "Continue the interrupted run in the folder of --out.",
+}
+"""Options for beginners, in plain words."""
 
 
 def run(arguments: list[str]) -> int:
@@ -32,15 +46,16 @@ def run(arguments: list[str]) -> int:
         *own,
     )
     parser.set_defaults(method=method)
+    parser.beginning = BEGINNING
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
 
-    from crosscue.api import adapt
-    from crosscue.data.sources import read_pairs
-
     reading = taken(given, Reading)
-    pairs = read_pairs(given.data, reading=reading)
+    pairs = read_source(given.data, reading)
+
+    from crosscue.api import adapt
+
     wanted = vars(taken(given, AdaptOptions))
     wanted["method"] = method
     by = wanted.pop("chosen_by")

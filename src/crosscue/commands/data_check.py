@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from crosscue.commands.options import put_json
+from crosscue.commands.options import put_json, read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.sources import Reading
 
@@ -39,9 +39,8 @@ def run(arguments: list[str]) -> int:
     given = parser.instantiate(parser.parse_args(arguments))
 
     from crosscue.data.audit import audit
-    from crosscue.data.sources import read_pairs
 
-    pairs = read_pairs(given.data, reading=taken(given, Reading))
+    pairs = read_source(given.data, taken(given, Reading))
     count, limit = None, 0
     if given.tokens_of is not None:
         from crosscue.backbones.loading import load_backbone

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosscue.commands.options import BackboneOptions
+from crosscue.commands.options import BackboneOptions, read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
@@ -37,9 +37,8 @@ def run(arguments: list[str]) -> int:
 
     from crosscue.backbones.frozen import write_bank
     from crosscue.backbones.loading import load_backbone
-    from crosscue.data.sources import read_pairs
 
-    pairs = read_pairs(given.data, reading=taken(given, Reading))
+    pairs = read_source(given.data, taken(given, Reading))
     backbone = load_backbone(
         given.backbone, image_size=given.image_size, precision=given.precision, device=given.device
     )

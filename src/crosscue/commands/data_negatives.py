@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from crosscue.commands.options import read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.sources import Reading
@@ -49,11 +50,10 @@ def run(arguments: list[str]) -> int:
         raise DataError("no output file. Name one: crosscue data negatives SOURCE --out PAIRS.jsonl")
 
     from crosscue.data.negatives import NegativeWriter, with_negatives
-    from crosscue.data.sources import read_pairs
     from crosscue.data.writing import write_pairs
 
     reading = taken(given, Reading)
-    pairs = read_pairs(given.data, reading=reading)
+    pairs = read_source(given.data, reading)
     count, limit = None, 0
     if given.tokens_of is not None:
         from crosscue.backbones.loading import load_backbone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json
+from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json, read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
 
     inference = taken(given, Inference)
     reading = taken(given, Reading)
-    source = read_pairs(given.data, reading=reading)
+    source = read_source(given.data, reading)
     pairs = held_out(source, given.split)
     bank = read_pairs(given.bank, reading=reading) if given.bank is not None else None
     measured = as_run(

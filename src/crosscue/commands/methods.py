@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
             sys.stdout.write(f"    {method['paper']}\n")
         options = ", ".join(f"{name}={value}" for name, value in method["options"].items())
         sys.stdout.write(f"    options: {options or 'none'}\n")
-    sys.stdout.write("The options of one method: crosscue adapt --method NAME --help\n")
+    sys.stdout.write("The options of one method: crosscue adapt --method NAME --help-all\n")
     return 0
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crosscue.data.sources import Reading
+from crosscue.data.pairs import Pairs
+from crosscue.data.sources import Reading, read_pairs
+from crosscue.progress import note
 from crosscue.storage import write_json
 from crosscue.training.config import TrainingConfig
 
@@ -71,6 +73,15 @@ class EvaluateOptions:
     """Source of the training pairs for --normalise. Default the bank of the run folder; for a method the split `train` of --data."""
     oracle: bool = False
     """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""
+
+
+def read_source(source: str, reading: Reading) -> Pairs:
+    """Reads a source of pairs, and names it and what was found on standard error."""
+    note(f"reading {source}")
+    pairs = read_pairs(source, reading=reading)
+    splits = ", ".join(f"{len(pairs.split(name)):,} {name}" for name in pairs.splits)
+    note(f"read {len(pairs):,} images and {len(pairs.captions):,} captions{f' ({splits})' if splits else ''}")
+    return pairs
 
 
 def put_json(target: bool | Path, content: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from textwrap import TextWrapper
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -18,6 +19,8 @@ from crosscue.errors import CrosscueError, OptionError, suggestion
 set_parsing_settings(docstring_parse_attribute_docstrings=True, add_print_completion_argument=True)
 
 Options = TypeVar("Options")
+EVERY_OPTION = "--help-all"
+"""Flag that lists the options beyond those for beginners."""
 SWITCHED = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 """Values that may follow a boolean option: `--resume true` is `--resume`, and `--resume false` is `--no-resume`."""
 
@@ -31,6 +34,8 @@ class Parser(ArgumentParser):
     """Flags of `bool | Path`: bare they mean standard output, and a value is a file."""
     given: Sequence[str] = ()
     """Arguments of the latest parse, with a value for every boolean option."""
+    beginning: Mapping[str, str] = MappingProxyType({})
+    """Options for beginners -> their text: all that `--help` lists. Empty: `--help` lists every option."""
     hints: Mapping[str, Any] = MappingProxyType({})
     """Option or group of options -> its type, for the check of YAML files."""
 
@@ -44,7 +49,22 @@ class Parser(ArgumentParser):
                 check_names(self.hints, _yaml(path), "")
             except OptionError as error:
                 self.error(str(error))
+        if EVERY_OPTION in given:
+            sys.stdout.write(super().format_help())
+            self.exit()
         return super().parse_args(given, namespace, **settings)
+
+    def format_help(self, formatter: Any = None) -> str:
+        """Returns the text of `--help`: of a verb with options for beginners, these alone."""
+        if not self.beginning:
+            return super().format_help(formatter)
+        width = max(map(len, self.beginning)) + 2
+        wrap = TextWrapper(width=100, initial_indent="", subsequent_indent=" " * (width + 2))
+        lines = [wrap.fill(f"  {option:<{width}}{text}") for option, text in self.beginning.items()]
+        return (
+            f"usage: {self.prog} [options]\n\n{self.description}\n\n" + "\n".join(lines) + "\n\n"
+            f"Every option, with its type and default: {self.prog} {EVERY_OPTION}\n"
+        )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `CrosscueError` with the message on one line, and the nearest option for an unknown one."""

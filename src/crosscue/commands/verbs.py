@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from crosscue.errors import CrosscueError, suggestion
+from crosscue.progress import note
+
+QUICK = ("-h", "--help", "--print_")
+"""Beginnings of options that compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Verbs:
     """Verb -> its summary, and the module whose `run(arguments)` runs it or a table of further verbs."""
     ending: str = ""
     """Text below the list of verbs."""
+    otherwise: Callable[[str], str] = lambda word: ""
+    """An unknown verb -> the command it may stand for, or nothing."""
 
     def help(self) -> str:
         """Returns the text of `--help`."""
@@ -30,7 +36,7 @@ class Verbs:
         verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, (summary, _) in self.table.items())
         return (
             f"usage: {self.command} VERB [options]\n\n{self.summary}\n\n{verbs}\n\n"
-            f"`{self.command} VERB --help` lists the options of a verb.{self.ending}\n"
+            f"`{self.command} VERB --help` lists the options of a verb, and --help-all every one.{self.ending}\n"
         )
 
     def named(self, arguments: Sequence[str]) -> str:
@@ -52,9 +58,12 @@ class Verbs:
             sys.stdout.write(self.help())
             return 0
         if verb not in self.table:
-            raise CrosscueError(
-                f"there is no verb '{verb}'.{suggestion(verb, self.table)} See `{self.command} --help`."
-            )
+            hint = self.otherwise(verb) or f"{suggestion(verb, self.table)} See `{self.command} --help`."
+            raise CrosscueError(f"there is no verb '{verb}'.{hint}")
         found = self.table[verb][1]
-        runner: Any = found if isinstance(found, Verbs) else importlib.import_module(f"crosscue.commands.{found}")
+        if isinstance(found, Verbs):
+            return found.run(rest)
+        if "torch" not in sys.modules and not any(argument.startswith(QUICK) for argument in rest):
+            note(f"starting {self.command} {verb}")  # a sign of life before the seconds of the large imports
+        runner: Any = importlib.import_module(f"crosscue.commands.{found}")
         return int(runner.run(rest) or 0)

@@ -20,6 +20,7 @@ from crosscue.training.collapse import CollapseDetector
 from crosscue.training.journal import Journal, require_trackers, tracked
 from crosscue.training.optimisers import optimizer
 from crosscue.training.schedules import scheduler
+from crosscue.training.seen import Seen
 from crosscue.training.stages import Plan, stages_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def fit(
             method.eval()
             values |= validate()
             method.train()
+            seen.validated(values["rsum"], position.epoch)
             if position.best is None or values["rsum"] > position.best:
                 position.best, position.best_epoch, position.stale = values["rsum"], position.epoch, 0
                 checkpoints.save_best()
@@ -114,20 +116,24 @@ def fit(
         log(values, position.step)
         return config.patience is not None and position.stale >= config.patience and plan.last(position.epoch - 1)
 
+    seen = Seen(position.best)
     if validate is not None and position.step == 0:  # the untrained method, beside which every later value is read
         method.eval()
-        journal.write("validation", 0, 0, validate())
+        untrained = validate()
+        seen.validated(untrained["rsum"], 0)
+        journal.write("validation", 0, 0, untrained)
     method.train()
     started = time.monotonic() - position.seconds
     total_steps = config.epochs * steps_per_epoch
     with (
         tracked(config.trackers, folder) as log,
         interruption() as stop,
-        progress(f"training {method.name}", total_steps, "steps") as advance,
+        progress(f"training {method.name}", total_steps, "steps", seen.text) as advance,
     ):
         advance(position.step)
         while not position.finished and not stop.requested:
             report = optimiser_step()
+            seen.stepped(report["loss"])
             position.step += 1
             position.step_in_epoch += 1
             advance(1)
