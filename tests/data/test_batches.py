@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -139,3 +140,42 @@ def test_nearest_images_against_a_loop() -> None:
     for i, found in enumerate(nearest(images, captions, owner, 3).tolist()):
         confusion = {j: float(images[i] @ means[j] + images[j] @ means[i]) for j in range(7) if j != i}
         assert found == sorted(confusion, key=lambda j: -confusion[j])[:3]
+
+
+def plain_batches(drawn: list[tuple[int, str]], size: int, length: int) -> list[list[int]]:
+    """The rule of batches, one scan of everything that waits for each batch."""
+    batches: list[list[int]] = []
+    waiting = drawn
+    while waiting and len(batches) < length:
+        batch, used, left = list[int](), set[str](), list[tuple[int, str]]()
+        for index, caption in waiting:
+            if len(batch) < size and caption not in used:
+                batch.append(index)
+                used.add(caption)
+            else:
+                left.append((index, caption))
+        while len(batch) < min(size, len(waiting)):
+            batch.append(left.pop(0)[0])
+        batches.append(batch)
+        waiting = left
+    return batches
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.integers(2, 12), st.integers(0, 3))
+def test_batches_follow_their_rule_in_one_pass(texts: list[int], size: int, epoch: int) -> None:
+    pairs = Pairs(pair(number, (f"text {text}",)) for number, text in enumerate(texts))
+    batches = Batches(pairs, size, 1)
+    order = np.random.default_rng((1, epoch)).permutation(len(pairs)).tolist()
+    expected = plain_batches([(index, pairs[index].captions[0]) for index in order], batches.batch_size, len(batches))
+    assert [[index for index, _ in batches.step(epoch, step)] for step in range(len(batches))] == expected
+
+
+@pytest.mark.parametrize("texts", [40_000, 1, 2_000])
+def test_the_order_of_40_000_images_takes_less_than_a_second(texts: int) -> None:
+    pairs = Pairs(pair(number, (f"text {number % texts}",)) for number in range(40_000))
+    batches = Batches(pairs, 32, 1)
+    start = time.process_time()
+    for step in range(len(batches)):
+        batches.step(0, step)
+    assert time.process_time() - start < 1

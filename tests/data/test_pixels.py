@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from crosscue.data import pixels
 from crosscue.data.augmentation import augment
 from crosscue.data.pairs import ImageFile
 from crosscue.data.pixels import PixelSpec, PixelStore, square
@@ -46,6 +47,30 @@ def test_square_equals_the_stock_processor(draw_image, size: tuple[int, int]) ->
     )
     stock = np.asarray(preparation(opened)["pixel_values"][0]).astype(int)
     assert np.abs(square(opened, 32).astype(int) - stock).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(40, 3), (3, 40), (7, 300)])
+def test_a_thin_image_is_cropped_before_it_is_resized(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).integers(80, 160, (size[1], size[0], 3), dtype=np.uint8)  # nothing is clipped
+    opened = Image.fromarray(values)
+    strips = [square(opened, 32, resample).astype(int) for resample in ("bicubic", "bilinear")]
+    monkeypatch.setattr(pixels, "THIN", 1)
+    crops = [square(opened, 32, resample).astype(int) for resample in ("bicubic", "bilinear")]
+    assert max(np.abs(one - other).max() for one, other in zip(strips, crops, strict=True)) <= 1
+
+
+def test_a_thin_image_costs_no_more_than_another() -> None:
+    script = """
+        import resource
+        from PIL import Image
+        from crosscue.data.pixels import square
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for size in ((1, 30_000), (30_000, 1), (2, 90_000)):
+            assert square(Image.new("RGB", size), 224).shape == (3, 224, 224)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    printed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True).stdout
+    assert int(printed) < 100_000  # kilobytes
 
 
 def test_images_are_decoded_once(draw_image, cache: Path) -> None:

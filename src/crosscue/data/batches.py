@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ class Batches:
         self.batch_size = min(batch_size, len(self.images))
         full, rest = divmod(len(self.images), self.batch_size)
         self.length = full + (rest >= 2)
+        self._starts: dict[int, int] = {}
+        """First pair of an image -> the caption of epoch 0."""
         self._epoch, self._order = -1, list[list[tuple[int, int]]]()
 
     def __len__(self) -> int:
@@ -62,22 +65,31 @@ class Batches:
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.images)).tolist()
         ordered = self._with_companions(shuffled, epoch) if self.near is not None and self.companions else shuffled
         drawn = [self._draw(self.images[image], epoch) for image in ordered]
+        following = self._following(drawn)
+        first = set(range(len(drawn))) - set(following.values())
+        heads = sorted(first)  # a heap: the next place of each caption, so that no batch looks at all that wait
         batches: list[list[tuple[int, int]]] = []
-        waiting = drawn
-        while waiting and len(batches) < self.length:
-            batch, used, left = list[tuple[int, int]](), set[str](), list[tuple[int, int]]()
-            for item in waiting:
-                caption = self.pairs[item[0]].captions[item[1]]
-                if len(batch) < self.batch_size and caption not in used:
-                    batch.append(item)
-                    used.add(caption)
-                else:
-                    left.append(item)
-            while len(batch) < min(self.batch_size, len(waiting)):  # nothing but repetitions is left
-                batch.append(left.pop(0))
-            batches.append(batch)
-            waiting = left
+        while heads and len(batches) < self.length:
+            batch = [heapq.heappop(heads) for _ in range(min(self.batch_size, len(heads)))]
+            for place in batch:
+                if place in following:
+                    heapq.heappush(heads, following[place])
+            while heads and len(batch) < self.batch_size:  # nothing but repetitions is left
+                batch.append(heapq.heappop(heads))
+                if batch[-1] in following:
+                    heapq.heappush(heads, following[batch[-1]])
+            batches.append([drawn[place] for place in batch])
         return batches
+
+    def _following(self, drawn: list[tuple[int, int]]) -> dict[int, int]:
+        """Returns place -> the next place with the same caption."""
+        latest, following = dict[str, int](), dict[int, int]()
+        for place, (index, number) in enumerate(drawn):
+            caption = self.pairs[index].captions[number]
+            if caption in latest:
+                following[latest[caption]] = place
+            latest[caption] = place
+        return following
 
     def _with_companions(self, shuffled: list[int], epoch: int) -> list[int]:
         """Returns the images with some free neighbours behind each, drawn anew every epoch."""
@@ -99,6 +111,13 @@ class Batches:
 
     def _draw(self, members: list[int], epoch: int) -> tuple[int, int]:
         """Returns the next caption of an image; the first one differs between images."""
-        choices = [(index, number) for index in members for number in range(len(self.pairs[index].captions))]
-        start = int(np.random.default_rng((self.seed, members[0])).integers(len(choices)))
-        return choices[(start + epoch) % len(choices)]
+        counts = [len(self.pairs[index].captions) for index in members]
+        total = sum(counts)
+        if total > 1 and members[0] not in self._starts:
+            self._starts[members[0]] = int(np.random.default_rng((self.seed, members[0])).integers(total))
+        number = (self._starts.get(members[0], 0) + epoch) % total
+        for index, count in zip(members[:-1], counts, strict=False):
+            if number < count:
+                return index, number
+            number -= count
+        return members[-1], number

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RESAMPLING = {"bicubic": Pillow.Resampling.BICUBIC, "bilinear": Pillow.Resampling.BILINEAR}
 BLOCK = 64
+THIN = 16
+"""Ratio of the sides from which an image is cropped before it is resized; the strip would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,13 @@ def square(opened: Pillow.Image, size: int, resample: str = "bicubic", crop: boo
         scaled = (int(size * width / short), int(size * height / short))
     else:
         scaled = (size, size)
-    resized = opened.resize(scaled, RESAMPLING[resample])
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    cropped = resized.crop((left, top, left + size, top + size))
-    return np.asarray(cropped).transpose(2, 0, 1)
+    if crop and max(width, height) > THIN * short:
+        across, down = width / scaled[0], height / scaled[1]
+        box = (left * across, top * down, (left + size) * across, (top + size) * down)
+        return np.asarray(opened.resize((size, size), RESAMPLING[resample], box)).transpose(2, 0, 1)
+    resized = opened.resize(scaled, RESAMPLING[resample])
+    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 
 class PixelStore:
