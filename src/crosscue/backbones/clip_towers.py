@@ -40,7 +40,7 @@ class ClipImageTower(nn.Module):
         embeddings = self.vision_model.embeddings
         patches = embeddings.patch_embedding(pixels.to(embeddings.patch_embedding.weight.dtype))  # (B, W, h, w)
         patches = patches.flatten(2).transpose(1, 2)  # (B, P, W)
-        token = embeddings.class_embedding.expand(len(patches), 1, -1)
+        token = embeddings.class_embedding.expand(patches.shape[0], 1, -1)
         return torch.cat([token, patches], dim=1) + embeddings.position_embedding.weight
 
     def state(self, pixels: Tensor, until_layer: int) -> ImageState:
@@ -68,7 +68,7 @@ class ClipImageTower(nn.Module):
             return ImageFeatures(self.projection(hidden), hidden, lambda: self.projection(norm(tokens[:, 1:].float())))
         tokens = run(tokens, self.layers, prompts, end, start=state.layer, stop=last)
         tokens = enter(tokens, prompts, last, end)  # the input of the last layer
-        start = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        start = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
         hidden = norm(at_position(self.last, tokens, start).float())  # (B, W)
 
         def patches() -> Tensor:
@@ -133,7 +133,7 @@ def at_position(
     Returns:
         (B, W).
     """
-    attention, rows = layer.self_attn, torch.arange(len(tokens), device=tokens.device)
+    attention, rows = layer.self_attn, torch.arange(tokens.shape[0], device=tokens.device)
     normed = layer.layer_norm1(tokens)  # (B, S, W)
 
     def heads(vectors: Tensor) -> Tensor:

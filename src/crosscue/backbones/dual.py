@@ -69,7 +69,7 @@ class SentenceTower(nn.Module):
         words = arrange(words, order) + embeddings.token_type_embeddings.weight[0]
         hidden = embeddings.LayerNorm(words + embeddings.position_embeddings.weight[: words.shape[1]])
         real = torch.arange(tokens.ids.shape[1], device=hidden.device) < tokens.lengths[:, None]  # (B, N)
-        padded = bool((~real).any())
+        padded = torch.compiler.is_exporting() or bool((~real).any())
         count = prompts.count if prompts is not None else 0
         seen: TokenWeights | None = None  # weights that act in the attention; padding weighs 0
         if token_weights is not None and token_weights.place == "attention":
@@ -145,5 +145,5 @@ class DualBackbone(TwoTowers):
 
 def _visible(real: Tensor, prompt_count: int) -> Tensor:
     """(B, N) bool -> (B, 1, 1, n + N) bool, true where attention may look: real tokens and prompts."""
-    prompts = real.new_ones(len(real), prompt_count)
+    prompts = real.new_ones(real.shape[0], prompt_count)
     return torch.cat([real[:, :1], prompts, real[:, 1:]], dim=1)[:, None, None, :]

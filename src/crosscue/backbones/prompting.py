@@ -13,7 +13,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def insert(tokens: Tensor, prompts: Tensor, at: int) -> Tensor:
-    """(B, S, W) and (n, W) or (B, n, W) -> (B, S + n, W), the prompts standing from position `at` on."""
+    """(B, S, W) and (n, W), (1, n, W) or (B, n, W) -> (B, S + n, W), the prompts standing from position `at` on."""
     rows = _rows(prompts, tokens)
     return torch.cat([tokens[:, :at], rows, tokens[:, at:]], dim=1)
 
@@ -36,7 +36,7 @@ def word_order(prompts: Prompts | None, lengths: Tensor, positions: int, at: int
     if prompts is None or prompts.leading is None:
         return None
     before, count, words = at + prompts.leading, prompts.count, lengths[:, None]
-    place = torch.arange(positions, device=lengths.device).expand(len(lengths), -1)
+    place = torch.arange(positions, device=lengths.device).expand(lengths.shape[0], -1)
     moved_up = (place >= before) & (place < before + words)  # words close up to the leading prompts
     moved_down = (place >= before + words) & (place < at + count + words)  # trailing prompts
     return place + (count - prompts.leading) * moved_up - words * moved_down
@@ -79,5 +79,5 @@ def enter(tokens: Tensor, prompts: Prompts | None, index: int, at: int) -> Tenso
 
 
 def _rows(prompts: Tensor, tokens: Tensor) -> Tensor:
-    rows = prompts if prompts.dim() == 3 else prompts.expand(tokens.shape[0], -1, -1)
+    rows = prompts.expand(tokens.shape[0], -1, -1)  # of one set for all, or one each
     return rows.to(tokens.dtype)  # (B, n, W)

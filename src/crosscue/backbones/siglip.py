@@ -31,6 +31,7 @@ class SiglipImageTower(nn.Module):
         check_size(self.size, config.patch_size)
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
+        self.resizing = resizing(vision_model.embeddings, self.size // config.patch_size) if self.flexible else None
         self.layers = [_unmasked(layer) for layer in vision_model.encoder.layers]
         self.exact = (vision_model.post_layernorm, vision_model.head)
 
@@ -41,8 +42,10 @@ class SiglipImageTower(nn.Module):
         side, patch = self.size // self.patch_size, self.patch_size
         patches = pixels.unflatten(3, (side, patch)).unflatten(2, (side, patch))  # (B, 3, h, p, w, p)
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, P, p * p * 3)
-        grid = torch.tensor([[side, side]], device=pixels.device).expand(len(pixels), 2)
-        return self.vision_model.embeddings(patches, grid)
+        embeddings = self.vision_model.embeddings
+        weight = embeddings.position_embedding.weight  # (G, W)
+        positions = (self.resizing.to(weight.device) @ weight.float()).to(weight.dtype)  # (P, W)
+        return embeddings.patch_embedding(patches.to(embeddings.patch_embedding.weight.dtype)) + positions
 
     def state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """Runs the layers before `until_layer` without prompts."""
@@ -123,6 +126,14 @@ class SiglipBackbone(TwoTowers):
     def word_embedding(self, ids: Tensor) -> Tensor:
         """(...,) -> (..., W)."""
         return self.text.text_model.embeddings.token_embedding(ids)
+
+
+def resizing(embeddings: Any, side: int) -> Tensor:
+    """Returns (P, G): the share of each position embedding of a Siglip2 tower in those of `side` x `side` patches."""
+    old, count = embeddings.position_embedding_size, embeddings.num_patches
+    each = torch.eye(count).view(old, old, count)
+    shares: Tensor = embeddings.resize_positional_embeddings(each, torch.tensor([[side, side]]), side**2)
+    return shares[0]
 
 
 def _unmasked(layer: Any) -> Any:

@@ -67,9 +67,11 @@ class Maple(DualPrompt):
         if not self.config.maple_keep_of_a:
             return super().tokenize(texts)
         tokens = self.backbone.tokenize([f"{self.config.context_words} {text}" for text in texts])
-        start, count = int(tokens.content[0].int().argmax()), self.config.context_tokens
+        count = self.config.context_tokens
+        kept = torch.arange(tokens.ids.shape[1] - count, device=tokens.ids.device)
+        kept = kept + count * (kept >= tokens.content[0].int().argmax())  # the columns before and after the first words
 
         def without(columns: Tensor) -> Tensor:
-            return torch.cat([columns[:, :start], columns[:, start + count :]], dim=1)
+            return columns[:, kept]
 
         return TokenBatch(without(tokens.ids), tokens.lengths - count, without(tokens.content))

@@ -89,7 +89,7 @@ class PromptPool(nn.Module):
     def select(self, queries: Tensor) -> Selection:
         """(B, C) queries -> their choices; ties go to the prompt that comes first."""
         if self.keys is None:
-            return self.fixed(len(queries))
+            return self.fixed()
         affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)
         nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, : self.shape.chosen]
         return self.gated(affinity, nearest)
@@ -100,9 +100,9 @@ class PromptPool(nn.Module):
         gate = self.shape.chosen * (affinity.gather(1, index) / self.shape.temperature).softmax(1)  # pi
         return Selection(index, gate, affinity)
 
-    def fixed(self, count: int) -> Selection:
-        """Returns the prompts that `static` gives to each of `count` inputs."""
-        every = torch.arange(self.shape.chosen, device=self.prompts.device).expand(count, -1)
+    def fixed(self) -> Selection:
+        """Returns the prompts that `static` gives to every input: one row (1, k) for all."""
+        every = torch.arange(self.shape.chosen, device=self.prompts.device)[None]
         return Selection(every, torch.ones(every.shape, device=every.device), None)
 
     def distribution(self, affinity: Tensor) -> Tensor:

@@ -197,9 +197,9 @@ def second_pass(towers: Backbone, pooled: Tensor, prompts: Prompts) -> Tensor:
     The zeros fill the tower's whole context, carry positions, and are attended to, as in the released code.
     """
     own = prompts.layers[0]
-    empty = own.new_zeros(len(pooled), towers.context_length - own.shape[1] - 2, own.shape[2])
+    empty = own.new_zeros(pooled.shape[0], towers.context_length - own.shape[1] - 2, own.shape[2])
     sequence = torch.cat([empty, own, pooled[:, None]], dim=1)  # (B, context - 1, W), after one token of weight 0
-    ids = torch.zeros(len(pooled), 1, dtype=torch.int64, device=pooled.device)
+    ids = torch.zeros(pooled.shape[0], 1, dtype=torch.int64, device=pooled.device)
     tokens = TokenBatch(ids, torch.ones_like(ids[:, 0]), torch.zeros_like(ids, dtype=torch.bool))
     nothing = TokenWeights(torch.zeros_like(ids, dtype=pooled.dtype))
     return towers.encode_text(tokens, Prompts.of([sequence]), nothing).pooled

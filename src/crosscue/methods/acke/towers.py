@@ -86,7 +86,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         if self.config.acp == "none" or self.pool is None:
             return None
         if self.pool.keys is None:
-            return self.pool.fixed(len(images))
+            return self.pool.fixed()
         if untouched is None:
             return self.pool.select(self.frozen.of_images(images))
         return self.pool.select(self.frozen.of_features(untouched))
@@ -96,7 +96,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         if not self.config.texts_choose or self.pool is None:
             return None
         if self.text_key is None:
-            return self.pool.fixed(len(texts))
+            return self.pool.fixed()
         return self.pool.select(self.text_key(self.frozen.of_texts(texts, remembered=remembered)))  # W h (B, C)
 
     def once(self, images: ImageInput) -> ImageInput:
