@@ -31,7 +31,9 @@ class SiglipImageTower(nn.Module):
         check_size(self.size, config.patch_size)
         self.width: int = config.hidden_size
         self.patch_count = (self.size // config.patch_size) ** 2
-        self.resizing = resizing(vision_model.embeddings, self.size // config.patch_size) if self.flexible else None
+        self.resizing: Tensor = (
+            resizing(vision_model.embeddings, self.size // config.patch_size) if self.flexible else torch.empty(0)
+        )
         self.layers = [_unmasked(layer) for layer in vision_model.encoder.layers]
         self.exact = (vision_model.post_layernorm, vision_model.head)
 

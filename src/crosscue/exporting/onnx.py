@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def export_texts(graph: TextGraph, target: Path, opset: int) -> None:
 
 
 def export(
-    graph: nn.Module, name: str, samples: list[Tensor], dynamic: dict[int, object], target: Path, opset: int
+    graph: nn.Module, name: str, samples: list[Tensor], dynamic: Mapping[int, object], target: Path, opset: int
 ) -> None:
     """Writes a module as an ONNX file that was compared with it.
 

@@ -1,17 +1,16 @@
-"""Encoders from a run folder or an untrained method: the one place where search meets torch."""
+"""A run as an encoder, with torch."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from crosscue.api import Run, as_run
-from crosscue.encoding.encoder import Encoded, Encoder, Floats, Identity, Pixels
+from crosscue.api import Run
+from crosscue.encoding.encoder import Encoded, Floats, Identity, Pixels
 from crosscue.encoding.hubness import TextBank, load_text_bank
 from crosscue.errors import MethodError, suggestion
 from crosscue.methods.capabilities import KnowsUncertainty, ReadsTogether, ScoresPairs, require_vectors
@@ -23,30 +22,6 @@ if TYPE_CHECKING:
 
 RERANKING = "pairs"
 """Name of the one mode that `crosscue evaluate --rerank` has too."""
-
-
-def open_encoder(
-    source: str | Path | Run,
-    *,
-    backbone: str | Path | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    device: str | None = None,
-) -> Encoder:
-    """Returns the encoder of a run folder, of a loaded run, or of an untrained method such as `zero_shot`.
-
-    Args:
-        source: the run folder, the run, or the name of the method.
-        backbone: default the one that the run folder names, or `starter` for a method.
-        image_size: side of the input image, for a method without a run folder.
-        precision: dtype of the towers: auto, fp32 or bf16.
-        device: default the GPU if there is one.
-
-    Raises:
-        RunError: see `crosscue.api.as_run`.
-        MethodError: the method compares token by token, so it has no one vector an image.
-    """
-    return RunEncoder(as_run(source, backbone, image_size=image_size, precision=precision, device=device))
 
 
 class RunEncoder:
