@@ -40,3 +40,10 @@ def connect(tables: Path, consistency: float | None = None) -> Any:
         )
     interval = None if consistency is None else datetime.timedelta(seconds=consistency)
     return lancedb.connect(tables, session=_session, read_consistency_interval=interval)
+
+
+def fresh(tables: Path) -> Any:
+    """Returns a connection without any cache, which sees files as they are on the disk now."""
+    import lancedb
+
+    return lancedb.connect(tables, session=lancedb.Session(index_cache_size_bytes=1, metadata_cache_size_bytes=1))

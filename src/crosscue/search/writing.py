@@ -1,0 +1,151 @@
+"""Commits to a table that survive a power cut, and the removal of what they leave behind.
+
+Lance renames a finished manifest into place and forces nothing to the disk, so a power cut can leave an empty one. After
+each commit all new files and their folders are forced to the disk here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from crosscue.errors import StorageError
+from crosscue.progress import note
+from crosscue.search.schema import KEY
+from crosscue.storage import require_space
+
+PARTS = ("data", "_deletions", "_transactions", "_indices", "_versions")
+"""Folders of a table, the manifests last."""
+COMMITS = 64
+"""Commits between two compactions."""
+GRACE = 3600
+"""Seconds that an old version, or a temporary file, is kept: a reader may still use it."""
+CHUNK = 1000
+"""Ids in one condition."""
+
+
+class Writer:
+    """Writes the rows of one table. The caller holds the lock of the collection."""
+
+    def __init__(self, table: Any, folder: Path) -> None:
+        """Takes a table.
+
+        Args:
+            table: the opened table.
+            folder: its folder, `tables/NAME.lance`.
+        """
+        self.table, self.folder = table, folder
+        self._commits = 0
+        self._forced: set[str] = set()
+
+    def upsert(self, rows: Any) -> None:
+        """Inserts rows, or replaces those of the same id. `rows` may have some of the columns, if all ids exist.
+
+        Raises:
+            StorageError: the disk is full or refuses; the table is as it was.
+        """
+        merge = self.table.merge_insert(KEY).when_matched_update_all()
+        if set(rows.schema.names) == set(self.table.schema.names):
+            merge = merge.when_not_matched_insert_all()
+        with refusals(self.folder):
+            merge.execute(rows)
+            self._commit()
+
+    def delete(self, ids: Sequence[str], column: str = KEY) -> None:
+        """Deletes the rows whose column has one of the ids, which are hexadecimal."""
+        for start in range(0, len(ids), CHUNK):
+            listed = ", ".join(f"'{one}'" for one in ids[start : start + CHUNK])
+            with refusals(self.folder):
+                self.table.delete(f"{column} IN ({listed})")
+                self._commit()
+
+    def _commit(self) -> None:
+        self.force()
+        self._commits += 1
+        if self._commits % COMMITS == 0:
+            self.tidy()
+
+    def tidy(self, *, grace: float = GRACE) -> None:
+        """Joins small fragments, adds new rows to the indices, and removes old versions and temporary files."""
+        clean_temporary(self.folder, grace)
+        try:
+            require_space(self.folder, 3 * size_of(self.folder / "data"))
+        except StorageError as error:
+            note(f"{self.folder.name} is not compacted: {error}")
+            return
+        with refusals(self.folder):
+            self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=grace), delete_unverified=True)
+            pass
+
+    def force(self) -> None:
+        """Forces all files that this writer has not forced yet, and their folders, to the disk."""
+        for part in PARTS:
+            folders = set()
+            for path in files_under(self.folder / part):
+                if path not in self._forced:
+                    _force(path)
+                    folders.add(os.path.dirname(path))  # noqa: PTH120
+                    if not path.endswith(".json"):  # the hint is written again at each commit
+                        self._forced.add(path)
+            for folder in sorted(folders, key=len, reverse=True):
+                _force(folder)
+        _force(str(self.folder))
+
+
+def files_under(folder: Path) -> Iterator[str]:
+    """Yields the paths of all files under a folder; nothing where there is no such folder."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            yield f"{root}/{name}"
+
+
+def size_of(folder: Path) -> int:
+    """Returns the bytes of all files under a folder."""
+    total = 0
+    for path in files_under(folder):
+        with contextlib.suppress(FileNotFoundError):
+            total += os.stat(path).st_size  # noqa: PTH116
+    return total
+
+
+def clean_temporary(folder: Path, grace: float = GRACE) -> None:
+    """Removes the temporary files of writers that were killed, once they are older than `grace` seconds."""
+    before = time.time() - grace
+    for path in files_under(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if ".tmp" in os.path.basename(path) and os.stat(path).st_mtime < before:  # noqa: PTH116, PTH119
+                os.unlink(path)  # noqa: PTH108
+
+
+@contextlib.contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """Turns refusals of the disk, which Lance reports in the text of an error, into a `StorageError`."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        text = str(error)
+        if any(sign in text for sign in ("os error 28", "os error 122", "No space left", "StorageFull")):
+            raise StorageError(
+                f"{folder}: no space left on the disk. Free some space and run the command again."
+            ) from error
+        if any(sign in text for sign in ("os error 13", "os error 30", "os error 1)", "Permission denied")):
+            raise StorageError(
+                f"{folder}: cannot be written (no permission, or a read-only disk). Choose another --collection."
+            ) from error
+        raise
+
+
+def _force(path: str) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # cleaned up since it was listed
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
