@@ -16,7 +16,7 @@ from crosscue.api import Run, before_and_after
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
-from crosscue.evaluation.comparison import examples, top_images
+from crosscue.evaluation.example_queries import examples, first_candidates
 from crosscue.evaluation.measuring import evaluate
 from crosscue.evaluation.ranks import Ranks, rank_scores
 from crosscue.evaluation.report import write_report
@@ -181,8 +181,8 @@ def test_a_run_is_trained_validated_compared_and_reported(pairs: Pairs, tmp_path
     assert comparison.before.protocol["score"] == "cosine"
     assert comparison.after.protocol["score"] == "token by token, one score a direction"
     assert comparison.after.rsum == pytest.approx(run.outcome.best_rsum)
-    rose, fell = examples(comparison, val)
-    assert rose or fell
+    changed = examples(comparison, val, "t2i")
+    assert changed.rose or changed.fell
     page = write_report(tmp_path / "report", comparison, val)
     assert "token by token" in page.read_text(encoding="utf-8")
 
@@ -195,7 +195,7 @@ def test_shown_images_and_group_recall_follow_the_methods_own_score(pairs: Pairs
     result = evaluate(method, pairs, pixels)
     _, t2i = similarity(method, Batch(pixels[range(16)], pairs.captions, [p.image_id for p in pairs]))
     for caption in (0, 5, 31):
-        assert top_images(result, caption, 3) == t2i[:, caption].topk(3).indices.tolist()
+        assert first_candidates(result, "t2i", caption, 3) == t2i[:, caption].topk(3).indices.tolist()
     assert result.group_aware["t2i"].r1 >= result.t2i.r1
     own = t2i[list(pairs.caption_owner), torch.arange(32)]
     own[[1, 3, 5, 7]] = t2i[:4, 1].max()  # four images share this caption

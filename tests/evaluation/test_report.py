@@ -13,11 +13,15 @@ import torch
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
-from crosscue.evaluation.comparison import compare, examples, top_images
+from crosscue.evaluation.comparison import BETTER, SAME, WORSE, compare
 from crosscue.evaluation.console import comparison_table, result_table
+from crosscue.evaluation.example_queries import examples, first_candidates
+from crosscue.evaluation.intervals import holm
 from crosscue.evaluation.measuring import evaluate, rank_embeddings, result_of, validation_metrics
+from crosscue.evaluation.recall import recall
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
+from crosscue.evaluation.summary import verdict_line
 from crosscue.knowledge.actions import parser
 from crosscue.methods.registry import build
 from crosscue.retrieval.encoding import embed_captions, embed_images
@@ -109,16 +113,23 @@ def test_report_is_one_self_contained_page(pairs: Pairs, tmp_path: Path, history
         pairs = Pairs([Pair(p.image, p.captions, p.image_id) for p in pairs], "plain")
     comparison = compare(measured(pairs), measured(pairs, seed=1))
     lines = [{"kind": "train", "step": s, "loss": 1 / s} for s in (1, 2)] + [
-        {"kind": "validation", "step": 2, "rsum": 100.0}
+        {"kind": "validation", "step": 2, "epoch": 1, "rsum": 100.0, "best_epoch": 1}
     ]
-    page = write_report(tmp_path / "report", comparison, pairs, Extras(history=lines if history else ()))
+    run = {"run": "mine", "trained on": "12 images"}
+    page = write_report(tmp_path / "report", comparison, pairs, Extras(history=lines if history else (), run=run))
     html = page.read_text(encoding="utf-8")
     links = re.findall(r"""(?:src|href)=["']([^"'#][^"']*)""", html)
     assert links
     assert all(link.startswith("data:image/jpeg;base64,") for link in links)
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
-    assert ("Training" in html) == history
+    assert ("chosen: epoch 1" in html) == ("validation Rsum" in html) == ("training loss" in html) == history
+    assert "from the untouched backbone, on 12 images" in html or "than the untouched backbone, on 12 images" in html
+    for fact in ("method", "run", "trained on", "evaluated on", "date", "protocol"):
+        assert f"<dt>{fact}</dt>" in html
+    assert "A blue frame marks the image that belongs to the caption" in html
+    assert "A blue frame marks a caption that belongs to the image" in html
+    assert not re.search(r"\d – ", html)
     assert ("By category" in html) == categories
     assert "NOT COMPARABLE" not in html
     assert json.loads((page.parent / "report.json").read_text())["after"]["protocol"]["method"] == "dual_prompt"
@@ -148,12 +159,45 @@ def test_a_diagnostic_is_stamped(pairs: Pairs, tmp_path: Path) -> None:
     assert "NOT COMPARABLE" not in str(result_table(before).caption)
 
 
-def test_examples_are_the_largest_changes(pairs: Pairs) -> None:
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_examples_are_the_largest_changes(pairs: Pairs, direction: str) -> None:
     comparison = compare(measured(pairs), measured(pairs, seed=1))
-    rose, fell = examples(comparison, pairs, count=3)
-    assert all(example.rank_after < example.rank_before for example in rose)
-    assert all(example.rank_after > example.rank_before for example in fell)
-    assert all(example.image == pairs.caption_owner[example.caption] for example in rose + fell)
+    found, every = examples(comparison, pairs, direction, count=3), examples(comparison, pairs, direction, count=99)
+    assert all(example.rank_after < example.rank_before for example in found.rose)
+    assert all(example.rank_after > example.rank_before for example in found.fell)
+    assert (len(every.rose), len(every.fell)) == (found.risen, found.fallen)
+    assert len(found.rose) == min(3, found.risen)
+    assert len(found.fell) == min(3, found.fallen)
+    for example in found.rose + found.fell:
+        owner = pairs.caption_owner
+        right = {owner[example.query]} if direction == "t2i" else {c for c in range(24) if owner[c] == example.query}
+        assert example.right == right
+
+
+def test_the_verdict_rests_on_the_interval_of_rsum(pairs: Pairs) -> None:
+    before, after = measured(pairs), measured(pairs, seed=1)
+    total = compare(before, after).total
+    assert total.mean == pytest.approx(after.rsum - before.rsum)
+    assert total.low < total.mean < total.high
+    assert compare(before, before).verdict == SAME
+    best = {d: replace(ranks, better=0 * ranks.better, tied=0 * ranks.tied + 1) for d, ranks in before.ranks.items()}
+    best = {d: replace(ranks, tied_positives=0 * ranks.tied + 1) for d, ranks in best.items()}
+    perfect = replace(before, ranks=best, i2t=recall(best["i2t"]), t2i=recall(best["t2i"]))
+    assert compare(before, perfect).verdict == BETTER
+    assert compare(perfect, before).verdict == WORSE
+    assert verdict_line(compare(perfect, before)).startswith(
+        "Worse than the untouched backbone, on 12 images: Rsum 600.0"
+    )
+    assert verdict_line(compare(before, before)).startswith("Not distinguishable from the untouched backbone")
+
+
+def test_six_differences_are_corrected_together(pairs: Pairs) -> None:
+    comparison = compare(measured(pairs), measured(pairs, seed=1))
+    raw = [change.p for by_k in comparison.differences.values() for change in by_k.values()]
+    corrected = [p for by_k in comparison.corrected.values() for p in by_k.values()]
+    assert corrected == holm(raw)
+    assert min(corrected) == pytest.approx(min(6 * min(raw), 1.0))
+    assert comparison.to_dict()["i2t"]["r5"]["p_holm"] == comparison.corrected["i2t"]["r5"]
 
 
 def reversed_first(pairs: Pairs, top: int) -> Retrieval:
@@ -172,14 +216,17 @@ def test_shown_images_contradict_no_rank_after_re_ranking(pairs: Pairs, top: int
     before, after = measured(pairs), reversed_first(pairs, top)
     for caption, owner in enumerate(pairs.caption_owner):
         for result in (before, after):
-            shown, ranks = top_images(result, caption, len(pairs)), result.ranks["t2i"]
+            shown, ranks = first_candidates(result, "t2i", caption, len(pairs)), result.ranks["t2i"]
             assert sorted(shown) == list(range(len(pairs)))
             assert 0 <= shown.index(owner) - ranks.better[caption] < ranks.tied[caption]
-        first, again = top_images(before, caption, len(pairs)), top_images(after, caption, len(pairs))
+        first, again = (first_candidates(result, "t2i", caption, len(pairs)) for result in (before, after))
         assert again == first[:top][::-1] + first[top:]
-    for example in [one for part in examples(compare(before, after), pairs, top=len(pairs)) for one in part]:
-        assert example.top_before[example.rank_before - 1] == example.image
-        assert example.top_after[example.rank_after - 1] == example.image
+    for direction in ("t2i", "i2t"):
+        found = examples(compare(before, after), pairs, direction, top=len(pairs.captions))
+        for example in found.rose + found.fell:
+            assert example.top_before[example.rank_before - 1] in example.right
+            assert example.top_after[example.rank_after - 1] in example.right
+            assert not example.right & set(example.top_after[: example.rank_after - 1])
     assert Retrieval.from_dict(json.loads(json.dumps(after.to_dict()))).again is None
 
 

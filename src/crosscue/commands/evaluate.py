@@ -42,6 +42,8 @@ def run(arguments: list[str]) -> int:
     )
     from crosscue.evaluation.report import Extras, write_report
     from crosscue.evaluation.slices import unread
+    from crosscue.evaluation.summary import verdict_line
+    from crosscue.training.facts import run_facts
     from crosscue.training.journal import read_journal
 
     inference = taken(given, Inference)
@@ -65,9 +67,10 @@ def run(arguments: list[str]) -> int:
         comparison = before_and_after(measured, pairs, inference, bank=bank, see_pairing=given.oracle)
         before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
+        console.print(verdict_line(comparison), markup=False, highlight=False)
         history = read_journal(measured.folder / "metrics.jsonl")
         found = calibration(measured.method, result, measured.temperatures)
-        extras = Extras(f"{pairs.source}", history, calibration=found)
+        extras = Extras(f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder))
         page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))

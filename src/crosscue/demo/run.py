@@ -13,14 +13,16 @@ from crosscue.api import adapt, before_and_after
 from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
 from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
-from crosscue.evaluation.comparison import Comparison, top_images
+from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.console import comparison_table, normalised_table, report_console
+from crosscue.evaluation.example_queries import first_candidates
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.measurement import normalised_too
 from crosscue.methods.dual_prompt import DualPromptConfig
 from crosscue.storage import write_json
 from crosscue.training.config import TrainingConfig
+from crosscue.training.facts import run_facts
 from crosscue.training.journal import read_journal
 
 IMAGE_SIZE = 160
@@ -75,7 +77,10 @@ def run_demo(out: Path, seed: int = 1) -> None:
     test = pairs.split("test")
     comparison = before_and_after(run, test)
     extras = Extras(
-        "Emoji search, before and after adaptation", read_journal(out / "metrics.jsonl"), attribution=ATTRIBUTION
+        "Emoji search, before and after adaptation",
+        read_journal(out / "metrics.jsonl"),
+        attribution=ATTRIBUTION,
+        run=run_facts(out),
     )
     page = write_report(out / "report", comparison, test, extras)
     normalised = normalised_too(run.method, out, comparison)
@@ -108,7 +113,7 @@ def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None
     for caption in range(0, len(captions), max(len(captions) // QUERIES, 1))[:QUERIES]:
         console.print(f"\n“{captions[caption]}”", highlight=False)
         for label, result in (("before", comparison.before), ("after", comparison.after)):
-            found = top_images(result, caption)
+            found = first_candidates(result, "t2i", caption)
             names = [("[green]" if i == owner[caption] else "[dim]") + glyph(pairs[i].image_id) + "[/]" for i in found]
             console.print(f"  {label:>6}: " + "   ".join(names), highlight=False)
 

@@ -1,18 +1,16 @@
-"""Before and after on the same queries: differences with intervals, and the queries that changed most."""
+"""Before and after on the same queries: differences with intervals, and the verdict."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
-import numpy as np
-import torch
-
-from crosscue.data.pairs import Pairs
 from crosscue.errors import CrosscueError
-from crosscue.evaluation.intervals import Difference, difference
+from crosscue.evaluation.intervals import Difference, difference, difference_of_sums, holm
 from crosscue.evaluation.recall import KS, hits
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
-from crosscue.retrieval.reranking import order
+
+BETTER, SAME, WORSE = "Better", "Not distinguishable", "Worse"
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,39 @@ class Comparison:
     differences: dict[str, dict[str, Difference]]
     """direction -> r1, r5, r10 -> after minus before."""
 
+    @cached_property
+    def total(self) -> Difference:
+        """The change of Rsum, by one paired test over both directions."""
+        parts = []
+        for direction in DIRECTIONS:
+            before, after = self.before.ranks[direction], self.after.ranks[direction]
+            parts.append(([hits(after, k) - hits(before, k) for k in KS], self.after.clusters(direction)))
+        return difference_of_sums(parts)
+
+    @property
+    def corrected(self) -> dict[str, dict[str, float]]:
+        """Direction -> r1, r5, r10 -> the p-value after Holm's correction over the six differences."""
+        places = [(direction, key) for direction, by_k in self.differences.items() for key in by_k]
+        values = holm([self.differences[direction][key].p for direction, key in places])
+        found: dict[str, dict[str, float]] = {direction: {} for direction in self.differences}
+        for (direction, key), value in zip(places, values, strict=True):
+            found[direction][key] = value
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """`BETTER` or `WORSE` if the 95 % interval of the change of Rsum is without zero, else `SAME`."""
+        return BETTER if self.total.low > 0 else WORSE if self.total.high < 0 else SAME
+
     def to_dict(self) -> dict[str, object]:
         """Returns plain types for JSON."""
-        return {d: {key: asdict(change) for key, change in by_k.items()} for d, by_k in self.differences.items()}
+        found: dict[str, object] = {
+            direction: {
+                key: asdict(change) | {"p_holm": self.corrected[direction][key]} for key, change in by_k.items()
+            }
+            for direction, by_k in self.differences.items()
+        }
+        return found | {"rsum": asdict(self.total), "verdict": self.verdict}
 
 
 def compare(before: Retrieval, after: Retrieval) -> Comparison:
@@ -53,53 +81,3 @@ def compare(before: Retrieval, after: Retrieval) -> Comparison:
             for direction in DIRECTIONS
         },
     )
-
-
-@dataclass(frozen=True)
-class Example:
-    """One caption as a query, and the images it found before and after."""
-
-    caption: int
-    image: int
-    """The image it belongs to."""
-    rank_before: int
-    rank_after: int
-    top_before: list[int]
-    top_after: list[int]
-
-
-def examples(
-    comparison: Comparison, pairs: Pairs, *, count: int = 5, top: int = 5
-) -> tuple[list[Example], list[Example]]:
-    """Returns the captions whose image rose most, and those whose image fell most, by the logarithm of the rank.
-
-    The order is fixed by ranks, then by position in the pairs: nobody picks.
-    """
-    before, after = _rank(comparison.before), _rank(comparison.after)
-    change = np.log(before) - np.log(after)
-    order = np.lexsort((np.arange(len(change)), -change))
-    rose = [int(caption) for caption in order if change[caption] > 0][:count]
-    fell = [int(caption) for caption in order[::-1] if change[caption] < 0][:count]
-    owner = pairs.caption_owner
-
-    def example(caption: int) -> Example:
-        shown = [top_images(result, caption, top) for result in (comparison.before, comparison.after)]
-        return Example(caption, owner[caption], int(before[caption]), int(after[caption]), *shown)
-
-    return [example(caption) for caption in rose], [example(caption) for caption in fell]
-
-
-def top_images(result: Retrieval, caption: int, top: int = 5) -> list[int]:
-    """Returns the first images of a caption, best first, in the order of the ranks: after re-ranking, where there is any."""
-    if result.scores is None:
-        raise CrosscueError("a result read from JSON has no scores to show examples with. Measure again.")
-    scores = result.scores.block(slice(None), slice(caption, caption + 1))[1][:, 0]  # (N,)
-    if result.again is None:
-        return torch.topk(scores, min(top, len(scores))).indices.tolist()
-    by_caption = result.again[1]
-    return order(scores, by_caption.image[caption], by_caption.scores[caption])[:top].tolist()
-
-
-def _rank(result: Retrieval) -> np.ndarray:
-    ranks = result.ranks["t2i"]
-    return ranks.better + (ranks.tied - 1) / 2 + 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from crosscue.evaluation.comparison import Comparison
+from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 
@@ -44,7 +45,7 @@ def result_table(result: Retrieval) -> Table:
         cells = [result.interval(direction, k) for k in KS]
         recall = getattr(result, direction)
         table.add_row(
-            ARROWS[direction], *(f"{c.mean:.1f} ({c.low:.1f}-{c.high:.1f})" for c in cells), f"{recall.mdr:g}"
+            ARROWS[direction], *(f"{c.mean:.1f} ({c.low:.1f} to {c.high:.1f})" for c in cells), f"{recall.mdr:g}"
         )
     return table
 
@@ -52,19 +53,21 @@ def result_table(result: Retrieval) -> Table:
 def comparison_table(comparison: Comparison, title: str) -> Table:
     """Returns before and after with paired differences."""
     heads = ["direction", "k", "before", "after", "difference", "p"]
-    table = new_table(title, heads, _caption(comparison.after))
+    caption = _caption(comparison.after, "; p after Holm's correction over the six differences")
+    table = new_table(title, heads, caption)
     for direction in DIRECTIONS:
         for k in KS:
             before, after = comparison.before.interval(direction, k), comparison.after.interval(direction, k)
             change = comparison.differences[direction][f"r{k}"]
-            colour = "green" if change.low > 0 else "red" if change.high < 0 else "default"
+            p = comparison.corrected[direction][f"r{k}"]
+            colour = "default" if p >= 1 - LEVEL else "green" if change.mean > 0 else "red"
             table.add_row(
                 ARROWS[direction] if k == KS[0] else "",
                 f"R@{k}",
-                f"{before.mean:.1f} ({before.low:.1f}-{before.high:.1f})",
-                f"{after.mean:.1f} ({after.low:.1f}-{after.high:.1f})",
+                f"{before.mean:.1f} ({before.low:.1f} to {before.high:.1f})",
+                f"{after.mean:.1f} ({after.low:.1f} to {after.high:.1f})",
                 f"[{colour}]{change.mean:+.1f} ({change.low:+.1f} to {change.high:+.1f})[/]",
-                f"{change.p:.4f}",
+                f"{p:.4f}",
             )
     return table
 
@@ -129,14 +132,14 @@ def diagnostics_table(result: Retrieval) -> Table:
     return table
 
 
-def _caption(result: Retrieval) -> str:
+def _caption(result: Retrieval, ending: str = "") -> str:
     protocol = result.protocol
     fewest, most = protocol["captions_per_image"]
-    per_image = str(fewest) if fewest == most else f"{fewest}-{most}"
+    per_image = str(fewest) if fewest == most else f"{fewest} to {most}"
     text = (
         f"{protocol['gallery']:,} images, {per_image} caption(s) each; backbone {protocol['backbone']}, "
         f"{protocol['image_size']} px, {protocol['precision']}; ties by expected value; data {protocol['data_fingerprint'][:12]}; "
-        "95 % intervals in brackets"
+        f"95 % intervals in brackets{ending}"
     )
     if protocol.get("normalised", "none") != "none":
         text += f"\nscores normalised by a bank of training queries ({protocol['normalised']})"

@@ -22,20 +22,25 @@ MOST_CATEGORIES = 40
 
 
 def curves(history: list[dict[str, Any]]) -> str | None:
-    """Draws the training loss and the validation Rsum over steps; None without a history."""
+    """Draws the training loss and the validation Rsum over steps, and the epoch that was chosen; None without a history."""
     train = [(line["step"], line["loss"]) for line in history if line["kind"] == "train"]
-    validation = [(line["step"], line["rsum"]) for line in history if line["kind"] == "validation" and "rsum" in line]
+    validated = [line for line in history if line["kind"] == "validation" and "rsum" in line]
+    validation = [(line["step"], line["rsum"]) for line in validated]
     if not train:
         return None
     figure, axis = _figure(7, 2.6)
-    axis.plot(*zip(*train, strict=True), color=BEFORE, linewidth=1)
+    axis.plot(*zip(*train, strict=True), color=BEFORE, linewidth=1, label="training loss")
     axis.set(xlabel="optimiser step", ylabel="training loss")
     if validation:
         right = axis.twinx()
-        right.plot(*zip(*validation, strict=True), color=AFTER, marker="o", markersize=3)
+        right.plot(*zip(*validation, strict=True), color=AFTER, marker="o", markersize=3, label="validation Rsum")
         right.set_ylabel("validation Rsum", color=AFTER)
         _plain(right)
         right.spines["right"].set_visible(True)
+        epoch = validated[-1].get("best_epoch")
+        for line in [line for line in validated if epoch is not None and line["epoch"] == epoch][:1]:
+            axis.axvline(line["step"], color=INK, linestyle=":", linewidth=1, label=f"chosen: epoch {epoch}")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8, labelcolor=INK)
     return _svg(figure)
 
 

@@ -76,13 +76,24 @@ def differences(
         draws: resamples.
         seed: of the resampling.
     """
-    found = []
-    for change, means in zip(changes, _means(changes, clusters, draws, seed), strict=True):
-        low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        tail = min((means <= 0).mean(), (means >= 0).mean())
-        p = max(min(2 * tail, 1.0), 1 / draws)
-        found.append(Difference(100 * float(change.mean()), float(low), float(high), float(p)))
-    return found
+    drawn = zip(changes, _means(changes, clusters, draws, seed), strict=True)
+    return [_tested(100 * float(change.mean()), means) for change, means in drawn]
+
+
+def difference_of_sums(
+    parts: Sequence[tuple[Sequence[np.ndarray], np.ndarray]], *, draws: int = DRAWS, seed: int = 0
+) -> Difference:
+    """Tests the sum of the mean changes of several kinds of queries, such as the change of Rsum.
+
+    Args:
+        parts: for each kind, changes (Q,) and the clusters (Q,) of its queries. All kinds have the same clusters, which
+            are drawn together.
+        draws: resamples.
+        seed: of the resampling.
+    """
+    drawn = [_means([change[None] for change in changes], clusters, draws, seed) for changes, clusters in parts]
+    total = sum(float(change.mean()) for changes, _ in parts for change in changes)
+    return _tested(100 * total, np.sum([means for part in drawn for means in part], axis=0))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -95,6 +106,13 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min((len(ps) - place) * ps[index], 1.0))
         corrected[index] = largest
     return corrected
+
+
+def _tested(mean: float, means: np.ndarray) -> Difference:
+    """Returns a difference from its (draws,) resampled means."""
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = min((means <= 0).mean(), (means >= 0).mean())
+    return Difference(mean, float(low), float(high), float(max(min(2 * tail, 1.0), 1 / len(means))))
 
 
 def _means(values: Sequence[np.ndarray], clusters: np.ndarray, draws: int, seed: int) -> list[np.ndarray]:

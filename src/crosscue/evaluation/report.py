@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,23 @@ from crosscue.data.features import FeatureRow
 from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.calibration import Calibration, calibration_record, calibration_rows, shown
-from crosscue.evaluation.comparison import Comparison, Example, examples
+from crosscue.evaluation.comparison import Comparison
+from crosscue.evaluation.example_queries import Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
+from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.evaluation.slices import unread
+from crosscue.evaluation.summary import facts, headline, verdict_line
 from crosscue.markdown import markdown_table
 from crosscue.storage import write_json, write_text
 
 THUMBNAIL = 128
-UNCERTAINTY = ["direction", "uncertainty", "AUROC of a wrong first candidate", "gap in points"]
+KINDS = {
+    "t2i": ("Captions whose image {} most", "captions", "image"),
+    "i2t": ("Images whose captions {} most", "images", "best caption"),
+}
+"""Direction -> the heading of its examples, its queries, and their right answer."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Extras:
     """Uncertainty against errors; see `calibration`."""
     attribution: str = ""
     """Owner of the images."""
+    run: Mapping[str, str] = field(default_factory=dict)
+    """Facts of the run, such as its folder and the number of its training images."""
 
 
 def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Extras | None = None) -> Path:
@@ -41,6 +50,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
     extras = extras or Extras()
     write_text(folder / "report.html", html(comparison, pairs, extras))
     content = {
+        "facts": facts(comparison, extras.run),
         "before": comparison.before.to_dict(),
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
@@ -64,25 +74,24 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         "pvalue": lambda p: f"{p:.4f}" if p > 1e-4 else "≤ 0.0001",
     }
     before, after = comparison.before, comparison.after
-    rose, fell = examples(comparison, pairs)
     protocol = {key: value for key, value in after.protocol.items() if key != "comparable"}
     protocol |= {
         f"{key} (before)": value for key, value in before.protocol.items() if protocol.get(key, value) != value
     }
     return environment.get_template("report.html.j2").render(
         title=extras.title,
+        verdict=verdict_line(comparison),
         headline=headline(comparison),
+        facts=facts(comparison, extras.run),
         comparable=before.comparable and after.comparable,
         rows=_rows(comparison),
+        total=comparison.total,
         before=before,
         after=after,
         unread=unread(),
         curves=curves(list(extras.history)),
         bars=category_bars(before, after),
-        examples=[
-            ("Queries that improved most", [_shown(example, pairs) for example in rose]),
-            ("Queries that got worse", [_shown(example, pairs) for example in fell]),
-        ],
+        examples=[part for direction in reversed(DIRECTIONS) for part in _examples(comparison, pairs, direction)],
         calibration=calibration_curves({d: shown(found) for d, found in extras.calibration.items()}),
         uncertainties=calibration_rows(extras.calibration),
         diagnostics=_diagnostics(comparison),
@@ -91,20 +100,12 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
     )
 
 
-def headline(comparison: Comparison) -> str:
-    """Returns the result in one line."""
-    before, after, protocol = comparison.before, comparison.after, comparison.after.protocol
-    return (
-        f"{protocol['method']} on {protocol['gallery']:,} images and {protocol['captions']:,} captions: R@1 "
-        f"{before.i2t.r1:.1f} → {after.i2t.r1:.1f} % image to text, {before.t2i.r1:.1f} → {after.t2i.r1:.1f} % text to image."
-    )
-
-
 def markdown(comparison: Comparison, extras: Extras) -> str:
-    """Returns the table and the protocol as Markdown."""
-    lines = [f"# {extras.title}", "", headline(comparison), ""]
+    """Returns the verdict, the facts, the table and the protocol as Markdown."""
+    lines = [f"# {extras.title}", "", f"**{verdict_line(comparison)}**", "", headline(comparison), ""]
     if not (comparison.before.comparable and comparison.after.comparable):
         lines += ["**NOT COMPARABLE: this measurement sees the pairing.**", ""]
+    lines += [*(f"- {name}: {value}" for name, value in facts(comparison, extras.run).items()), ""]
     rows = [
         [
             row["direction"],
@@ -112,11 +113,12 @@ def markdown(comparison: Comparison, extras: Extras) -> str:
             f"{row['before'].mean:.1f}",
             f"{row['after'].mean:.1f}",
             f"{row['change'].mean:+.1f} ({row['change'].low:+.1f} to {row['change'].high:+.1f})",
-            f"{row['change'].p:.4f}",
+            f"{row['p']:.4f}",
         ]
         for row in _rows(comparison)
     ]
-    lines.append(markdown_table(["direction", "k", "before", "after", "difference (95 %)", "p"], rows, numbers=False))
+    heads = ["direction", "k", "before", "after", "difference (95 %)", "p, corrected"]
+    lines.append(markdown_table(heads, rows, numbers=False))
     if diagnostics := _diagnostics(comparison):
         lines += ["", markdown_table(["diagnostic", "value", "note"], diagnostics, numbers=False)]
     protocol = [(key.replace("_", " "), str(value)) for key, value in comparison.after.protocol.items()]
@@ -130,31 +132,55 @@ def _diagnostics(comparison: Comparison) -> list[tuple[str, str, str]]:
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Returns a row for each recall; its `sign` is up or down if the change is shown after Holm's correction."""
+    rows = []
+    for direction in DIRECTIONS:
+        for k in KS:
+            change, p = comparison.differences[direction][f"r{k}"], comparison.corrected[direction][f"r{k}"]
+            row = {
+                "direction": ARROWS[direction],
+                "k": k,
+                "before": comparison.before.interval(direction, k),
+                "after": comparison.after.interval(direction, k),
+                "change": change,
+                "p": p,
+                "sign": "" if p >= 1 - LEVEL else "up" if change.mean > 0 else "down",
+            }
+            rows.append(row)
+    return rows
+
+
+def _examples(comparison: Comparison, pairs: Pairs, direction: str) -> list[dict[str, Any]]:
+    """Returns the queries of one direction that rose most, and as many that fell most."""
+    found = examples(comparison, pairs, direction)
+    heading, queries, right = KINDS[direction]
+    total = len(comparison.after.ranks[direction].better)
     return [
         {
-            "direction": ARROWS[direction],
-            "k": k,
-            "before": comparison.before.interval(direction, k),
-            "after": comparison.after.interval(direction, k),
-            "change": comparison.differences[direction][f"r{k}"],
+            "heading": heading.format(verb),
+            "note": f"{count:,} of {total:,} {queries} {verb}; the {len(chosen)} with the largest change are shown.",
+            "right": right,
+            "queries": [_shown(example, pairs, direction) for example in chosen],
         }
-        for direction in DIRECTIONS
-        for k in KS
+        for verb, chosen, count in (("rose", found.rose, found.risen), ("fell", found.fell, found.fallen))
     ]
 
 
-def _shown(example: Example, pairs: Pairs) -> dict[str, Any]:
+def _shown(example: Example, pairs: Pairs, direction: str) -> dict[str, Any]:
+    captions = pairs.captions
+    candidate = _thumbnail if direction == "t2i" else lambda _, index: {"text": captions[index]}
+    query = {"text": captions[example.query]} if direction == "t2i" else _thumbnail(pairs, example.query)
     return {
-        "text": pairs.captions[example.caption],
+        "query": query | {"right": False},
         "rank_before": example.rank_before,
         "rank_after": example.rank_after,
-        "before": [_thumbnail(pairs, index, example.image) for index in example.top_before],
-        "after": [_thumbnail(pairs, index, example.image) for index in example.top_after],
+        "before": [candidate(pairs, index) | {"right": index in example.right} for index in example.top_before],
+        "after": [candidate(pairs, index) | {"right": index in example.right} for index in example.top_after],
     }
 
 
-def _thumbnail(pairs: Pairs, index: int, right: int) -> dict[str, Any]:
+def _thumbnail(pairs: Pairs, index: int) -> dict[str, Any]:
     """Returns an image of an example for the page; one that is a row of features has no `data`."""
     image = pairs[index].image
     data = None if isinstance(image, FeatureRow) else jpeg_url(image, THUMBNAIL, quality=80)
-    return {"data": data, "right": index == right, "alt": pairs[index].captions[0]}
+    return {"data": data, "alt": pairs[index].captions[0]}

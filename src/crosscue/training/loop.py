@@ -112,6 +112,7 @@ def fit(
                 checkpoints.save_best()
             else:
                 position.stale += 1
+            values["best_epoch"] = position.best_epoch or 0
         journal.write("validation", position.step, position.epoch, values)
         log(values, position.step)
         return config.patience is not None and position.stale >= config.patience and plan.last(position.epoch - 1)

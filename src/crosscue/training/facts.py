@@ -1,0 +1,22 @@
+"""The facts of a run folder in words, for the head of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crosscue.storage import read_json
+from crosscue.training.journal import read_journal
+from crosscue.training.runs import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run_facts(folder: Path) -> dict[str, str]:
+    """Returns the name of a run folder, its training and validation images, and the epoch that was chosen."""
+    data = read_json(folder / ENVIRONMENT)["data"]
+    train, val = data["train"], data["val"]
+    validated = f"{val['images']:,} for validation" if val else "no validation"
+    lines = [line for line in read_journal(folder / "metrics.jsonl") if "best_epoch" in line]
+    chosen = {"chosen epoch": f"{lines[-1]['best_epoch']} of {lines[-1]['epoch']}"} if lines else {}
+    return {"run": folder.resolve().name, "trained on": f"{train['images']:,} images; {validated}", **chosen}
