@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Never torchvision next to CPU torch: it breaks the import of transformers.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-fast lint bench docs clean
+.PHONY: demo test test-fast lint mutants bench docs clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,10 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_words.py
+
+# 400 sampled changes of the numeric rooms, and those of tests/mutants.toml; an interrupted run continues.
+mutants: .venv/ready
+	nice -n 19 $(BIN)/python scripts/mutants.py
 
 # Real captions set the lengths that speed depends on: `make bench CAPTIONS=SOURCE` takes any source of pairs.
 CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101

@@ -320,7 +320,7 @@ def test_images_and_texts_are_read_with_the_gated_prompts_they_choose() -> None:
 
 
 def test_captions_read_beside_wrong_images_by_the_formula() -> None:
-    method = acke(acp="pairwise", weights="none").train()
+    method = acke(acp="pairwise", weights="none", pairwise_negatives=3).train()
     f, scale = method.encode_image(batch().images), method.backbone.logit_scale
     with torch.no_grad():
         by_image = method.frozen.of_images(batch().images)
@@ -330,8 +330,8 @@ def test_captions_read_beside_wrong_images_by_the_formula() -> None:
         beside[image] = scale * read @ f[image]
     total = torch.zeros(())
     for i in range(6):
-        of_caption = [j for d in (1, 2) if not SAME[j := (i - d) % 6, i]]
-        of_image = [j for d in (1, 2) if not SAME[i, j := (i + d) % 6]]
+        of_caption = [j for d in (1, 2, 3) if not SAME[j := (i - d) % 6, i]]
+        of_image = [j for d in (1, 2, 3) if not SAME[i, j := (i + d) % 6]]
         right = beside[i, i]
         total = total + torch.stack([right, *(beside[j, i] for j in of_caption)]).exp().sum().log() - right
         total = total + torch.stack([right, *(beside[i, j] for j in of_image)]).exp().sum().log() - right

@@ -72,16 +72,23 @@ def taught(method: Action, steps: int) -> Action:
     return method.eval()
 
 
+NUMBERS = [*range(16, 24), *range(25, 32), 24]  # half the list further stands a caption of another action
+TEXTS = [caption(number) for number in NUMBERS]
+"""Captions that training has not met."""
+OWNER = torch.tensor([number % 4 for number in NUMBERS])
+
+
+def images() -> Tensor:
+    """An image of each action."""
+    return torch.stack([image(action, torch.Generator().manual_seed(9)) for action in range(4)])
+
+
 def examined(method: Action) -> dict[str, float]:
     """The diagnostics over an image of each action, and captions that training has not met."""
-    numbers = [*range(16, 24), *range(25, 32), 24]  # half the list further stands a caption of another action
-    owner = torch.tensor([number % 4 for number in numbers])
-    texts = [caption(number) for number in numbers]
-    images = torch.stack([image(action, torch.Generator().manual_seed(9)) for action in range(4)])
     with torch.no_grad():
-        scorer = ConditionedImages(method, images, method.encode_text(texts), texts, pooled=False, at_once=64)
-    first = Cosines(torch.eye(4), torch.eye(4)[owner])
-    return {one.name: one.value for one in diagnose(scorer, owner, first, top=16, sample=16)}
+        scorer = ConditionedImages(method, images(), method.encode_text(TEXTS), TEXTS, pooled=False, at_once=64)
+    first = Cosines(torch.eye(4), torch.eye(4)[OWNER])
+    return {one.name: one.value for one in diagnose(scorer, OWNER, first, top=16, sample=16)}
 
 
 @pytest.mark.slow
@@ -100,6 +107,39 @@ def test_the_output_varies_over_patches_and_with_knowledge_from_the_first_step(k
     found = examined(taught(built(known), 1))
     assert found["output of the module: variance over patches"] > 10
     assert found["output of the module: variance from knowledge"] > 10
+
+
+def test_swapped_rankings_are_those_of_the_other_captions(known: str) -> None:
+    """Every pair is scored by itself; with swapped knowledge the image is read with the caption half the list further."""
+    method = built(known)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in method.named_parameters():
+            if method.learns(name) is not None:
+                parameter.add_(torch.randn_like(parameter))
+    found = examined(method.eval())
+
+    @torch.no_grad()
+    def scores(pixels: Tensor, shift: int) -> Tensor:
+        """(4, 16) cosines of each image, read with the caption `shift` places further, and each caption."""
+        given = [[TEXTS[(place + shift) % 16]] for place in range(16)]
+        read = [method.image_given_texts(one[None].expand(16, -1, -1, -1), given) for one in pixels]
+        return (torch.stack(read) * method.encode_text(TEXTS)).sum(-1)
+
+    own, swapped = scores(images(), 0), scores(images(), 8)
+    blank = scores(torch.full((4, 3, 32, 32), 255, dtype=torch.uint8), 0)
+    hit = torch.arange(4)[:, None] == OWNER  # (4, 16)
+    for kind, wanted in (("as it is", own), ("swapped knowledge", swapped), ("blank image", blank)):
+        share = float(hit[torch.arange(4), wanted.argmax(1)].float().mean())
+        assert found[f"image to text, {kind}"] == pytest.approx(100 * share)
+    for kind, wanted in (("as it is", own), ("swapped knowledge", swapped)):
+        share = float(hit[wanted.argmax(0), torch.arange(16)].float().mean())
+        assert found[f"text to image, {kind}"] == pytest.approx(100 * share)
+    assert found["text to image, blank image"] == pytest.approx(25)
+    for arrow, axis in (("image to text", 1), ("text to image", 0)):
+        changed = 100 * float((own.argmax(axis) != swapped.argmax(axis)).float().mean())
+        assert found[f"{arrow}, first candidate changed by swapped knowledge"] == pytest.approx(changed)
+        assert changed > 0
 
 
 def test_an_untrained_method_does_not_act(known: str) -> None:

@@ -104,6 +104,7 @@ def test_losses_and_gradients_are_those_of_the_paper(method: Dcar) -> None:
     learned = {name: tensor for name, tensor in method.named_parameters() if tensor.requires_grad}
     found, expected = method.losses(given), losses_by_hand(method, given)
     assert found.keys() == expected.keys()
+    assert not method.mean_image.mean.requires_grad, "the mean image would keep the graph of every step"
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
     one, other = (torch.autograd.grad(sum(losses.values()), list(learned.values())) for losses in (found, expected))
