@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.clip import ClipBackbone
 from crosscue.backbones.dual import DualBackbone
+from crosscue.backbones.hub import fetch_from_hub
 from crosscue.backbones.precision import Precision, choose_precision
-from crosscue.backbones.protocol import Backbone, PixelSpec
+from crosscue.backbones.preprocessing import pixel_spec
+from crosscue.backbones.protocol import Backbone
 from crosscue.backbones.siglip import SiglipBackbone
 from crosscue.backbones.towers import TwoTowers
-from crosscue.errors import BackboneError, NetworkError, suggestion
-from crosscue.storage import read_json
+from crosscue.backbones.vocabulary import pretrained_tokenizer
+from crosscue.backbones.weights import checkpoint_json, pretrained_model
+from crosscue.errors import BackboneError, suggestion
 
 DUAL_CONFIG = "crosscue_backbone.json"
-RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
 def loaded(backbone: str | Path | Backbone, image_size: int | None, precision: str, device: str | None) -> Backbone:
@@ -78,110 +79,53 @@ def load_backbone(
     return backbone.to(place)
 
 
-def fetch_from_hub(name: str, revision: str | None) -> Path:
-    """Downloads the files of a checkpoint (or finds them in the Hub's cache) and returns their folder."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, etag_timeout=5))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise BackboneError(
-            f"the Hub has no model '{name}'{f' at {revision}' if revision else ''}. Check the name."
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise NetworkError(
-            f"'{name}' is not in the local Hub cache and the Hub cannot be reached. Connect, or give a local folder, "
-            "or use the backbone 'starter', which comes from the Python package index."
-        ) from error
-
-
 def load_folder(folder: Path, precision: Precision, image_size: int | None) -> TwoTowers:
     """Loads a checkpoint folder of any supported family."""
     if (folder / DUAL_CONFIG).exists():
         return _load_dual(folder, precision, image_size)
-    from transformers import AutoTokenizer, CLIPModel, Siglip2Model, SiglipModel
+    from transformers import CLIPModel, Siglip2Model, SiglipModel
 
     families: dict[str, tuple[Any, Any]] = {
         "clip": (CLIPModel, ClipBackbone),
         "siglip": (SiglipModel, SiglipBackbone),
         "siglip2": (Siglip2Model, SiglipBackbone),
     }
-    model_type = _json(folder, "config.json").get("model_type")
+    model_type = checkpoint_json(folder, "config.json").get("model_type")
     if model_type not in families:
         raise BackboneError(
             f"{folder}: model type '{model_type}' is not supported. Supported: {', '.join(families)}, dual ({DUAL_CONFIG})."
         )
     model_class, backbone_class = families[model_type]
-    model = _pretrained(model_class, folder)
+    model = pretrained_model(model_class, folder)
     vision = model.config.vision_config
     trained = getattr(vision, "image_size", None) or int(vision.num_patches**0.5) * vision.patch_size
-    pixels = _pixel_spec(folder, image_size or trained)
-    loaded: TwoTowers = backbone_class(model, _pretrained(AutoTokenizer, folder), pixels, precision, image_size)
+    tokenizer = pretrained_tokenizer(folder, model.config.text_config.vocab_size)
+    pixels = pixel_spec(folder, trained, image_size)
+    loaded: TwoTowers = backbone_class(model, tokenizer, pixels, precision, image_size)
     return loaded
 
 
 def _load_dual(folder: Path, precision: Precision, image_size: int | None) -> DualBackbone:
-    from transformers import AutoModel, AutoTokenizer, CLIPVisionModelWithProjection
+    from transformers import AutoModel, CLIPVisionModelWithProjection
 
-    parts = _json(folder, DUAL_CONFIG)
+    parts = checkpoint_json(folder, DUAL_CONFIG)
     image, text = folder / parts["image"], folder / parts["text"]
-    image_model = _pretrained(CLIPVisionModelWithProjection, image)
+    image_model = pretrained_model(CLIPVisionModelWithProjection, image)
+    text_model = pretrained_model(AutoModel, text, add_pooling_layer=False)
     return DualBackbone(
         image_model,
-        _pretrained(AutoModel, text, add_pooling_layer=False),
+        text_model,
         Bridge.load(folder / parts["bridge"]),
-        _pretrained(AutoTokenizer, text),
+        pretrained_tokenizer(text, text_model.config.vocab_size),
         int(parts["max_length"]),
-        _pixel_spec(image, image_size or image_model.config.image_size),
+        pixel_spec(image, image_model.config.image_size, image_size),
         precision,
         image_size,
     )
 
 
-def _pretrained(loader: Any, folder: Path, **options: Any) -> Any:
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its notes on unused pooling heads would only worry the user
-    if "Tokenizer" not in loader.__name__:
-        options["dtype"] = torch.float32
-    try:
-        return loader.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise BackboneError(
-            f"{folder}: cannot be loaded as {loader.__name__} ({reason}). Fetch the checkpoint again."
-        ) from error
-
-
-def _pixel_spec(folder: Path, size: int) -> PixelSpec:
-    config = _json(folder, "preprocessor_config.json")
-    return PixelSpec(
-        size=size,
-        mean=tuple(config["image_mean"]),
-        std=tuple(config["image_std"]),
-        resample=RESAMPLE.get(config.get("resample", 3), "bicubic"),
-        crop=bool(config.get("do_center_crop", False)),
-    )
-
-
-def _json(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / name
-    if not path.exists():
-        raise BackboneError(f"{folder}: no {name}. This is not the folder of a supported checkpoint.")
-    loaded: dict[str, Any] = read_json(path, BackboneError, "Fetch the checkpoint again.")
-    return loaded
-
-
 def _recorded_revision(folder: Path) -> str | None:
     if (folder / DUAL_CONFIG).exists():
-        revision: str | None = _json(folder, DUAL_CONFIG).get("revision")
+        revision: str | None = checkpoint_json(folder, DUAL_CONFIG).get("revision")
         return revision
     return folder.name if folder.parent.name == "snapshots" else None  # the Hub's cache names folders by commit

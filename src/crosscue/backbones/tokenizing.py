@@ -9,6 +9,7 @@ import torch
 
 from crosscue.backbones.protocol import TokenBatch
 from crosscue.backbones.text_memory import TextMemory
+from crosscue.backbones.vocabulary import words
 from crosscue.errors import MethodError
 
 
@@ -24,8 +25,8 @@ class Tokenizer:
             pad_to: pad every batch to this length (towers trained without a padding mask); None crops to the longest.
         """
         self.tokenizer, self.max_length, self.pad_to = tokenizer, max_length, pad_to
-        inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-        outer = tokenizer("a")["input_ids"]
+        word = next(word for word in ("a", *words(tokenizer)) if tokenizer(word, add_special_tokens=False)["input_ids"])
+        inner, outer = tokenizer(word, add_special_tokens=False)["input_ids"], tokenizer(word)["input_ids"]
         start = next(i for i in range(len(outer)) if outer[i : i + len(inner)] == inner)
         self.prefix, self.suffix = outer[:start], outer[start + len(inner) :]
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0

@@ -20,7 +20,7 @@ from crosscue.storage import cache_dir
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESAMPLING = {"bicubic": Pillow.Resampling.BICUBIC, "bilinear": Pillow.Resampling.BILINEAR}
+RESAMPLING = {method.name.lower(): method for method in Pillow.Resampling}
 BLOCK = 64
 THIN = 16
 """Ratio of the sides from which an image is cropped before it is resized; the strip would take gigabytes."""
@@ -31,11 +31,18 @@ class PixelSpec:
     """The square that an image tower reads. The values come with the checkpoint, never from the user."""
 
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     resample: str = "bicubic"
     crop: bool = True
-    """True: the short side is resized to `size`, then the centre is cropped. False: squashed to a square."""
+    """True: the short side is resized, then the centre is cropped. False: squashed to a square."""
+    margin: float = 1.0
+    """Length of the resized short side, as a multiple of `size`."""
+
+    @property
+    def short_side(self) -> int:
+        """The length to which the short side is resized before the crop."""
+        return round(self.size * self.margin)
 
     def read(self, image: Image | OpenedImage) -> np.ndarray[Any, Any]:
         """Returns an image as (3, size, size) uint8.
@@ -43,22 +50,27 @@ class PixelSpec:
         Raises:
             DataError: it cannot be decoded; the message names it.
         """
-        return square(open_image(image, at_least=self.size), self.size, self.resample, self.crop)
+        opened = open_image(image, at_least=self.short_side)
+        return square(opened, self.size, self.resample, self.crop, self.short_side)
 
 
-def square(opened: Pillow.Image, size: int, resample: str = "bicubic", crop: bool = True) -> np.ndarray[Any, Any]:
+def square(
+    opened: Pillow.Image, size: int, resample: str = "bicubic", crop: bool = True, short_side: int | None = None
+) -> np.ndarray[Any, Any]:
     """Resizes to (3, size, size) uint8 as `CLIPImageProcessor` does.
 
     Args:
         opened: RGB.
         size: side of the square.
-        resample: bicubic or bilinear.
+        resample: name of a method of Pillow, such as bicubic.
         crop: True resizes the short side and crops the centre; False squashes.
+        short_side: the length of the short side before the crop; default `size`.
     """
     width, height = opened.size
     if crop:
         short = min(width, height)
-        scaled = (int(size * width / short), int(size * height / short))
+        length = short_side or size
+        scaled = (int(length * width / short), int(length * height / short))
     else:
         scaled = (size, size)
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
@@ -93,7 +105,9 @@ class PixelStore:
     def key(self) -> str:
         """A hash of the images and of the square they become."""
         if self._key is None:
-            digest = hashlib.sha256(f"{self.spec.size} {self.spec.resample} {self.spec.crop}".encode())
+            digest = hashlib.sha256(
+                f"{self.spec.size} {self.spec.resample} {self.spec.crop} {self.spec.short_side}".encode()
+            )
             for image in self.images:
                 digest.update(identity(image).encode() + b"\x00")
             self._key = digest.hexdigest()[:24]
