@@ -14,9 +14,18 @@ class CrosscueError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str = "") -> None:
+        """Keeps one line that every terminal can show: line breaks become spaces, half characters escapes."""
+        super().__init__(" ".join(message.encode("utf-8", "backslashreplace").decode().splitlines()))
+
 
 class DataError(CrosscueError):
     """A source of pairs, a row of it, or one of its images cannot be used."""
+
+    def __init__(self, message: str = "", kind: str = "rows with faults") -> None:
+        """Keeps the line, and the kind of fault that `crosscue data check` counts it under."""
+        super().__init__(message)
+        self.kind = kind
 
 
 class BackboneError(CrosscueError):

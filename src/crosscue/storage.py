@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from crosscue.errors import CrosscueError, DataError, StorageError
+from crosscue.source_files import open_text, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -147,11 +148,15 @@ def read_json(path: Path, raises: type[CrosscueError] = DataError, remedy: str =
         remedy: the end of that message.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, raises)
+    except raises as error:
+        raise raises(f"{error} {remedy}" if remedy != REMAKE else str(error)) from error
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise raises(f"{path} line {error.lineno}: not valid JSON ({error.msg}). {remedy}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise raises(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}). {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise raises(f"{path}: not JSON that can be read ({error}). {remedy}") from error
 
 
 def json_line(row: Mapping[str, Any]) -> str:
@@ -171,13 +176,10 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or a line is no JSON object; the message names file and line.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path} line {number}", _object(f"{path} line {number}", line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}). {REMAKE}") from error
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path} line {number}", _object(f"{path} line {number}", line)
 
 
 def _object(where: str, line: str) -> dict[str, Any]:
@@ -185,6 +187,8 @@ def _object(where: str, line: str) -> dict[str, Any]:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not valid JSON ({error.msg}). {REMAKE}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON that can be read ({error}). {REMAKE}") from error
     if not isinstance(value, dict):
         raise DataError(f"{where}: must be a JSON object. {REMAKE}")
     return value

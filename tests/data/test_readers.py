@@ -74,7 +74,7 @@ def test_a_source_that_is_no_path_is_one_line() -> None:
 
 def test_an_unknown_kind_is_answered_with_those_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["data", "check", str(tmp_path), "--kind", "cocoo"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert "--kind cocoo: there is no such reader. Did you mean 'coco'? Choose from: auto, coco, csv" in line
 
 

@@ -307,7 +307,7 @@ def test_a_text_that_begins_like_a_list_is_a_text(draw_image, tmp_path: Path) ->
     ("values", "words"),
     [
         ({"caption": 5}, "line 1: a caption must be text"),
-        ({"caption": [{"words": "a"}]}, "line 1: the caption is empty"),
+        ({"caption": [{"words": "a"}]}, r"line 1: caption 1 is a record without a text. Keys found: words"),
         ({"caption": "a", "negatives": 5}, "line 1: a negative must be text"),
     ],
 )

@@ -39,6 +39,8 @@ class EmbeddedImage:
     """The image's name in messages, such as ``train.parquet row 12``."""
     fetch: Callable[[], bytes] = field(repr=False)
     """Returns the encoded bytes."""
+    identity: str = ""
+    """Hash of the bytes with the file name in the table: equal for rows of one image. Empty: no other row can be equal."""
 
     def read(self) -> bytes:
         """Returns the encoded bytes (JPEG, PNG, ...)."""

@@ -1,214 +1,196 @@
-"""From a row of any table to a pair: names of columns, missing values, messages."""
+"""From the rows of any table to pairs: rows of one image are one pair, whatever the table calls the image."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from crosscue.data.features import is_bank, open_bank
-from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType, Pair, Pairs
+from crosscue.data.cells import image_of, negatives_of, readable, scalar, texts_of
+from crosscue.data.columns import named, optional, required
+from crosscue.data.features import FeatureRow
+from crosscue.data.locations import Locations, is_file, mode
+from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
 from crosscue.data.readers.contract import Missing, Reading
 from crosscue.errors import DataError
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "image": ("image", "file_name", "filename", "filepath", "file_path", "image_path", "path", "img", "jpg", "png"),
-    "captions": ("captions", "caption", "text", "sentence", "sentences", "description", "txt"),
-    "image_id": ("image_id", "id", "imgid", "key"),
-    "category": ("category", "class_name", "class", "label_name"),
-    "negatives": ("negatives", "negative", "hard_negatives"),
-    "synthetic": ("synthetic", "synthetic_caption", "draft", "drafts"),
-    "split": ("split", "set", "subset"),
-}
-"""Field of a pair -> names of its column, best first."""
 
 Row = tuple[str, Mapping[str, Any]]
 """File and line, and the values."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """The pair of one row."""
+
+    pair: Pair
+    """Its id is the image as the row names it."""
+    image: str
+    """Identity of the image: equal for the rows of one image, different for two."""
+    number: str | None
+    """Value of the column of ids."""
+
+
 def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
     """Returns the pairs of rows; rows of one image become one pair with several captions.
+
+    The identity of an image is its file or its bytes. A column of ids only names it: where one id stands for several
+    images, or several ids for one image, the paths are the ids.
 
     Args:
         rows: the table.
         path: the file or folder that it is read from; relative paths of images start there.
-        reading: another start of the paths, and the treatment of rows whose image file does not exist.
+        reading: another start of the paths, and the treatment of rows without an image file or a caption.
 
     Raises:
         DataError: a missing column, an empty caption, a missing image; the message names file and row.
     """
-    found: dict[str, Pair] = {}
+    folder = Locations(reading.images_beside(path))
+    groups: dict[str, list[Found]] = {}
+    left_out = 0
     for where, row in rows:
-        pair = pair_of(where, row, reading.images_beside(path))
-        if not usable(pair, str(path), reading.missing):
-            continue
-        known = found.get(pair.image_id)
-        if known is None:
-            found[pair.image_id] = pair
-        elif known.split != pair.split or known.category != pair.category:
-            raise DataError(
-                f"{where}: image '{pair.image_id}' is here in split {pair.split} and category {pair.category}, "
-                f"and in {known.where} in split {known.split} and category {known.category}. Make the rows agree."
-            )
-        else:
-            merged = dict.fromkeys((*known.captions, *pair.captions))
-            found[pair.image_id] = replace(
-                known,
-                captions=tuple(merged),
-                negatives=tuple(dict.fromkeys((*known.negatives, *pair.negatives))),
-                synthetic=known.synthetic or pair.synthetic,
-            )
-    if not found:
+        try:
+            found = row_of(where, row, folder, reading)
+            usable(found.pair, str(path), reading.missing)
+            group = groups.setdefault(found.image, [found])
+            if group[0] is not found:
+                require_agreement(group[0].pair, found.pair)
+                group.append(found)
+        except DataError as error:
+            reading.refuse(error)
+            left_out += 1
+    if left_out and reading.missing == "skip":
+        reading.note(f"{path}: {left_out:,} rows without an image file or a caption are left out (--missing skip)")
+    if not groups and not left_out:
         raise DataError(f"{path}: no pairs found. A row needs an image and a caption.")
-    return Pairs(found.values(), str(path))
+    if not groups:
+        reading.refuse(DataError(f"{path}: no row has both an image file and a caption. Correct the paths."))
+    return Pairs(identified([merged(group) for group in groups.values()], path, reading), str(path))
 
 
-def usable(pair: Pair, source: str, missing: Missing) -> bool:
-    """Returns False for a pair to leave out, because its image file does not exist.
+def identified(found: list[Found], path: Path, reading: Reading) -> list[Pair]:
+    """Returns the pairs with their ids: those of the table if each names one image, else the images as rows name them."""
+    known: dict[str, Pair] = {}
+    for one in found:
+        pair = one.pair
+        other = known.setdefault(one.number or pair.image_id, pair)
+        if other is pair and one.number != "":
+            continue
+        if one.number is not None:
+            both = (
+                f"{pair.image_id} ({pair.where}) has several"
+                if other is pair
+                else f"{other.where} and {pair.where} share one"
+            )
+            reading.note(f"{path}: the ids do not number images ({both}), so paths are the ids")
+        return [distinct(one.pair) for one in found]
+    return [replace(one.pair, image_id=one.number or one.pair.image_id) for one in found]
 
-    Raises:
-        DataError: it does not exist, and `missing` is error.
-    """
-    if missing == "keep" or not isinstance(pair.image, ImageFile) or pair.image.path.exists():
-        return True
-    if missing == "skip":
-        return False
+
+def distinct(pair: Pair) -> Pair:
+    """Returns a pair whose id no other pair has: the file name inside a table is no id."""
+    return replace(pair, image_id=pair.where) if isinstance(pair.image, EmbeddedImage) else pair
+
+
+def merged(group: list[Found]) -> Found:
+    """Returns the one pair of the rows of an image; its number is empty if the rows have several."""
+    if len(group) == 1:
+        return group[0]
+    members = [found.pair for found in group]
+    numbers = {found.number for found in group}
+    pair = replace(
+        members[0],
+        captions=tuple(text for member in members for text in member.captions),
+        negatives=tuple(dict.fromkeys(text for member in members for text in member.negatives)),
+        synthetic=next((member.synthetic for member in members if member.synthetic), None),
+    )
+    return Found(pair, group[0].image, numbers.pop() if len(numbers) == 1 else "")
+
+
+def require_agreement(known: Pair, pair: Pair) -> None:
+    """Raises `DataError` where two rows of one image have different splits or categories."""
+    if known.split != pair.split or known.category != pair.category:
+        raise DataError(
+            f"{pair.where}: image '{pair.image_id}' is here in split {pair.split} and category {pair.category}, "
+            f"and in {known.where} in split {known.split} and category {known.category}. Make the rows agree."
+        )
+
+
+def usable(pair: Pair, source: str, missing: Missing) -> None:
+    """Raises `DataError` for a pair whose image file does not exist, unless `missing` is keep."""
+    if missing == "keep" or not isinstance(pair.image, ImageFile) or is_file(pair.image.path):
+        return
+    path = pair.image.path
+    if pair.image_id.startswith(("http://", "https://")):
+        fault = f"{pair.image_id[:200]} is an address, and images are read from files. Download the images first"
+    elif mode(path) is not None:
+        fault = f"{path} is no file. Correct the path"
+    else:
+        fault = f"there is no image {str(path)[:300]}. Correct the path"
     raise DataError(
-        f"{pair.where}: there is no image {pair.image.path}. Correct the path, give the folder with --images, or leave "
-        f"such rows out: crosscue data check {shlex.quote(source)} --missing skip"
+        f"{pair.where}: {fault}, give the folder with --images, or leave such rows out: "
+        f"crosscue data check {shlex.quote(source)} --missing skip",
+        kind="missing images",
     )
 
 
-def pair_of(where: str, row: Mapping[str, Any], images: Path) -> Pair:
+def row_of(where: str, given: Mapping[str, Any], folder: Locations, reading: Reading) -> Found:
     """Returns the pair of one row.
 
     Raises:
         DataError: no image or caption column, or an empty caption.
     """
-    value = _required(where, row, "image")
-    image = image_of(where, value, images)
-    captions = texts_of(where, _required(where, row, "captions"))
-    for number, caption in enumerate(captions, 1):
-        if not caption.strip():
-            place = f"caption {number}" if len(captions) > 1 else "the caption"
-            raise DataError(f"{where}: {place} is empty. Write one, or remove the row.")
-    if not captions:
-        raise DataError(f"{where}: there is no caption. Write one, or remove the row.")
-    identity = _optional(row, "image_id")
-    category, split, negatives, synthetic = (
-        _optional(row, name) for name in ("category", "split", "negatives", "synthetic")
-    )
-    return Pair(
+    row = named(given)
+    value = required(where, row, "image", given)
+    image = image_of(where, value, folder)
+    captions = captions_of(where, required(where, row, "captions", given), reading)
+    negatives, synthetic = optional(row, "negatives"), optional(row, "synthetic")
+    split = scalar(where, "split", optional(row, "split"))
+    pair = Pair(
         image=image,
         captions=tuple(captions),
-        image_id=str(identity)
-        if identity is not None
-        else str(value)
-        if isinstance(value, str | Path | int)
-        else image.name,
-        category=str(category) if category is not None else None,
-        negatives=negatives_of(where, negatives) if negatives is not None else (),
-        synthetic=next((text for text in texts_of(where, synthetic) if text.strip()), None)
-        if synthetic is not None
-        else None,
-        split=canonical_split(str(split)) if split is not None else None,
+        image_id=readable(where, "image", str(value)) if isinstance(value, str | int) else image.name,
+        category=scalar(where, "category", optional(row, "category")),
+        negatives=() if negatives is None else negatives_of(where, negatives),
+        synthetic=None
+        if synthetic is None
+        else next((text for text in texts_of(where, synthetic, "synthetic caption") if text.strip()), None),
+        split=None if split is None else canonical_split(split),
         where=where,
     )
+    return Found(pair, identity(image, where, folder), scalar(where, "id", optional(row, "image_id")))
 
 
-def image_of(where: str, value: Any, images: Path) -> Image:
-    """Returns the image of a path, of the bytes of an encoded image, or of a row of features (`bank.npy#12`)."""
-    if isinstance(value, str | Path | int):
-        bank, _, key = str(value).partition("#")
-        if not key or not is_bank(bank):
-            return ImageFile(images / str(value))
-        rows = open_bank(images / bank)
-        return rows.at(where, int(key)) if key.isdecimal() else rows.named(where, key)
-    if isinstance(value, Mapping):
-        if value.get("bytes"):
-            return EmbeddedImage(str(value.get("path") or where), _constant(value["bytes"]))
-        if value.get("path"):
-            return ImageFile(images / str(value["path"]))
-    if isinstance(value, bytes):
-        return EmbeddedImage(where, _constant(value))
-    raise DataError(f"{where}: the image is neither a path nor encoded bytes but {type(value).__name__}.")
-
-
-def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
-    """Returns negatives from texts (then of another category) or records {"text", "type", "from", "to"}.
+def captions_of(where: str, value: Any, reading: Reading) -> list[str]:
+    """Returns the captions of a row; `missing` of `reading` may leave out empty ones.
 
     Raises:
-        DataError: a record has no text or an unknown type.
+        DataError: a caption is empty, or there is none.
     """
-    found = []
-    for number, item in enumerate(_items(where, "negative", value), 1):
-        record = item if isinstance(item, Mapping) else {"text": item}
-        text = str(record.get("text") or "")
-        kind: Any = record.get("type") or "category"
-        if kind not in get_args(NegativeType) or (isinstance(item, Mapping) and not text.strip()):
-            raise DataError(
-                f"{where}: negative {number} must be a text or {{text, type}} with type {' or '.join(get_args(NegativeType))}."
-            )
-        if text.strip():
-            found.append(Negative(text, kind, record.get("from"), record.get("to")))
-    return tuple(found)
+    texts = texts_of(where, value)
+    captions = [text for text in texts if text.strip()]
+    if len(captions) < len(texts) and (reading.missing != "skip" or not captions):
+        number = next(number for number, text in enumerate(texts, 1) if not text.strip())
+        place = f"caption {number}" if len(texts) > 1 else "the caption"
+        raise DataError(f"{where}: {place} is empty. Write one, or remove the row.", kind="empty captions")
+    if not captions:
+        raise DataError(f"{where}: there is no caption. Write one, or remove the row.", kind="empty captions")
+    return captions
 
 
-def texts_of(where: str, value: Any) -> list[str]:
-    """Returns texts from a string, a JSON list in a string, a list, or a list of {"raw": ...} or {"text": ...}."""
-    texts = (
-        item.get("raw", item.get("text")) if isinstance(item, Mapping) else item
-        for item in _items(where, "caption", value)
-    )
-    return ["" if text is None else str(text) for text in texts]
-
-
-def _items(where: str, name: str, value: Any) -> list[Any]:
-    """Returns the items of a list, of a JSON list in a string, or a text or record as the only item."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with contextlib.suppress(json.JSONDecodeError):
-            value = json.loads(value)
-    if isinstance(value, str | Mapping):
-        return [value]
-    if not isinstance(value, Iterable):
-        raise DataError(f"{where}: a {name} must be text or a list of texts, not {type(value).__name__}.")
-    return list(value)
+def identity(image: Image, where: str, folder: Locations) -> str:
+    """Returns a text that is equal for the rows of one image and different for two images."""
+    if isinstance(image, ImageFile):
+        return f"file {folder.identity(image.path)}"
+    if isinstance(image, FeatureRow):
+        return f"row {image.row} of {folder.identity(image.bank.path)}"
+    return f"bytes {image.identity}" if image.identity else f"place {where}"
 
 
 def canonical_split(name: str) -> str:
-    """Returns `val` for validation and dev, `train` for training; other names as they are."""
+    """Returns `val` for validation and dev, `train` for training; other names in lower case."""
     lowered = name.strip().lower()
     return {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}.get(
         lowered, lowered
     )
-
-
-def _required(where: str, row: Mapping[str, Any], name: str) -> Any:
-    column = next((column for column in COLUMNS[name] if column in row), None)
-    if column is None:
-        what = "image" if name == "image" else "caption"
-        raise DataError(
-            f"{where}: no {what} column. Columns found: {', '.join(map(str, row)) or 'none'}. "
-            f"Name one of them: {', '.join(COLUMNS[name])}."
-        )
-    if _absent(row[column]):
-        raise DataError(f"{where}: column '{column}' is empty. Fill it, or remove the row.")
-    return row[column]
-
-
-def _optional(row: Mapping[str, Any], name: str) -> Any:
-    value = next((row[column] for column in COLUMNS[name] if column in row), None)
-    return None if _absent(value) else value
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _constant(value: bytes) -> Callable[[], bytes]:
-    return lambda: value

@@ -10,7 +10,7 @@ from pathlib import Path
 from crosscue.data.features import FeatureRow, open_bank
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.readers.annotations import COCO, KARPATHY
-from crosscue.data.readers.contract import Reader, forget_json
+from crosscue.data.readers.contract import Examination, Reader, forget_json
 from crosscue.data.readers.contract import Reading as Reading
 from crosscue.data.readers.fdrd_folder import FDRD
 from crosscue.data.readers.folder import FOLDER
@@ -18,6 +18,9 @@ from crosscue.data.readers.hub import DATASETS
 from crosscue.data.readers.tables import CSV, JSON, JSONL, PARQUET
 from crosscue.errors import DataError, suggestion
 from crosscue.plugins import failure, loaded, plugged
+from crosscue.progress import note
+from crosscue.source_files import at_home
+from crosscue.source_files import reading as in_one_line
 
 READERS = {reader.name: reader for reader in (DATASETS, CSV, JSONL, PARQUET, COCO, KARPATHY, FDRD, JSON, FOLDER)}
 """Name -> reader, in the order of recognition. A new reader adds its line here."""
@@ -27,32 +30,39 @@ LISTINGS = ("captions.json", "captions.jsonl", "metadata.jsonl", "metadata.csv",
 """A folder that contains one of these files is read through it."""
 
 
-def read_pairs(source: str | Path, split: str | None = None, reading: Reading | None = None) -> Pairs:
+def read_pairs(
+    source: str | Path,
+    split: str | None = None,
+    reading: Reading | None = None,
+    faults: dict[str, list[str]] | None = None,
+) -> Pairs:
     """Reads pairs from a folder, a CSV/TSV, JSON, JSONL or parquet file, Karpathy, COCO or FDRD JSON, or a dataset.
 
     Args:
         source: path, or id of a dataset on the Hub.
         split: keep only this split.
         reading: options; by default the reader is found.
+        faults: kind -> lines, to collect the faults of rows in; by default the first is raised.
 
     Raises:
         DataError: no source, no such source or kind, or something in it cannot be used; the message names file and row.
     """
     if not isinstance(source, str | PathLike):
         raise DataError(f"the source of pairs is {source!r}; it must be a path, or the id of a dataset on the Hub.")
-    reading = reading or Reading()
-    path = Path(source).expanduser()
+    reading = Examination(
+        **vars(reading or Reading()), collect=faults is not None, faults={} if faults is None else faults
+    )
+    path = at_home(Path(source))
     try:
-        reader, place = _choose(path, reading.kind)
-        pairs = reader.read(place, replace(reading, missing="keep") if reading.features else reading)
-        if reading.features is not None:
-            pairs = with_features(pairs, reading.features, reading.images_beside(place))
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or path}: cannot be read ({error.strerror or error}). Check the path and --kind."
-        ) from error
+        with in_one_line(path):
+            reader, place = _choose(path, reading.kind)
+            pairs = reader.read(place, replace(reading, missing="keep") if reading.features else reading)
+            if reading.features is not None:
+                pairs = with_features(pairs, at_home(reading.features), reading.images_beside(place))
     finally:
         forget_json()
+    for line in reading.notes:
+        note(line)
     if reading.unverified:
         pairs = pairs.part(_accepted(pair) for pair in pairs)
     pairs = Pairs(pairs, pairs.source, reading.command(str(source)))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from crosscue.data.pairs import Pairs
+from crosscue.errors import DataError
+from crosscue.progress import note
+from crosscue.source_files import at_home
 from crosscue.storage import read_json
 
 Missing = Literal["error", "skip", "keep"]
 Clean = Literal["none", "spaces", "full"]
+LEFT_OUT = ("missing images", "empty captions", "images without captions")
+"""Kinds of fault that `--missing skip` leaves out."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Reading:
     domain: str | None = None
     """Domain to take from a folder of FDRD, such as pets; default all that are in it."""
     missing: Missing = "error"
-    """Treatment of rows whose image file does not exist. error: stop. skip: leave them out. keep: take them, for work
-    on the text alone."""
+    """Treatment of rows that lack their image file or a caption. `error`: stop. `skip`: leave them out and print their
+    number. `keep`: take those without a file, for work on the text alone."""
     features: Path | None = None
     """File of features (.safetensors or .npy) with one row for each image of the source; default the images are
     opened. Rows are found by name, by index, or by the order of the images."""
@@ -44,16 +49,45 @@ class Reading:
 
     def images_beside(self, path: Path) -> Path:
         """Returns the folder that the paths of images in the file or folder `path` start from."""
-        return self.images or (path if path.is_dir() else path.parent)
+        return at_home(self.images) if self.images else path if path.is_dir() else path.parent
+
+    def refuse(self, error: DataError) -> None:
+        """Raises the error of a row, unless `missing` leaves such rows out."""
+        if self.missing != "skip" or error.kind not in LEFT_OUT:
+            raise error
+
+    def note(self, text: str) -> None:
+        """Prints a line about what reading leaves out or ignores."""
+        note(text)
 
     def command(self, source: str) -> str:
         """Returns the source and these options as a shell takes them."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {entry.name: getattr(self, entry.name) for entry in fields(Reading)}
         usual = Reading()
         options = [
             f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != getattr(usual, name)
         ]
         return " ".join([shlex.quote(source), *options])
+
+
+@dataclass(frozen=True)
+class Examination(Reading):
+    """Options of a reading that counts what it leaves out, and may collect faults instead of raising the first."""
+
+    collect: bool = False
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    """Kind of fault -> the line of each."""
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self, error: DataError) -> None:
+        """Keeps the error of a row, or raises it."""
+        if not self.collect:
+            super().refuse(error)
+        self.faults.setdefault(error.kind, []).append(str(error))
+
+    def note(self, text: str) -> None:
+        """Keeps a line about what reading leaves out or ignores."""
+        self.notes.append(text)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from crosscue.data.pairs import Pair, Pairs
+from crosscue.data.locations import is_file
+from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.readers.contract import Clean, Reader, Reading, json_content, json_sniffer
 from crosscue.data.readers.fdrd import DOMAINS, is_fdrd, read_fdrd
-from crosscue.data.records import usable
 from crosscue.errors import DataError, suggestion
 from crosscue.storage import read_json
 
@@ -27,7 +27,12 @@ def read(path: Path, reading: Reading) -> Pairs:
         DataError: no such domain, or a file of it is missing or malformed.
     """
     pairs = _read(path, reading)
-    return pairs.part(pair for pair in pairs if reading.missing != "skip" or usable(pair, str(path), "skip"))
+    if reading.missing != "skip":
+        return pairs
+    there = [pair for pair in pairs if isinstance(pair.image, ImageFile) and is_file(pair.image.path)]
+    if len(there) < len(pairs):
+        reading.note(f"{path}: {len(pairs) - len(there):,} captions without their image are left out (--missing skip)")
+    return pairs.part(there)
 
 
 def _read(path: Path, reading: Reading) -> Pairs:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
+from crosscue.data.cells import content_identity
+from crosscue.data.columns import COLUMNS, listed, optional, plain
+from crosscue.data.pairs import EmbeddedImage, Pairs
 from crosscue.data.readers.contract import Reader, Reading
-from crosscue.data.records import COLUMNS, canonical_split, pair_of, usable
+from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError, NetworkError
 
 
@@ -34,43 +37,74 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
             f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
         ) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
-    read = (pair for split, table in tables.items() for pair in _table(source, split, table, reading))
-    return Pairs(read, source)
+    read = [_table(path, split, table, reading) for split, table in tables.items()]
+    ids = Counter(pair.image_id for pairs in read for pair in pairs)
+    return Pairs(
+        (
+            replace(pair, image_id=f"{split}/{pair.image_id}") if ids[pair.image_id] > 1 else pair
+            for split, pairs in zip(tables, read, strict=True)
+            for pair in pairs
+        ),
+        source,
+    )
 
 
-def _table(source: str, split: str, table: Any, reading: Reading) -> Iterator[Pair]:
+def _table(path: Path, split: str, table: Any, reading: Reading) -> Pairs:
+    """Returns the pairs of one split; the bytes of its images stay in the table until they are needed."""
     import datasets
 
-    column = next((name for name in COLUMNS["image"] if name in table.column_names), None)
+    column = next((name for field in COLUMNS["image"] for name in table.column_names if plain(name) == field), None)
     if column is None:
         raise DataError(
-            f"{source} {split}: no image column. Columns found: {', '.join(table.column_names)}. "
+            f"{path} {split}: no image column. Columns found: {listed(table.column_names)}. "
             f"Name one of them: {', '.join(COLUMNS['image'])}."
         )
     encoded = isinstance(table.features[column], datasets.Image)
     if encoded:
         table = table.cast_column(column, datasets.Image(decode=False))
-    text = table.remove_columns([column])
-    for number, row in enumerate(text):
-        where = f"{source} {split} row {number + 1}"
-        if not encoded:
-            pair = pair_of(where, {**row, "image": table[number][column]}, reading.images or Path())
-            if not usable(pair, source, reading.missing):
-                continue
-        else:
-            pair = pair_of(where, {**row, "image": b" "}, Path())
-        image = EmbeddedImage(where, _fetcher(table, number, column)) if encoded else pair.image
-        row_split = pair.split or (canonical_split(split) if split else None)
-        identity = pair.image_id if pair.image_id != where else f"{split}/{number}"
-        yield replace(pair, image=image, image_id=identity, split=row_split, where=where)
+    identities = _identities(table, column) if encoded else {}
+    names: dict[str, str] = {}
+
+    def rows() -> Iterator[Row]:
+        for number, row in enumerate(table.remove_columns([column]) if encoded else table):
+            where = f"{path} {split} row {number + 1}"
+            given = {plain(str(name)): value for name, value in row.items()}
+            if split and optional(given, "split") is None:
+                given["split"] = split
+            if number in identities:
+                names[where] = f"{split}/{number}"
+                given["image"] = EmbeddedImage(where, _fetcher(table, number, column), identities[number])
+            elif encoded:
+                given["image"] = (table[number][column] or {}).get("path")
+            yield where, given
+
+    pairs = pairs_of(rows(), path, replace(reading, images=reading.images or Path()))
+    return pairs.part(replace(pair, image_id=names.get(pair.image_id, pair.image_id)) for pair in pairs)
 
 
-def _fetcher(table: Any, number: int, column: str) -> Any:
-    def fetch() -> bytes:
-        cell = table[number][column]
-        return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+def _identities(table: Any, column: str) -> dict[int, str]:
+    """Returns row -> identity of its image, for the rows with bytes.
 
-    return fetch
+    It is empty where no other image has as many bytes: then none is equal, and nothing has to be read.
+    """
+    import pyarrow.compute
+
+    cells = table.select_columns([column]).with_format("arrow")
+    sizes: list[int | None] = []
+    for part in cells.iter(batch_size=1000):
+        for chunk in part[column].chunks:
+            sizes += pyarrow.compute.binary_length(chunk.field("bytes")).to_pylist()
+    counts = Counter(sizes)
+    found = {row: "" for row, size in enumerate(sizes) if size is not None}
+    for row in found:
+        if counts[sizes[row]] > 1:
+            cell = table[row][column]
+            found[row] = content_identity(cell["bytes"], cell["path"])
+    return found
+
+
+def _fetcher(table: Any, number: int, column: str) -> Callable[[], bytes]:
+    return lambda: table[number][column]["bytes"]
 
 
 def _sniff(path: Path) -> bool:

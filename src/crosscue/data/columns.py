@@ -1,0 +1,88 @@
+"""Columns of a table: their names, and the value of a field in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from crosscue.errors import DataError
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "image": (
+        *("image", "file_name", "filename", "filepath", "file_path", "image_path", "path", "img", "jpg", "png"),
+        *("image_name", "image_file", "img_path"),
+    ),
+    "captions": (
+        *("captions", "caption", "text", "sentence", "sentences", "description", "txt"),
+        *("title", "comment", "alt_text"),
+    ),
+    "image_id": ("image_id", "id", "imgid", "key"),
+    "category": ("category", "class_name", "class", "label_name"),
+    "negatives": ("negatives", "negative", "hard_negatives"),
+    "synthetic": ("synthetic", "synthetic_caption", "draft", "drafts"),
+    "split": ("split", "set", "subset", "partition"),
+}
+"""Field of a pair -> names of its column, best first; upper case, spaces and hyphens of a header do not count."""
+SHOWN = 20
+"""Largest number of names in a message."""
+
+
+def named(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns a row with the names of its columns in lower case, words joined by underscores."""
+    values: dict[str, Any] = {}
+    for column, value in row.items():
+        name = plain(str(column))
+        if name not in values or name == column:
+            values[name] = value
+    return values
+
+
+@lru_cache(maxsize=4096)
+def plain(column: str) -> str:
+    """Returns the name of a column in lower case, its words joined by underscores."""
+    return "_".join(column.strip().strip("\ufeff").lower().replace("-", " ").split())
+
+
+def has(names: Iterable[str], field: str) -> bool:
+    """Returns True if one of the names of columns is one of a field."""
+    return not {plain(name) for name in names}.isdisjoint(COLUMNS[field])
+
+
+def required(where: str, row: Mapping[str, Any], field: str, given: Mapping[str, Any]) -> Any:
+    """Returns the value of a field of a row with plain names; `given` has the names of the table.
+
+    Raises:
+        DataError: the row has no such column, or no value in it.
+    """
+    columns = [column for column in COLUMNS[field] if column in row]
+    if not columns:
+        what = "image" if field == "image" else "caption"
+        raise DataError(
+            f"{where}: no {what} column. Columns found: {listed(given)}. Name one of them: {', '.join(COLUMNS[field])}."
+        )
+    value = optional(row, field)
+    if value is None:
+        raise DataError(
+            f"{where}: column '{columns[0]}' is empty. Fill it, or remove the row.",
+            kind="missing images" if field == "image" else "empty captions",
+        )
+    return value
+
+
+def optional(row: Mapping[str, Any], field: str) -> Any:
+    """Returns the first value of a field, or None where the row has none."""
+    return next((row[column] for column in COLUMNS[field] if column in row and not absent(row[column])), None)
+
+
+def absent(value: Any) -> bool:
+    """Returns True for None, an empty text, and NaN."""
+    return value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and math.isnan(value))
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Returns names for a message, the first twenty of them."""
+    found = [str(name)[:60] for name in names]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (", ".join(found[:SHOWN]) or "none") + more

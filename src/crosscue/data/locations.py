@@ -1,0 +1,88 @@
+"""Places of image files: spellings of one path, and the identity of a file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from crosscue.source_files import at_home
+
+IMAGE_FOLDERS = (
+    *("images", "image", "img", "imgs", "flicker8k_dataset", "flickr8k_dataset", "flickr30k-images"),
+    *("flickr30k_images", "flickr8k_images"),
+)
+"""Names of folders beside a list of captions that contain its images, in lower case."""
+
+
+TEXT_FOLDERS = ("flickr8k_text", "annotations", "captions")
+"""Names of folders for lists alone, in lower case: the folders of images stand beside them."""
+
+
+class Locations:
+    """The folder that relative paths of images start from, and the folders of images in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._real: dict[Path, str] = {}
+
+    def place(self, written: str) -> Path:
+        """Returns the path of an image: the first spelling that exists, or the path as it is written."""
+        plain = self.folder / written
+        if mode(plain) is not None:
+            return plain
+        found = (folder / form for form in dict.fromkeys(spellings(written)) for folder in self.folders)
+        return next((place for place in found if mode(place) is not None), plain)
+
+    @cached_property
+    def folders(self) -> list[Path]:
+        """The folder, and those in it (or beside a folder of lists) that usually contain images."""
+        homes = [self.folder]
+        if self.folder.absolute().name.lower() in TEXT_FOLDERS:
+            homes.append(self.folder.absolute().parent)
+        named = [entry for home in homes for entry in entries(home) if entry.name.lower() in IMAGE_FOLDERS]
+        return [self.folder, *named, *(entry / entry.name for entry in named if (entry / entry.name).is_dir())]
+
+    def identity(self, path: Path) -> str:
+        """Returns the path of a file without links and detours: equal for one file, different for two."""
+        try:
+            if path.is_symlink() or path.name in ("", ".."):
+                return os.path.realpath(path)
+            if path.parent not in self._real:
+                self._real[path.parent] = os.path.realpath(path.parent)
+            return os.path.join(self._real[path.parent], path.name)  # noqa: PTH118
+        except (OSError, ValueError):
+            return str(path)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Returns what is in a folder, sorted; nothing where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def spellings(written: str) -> Iterator[str]:
+    """Yields a path as it is written and as another system writes it: other slashes, accents, or the home folder."""
+    slashed = written.strip().replace("\\", "/")
+    yield from (written, slashed, unicodedata.normalize("NFC", slashed), unicodedata.normalize("NFD", slashed))
+    if slashed.startswith("~"):
+        yield str(at_home(Path(slashed)))
+
+
+def mode(path: Path) -> int | None:
+    """Returns the kind of a file and its permissions; None where there is no file, or no file can have the name."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def is_file(path: Path) -> bool:
+    """Returns True for a regular file, also behind a link."""
+    kind = mode(path)
+    return kind is not None and stat.S_ISREG(kind)
