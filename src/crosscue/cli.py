@@ -45,6 +45,11 @@ DESCRIBE = Verbs(
         "audit": ("coverage of a file of triplets, and the difference of two files", "describe_audit"),
     },
 )
+EXPORT = Verbs(
+    "crosscue export",
+    "Write the encoders of a run for programs without torch: crosscue export onnx RUN --out DIR",
+    {"onnx": ("two ONNX graphs, compared with torch, in the layout that Immich reads", "export")},
+)
 VERBS = Verbs(
     "crosscue",
     "Adapt a pre-trained image-text model to your own images and captions, and prove that retrieval got better.",
@@ -55,6 +60,7 @@ VERBS = Verbs(
         "describe": ("write captions, triplets and states, or views (describe captions SOURCE)", DESCRIBE),
         "bench": ("evaluate a grid of methods, domains, shots and seeds; write tables and curves", "bench"),
         "methods": ("list the methods and their options", "methods"),
+        "export": ("write the encoders of a run as ONNX graphs (export onnx RUN --out DIR)", EXPORT),
         "demo": ("adapt a real model to real images in a few minutes, and show what changed", "demo"),
     },
     " `crosscue --version` prints the version.\nStart with: crosscue demo",
