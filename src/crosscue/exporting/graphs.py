@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from crosscue.backbones.protocol import TokenBatch
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
-from crosscue.errors import MethodError
+from crosscue.errors import DataError, MethodError
 from crosscue.methods.capabilities import require_vectors
 from crosscue.methods.contract import Method
 
 TEXT = "\ue000"
 """The text whose token ids are the input of a graph. No caption contains this character."""
+
+NO_GRAPH = (
+    "method '{}' with these options {}, so it has no graph from one text to one vector. "
+    "Export a run of another method or of other options: crosscue methods"
+)
 
 
 class ImageGraph(nn.Module):
@@ -79,10 +84,7 @@ class GivenTokens:
             MethodError: the method encodes other texts beside it.
         """
         if len(texts) != 1 or not texts[0].endswith(TEXT):
-            raise MethodError(
-                f"method '{self.name}' with these options encodes other texts beside its input, so it has no graph from one "
-                "text to one vector. Export a run of another method or other options: crosscue methods"
-            )
+            raise MethodError(NO_GRAPH.format(self.name, "encodes other texts beside its input"))
         words = self.words(texts[0].removesuffix(TEXT).rstrip())
         self.reserved = max(self.reserved, prompt_count + len(words))
         first, ids = len(self.own.prefix), self.ids
@@ -130,7 +132,10 @@ def graphs(method: Method[Any]) -> Iterator[tuple[ImageGraph, TextGraph]]:
             tower.tokenizer = exchange
         text = TextGraph(method, given)
         with torch.no_grad():
-            text(given.ids)  # counts the positions that prompts take
+            try:
+                text(given.ids)  # counts the positions that prompts take
+            except DataError as error:
+                raise MethodError(NO_GRAPH.format(method.name, "needs knowledge of its texts")) from error
             yield ImageGraph(method), text
     finally:
         for tower, tokenizer in zip(towers, tokenizers, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 PRECISIONS = {"fp32": ("fp32",), "w8": ("w8",), "both": ("fp32", "w8")}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 FILES = {"fp32": "model.onnx", "w8": "model.w8.onnx"}
 
 
@@ -80,14 +82,14 @@ def export_folder(
 
 def write_graphs(method: Method[Any], part: Path, chosen: tuple[str, ...], opset: int) -> ExportRecord:
     """Writes the graphs, the tokenizer and the files that Immich reads; returns the record without parity and hashes."""
-    from crosscue.exporting.onnx import export_images, export_texts
+    from crosscue.exporting.onnx import image_plan, text_plan, write
     from crosscue.exporting.quantising import quantise
 
     backbone = method.backbone
     images, texts = part / "visual", part / "textual"
     with graphs(method) as (image_graph, text_graph):
-        export_images(image_graph, images / FILES["fp32"], opset)
-        export_texts(text_graph, texts / FILES["fp32"], opset)
+        write(image_plan(image_graph), images / FILES["fp32"], opset)
+        write(text_plan(text_graph), texts / FILES["fp32"], opset)
         given = text_graph.given
     if "w8" in chosen:
         for folder in (images, texts):
@@ -147,14 +149,14 @@ def write_tokenizer(given: GivenTokens, folder: Path) -> None:
 
 def card(record: ExportRecord, found: dict[str, Parity], pairs: Pairs) -> str:
     """Returns README.md of an export."""
+    base = f"base_model: {record.backbone}\n" if HUB_ID.fullmatch(record.backbone) else ""
     agreement = "\n".join(f"- {line}" for name, each in found.items() for line in each.lines(name))
     return f"""---
 library_name: crosscue
 tags: [image-text-retrieval, onnx, immich]
-base_model: {record.backbone}
----
+{base}---
 
-# {record.method} around {record.backbone}, for ONNX Runtime
+# {record.method} around {Path(record.backbone).name}, for ONNX Runtime
 
 Two graphs from one input to a unit vector of width {record.width}.
 

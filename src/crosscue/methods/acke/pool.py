@@ -91,8 +91,7 @@ class PromptPool(nn.Module):
         if self.keys is None:
             return self.fixed()
         affinity = normalize(queries.float(), dim=-1) @ normalize(self.keys, dim=-1).T  # gamma (B, M)
-        nearest = affinity.detach().argsort(dim=1, descending=True, stable=True)[:, : self.shape.chosen]
-        return self.gated(affinity, nearest)
+        return self.gated(affinity, nearest(affinity.detach(), self.shape.chosen))
 
     def gated(self, affinity: Tensor, nearest: Tensor) -> Selection:
         """Returns the choice of `nearest` (B, k), the prompts of highest cosine first, with its gate."""
@@ -139,6 +138,13 @@ class PromptPool(nn.Module):
         count = cosines.shape[-1]
         off = cosines * (1 - torch.eye(count, device=cosines.device))
         return off.square().sum((1, 2)).mean() / max(count * (count - 1), 1)
+
+
+def nearest(affinity: Tensor, count: int) -> Tensor:
+    """(B, M) cosines -> (B, `count`) indices of the highest, the highest first, and the first of equal ones."""
+    if torch.compiler.is_exporting():
+        return affinity.topk(count, dim=1).indices  # the operator of ONNX, which has no stable sort, orders ties so
+    return affinity.argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def chosen_prompts(prompts: Tensor, selection: Selection) -> list[Tensor]:
