@@ -91,7 +91,7 @@ def test_static_prompts_are_the_same_for_all() -> None:
     made = pool(keys="static")
     assert made.prompts.shape == (1, 2, 1, 8)
     chosen = made.select(unit(3, 5))
-    assert chosen.index.tolist() == [[0, 1]] * 3
+    assert chosen.index.tolist() == [[0, 1]], "one row stands for all"
     assert chosen.affinity is None
 
 

@@ -26,7 +26,7 @@ class Selection:
     """Choices of B inputs."""
 
     index: Tensor
-    """(B, k) indices of the prompts, in ascending order, so that a selection is a set."""
+    """(B, k) indices of the prompts, in ascending order, so that a selection is a set; (1, k) where it is the same for all."""
     gate: Tensor
     """(B, k) factors of the prompts."""
     affinity: Tensor | None
