@@ -18,10 +18,16 @@ from tests.cli import crosscue
 from tests.images import write_source
 
 JOBS = {
-    "dcar-table1": 9 * (1 + 7 * 3),
+    "dcar-table1": 9 * (1 + 10 * 3),
     "dcar-table2": 2 * (1 + 4 * 3),
     "dcar-figure6": 25 * 9 * 3,
     "dcar-figure7": 1 + 7 * 15,
+    "act-table1": 2 * 2,
+    "act-table2": 1 + 5,
+    "act-table3": 1 + 4,
+    "act-table4": 1 + 4,
+    "act-table5": 1 + 3,
+    "acke-table": 1 + 8,
 }
 
 
@@ -41,7 +47,11 @@ def test_a_domain_is_read_where_coop_keeps_it(fdrd: Path, domain: str) -> None:
 @pytest.mark.parametrize("name", sorted(named_grids()))
 def test_a_named_grid_lists_its_jobs(fdrd: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content = yaml.safe_load(named_grids()[name].read_text())
-    command = ["bench", name, "--data", str(fdrd), "--dry_run", "true", "--out", str(fdrd / "out")]
+    named = [domain for domain in content.get("domains", []) if domain not in LAYOUT]
+    data = [f"{domain}={fdrd / domain}" for domain in named] or [str(fdrd)]
+    for domain in named:
+        write_source(fdrd / domain)
+    command = ["bench", name, "--data", *data, "--dry_run", "true", "--out", str(fdrd / "out")]
     if "rows" not in content:
         command += ["--methods", "zero_shot", "dcar", "--domains", "pets"]
     code = dispatch(command)

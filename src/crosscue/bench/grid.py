@@ -86,6 +86,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Published:
+    """Numbers of a paper for one backbone, printed beside the measured ones."""
+
+    backbone: str
+    """The backbone they belong to; with another one nothing is printed or checked."""
+    recalls: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    """Domain -> label -> R@1, R@5, R@10 of image to text, then of text to image, in percent; null where none is published.
+    A label that no row has is printed alone."""
+    check: list[str] = field(default_factory=list)
+    """Domains whose rows without training are measured first. The bench stops if their R@1 is off by more than `within`."""
+    within: float = 1.0
+    """Largest difference of such a row from the published R@1, in points."""
+
+
+@dataclass(frozen=True)
 class Grid:
     """Rows x domains x shots x seeds, and what all of them share."""
 
@@ -117,6 +132,14 @@ class Grid:
     """Differences between two rows, listed after the tables."""
     evaluate: list[Evaluation] = field(default_factory=list)
     """The runs of a row evaluated again: in another inference mode, on other pairs, at another image size."""
+    published: list[Published] = field(default_factory=list)
+    """Numbers of the paper, for each backbone."""
+    deviations: list[str] = field(default_factory=list)
+    """Known differences from the published protocol, listed on the page."""
+
+    def published_for(self, backbone: str) -> Published:
+        """Returns the published numbers of a backbone; none for one that the paper does not have."""
+        return next((one for one in self.published if one.backbone == backbone), Published(backbone))
 
     def lines(self) -> list[Row]:
         """Returns the rows, combinations expanded.
@@ -160,6 +183,13 @@ class Grid:
                     "Leave out image_size, or name a row without training."
                 )
             _check_inference(f"evaluate: '{again.label}'", rows[again.row].method, again.inference)
+        for one in self.published:
+            for domain, label, values in ((d, label, v) for d, by in one.recalls.items() for label, v in by.items()):
+                if len(values) != 6:
+                    raise RunError(
+                        f"published: {domain}, '{label}' has {len(values)} numbers. Give six: R@1, R@5, R@10 of image to text, "
+                        "then of text to image; null where none is published."
+                    )
 
     def _check(self, row: Row) -> None:
         method = method_class(row.method)

@@ -175,11 +175,11 @@ class Job:
                     f"{self.folder}: measured with other weights of '{self.towers.backbone}'. Use the old weights, or a new --out."
                 )
             return found
-        run = self._run(backbone)
+        run, train = self._run(backbone), bank_pairs(self.domain.learn, self.domain.test)
+        plain = inference.normalise == "none"
         with Gauge(backbone.device) as gauge:
-            result = run.evaluate(self.domain.test, inference)
-        train = bank_pairs(self.domain.learn, self.domain.test)
-        normalised = normalised_result(run.method, run.folder, OWN, result, train)
+            result = run.evaluate(self.domain.test, inference, None if plain or self.trains else train)
+        normalised = normalised_result(run.method, run.folder, OWN, result, train) if plain else None
         if normalised is not None:
             normalised.save(self._result_file(replace(inference, normalise="bank")))
         before = self.timing()

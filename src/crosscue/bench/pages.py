@@ -24,6 +24,8 @@ def write_pages(folder: Path, results: Results) -> Path:
 def markdown(results: Results, shown: list[Table]) -> str:
     """Returns the page as Markdown."""
     lines = [f"# {results.grid.title}", "", protocol(results), "", MARKS.replace("*", r"\*"), ""]
+    if results.grid.deviations:
+        lines += ["Known differences from the paper:", "", *(f"- {one}" for one in results.grid.deviations), ""]
     if results.failures:
         lines += ["**Not all jobs could be run:**", ""]
         lines += [*(f"- {failure.job}: {failure.reason}" for failure in results.failures), ""]
@@ -52,6 +54,7 @@ def html(results: Results, shown: list[Table]) -> str:
         title=results.grid.title,
         protocol=protocol(results),
         failures=results.failures,
+        deviations=results.grid.deviations,
         tables=shown,
         marks=MARKS,
     )

@@ -13,6 +13,7 @@ from crosscue.bench.cells import Cell
 from crosscue.bench.grid import Candidate, Evaluation
 from crosscue.bench.jobs import Job
 from crosscue.bench.plan import Choice, Pace, Plan
+from crosscue.bench.published import first, require_published
 from crosscue.data.pairs import Pairs
 from crosscue.errors import CrosscueError, RunError
 from crosscue.evaluation.result import Retrieval
@@ -48,12 +49,16 @@ class Bench:
         """Runs the jobs that are not done.
 
         Raises:
-            RunError: methods took different numbers of optimiser steps, so their numbers must not be compared.
+            RunError: methods took different numbers of optimiser steps, or a row without training is not as published. Then
+                their numbers must not be compared.
             KeyboardInterrupt: the user stopped it.
         """
-        for plan in self.plans:
+        found = {}
+        for plan in first(self.plans):
             if (cell := self._cell(plan)) is not None:
-                self.cells.append(cell)
+                require_published(plan, cell.first)
+                found[id(plan)] = cell
+        self.cells += [found[id(plan)] for plan in self.plans if id(plan) in found]
         require_equal_steps(self.cells)
 
     def _cell(self, plan: Plan) -> Cell | None:
@@ -79,7 +84,8 @@ class Bench:
             if entry.row == plan.row.label and (found := self._again(plan, choice.candidate, entry, list(results)))
         }
         bank = replace(inference, normalise="bank")
-        normalised = {seed: kept for seed in results if (kept := jobs[seed].result(bank)) is not None}
+        plain = inference.normalise == "none"
+        normalised = {seed: kept for seed in results if plain and (kept := jobs[seed].result(bank)) is not None}
         return Cell(plan.row, plan.domain, plan.shots, results, trainings, timings, tuned, runs, again, normalised)
 
     def _again(self, plan: Plan, candidate: Candidate, entry: Evaluation, seeds: list[int]) -> dict[int, Retrieval]:

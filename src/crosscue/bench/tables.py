@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from crosscue.bench.cells import Cell, Spread, recall_spread
 from crosscue.bench.grid import Shots
+from crosscue.bench.published import beside
 from crosscue.bench.results import Results
 from crosscue.bench.significance import Tested, Verdict
 from crosscue.evaluation.figures import ShotsLine, shots_curves
@@ -76,6 +77,7 @@ def tables(results: Results) -> Iterator[Table]:
         yield from (
             table
             for table in (
+                published_table(results, where, domain.name, cells),
                 normalised_table(where, cells),
                 claims_table(where, results.claims[domain.name, shots]),
                 evaluations_table(where, cells),
@@ -133,6 +135,14 @@ def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Numb
             note = f"{change.mean:+.1f} to {verdict.against}, p {verdict.p:.4f}"
             numbers.append(Number(text + verdict.mark, verdict.best, note))
     return [*numbers, Number(str(cell.rsum))]
+
+
+def published_table(results: Results, where: str, domain: str, cells: list[Cell]) -> Table:
+    """Returns the recalls of the paper beside the measured ones."""
+    about = "R@k in percent: measured, and in brackets the published number. A line with brackets alone was not measured here."
+    found = beside(results.grid, results.towers.backbone, domain, cells)
+    lines = [Line(label, [Number(text) for text in numbers]) for label, numbers in found]
+    return Table(f"Published, {where}", about, RECALLS, lines)
 
 
 def normalised_table(where: str, cells: list[Cell]) -> Table:

@@ -194,8 +194,10 @@ def named(arguments: Sequence[str], *groups: str) -> Iterator[str]:
         if argument.startswith("--") and option.partition(".")[0] in groups:
             yield option
     for path in configs(arguments):
+        given = _yaml(path)
         for group in groups:
-            yield from (f"{group}.{name}" for name in _yaml(path).get(group) or {})
+            inside = given.get(group)
+            yield from (f"{group}.{name}" for name in (inside if isinstance(inside, dict) else {}))
 
 
 def _yaml(path: str) -> dict[str, Any]:
