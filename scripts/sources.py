@@ -8,7 +8,8 @@ Each source is one JSON Lines file whose images are named by their whole path.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,15 @@ from typing import Any
 from jsonargparse import auto_cli
 from safetensors.torch import load_file
 
+from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.loading import load_backbone
+from crosscue.data.harder_categories import nearest_names
+from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
+from crosscue.data.pairs import Pairs
+from crosscue.data.sources import read_pairs
 from crosscue.data.writing import write_pairs
 from crosscue.demo.emoji import emoji_pairs
+from crosscue.methods.registry import build
 from crosscue.storage import read_json, write_lines
 
 
@@ -70,6 +78,29 @@ def sugarcrepe(rows: list[dict[str, Any]], kinds: dict[str, list[dict[str, str]]
             }
 
 
+def edited(pairs: Pairs, exchanges: Mapping[str, Sequence[str]] | None, each: int) -> Pairs:
+    """Returns the pairs with `each` negatives of either type; `exchanges` as `NegativeWriter` has them."""
+    writer = NegativeWriter(pairs, NegativesConfig(category=each, attribute=each), exchanges=exchanges)
+    return with_negatives(pairs, writer)[0]
+
+
+def write_edits(source: Path) -> None:
+    """Write a source three times with negatives.
+
+    SOURCE-uniform and SOURCE-nearest have one negative of each type, with any other category or one of the five nearest names.
+    SOURCE-edits is the test split with two of each type and the nearest names. Its pairs have no category, so that minimal
+    pairs are counted by type alone.
+    """
+    pairs = read_pairs(str(source))
+    tower = build("zero_shot", load_backbone("starter", device="cpu"))
+    names = list(pairs.categories)
+    nearest = nearest_names(names, embed_texts([name.replace("_", " ") for name in names], tower.encode_text))
+    for name, exchanges in (("uniform", None), ("nearest", nearest)):
+        write_pairs(source.with_stem(f"{source.stem}-{name}"), edited(pairs, exchanges, 1))
+    test = (replace(pair, category=None) for pair in edited(pairs, nearest, 2) if pair.split == "test")
+    write_pairs(source.with_stem(f"{source.stem}-edits"), test)
+
+
 def write_sources(shared: Path, out: Path) -> None:
     """Write all sources.
 
@@ -80,6 +111,7 @@ def write_sources(shared: Path, out: Path) -> None:
     caltech, flickr, coco = (shared / name for name in ("fdrd_caltech101", "flickr8k", "coco_mini"))
     captions = read_json(flickr / "captions.json")
     write_source(out / "caltech101-25.jsonl", caltech, quarter(read_json(caltech / "captions.json")))
+    write_edits(out / "caltech101-25.jsonl")
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
     folder = shared / "cars_features"

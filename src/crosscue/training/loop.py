@@ -15,6 +15,7 @@ from torch import Tensor
 from crosscue.errors import TrainingError
 from crosscue.interruption import interruption
 from crosscue.progress import progress
+from crosscue.training.attention import attention_of_training
 from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
 from crosscue.training.journal import Journal, require_trackers, tracked
@@ -85,7 +86,9 @@ def fit(
         report: dict[str, float] = {}
         stepper.zero_grad()
         for index in group:
-            losses: dict[str, Tensor] = method(feed.batch(position.epoch, index))
+            batch = feed.batch(position.epoch, index)
+            with attention_of_training(method.backbone):
+                losses: dict[str, Tensor] = method(batch)
             total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
             _require_finite(total, "loss", position.step + 1)
             if total.requires_grad:  # a stage may have nothing to learn from a batch
