@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 import crosscue
+from crosscue.data.pairs import ImageFile
 from crosscue.data.sources import read_pairs
+from crosscue.encoding.hubness import load_text_bank
 from crosscue.errors import DataError, MethodError
-from crosscue.evaluation.measuring import with_bank
+from crosscue.evaluation.measuring import Ranked, with_bank
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
-from crosscue.measurement import BETAS, best_beta, normalised_too
+from crosscue.measurement import BETAS, best_beta, judged, normalised_too, right_images
 from crosscue.methods.images import cached_images
 from crosscue.retrieval import bank as banks
-from crosscue.retrieval.bank import Bank, bank_of, load_bank
+from crosscue.retrieval.bank import Bank, bank_of, load_bank, save_banks
 from crosscue.retrieval.normalising import normalised
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines
@@ -122,6 +125,46 @@ def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -
     bank = Bank(Cosines(torch.eye(3), torch.eye(3)))
     assert best_beta(bank, bank.scores, pairs) == BETAS[2]
     assert tried == list(BETAS)
+
+
+def hubs(hub: bool) -> tuple[Cosines, Bank]:
+    """Sixty right pairs in noise; with a hub every text is near to image 0, those of the bank too."""
+    draw = torch.Generator().manual_seed(3)
+    images = normalize(torch.randn(60, 24, generator=draw), dim=1)
+    noise = torch.randn(120, 24, generator=draw) / 6
+    texts = images.repeat_interleave(2, 0) + noise + (0.9 * images[:1] if hub else 0)
+    bank = normalize(torch.randn(200, 24, generator=draw) / 5 + (images[:1] if hub else 0), dim=1)
+    scores = Cosines(images, normalize(texts, dim=1))
+    return scores, Bank(Cosines(bank, bank.clone()))
+
+
+def paired(count: int) -> crosscue.Pairs:
+    """Pairs of two captions each."""
+    return crosscue.Pairs(crosscue.Pair(ImageFile(Path(f"{row}.jpg")), ("a", "b"), f"{row}") for row in range(count))
+
+
+@pytest.mark.parametrize("hub", [True, False])
+def test_validation_decides_whether_search_is_corrected(hub: bool, tmp_path: Path) -> None:
+    scores, bank = hubs(hub)
+    pairs = paired(60)
+    owner = torch.tensor(pairs.caption_owner)
+    found = judged(bank, Ranked(scores, rank_scores(scores, owner)), pairs)
+    assert found.helps is hub
+    assert found.line is not None
+    save_banks(tmp_path / "bank.safetensors", {"run": found})
+    assert load_bank(tmp_path / "bank.safetensors", "run").line == found.line
+    kept = load_text_bank(tmp_path / "bank.safetensors", found.reading)
+    assert (kept.helps, kept.line, kept.beta) == (hub, found.line, found.beta)
+
+
+def test_the_z_of_a_right_image_counts_spreads_above_its_own_captions_mean() -> None:
+    scores, _ = hubs(False)
+    own, z = right_images(scores, torch.tensor(paired(60).caption_owner))
+    row = [float(scores.images[image] @ scores.texts[70]) for image in range(60)]
+    mean = sum(row) / 60
+    spread = (sum((score - mean) ** 2 for score in row) / 60) ** 0.5
+    assert own[70] == pytest.approx(row[35], abs=1e-6)
+    assert z[70] == pytest.approx((row[35] - mean) / spread, abs=1e-4)
 
 
 @pytest.mark.parametrize(("options", "words"), [({"beta": 0.0}, "above 0"), ({"centre": True}, "not centred")])

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
+from crosscue.encoding.line import line_of
 from crosscue.errors import MethodError
 from crosscue.evaluation.comparison import Comparison, compare
-from crosscue.evaluation.measuring import NO_BANK, evaluate, rank, with_bank
+from crosscue.evaluation.measuring import NO_BANK, Ranked, evaluate, rank, with_bank
 from crosscue.evaluation.minimal_pairs import preferences
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import rank_scores
@@ -26,9 +28,12 @@ from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
+    from crosscue.encoding.encoder import Floats
     from crosscue.methods.contract import Method
     from crosscue.retrieval.scores import Scores
 
+BLOCK = 256
+"""Captions whose scores are compared at once."""
 BETAS = (5.0, 10.0, 20.0, 40.0, 80.0)
 """Values of beta that validation chooses from."""
 OWN, UNTOUCHED = "run", "untouched"
@@ -143,11 +148,31 @@ def keep_for_inference(
         bank = bank_of(reader, *train, inference)
         if validation is not None:
             ranked = rank(reader, *validation, inference)
-            bank = replace(bank, beta=best_beta(bank, ranked.scores, validation[0]))
+            bank = judged(bank, ranked, validation[0])
             if name == OWN:
                 validation_temperatures(method, ranked).save(folder)
         banks[name] = bank
     save_banks(folder / FILE, banks)
+
+
+def judged(bank: Bank, ranked: Ranked, pairs: Pairs) -> Bank:
+    """Returns a bank with what validation pairs say about it: beta, its use in search, and the line of likely results."""
+    owner = torch.tensor(pairs.caption_owner)
+    bank = replace(bank, beta=best_beta(bank, ranked.scores, pairs))
+    corrected = rank_scores(bank.correct(ranked.scores, Inference(normalise="bank")), owner)
+    found, before = (recall(ranks[1]) for ranks in (corrected, ranked.first or ranked.ranks))
+    helps = found.r1 + found.r5 + found.r10 > before.r1 + before.r5 + before.r10
+    return replace(bank, helps=helps, line=line_of(*right_images(ranked.scores, owner)))
+
+
+def right_images(scores: Scores, owner: Tensor) -> tuple[Floats, Floats]:
+    """Returns (M,) the score of each caption with its image, and (M,) the same in spreads above the caption's mean (z)."""
+    own = scores.own(owner, torch.arange(len(owner)))[1]
+    parts = []
+    for start in range(0, len(owner), BLOCK):
+        t2i = scores.block(slice(0, scores.image_count), slice(start, min(start + BLOCK, len(owner))))[1]  # (N, m)
+        parts.append((own[start : start + BLOCK] - t2i.mean(0)) / t2i.std(0, correction=0).clamp_min(1e-6))
+    return own.numpy(), torch.cat(parts).numpy()
 
 
 def best_beta(bank: Bank, scores: Scores, pairs: Pairs) -> float:

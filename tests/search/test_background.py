@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crosscue.search.background import FEWEST, Background, Line, fixed_sample, line_of
+from crosscue.encoding.line import Line, line_of
+from crosscue.search.background import FEWEST, Background, fixed_sample
 from crosscue.search.grouping import COPY, leaders
 
 
@@ -41,8 +42,9 @@ def test_a_line_keeps_95_percent_of_right_images_and_no_more() -> None:
     assert Line(3, 0.2).likely(np.array([0.1, 0.3, 0.3]), np.array([9, 2.9, 3.0])).tolist() == [False, False, True]
 
 
-def test_a_line_of_one_right_image_keeps_it() -> None:
-    assert line_of(np.array([0.3]), np.array([2.0])).likely(np.array([0.3]), np.array([2.0])).all()
+def test_few_right_images_set_no_line() -> None:
+    assert line_of(np.full(49, 0.3), np.full(49, 2.0)) is None
+    assert line_of(np.full(50, 0.3), np.full(50, 2.0)) == Line(2.0, 0.3)
 
 
 def test_the_sample_of_a_background_stays_when_images_come() -> None:

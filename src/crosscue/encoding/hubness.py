@@ -5,12 +5,15 @@ An image that is near to every text loses that amount (see `crosscue.retrieval.n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
+
+from crosscue.encoding.line import Line
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -25,6 +28,10 @@ class TextBank:
     vectors: Floats
     """(M, D) unit vectors."""
     beta: float
+    helps: bool = False
+    """True if the correction finds more images on the run's validation pairs."""
+    line: Line | None = None
+    """Limits of a likely result, from the same pairs."""
 
     def hubness(self, images: Floats) -> Floats:
         """Returns (N,) `log(mean_b exp(beta s_ib)) / beta` of images (N, D); a search may subtract it from their scores."""
@@ -53,4 +60,15 @@ def load_text_bank(path: Path, reading: str, name: str = "run") -> TextBank | No
         notes = file.metadata() or {}
         if f"{name}.captions" not in file.keys() or notes.get(f"{name}.reading") != reading:  # noqa: SIM118
             return None
-        return TextBank(file.get_tensor(f"{name}.captions").astype(np.float32), float(notes[f"{name}.beta"]))
+        vectors = file.get_tensor(f"{name}.captions").astype(np.float32)
+    return TextBank(vectors, float(notes[f"{name}.beta"]), helps_of(notes, name), line_of_notes(notes, name))
+
+
+def helps_of(notes: Mapping[str, str], name: str) -> bool:
+    """Returns `TextBank.helps` from the notes of a file."""
+    return notes.get(f"{name}.helps") == "True"
+
+
+def line_of_notes(notes: Mapping[str, str], name: str) -> Line | None:
+    """Returns `TextBank.line` from the notes of a file."""
+    return Line(float(notes[f"{name}.z"]), float(notes[f"{name}.floor"])) if f"{name}.z" in notes else None

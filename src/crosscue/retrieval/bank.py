@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crosscue.backbones.frozen import Chosen
+from crosscue.encoding.hubness import helps_of, line_of_notes
+from crosscue.encoding.line import Line
 from crosscue.methods.capabilities import LateInteraction
 from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
 from crosscue.retrieval.late_scores import late_scores
@@ -40,6 +42,10 @@ class Bank:
     beta: float = BETA
     reading: str = ""
     """Text mode and pre-selecting model of the scores; see `reading`."""
+    helps: bool = False
+    """True if the correction finds more images by text on the validation pairs; search is corrected then."""
+    line: Line | None = None
+    """Limits of a likely result of a search, from the validation pairs; None without enough of them."""
 
     def correct(self, scores: Scores, inference: Inference) -> Normalised:
         """Returns the scores of a gallery, corrected as `inference` has it.
@@ -102,7 +108,13 @@ def save_banks(path: Path, banks: dict[str, Bank]) -> None:
     for name, bank in banks.items():
         if isinstance(bank.scores, Cosines):
             tensors |= {f"{name}.images": bank.scores.images, f"{name}.captions": bank.scores.texts}
-            notes |= {f"{name}.beta": repr(bank.beta), f"{name}.reading": bank.reading}
+            notes |= {
+                f"{name}.beta": repr(bank.beta),
+                f"{name}.reading": bank.reading,
+                f"{name}.helps": repr(bank.helps),
+            }
+            if bank.line is not None:
+                notes |= {f"{name}.z": repr(bank.line.z), f"{name}.floor": repr(bank.line.floor)}
     with atomic_file(path) as part:
         save_file(tensors, part, notes)
 
@@ -116,4 +128,10 @@ def load_bank(path: Path, name: str) -> Bank | None:
             return None
         scores = Cosines(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.captions"))
         notes = file.metadata()
-    return Bank(scores, float(notes[f"{name}.beta"]), notes[f"{name}.reading"])
+    return Bank(
+        scores,
+        float(notes[f"{name}.beta"]),
+        notes[f"{name}.reading"],
+        helps_of(notes, name),
+        line_of_notes(notes, name),
+    )

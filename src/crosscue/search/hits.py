@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from crosscue.search.background import Background, Line
+    from crosscue.encoding.line import Line
+    from crosscue.search.background import Background
 
 
 @dataclass(frozen=True)
