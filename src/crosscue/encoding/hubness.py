@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
+from crosscue.encoding.line import Floats as Floats
 from crosscue.encoding.line import Line
-
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 BLOCK = 4096
 """Images that are corrected at once."""

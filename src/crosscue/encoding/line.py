@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from crosscue.encoding.hubness import Floats
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 KEPT = 0.95
 """Share of the right images of validation that stay above the line."""
