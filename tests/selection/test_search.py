@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -76,14 +77,21 @@ def test_the_chosen_run_is_the_trial_that_won(folder: Path) -> None:
     run = searched(folder)
     written = record(folder / "run")
     (chosen,) = [row for row in written["trials"] if row["chosen"]]
+    assert chosen["steps"], "a trained method is ahead on this data"
     val = crosscue.read_pairs(folder).split("val")
     assert run.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
     loaded = crosscue.load(folder / "run", precision="fp32")
     assert loaded.evaluate(val).metrics()["rsum"] == pytest.approx(chosen["rsum"])
     train = crosscue.read_pairs(folder).split("train")
     usual = loaded.evaluate(val, crosscue.Inference(normalise="bank", beta=20.0), bank=train).metrics()["rsum"]
-    assert written["normalised"]["chosen"] == pytest.approx(usual)
-    assert written["normalised"]["untouched"] != pytest.approx(written["trials"][0]["rsum"])
+    assert written["normalised"][f"{chosen['method']} lr {chosen['lr']:g}"] == pytest.approx(usual)
+    assert (
+        written["normalised"]["untouched"]
+        == written["trials"][1]["rsum"]
+        != pytest.approx(written["trials"][0]["rsum"])
+    )
+    assert [row["normalised"] for row in written["trials"][:3]] == [False, True, False]
+    assert written["inference"] == {}
     kept = loaded.evaluate(val, crosscue.Inference(normalise="bank", beta=20.0)).metrics()["rsum"]
     assert kept == pytest.approx(usual)  # the folder contains the bank of the training pairs
     assert not list((folder / "run" / "selection" / "checkpoints").glob("*/"))
@@ -262,6 +270,7 @@ crosscue.adapt(Path({str(folder)!r}), backbone=backbone, out=Path({str(folder / 
 def test_a_search_that_helps_nothing_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("search", "choosing"):
         monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda _: [Candidate("linear_probe", 1e-9)])
+    monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
     run = searched(folder)
     assert run.method.name == "zero_shot"
     assert record(folder / "run")["conclusion"].startswith("Nothing beats the untouched model on validation.")
@@ -270,6 +279,24 @@ def test_a_search_that_helps_nothing_says_so(folder: Path, monkeypatch: pytest.M
     assert crosscue.load(folder / "run", precision="fp32").evaluate(test).metrics() == untouched.metrics()
     assert crosscue.before_and_after(run, test).after.metrics() == untouched.metrics()
     assert "Not trained" in (folder / "run" / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_untouched_model_with_normalised_scores_can_be_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: floor)
+    backbone = ("--backbone", tiny.clip_folder(), "--precision", "fp32")
+    printed = succeeds("adapt", "--data", "images", *backbone, "--out", "run", cwd=folder.parent)
+    assert "Chosen: the untouched model with normalised scores." in printed
+    assert "| zero_shot, normalised |" in printed
+    command = printed.splitlines()[-1].removeprefix("evaluate it: crosscue ")
+    assert command.endswith("--normalise bank")
+    succeeds(*shlex.split(command), cwd=folder.parent)
+    written = record(folder.parent / "run")
+    (chosen,) = [row for row in written["trials"] if row["chosen"]]
+    assert (chosen["method"], chosen["normalised"], chosen["trial"]) == ("zero_shot", True, 1)
+    assert crosscue.load(folder.parent / "run").method.name == "zero_shot"
 
 
 @pytest.mark.usefixtures("brief")

@@ -11,7 +11,7 @@ from crosscue.evaluation.recall import recall, rsum
 from crosscue.selection.budget import budget_of, seconds_of
 from crosscue.selection.training import shares
 from crosscue.selection.trials import Trial
-from crosscue.selection.verdict import chosen
+from crosscue.selection.verdict import chosen, normalised_floor
 
 METHODS = ["linear_probe", "lora", "full_ft"]
 
@@ -45,6 +45,17 @@ def test_the_better_rate_of_the_cheapest_method_is_chosen() -> None:
 def test_the_untouched_model_is_the_cheapest() -> None:
     untouched = trial("zero_shot", 100, 100, 100)
     assert chosen([untouched, trial("linear_probe", 130, 60, 120)], METHODS) is untouched
+
+
+def test_normalised_scores_of_the_untouched_model_are_an_eligible_row() -> None:
+    untouched, floor = trial("zero_shot", 100, 100, 100, 100), trial("zero_shot", 120, 121, 120, 121)
+    assert normalised_floor(untouched, floor, None) is floor
+    assert normalised_floor(untouched, trial("zero_shot", 130, 80, 130, 80), None) is untouched  # within one error
+    probe, normalised = trial("linear_probe", 110, 110, 111, 110), trial("linear_probe", 140, 141, 140, 141)
+    assert normalised_floor(probe, floor, normalised) is probe  # normalised, it is ahead again
+    assert normalised_floor(probe, floor, trial("linear_probe", 121, 120, 121, 120)) is floor
+    assert normalised_floor(probe, floor, None) is floor  # after folds
+    assert normalised_floor(trial("linear_probe", 130, 130, 131, 130), floor, None).method == "linear_probe"
 
 
 def test_the_shares_of_the_images_have_rsum_as_their_mean() -> None:

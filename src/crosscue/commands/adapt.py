@@ -74,8 +74,10 @@ def run(arguments: list[str]) -> int:
         sys.stdout.write(f"interrupted after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
         sys.stdout.write(f"continue: crosscue adapt --config {home}/config.yaml --out {folder} --resume\n")
         return 130
+    chosen_inference: list[str] = []
     if method == AUTO:
-        sys.stdout.write(search_report(folder))
+        report, chosen_inference = search_report(folder)
+        sys.stdout.write(report)
     else:
         rsum, epoch = outcome.best_rsum, outcome.best_epoch
         best = f", best validation Rsum {rsum:.2f} at epoch {epoch}" if rsum else ""
@@ -83,18 +85,19 @@ def run(arguments: list[str]) -> int:
             f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n"
         )
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
-    words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split]
+    words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split, *chosen_inference]
     sys.stdout.write(f"evaluate it: {shlex.join(words)}\n")
     return 0
 
 
-def search_report(folder: Path) -> str:
-    """Returns the table and the choice of a search."""
+def search_report(folder: Path) -> tuple[str, list[str]]:
+    """Returns the table and the choice of a search, and the flags that its evaluation needs."""
     from crosscue.selection.verdict import FILE, table
     from crosscue.storage import read_json
 
     record = read_json(folder / FILE)
-    return f"{table(record)}\n\n{record['conclusion']}\n{record['seconds']:,.0f} s of {record['budget']}: {folder}\n"
+    text = f"{table(record)}\n\n{record['conclusion']}\n{record['seconds']:,.0f} s of {record['budget']}: {folder}\n"
+    return text, [word for name, value in record["inference"].items() for word in (f"--{name}", value)]
 
 
 def flags(options: Reading) -> list[str]:

@@ -39,9 +39,9 @@ from crosscue.selection.pool import (
     some,
 )
 from crosscue.selection.search import Search
-from crosscue.selection.training import Interrupted, Trainee, normalised_rsum
+from crosscue.selection.training import Interrupted, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
-from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, table
+from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normalised_floor, table
 from crosscue.storage import read_json, sole_run, write_json
 from crosscue.training.card import model_card
 from crosscue.training.checkpoints import ADAPTER
@@ -118,15 +118,20 @@ def choose(
             best = max(trials, key=lambda trial: trial.rsum)
             winner = chosen(trials, methods_of(candidates(request.backbone)))
             method, outcome, where = trained(winner, search)
+            floor = untrained(build("zero_shot", request.backbone).eval(), pool, budget.clock, normalised=True)
+            normalised = {"untouched": floor.rsum}
+            rival = None
+            if not pool.crossed and winner.number is not None:  # after folds it has seen all images
+                rival = untrained(method, pool, budget.clock, normalised=True)
+                normalised[winner.name] = rival.rsum
+            final = normalised_floor(winner, floor, rival)
+            if final is floor:
+                method, outcome, where = trained(floor, search)
         except Interrupted as stopped:
             return stopped.method, folder, stopped.outcome
-        untouched = build("zero_shot", request.backbone).eval()
-        normalised = {"untouched": normalised_rsum(untouched, pool)}
-        if not pool.crossed:  # after folds the chosen method has seen all images
-            normalised["chosen"] = normalised_rsum(method, pool)
         verdict = Verdict(
-            trials=trials,
-            chosen=winner,
+            trials=[trials[0], floor, *trials[1:]],
+            chosen=final,
             best=best,
             left_out=search.left_out,
             seconds=budget.spent(),

@@ -24,7 +24,7 @@ from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import Budget, budget_of
 from crosscue.selection.candidates import NEEDY, Candidate, candidates
-from crosscue.selection.training import Trainee, validated
+from crosscue.selection.training import Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ class Search:
 
     def floor(self) -> Trial:
         """Returns the untouched model as a trial without steps."""
-        method, started = build("zero_shot", self.pool.backbone).eval(), self.budget.clock()
-        every = [validated(method, self.pool, fold) for fold in self.pool.folds]
-        scores = [share for _, parts in every for share in parts]
-        values = {name: sum(one[name] for one, _ in every) / len(every) for name in every[0][0]}
-        seconds = self.budget.clock() - started
-        return Trial("zero_shot", None, 0, seconds, sum(scores) / len(scores), values, scores)
+        return untrained(build("zero_shot", self.pool.backbone).eval(), self.pool, self.budget.clock)
 
     def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
         """Returns the seconds of a step by method, measured here; a method that cannot be trained is left out."""

@@ -15,7 +15,7 @@ import torch
 from crosscue.errors import TrainingError
 from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.recall import KS, hits, metrics, recall, rsum
+from crosscue.evaluation.recall import KS, hits, metrics, recall
 from crosscue.methods.capabilities import studied
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import bank_of
@@ -160,21 +160,30 @@ class Trainee:
             self.method.load_learned_state(self._start)
 
 
-def validated(method: Method[Any], pool: Pool, fold: Fold) -> tuple[dict[str, float], list[float]]:
-    """Returns the recalls on the validation pairs of a fold, and the share of each of its images in Rsum."""
-    pairs = pool.part(fold.val)
-    i2t, t2i = rank(method, pairs, pool.images(method, fold.val), Inference().of(method)).ranks
+def validated(
+    method: Method[Any], pool: Pool, fold: Fold, *, normalised: bool = False
+) -> tuple[dict[str, float], list[float]]:
+    """Returns the recalls on the validation pairs of a fold, and the share of each of its images in Rsum.
+
+    With `normalised`, a bank of the fold's training queries corrects the scores.
+    """
+    pairs, inference = pool.part(fold.val), Inference(normalise="bank" if normalised else "none").of(method)
+    train = (pool.part(fold.train), pool.images(method, fold.train)) if normalised else None
+    bank = bank_of(method, *train, inference) if train is not None else None
+    i2t, t2i = rank(method, pairs, pool.images(method, fold.val), inference, bank=bank).ranks
     return metrics(recall(i2t), recall(t2i)), shares(i2t, t2i, np.array(pairs.caption_owner))
 
 
-def normalised_rsum(method: Method[Any], pool: Pool) -> float:
-    """Returns the mean Rsum of the folds with scores normalised by a bank of each fold's training queries."""
-    inference, sums = Inference(normalise="bank").of(method), []
-    for fold in pool.folds:
-        bank = bank_of(method, pool.part(fold.train), pool.images(method, fold.train), inference)
-        ranked = rank(method, pool.part(fold.val), pool.images(method, fold.val), inference, bank=bank)
-        sums.append(rsum(*map(recall, ranked.ranks)))
-    return float(np.mean(sums))
+def untrained(
+    method: Method[Any], pool: Pool, clock: Callable[[], float] = time.monotonic, *, normalised: bool = False
+) -> Trial:
+    """Returns the trial of a method as it is, over all folds."""
+    started = clock()
+    every = [validated(method, pool, fold, normalised=normalised) for fold in pool.folds]
+    scores = [share for _, parts in every for share in parts]
+    values = {name: float(np.mean([one[name] for one, _ in every])) for name in every[0][0]}
+    rsum = float(np.mean(scores))
+    return Trial(method.name, None, 0, clock() - started, rsum, values, scores, normalised=normalised)
 
 
 def shares(i2t: Ranks, t2i: Ranks, owner: np.ndarray[Any, Any]) -> list[float]:

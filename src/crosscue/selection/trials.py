@@ -37,11 +37,14 @@ class Trial:
     """Images of one training: fewer than there are if its steps are less than an epoch."""
     training: dict[str, Any] = field(default_factory=dict, repr=False)
     """Options of its training."""
+    normalised: bool = False
+    """True: its scores are normalised by a bank of training queries."""
 
     @property
     def name(self) -> str:
         """The trial's name in messages."""
-        return self.method if self.lr is None else f"{self.method} lr {self.lr:g}"
+        name = self.method if self.lr is None else f"{self.method} lr {self.lr:g}"
+        return f"{name}, normalised" if self.normalised else name
 
     def over(self, other: Trial) -> tuple[float, float]:
         """Returns the difference of Rsum to another trial, and its standard error over the validation images, paired."""

@@ -28,7 +28,8 @@ class Verdict:
     budget: str
     validated_on: str
     normalised: dict[str, float]
-    """Rsum with scores normalised by a bank of training queries, of the untouched model and of the chosen one."""
+    """Rsum with scores normalised by a bank of training queries, of the untouched model and of the best choice among plain
+    scores."""
 
     @property
     def gained(self) -> bool:
@@ -39,6 +40,12 @@ class Verdict:
         """Returns the result in words."""
         untouched = self.trials[0]
         gain, error = self.chosen.over(untouched)
+        if self.chosen.normalised:
+            return (
+                f"Chosen: the untouched model with normalised scores. Validation Rsum {self.chosen.rsum:.1f}, {gain:+.1f} over its "
+                f"plain scores (standard error {error:.1f}). No trained method is ahead of it. The run folder holds zero_shot and "
+                "a bank of training queries: crosscue evaluate RUN --data SOURCE --normalise bank"
+            )
         if not self.gained:
             ahead, error = self.best.over(untouched)
             best = (
@@ -70,6 +77,7 @@ class Verdict:
                 "rsum": trial.rsum,
                 "over_untouched": gain,
                 "standard_error": error,
+                "normalised": trial.normalised,
             }
             rows.append(row | {"chosen": trial is self.chosen, "metrics": trial.metrics})
         return {
@@ -80,6 +88,7 @@ class Verdict:
             "seconds": round(self.seconds, 1),
             "trials": rows,
             "normalised": self.normalised,
+            "inference": {"normalise": "bank"} if self.chosen.normalised else {},
             "left_out": self.left_out,
         }
 
@@ -99,6 +108,25 @@ def chosen(trials: list[Trial], methods: list[str]) -> Trial:
     return min(near, key=lambda trial: (order[trial.method], -trial.rsum))
 
 
+def normalised_floor(winner: Trial, floor: Trial, rival: Trial | None) -> Trial:
+    """Returns the untouched model with normalised scores if it is ahead of the winner, else the winner.
+
+    Ahead means more than one standard error. A trained winner stays if its own normalised scores are ahead of that model's.
+
+    Args:
+        winner: the choice among plain scores.
+        floor: the untouched model with normalised scores.
+        rival: the winner with normalised scores; None for the untouched model, and after folds.
+    """
+    ahead, error = floor.over(winner)
+    if ahead <= error:
+        return winner
+    if rival is not None:
+        ahead, error = rival.over(floor)
+        return winner if ahead > error else floor
+    return floor
+
+
 def methods_of(candidates: list[Candidate]) -> list[str]:
     """Returns the distinct methods of candidates, in their order."""
     return list(dict.fromkeys(candidate.method for candidate in candidates))
@@ -110,6 +138,7 @@ def table(record: dict[str, Any]) -> str:
     for row in record["trials"]:
         metrics = row["metrics"]
         name = row["method"] if row["lr"] is None else f"{row['method']}, lr {row['lr']:g}"
+        name += ", normalised" if row["normalised"] else ""
         recalls = [f"{metrics[f'{direction}_r1']:.1f}" for direction in ("i2t", "t2i")]
         gain = f"{row['over_untouched']:+.1f} ± {row['standard_error']:.1f}" if row["trial"] else ""
         numbers = [f"{row['steps']:,}", f"{row['seconds']:,.0f} s", *recalls, f"{row['rsum']:.1f}", gain]
