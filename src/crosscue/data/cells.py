@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from crosscue.data.columns import absent, listed
 from crosscue.data.features import is_bank, open_bank
-from crosscue.data.locations import Locations
+from crosscue.data.locations import Locations, is_file
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Negative, NegativeType
 from crosscue.errors import DataError
 
@@ -39,7 +39,7 @@ def image_of(where: str, value: Any, folder: Locations) -> Image:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise DataError(f"{where}: the image is neither a path nor encoded bytes but {type(value).__name__}.")
     bank, _, key = str(value).partition("#")
-    if not key or not is_bank(bank):
+    if not key or not is_bank(bank) or is_file(folder.folder / str(value)):
         return ImageFile(folder.place(readable(where, "image", str(value))))
     rows = open_bank(folder.place(readable(where, "image", bank)))
     return rows.at(where, int(key)) if key.isdecimal() and len(key) < 19 else rows.named(where, key)

@@ -13,6 +13,7 @@ from crosscue.data.columns import named, optional, required
 from crosscue.data.features import FeatureRow
 from crosscue.data.locations import Locations, is_file, mode
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
+from crosscue.data.path_splits import Folders, canonical_split, folder_split, split_depth
 from crosscue.data.readers.contract import Missing, Reading
 from crosscue.errors import DataError
 
@@ -66,7 +67,36 @@ def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
         raise DataError(f"{path}: no pairs found. A row needs an image and a caption.")
     if not groups:
         reading.refuse(DataError(f"{path}: no row has both an image file and a caption. Correct the paths."))
-    return Pairs(identified([merged(group) for group in groups.values()], path, reading), str(path))
+    pairs = identified([merged(group) for group in groups.values()], path, reading)
+    return Pairs(with_splits(pairs, folder.folder, path, reading), str(path))
+
+
+def with_splits(pairs: list[Pair], folder: Path, path: Path, reading: Reading) -> list[Pair]:
+    """Returns the pairs, with splits from the folders of their images where no row has one.
+
+    At least two splits must be there: a table of images in one folder `train` may be of any split.
+    """
+    if not any(pair.split for pair in pairs):
+        folders = [folders_of(pair, folder) for pair in pairs]
+        depth = split_depth(folders, least=2)
+        if depth is not None:
+            splits = [folder_split(names[depth]) if depth < len(names) else None for names in folders]
+            pairs = [replace(pair, split=split) for pair, split in zip(pairs, splits, strict=True)]
+    without = [pair for pair in pairs if pair.split is None]
+    if 0 < len(without) < len(pairs):
+        reading.note(
+            f"{path}: {len(without):,} of {len(pairs):,} images have no split, such as {without[0].image.name}. "
+            "Neither training nor evaluation uses them"
+        )
+    return pairs
+
+
+def folders_of(pair: Pair, folder: Path) -> Folders:
+    """Returns the names of the folders of an image, below `folder` where it is inside."""
+    if not isinstance(pair.image, ImageFile):
+        return ()
+    path = pair.image.path
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).parts[:-1]
 
 
 def identified(found: list[Found], path: Path, reading: Reading) -> list[Pair]:
@@ -186,11 +216,3 @@ def identity(image: Image, where: str, folder: Locations) -> str:
     if isinstance(image, FeatureRow):
         return f"row {image.row} of {folder.identity(image.bank.path)}"
     return f"bytes {image.identity}" if image.identity else f"place {where}"
-
-
-def canonical_split(name: str) -> str:
-    """Returns `val` for validation and dev, `train` for training; other names in lower case."""
-    lowered = name.strip().lower()
-    return {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}.get(
-        lowered, lowered
-    )

@@ -13,8 +13,10 @@ from crosscue.data.readers.annotations import COCO, KARPATHY
 from crosscue.data.readers.contract import Examination, Reader, forget_json
 from crosscue.data.readers.contract import Reading as Reading
 from crosscue.data.readers.fdrd_folder import FDRD
+from crosscue.data.readers.flickr import FLICKR
 from crosscue.data.readers.folder import FOLDER
 from crosscue.data.readers.hub import DATASETS
+from crosscue.data.readers.image_folder import IMAGE_FOLDER
 from crosscue.data.readers.tables import CSV, JSON, JSONL, PARQUET
 from crosscue.errors import DataError, suggestion
 from crosscue.plugins import failure, loaded, plugged
@@ -22,11 +24,31 @@ from crosscue.progress import note
 from crosscue.source_files import at_home
 from crosscue.source_files import reading as in_one_line
 
-READERS = {reader.name: reader for reader in (DATASETS, CSV, JSONL, PARQUET, COCO, KARPATHY, FDRD, JSON, FOLDER)}
+READERS = {
+    reader.name: reader
+    for reader in (DATASETS, CSV, JSONL, PARQUET, COCO, KARPATHY, FDRD, JSON, FLICKR, IMAGE_FOLDER, FOLDER)
+}
 """Name -> reader, in the order of recognition. A new reader adds its line here."""
 GROUP = "crosscue.readers"
 """Entry points of readers in other installed packages."""
-LISTINGS = ("captions.json", "captions.jsonl", "metadata.jsonl", "metadata.csv", "captions.csv")
+LISTINGS = (
+    *(
+        "captions.json",
+        "captions.jsonl",
+        "metadata.jsonl",
+        "metadata.csv",
+        "metadata.parquet",
+        "captions.csv",
+        "captions.tsv",
+    ),
+    *(
+        "captions.txt",
+        "results.csv",
+        "results_20130124.token",
+        "Flickr8k.token.txt",
+        "Flickr8k_text/Flickr8k.token.txt",
+    ),
+)
 """A folder that contains one of these files is read through it."""
 
 
@@ -104,13 +126,13 @@ def reader_names() -> list[str]:
 
 def _choose(path: Path, kind: str) -> tuple[Reader, Path]:
     """Returns the reader, and the file or folder that it reads: for a folder with a listing, the listing."""
-    listing = next((path / name for name in LISTINGS if (path / name).exists()), None)
+    listing = listing_in(path)
     if kind != "auto":
         reader = _named(kind)
         if not path.exists() and reader is not DATASETS and not reader.sniff(path):
             raise DataError(f"{path}: there is no such file or folder. Check the path.")
         place = next((place for place in (path, listing) if place is not None and reader.sniff(place)), path)
-        if place.is_dir() and reader not in (FOLDER, FDRD, DATASETS) and not reader.sniff(place):
+        if place.is_dir() and reader not in (FOLDER, FDRD, DATASETS, IMAGE_FOLDER) and not reader.sniff(place):
             raise DataError(
                 f"{path}: --kind {kind} does not read this folder. Name a file in it, or leave --kind {kind} out."
             )
@@ -125,6 +147,12 @@ def _choose(path: Path, kind: str) -> tuple[Reader, Path]:
         f"{place}: no reader recognises it. A JSON file must be a list of {{image, captions}} records, or have Karpathy's, "
         f"COCO's or FDRD's form. Name the reader with --kind: {', '.join(reader_names())}."
     )
+
+
+def listing_in(folder: Path) -> Path | None:
+    """Returns the file that lists the pairs of a folder, if there is one. A text beside an image is its caption."""
+    found = (folder / name for name in LISTINGS if (folder / name).exists())
+    return next((place for place in found if place.suffix not in (".txt", ".token") or FLICKR.sniff(place)), None)
 
 
 def _named(kind: str) -> Reader:

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from crosscue.backbones.frozen import Chosen
-from crosscue.data.readers.folder import SUFFIXES
+from crosscue.data.folder_tree import SUFFIXES
 from crosscue.data.stream import Given, pixel_batches, require_readable
 from crosscue.errors import DataError, MethodError
 from crosscue.methods.capabilities import require

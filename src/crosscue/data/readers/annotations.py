@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.data.pairs import Pairs
+from crosscue.data.path_splits import split_in_words
 from crosscue.data.readers.contract import Reader, Reading, json_content, json_sniffer
 from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
@@ -27,13 +28,19 @@ def read_karpathy(path: Path, reading: Reading) -> Pairs:
         for number, record in enumerate(content["images"], 1):
             where = f"{path} image {number}"
             try:
-                name = str(Path(record.get("filepath", "")) / record["filename"])
+                name = (Path(record.get("filepath") or "") / record["filename"]).as_posix()
                 split = "train" if record["split"] == "restval" else record["split"]
-                yield where, {"image": name, "captions": [s["raw"] for s in record["sentences"]], "split": split}
+                captions = record["sentences"]
+                if not isinstance(captions, list):
+                    raise TypeError("a list of sentences")
             except (KeyError, TypeError, AttributeError) as error:
-                raise DataError(
-                    f"{where}: {error} is missing. This is not a file in Karpathy's format; leave --kind karpathy out."
-                ) from error
+                reading.refuse(
+                    DataError(
+                        f"{where}: {error} is missing. This is not a file in Karpathy's format; leave --kind karpathy out."
+                    )
+                )
+                continue
+            yield where, {"image": name, "captions": captions, "split": split}
 
     return pairs_of(rows(), path, reading)
 
@@ -49,23 +56,55 @@ def read_coco(path: Path, reading: Reading) -> Pairs:
         raise DataError(
             f"{path}: no COCO annotations (an object with 'images' and 'annotations'). Leave --kind coco out."
         )
-    files = {image["id"]: image["file_name"] for image in content["images"]}
-    captions: dict[int, list[str]] = defaultdict(list)
-    for number, annotation in enumerate(content["annotations"], 1):
-        if annotation.get("image_id") not in files:
-            raise DataError(
-                f"{path} annotation {number}: image {annotation.get('image_id')} is not in the file's image list. "
-                "Correct the annotation, or remove it."
+    files = coco_files(path, content["images"], reading)
+    captions: dict[str, list[Any]] = defaultdict(list)
+    for number, annotation in enumerate(listed(path, content["annotations"]), 1):
+        image = str(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        if image in files:
+            text = annotation.get("caption")
+            captions[image].append(text.strip() if isinstance(text, str) else text)
+        else:
+            reading.refuse(
+                DataError(
+                    f"{path} annotation {number}: image {image} is not in the file's image list. "
+                    "Correct the annotation, or remove it."
+                )
             )
-        captions[annotation["image_id"]].append(str(annotation.get("caption", "")).strip())
-    split = next((name for name in ("train", "val", "test") if name in path.stem.lower()), None)
+    if len(captions) < len(files):
+        bare = len(files) - len(captions)
+        reading.note(f"{path}: {bare:,} of {len(files):,} images have no caption and are left out")
+    split = split_in_words(path.stem)
 
     def rows() -> Iterator[Row]:
-        for image_id, texts in captions.items():
-            values = {"image": files[image_id], "captions": texts, "image_id": str(image_id), "split": split}
-            yield f"{path} image {image_id}", values
+        for image, texts in captions.items():
+            values = {"image": files[image], "captions": texts, "image_id": image, "split": split}
+            yield f"{path} image {image}", values
 
     return pairs_of(rows(), path, reading)
+
+
+def coco_files(path: Path, images: Any, reading: Reading) -> dict[str, str]:
+    """Returns id -> path of the images in a list of COCO annotations.
+
+    Raises:
+        DataError: a record has no id or file name, or two have one id and different files.
+    """
+    files: dict[str, str] = {}
+    for number, image in enumerate(listed(path, images), 1):
+        where = f"{path} image {number}"
+        known = isinstance(image, dict) and image.get("id") is not None and isinstance(image.get("file_name"), str)
+        if not known:
+            reading.refuse(DataError(f"{where}: 'id' or 'file_name' is missing. Correct the record, or remove it."))
+        elif files.setdefault(str(image["id"]), image["file_name"]) != image["file_name"]:
+            reading.refuse(DataError(f"{where}: id {image['id']} is already another file. Give each image its own id."))
+    return files
+
+
+def listed(path: Path, records: Any) -> list[Any]:
+    """Returns records that are a list; raises `DataError` for anything else."""
+    if not isinstance(records, list):
+        raise DataError(f"{path}: 'images' and 'annotations' must be lists. Leave --kind coco out.")
+    return records
 
 
 def is_karpathy(content: Any) -> bool:

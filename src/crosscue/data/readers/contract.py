@@ -26,8 +26,8 @@ class Reading:
     """Options of reading a source of pairs."""
 
     kind: str = "auto"
-    """Reader of the source: folder, csv, json, jsonl, parquet, karpathy, coco, fdrd, datasets, or one of a plug-in.
-    `auto` takes the first reader that recognises the source."""
+    """Reader of the source: folder, csv, json, jsonl, parquet, karpathy, coco, fdrd, flickr, imagefolder, datasets, or one of a
+    plug-in. `auto` takes the first reader that recognises the source."""
     images: Path | None = None
     """Folder that the paths of images start from; default the folder of the source."""
     split_file: Path | None = None

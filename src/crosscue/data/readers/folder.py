@@ -6,52 +6,59 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from crosscue.data.folder_tree import SUFFIXES, tree_of
 from crosscue.data.pairs import Pairs
+from crosscue.data.path_splits import split_and_category, split_notes
 from crosscue.data.readers.contract import Reader, Reading
-from crosscue.data.records import Row, canonical_split, pairs_of
+from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-"""Endings of the names of image files."""
-SPLITS = {"train", "val", "test"}
+from crosscue.source_files import read_text
 
 
 def read_folder(folder: Path, reading: Reading) -> Pairs:
     """Reads `image.jpg` with `image.txt` beside it, one caption a line.
 
-    A top folder called train, val (or validation) or test gives the split; below that, the folder of an image gives
-    its category.
+    Folders called train, val (or validation) and test give the split, at the top or below another folder. The last other
+    folder of an image gives its category. Hidden and system files are ignored.
 
     Raises:
         DataError: no images, or an image without its caption file.
     """
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not images:
+    tree = tree_of(folder)
+    for line in tree.notes():
+        reading.note(line)
+    if not tree.images:
         raise DataError(
             f"{folder}: no images here ({', '.join(sorted(SUFFIXES))}). Give the folder that contains them."
         )
+    folders = [image.relative_to(folder).parts[:-1] for image in tree.images]
+    for line in split_notes(str(folder), folders):
+        reading.note(line)
 
     def rows() -> Iterator[Row]:
-        for image in images:
-            sidecar = image.with_suffix(".txt")
-            if not sidecar.exists():
-                raise DataError(
-                    f"{image}: no caption file {sidecar.name} beside it. Write one caption a line into it, or list the "
-                    "pairs in a CSV or JSONL file."
+        for image, (split, category) in zip(tree.images, split_and_category(folders), strict=True):
+            sidecar = tree.beside(image, ".txt")
+            if sidecar is None:
+                error = DataError(
+                    f"{image}: no caption file {image.stem}.txt beside it. Write one caption a line into it, or list the "
+                    "pairs in a CSV or JSONL file.",
+                    kind="images without captions",
                 )
-            parts = list(image.relative_to(folder).parts[:-1])
-            split = canonical_split(parts[0]) if parts and canonical_split(parts[0]) in SPLITS else None
-            within = parts[1:] if split else parts
-            captions = [line for line in sidecar.read_text(encoding="utf-8").splitlines() if line.strip()]
-            yield (
-                str(sidecar),
-                {
-                    "image": str(image.relative_to(folder)),
-                    "captions": captions or "",
-                    "split": split,
-                    "category": within[-1] if within else None,
-                },
-            )
+                reading.refuse(error)
+                continue
+            try:
+                text = read_text(sidecar)
+            except DataError as error:
+                reading.refuse(error)
+                continue
+            lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            values = {
+                "image": str(image.relative_to(folder)),
+                "captions": [line for line in lines if line.strip()],
+                "split": split,
+                "category": category,
+            }
+            yield str(sidecar), values
 
     return pairs_of(rows(), folder, replace(reading, images=None))
 

@@ -24,6 +24,23 @@ def read_jsonl(path: Path, reading: Reading) -> Pairs:
     return pairs_of(read_lines(path), path, reading)
 
 
+def read_parquet(path: Path, reading: Reading) -> Pairs:
+    """Reads a parquet file; images may be paths or embedded bytes."""
+    return pairs_of(parquet_rows(path), path, reading)
+
+
+def rows_of(path: Path, reading: Reading) -> Iterator[Row]:
+    """Yields the rows of a CSV, TSV, JSONL or parquet file."""
+    suffix = path.suffix.lower()
+    return (
+        read_lines(path)
+        if suffix == ".jsonl"
+        else parquet_rows(path)
+        if suffix == ".parquet"
+        else table_rows(path, reading)
+    )
+
+
 def read_records(path: Path, reading: Reading) -> Pairs:
     """Reads a JSON list of objects."""
     content = json_content(path)
@@ -40,22 +57,23 @@ def read_records(path: Path, reading: Reading) -> Pairs:
     return pairs_of(rows(), path, reading)
 
 
-def read_parquet(path: Path, reading: Reading) -> Pairs:
-    """Reads a parquet file; images may be paths or embedded bytes."""
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """Yields the rows of a parquet file.
+
+    Raises:
+        DataError: it is no parquet file, or damaged.
+    """
     import pyarrow
     from pyarrow import parquet
 
-    def rows() -> Iterator[Row]:
-        number = 0
-        try:
-            for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield f"{path} row {number}", record
-        except (pyarrow.ArrowException, OverflowError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} row {number + 1}: not a parquet file that can be read ({error}).") from error
-
-    return pairs_of(rows(), path, reading)
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
+            for record in batch.to_pylist():
+                number += 1
+                yield f"{path} row {number}", record
+    except (pyarrow.ArrowException, OverflowError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} row {number + 1}: not a parquet file that can be read ({error}).") from error
 
 
 def is_list(content: Any) -> bool:

@@ -9,14 +9,17 @@ from typing import Any
 
 import yaml
 
+from crosscue.data.folder_tree import SUFFIXES, tree_of
+from crosscue.data.locations import is_file
 from crosscue.data.pairs import Image, ImageFile
-from crosscue.data.readers.folder import SPLITS, SUFFIXES
-from crosscue.data.records import canonical_split
-from crosscue.data.sources import LISTINGS, Reading, read_pairs
+from crosscue.data.path_splits import split_and_category
+from crosscue.data.readers.hub import DATASETS
+from crosscue.data.readers.image_folder import IMAGE_FOLDER
+from crosscue.data.sources import Reading, listing_in, read_pairs
 from crosscue.errors import DataError
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.conversation import HashedImage, hashed
-from crosscue.progress import track
+from crosscue.progress import note, track
 from crosscue.storage import atomic_file
 
 Found = tuple[str, Image, str | None, str | None]
@@ -26,32 +29,31 @@ Found = tuple[str, Image, str | None, str | None]
 def find_images(source: str, out: Path, reading: Reading | None = None) -> list[Found]:
     """Returns the images of a source with their classes, in a fixed order.
 
-    A folder without a listing of pairs is read as class sub-folders. The name of an image's folder is its class, and a top
-    folder called train, val or test is the split. Captions of the source are not used.
+    A folder without a listing of pairs is read as class sub-folders. The name of an image's folder is its class, and a
+    folder called train, val or test gives the split. Captions of the source are not used.
 
     Raises:
         DataError: no such source, or no images in it.
     """
     path = Path(source)
-    listed = any((path / name).exists() for name in (*LISTINGS, "dataset_info.json", "dataset_dict.json"))
+    listed = path.is_dir() and (
+        listing_in(path) is not None or any(reader.sniff(path) for reader in (DATASETS, IMAGE_FOLDER))
+    )
     if not path.is_dir() or listed:
         pairs = read_pairs(source, reading=reading)
         return [(pair.image_id, pair.image, pair.category, pair.split) for pair in pairs]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file() and out.resolve() not in file.resolve().parents
-    )
+    tree = tree_of(path)
+    for line in tree.notes():
+        note(line)
+    files = [file for file in tree.images if is_file(file) and out.resolve() not in file.resolve().parents]
     if not files:
         raise DataError(f"{source}: no images here ({', '.join(sorted(SUFFIXES))}). Put them into one folder a class.")
-    found: list[Found] = []
-    for file in files:
-        inside = file.relative_to(path)
-        parts = list(inside.parts[:-1])
-        split = canonical_split(parts[0]) if parts and canonical_split(parts[0]) in SPLITS else None
-        within = parts[1:] if split else parts
-        found.append((inside.as_posix(), ImageFile(file), within[-1] if within else None, split))
-    return found
+    inside = [file.relative_to(path) for file in files]
+    places = split_and_category([name.parts[:-1] for name in inside])
+    return [
+        (name.as_posix(), ImageFile(file), category, split)
+        for name, file, (split, category) in zip(inside, files, places, strict=True)
+    ]
 
 
 def begin_records(

@@ -1,0 +1,54 @@
+"""Folders of the `datasets` library's ImageFolder: a table `metadata` in the folder of each split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from crosscue.data.columns import COLUMNS, named
+from crosscue.data.folder_tree import tree_of
+from crosscue.data.pairs import Pairs
+from crosscue.data.path_splits import folder_split
+from crosscue.data.readers.contract import Reader, Reading
+from crosscue.data.readers.tables import rows_of
+from crosscue.data.records import Row, pairs_of
+from crosscue.errors import DataError
+
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def read_image_folder(folder: Path, reading: Reading) -> Pairs:
+    """Reads the tables below a folder. Paths start from the folder of their table, whose name gives the split.
+
+    Raises:
+        DataError: there is no such table, or something in one cannot be used.
+    """
+    tree = tree_of(folder)
+    tables = list(tree.named(*TABLES))
+    if not tables:
+        raise DataError(f"{folder}: no table {', '.join(TABLES)} in it. Leave --kind imagefolder out.")
+    for line in tree.notes():
+        reading.note(line)
+
+    def rows() -> Iterator[Row]:
+        for table in tables:
+            below = table.parent.relative_to(folder)
+            split = next((split for name in below.parts if (split := folder_split(name))), None)
+            for where, row in rows_of(table, reading):
+                values = {"split": split, **named(row)}
+                for column in COLUMNS["image"]:
+                    if isinstance(values.get(column), str):
+                        values[column] = str(below / values[column].replace("\\", "/"))
+                yield where, values
+
+    return pairs_of(rows(), folder, reading)
+
+
+def _sniff(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    below = (*path.iterdir(), *(place for part in path.iterdir() if part.is_dir() for place in part.iterdir()))
+    return any((place / name).is_file() for place in below if folder_split(place.name) for name in TABLES)
+
+
+IMAGE_FOLDER = Reader("imagefolder", _sniff, read_image_folder)
