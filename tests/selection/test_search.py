@@ -51,6 +51,7 @@ def results(run: Path) -> list[tuple[str, float, int, float]]:
 @pytest.mark.slow
 def test_adapt_chooses_a_method_and_writes_a_run_like_any_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
+    monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
     backbone = ("--backbone", tiny.clip_folder(), "--precision", "fp32")
     printed = succeeds("adapt", "--data", "images", *backbone, "--out", "run", cwd=folder.parent)
     written = record(folder.parent / "run")

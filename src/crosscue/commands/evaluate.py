@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json, read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import DataError, MethodError
 from crosscue.retrieval.options import Inference
+
+if TYPE_CHECKING:
+    from crosscue.evaluation.folds import Folds
+    from crosscue.evaluation.result import Retrieval
 
 
 def run(arguments: list[str]) -> int:
@@ -35,6 +40,7 @@ def run(arguments: list[str]) -> int:
         calibration_table,
         comparison_table,
         diagnostics_table,
+        folds_table,
         minimal_pairs_table,
         report_console,
         result_table,
@@ -61,6 +67,7 @@ def run(arguments: list[str]) -> int:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
         bank = source if bank is None and "train" in source.splits else bank
         before, result = None, measured.evaluate(pairs, inference, bank)
+        folds = folded(given.folds, result)
         found = calibration(measured.method, result)
         console.print(result_table(result))
     else:
@@ -68,20 +75,32 @@ def run(arguments: list[str]) -> int:
         before, result = comparison.before, comparison.after
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         console.print(verdict_line(comparison), markup=False, highlight=False)
+        folds = folded(given.folds, before, result)
         history = read_journal(measured.folder / "metrics.jsonl")
         found = calibration(measured.method, result, measured.temperatures)
-        extras = Extras(f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder))
+        extras = Extras(f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder), folds=folds)
         page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))
         console.print(f"report: {page}")
     console.print(calibration_table(calibration_rows(found)))
+    if folds:
+        console.print(folds_table(folds))
     for parts, table in ((result.wordings, wordings_table), (result.minimal_pairs, minimal_pairs_table)):
         if parts:
             console.print(table(result, before))
     if reason := unread():
         out.write(f"recall by wording is left out: {reason}\n")
-    put_json(given.json, result.to_dict() | {"calibration": calibration_record(found)})
+    content = result.to_dict() | {"calibration": calibration_record(found)}
+    put_json(given.json, content | ({"folds": folds[-1].to_dict()} if folds else {}))
     if isinstance(given.json, Path):
         out.write(f"{given.json}\n")
     return 0
+
+
+def folded(count: int | None, *results: Retrieval) -> list[Folds]:
+    """Returns the recall of each result in folds; empty if `--folds` is not given and the gallery is not usually folded."""
+    from crosscue.evaluation.folds import fold_recalls, usual_folds
+
+    chosen = [count or usual_folds(result) for result in results]
+    return [fold_recalls(result, folds) for result, folds in zip(results, chosen, strict=True) if folds and all(chosen)]

@@ -71,6 +71,8 @@ class EvaluateOptions:
     """JSON file of the result. Without a value the JSON is the only text on standard output."""
     bank: str | None = None
     """Source of the training pairs for --normalise. Default the bank of the run folder; for a method the split `train` of --data."""
+    folds: int | None = None
+    """Number of equal parts of the gallery whose mean recall is given too. Default 5 for 5,000 images (MSCOCO 1K beside 5K)."""
     oracle: bool = False
     """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""
 

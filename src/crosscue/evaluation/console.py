@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from crosscue.evaluation.comparison import Comparison
+from crosscue.evaluation.folds import Folds
 from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
@@ -84,6 +85,20 @@ def normalised_table(plain: Comparison, normalised: Comparison) -> Table:
             results = (plain.before, normalised.before, plain.after, normalised.after)
             cells = [f"{getattr(getattr(result, direction), f'r{k}'):.1f}" for result in results]
             table.add_row(ARROWS[direction] if k == 1 else "", f"R@{k}", *cells)
+    return table
+
+
+def folds_table(folds: Sequence[Folds]) -> Table:
+    """Returns the mean recall over folds of a gallery: of one result, or before and after."""
+    one = folds[-1]
+    heads = [
+        "direction",
+        *(f"R@{k}{when}" for k in KS for when in (("",) if len(folds) == 1 else (", before", ", after"))),
+    ]
+    table = new_table(f"mean of {one.count} folds of {one.images:,} images", heads)
+    for direction in DIRECTIONS:
+        cells = [f"{getattr(getattr(part, direction), f'r{k}'):.1f}" for k in KS for part in folds]
+        table.add_row(ARROWS[direction], *cells)
     return table
 
 

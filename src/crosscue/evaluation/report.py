@@ -14,6 +14,7 @@ from crosscue.evaluation.calibration import Calibration, calibration_record, cal
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.example_queries import Example, examples
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
+from crosscue.evaluation.folds import Folds
 from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
@@ -41,6 +42,8 @@ class Extras:
     """Uncertainty against errors; see `calibration`."""
     attribution: str = ""
     """Owner of the images."""
+    folds: Sequence[Folds] = ()
+    """Recall before and after in equal parts of the gallery."""
     run: Mapping[str, str] = field(default_factory=dict)
     """Facts of the run, such as its folder and the number of its training images."""
 
@@ -55,6 +58,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
         "calibration": calibration_record(extras.calibration),
+        "folds": [one.to_dict() for one in extras.folds],
     }
     write_json(folder / "report.json", content)
     write_text(folder / "report.md", markdown(comparison, extras))
@@ -88,6 +92,8 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         total=comparison.total,
         before=before,
         after=after,
+        folds=extras.folds,
+        arrows=ARROWS,
         unread=unread(),
         curves=curves(list(extras.history)),
         bars=category_bars(before, after),
