@@ -61,6 +61,8 @@ VERBS = Verbs(
         "bench": ("evaluate a grid of methods, domains, shots and seeds; write tables and curves", "bench"),
         "methods": ("list the methods and their options", "methods"),
         "export": ("write the encoders of a run as ONNX graphs (export onnx RUN --out DIR)", EXPORT),
+        "push": ("copy a run or an export to a repository on the Hub (push FOLDER me/birds)", "push"),
+        "pull": ("copy a run or an export from a repository, checked by hash (pull me/birds)", "pull"),
         "demo": ("adapt a real model to real images in a few minutes, and show what changed", "demo"),
     },
     " `crosscue --version` prints the version.\nStart with: crosscue demo",

@@ -27,6 +27,7 @@ from crosscue.encoding.images import normalised
 from crosscue.encoding.onnx_encoder import OnnxEncoder
 from crosscue.errors import MethodError, OptionError, RunError
 from crosscue.exporting import layout, parity
+from crosscue.exporting.hub import pull, push
 from crosscue.opening import open_encoder
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -193,6 +194,14 @@ def test_a_damaged_export_is_refused(export: Path, tmp_path: Path) -> None:
     (copy / "crosscue.json").write_text(json.dumps(record | {"width": 3, "unknown": 1}))
     with pytest.raises(RunError, match="not as written by crosscue"):
         read_record(copy)
+
+
+def test_an_export_is_pushed_and_pulled(export: Path, tmp_path: Path) -> None:
+    pulled = pull(push(export, str(tmp_path / "birds")), tmp_path / "export")
+    assert read_record(pulled) == read_record(export)
+    np.testing.assert_array_equal(
+        open_encoder(pulled).encode_texts(TEXTS).vectors, open_encoder(export).encode_texts(TEXTS).vectors
+    )
 
 
 def test_graphs_that_do_not_agree_are_not_written(
