@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,16 +119,25 @@ def test_a_whole_table_is_not_damaged_and_an_empty_file_is_found_without_reading
     assert damaged(writer.folder)
 
 
-def test_two_writers_of_the_same_images_leave_one_row_each(collection: Collection) -> None:
+def test_two_writers_of_the_same_images_leave_one_row_each(collection: Collection, tmp_path: Path) -> None:
     collection.add_space("mine", ColourEncoder().identity)
     code = (
-        "import sys; from tests.search.test_writing import *\n"
+        "import sys, time; from tests.search.test_writing import *\n"
         f"found = open_collection({str(collection.folder)!r})\n"
         "writer = Writer(found.table(), found.table_folder('mine'))\n"
-        "for _ in range(5):\n    [writer.upsert(batch(first, 100)) for first in range(0, 600, 100)]\n"
+        f"start, ready = Path({str(tmp_path / 'start')!r}), Path({str(tmp_path)!r}, sys.argv[1])\n"
+        "batches = [batch(first, 60) for first in range(0, 600, 60)]\n"
+        "ready.touch()\n"
+        "while not start.exists(): time.sleep(0.001)\n"
+        "for _ in range(5):\n    [writer.upsert(rows) for rows in batches]\n"
     )
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    both = [subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, name], env=os.environ | {"PYTHONPATH": path}) for name in "ab"
+    ]
+    while not all((tmp_path / name).exists() for name in "ab"):
+        time.sleep(0.01)
+    (tmp_path / "start").touch()
     assert [process.wait() for process in both] == [0, 0]
     collection.refresh()
     ids = collection.table().to_arrow()["id"].to_pylist()
