@@ -59,6 +59,7 @@ VERBS = Verbs(
         "data": ("check a source of pairs, or add hard negatives (data check SOURCE, data negatives SOURCE)", DATA),
         "describe": ("write captions, triplets and states, or views (describe captions SOURCE)", DESCRIBE),
         "bench": ("evaluate a grid of methods, domains, shots and seeds; write tables and curves", "bench"),
+        "index": ("encode folders of images into a collection that can be searched", "index"),
         "methods": ("list the methods and their options", "methods"),
         "export": ("write the encoders of a run as ONNX graphs (export onnx RUN --out DIR)", EXPORT),
         "push": ("copy a run or an export to a repository on the Hub (push FOLDER me/birds)", "push"),

@@ -207,8 +207,10 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def sole_run(folder: Path) -> Iterator[None]:
+def sole_run(folder: Path, option: str = "--out") -> Iterator[None]:
     """Locks `folder` for this process. The operating system releases the lock when the process ends, however it ends.
+
+    `option` is the option that names another folder, for the message.
 
     Raises:
         StorageError: another process holds the lock; the message names it.
@@ -221,7 +223,7 @@ def sole_run(folder: Path) -> Iterator[None]:
         except Timeout as error:
             name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
             raise StorageError(
-                f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another --out."
+                f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another {option}."
             ) from error
     try:
         write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")

@@ -13,7 +13,8 @@ from PIL import Image
 from crosscue.data.pixels import PixelSpec
 from crosscue.encoding.encoder import Encoded, Floats, Identity, Pixels
 from crosscue.encoding.hubness import TextBank
-from crosscue.search.collection import Collection, create_collection
+from crosscue.search.collection import Collection, create_collection, open_collection
+from crosscue.search.indexing import Indexing, Outcome, index, targets_of, walks_of, writing
 
 WIDTH, SIZE = 16, 8
 
@@ -68,3 +69,18 @@ def encoder() -> ColourEncoder:
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
     return create_collection(tmp_path / "my.crosscue")
+
+
+def indexed(place: Path, folders: Sequence[Path], encoder: ColourEncoder, **options: object) -> Outcome:
+    """Indexes folders into the space `mine` of a collection, as the verb does."""
+    with writing(place) as found:
+        space = found.add_space("mine", encoder.identity)
+        chosen = Indexing(**{"batch_size": 4, "threads": 2, **options})
+        walks = walks_of(found, targets_of(found, folders), chosen.scan)
+        found.save()
+        return index(found, space, encoder, walks, chosen, {})
+
+
+def rows_of(place: Path) -> dict[str, dict[str, object]]:
+    """The rows of a collection by path, with their vectors."""
+    return {row["path"]: row for row in open_collection(place).table("mine").search().to_list()}

@@ -107,7 +107,9 @@ def test_roots_have_names_and_a_folder_in_a_root_is_a_part_of_it(collection: Col
 def test_images_can_be_moved_with_the_collection_in_them(tmp_path: Path, encoder: ColourEncoder) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    create_collection(photos / ".crosscue").add_root(photos)
+    made = create_collection(photos / ".crosscue")
+    made.add_root(photos)
+    made.save()
     photos.rename(tmp_path / "moved")
     assert open_collection(tmp_path / "moved").roots == {"photos": tmp_path / "moved"}
 

@@ -38,7 +38,7 @@ def open_image(image: Image | OpenedImage, *, at_least: int | None = None) -> Pi
     Raises:
         DataError: missing, empty, unreadable, truncated or larger than the limit; the message names the file.
     """
-    opened = image.opened if isinstance(image, OpenedImage) else _decode(image)
+    opened = image.opened if isinstance(image, OpenedImage) else open_header(image)
     width, height = opened.size
     if width * height > max_pixels():
         raise DataError(
@@ -55,14 +55,18 @@ def open_image(image: Image | OpenedImage, *, at_least: int | None = None) -> Pi
         raise damaged(image.name, error) from error
 
 
-def _decode(image: Image) -> Pillow.Image:
-    """Returns an image whose header is read and whose pixels are not."""
+def open_header(image: Image) -> Pillow.Image:
+    """Returns an image whose header is read and whose pixels are not.
+
+    Raises:
+        DataError: missing, empty, or no image; the message names the file.
+    """
     try:
         encoded = image.read()
     except OSError as error:
         raise DataError(f"{image.name}: cannot be read ({error.strerror or error}). Check the path.") from error
     if not encoded:
-        raise DataError(f"{image.name}: the file is empty. Fetch it again or remove it from the pairs.")
+        raise DataError(f"{image.name}: the file is empty. Fetch it again or remove it.")
     try:
         return Pillow.open(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
@@ -90,7 +94,7 @@ def jpeg_url(image: Image, side: int, quality: int) -> str:
 
 def damaged(name: str, error: Exception) -> DataError:
     """Returns the error for an image whose bytes end early or make no sense."""
-    return DataError(f"{name}: damaged or truncated ({error}). Fetch it again or remove it from the pairs.")
+    return DataError(f"{name}: damaged or truncated ({error}). Fetch it again or remove it.")
 
 
 def to_rgb(opened: Pillow.Image) -> Pillow.Image:

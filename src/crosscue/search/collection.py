@@ -39,6 +39,8 @@ class Collection:
         self.roots: dict[str, Path] = {}
         """Name -> absolute folder."""
         self.spaces: dict[str, Space] = {}
+        self.captions_from: str | None = None
+        """Source of pairs whose captions the images get (`--captions_from`)."""
         self._consistency = consistency
         self._connection: Any = None
         self._tables: dict[str, Any] = {}
@@ -123,7 +125,7 @@ class Collection:
         return self.roots[row["root"]] / below
 
     def add_root(self, folder: Path) -> tuple[str, Path]:
-        """Returns the name of the root that contains `folder`, and the path of `folder` below it; a new root is added.
+        """Returns the name of the root that contains `folder`, and the path of `folder` below it; a new root is added, for `save`.
 
         Raises:
             CollectionError: `folder` contains a root, so its images would be indexed twice.
@@ -141,7 +143,6 @@ class Collection:
         while (name := stem if number == 1 else f"{stem}-{number}") in self.roots:
             number += 1
         self.roots[name] = folder
-        self.save()
         return name, Path()
 
     def add_space(self, name: str, identity: Identity) -> Space:
@@ -163,10 +164,14 @@ class Collection:
                 f"and this is {identity.run[:8]} ({identity.source}). Add it beside with --name NEW, or replace it: "
                 f"{self._command()} --run {shlex.quote(identity.source)} --name {name} --replace"
             )
-        self._drop_tables(name)  # what a killed process left
-        table = self.connection.create_table(name, schema=schema(identity.width))
-        table.set_unenforced_primary_key(KEY)
+        self.empty(name, identity.width)  # in place of what a killed process left
         return self.keep(Space(name, identity))
+
+    def empty(self, name: str, width: int) -> None:
+        """Makes the table of a space without any row, in place of any other."""
+        self._drop_tables(name)
+        table = self.connection.create_table(name, schema=schema(width))
+        table.set_unenforced_primary_key(KEY)
 
     def add_captions(self, name: str) -> Any:
         """Returns the table of a space's captions, which is made where it is missing."""
@@ -207,7 +212,16 @@ class Collection:
             name: {key: value for key, value in asdict(space).items() if key != "name"}
             for name, space in self.spaces.items()
         }
-        write_json(self.folder / FILE, {"format": FORMAT, "crosscue": __version__, "roots": roots, "spaces": spaces})
+        write_json(
+            self.folder / FILE,
+            {
+                "format": FORMAT,
+                "crosscue": __version__,
+                "captions_from": self.captions_from,
+                "roots": roots,
+                "spaces": spaces,
+            },
+        )
 
     def _read(self) -> None:
         if not (self.folder / FILE).exists():
@@ -221,6 +235,7 @@ class Collection:
                 f"{self.folder}: made by a newer crosscue (format {number}). Install it: pip install -U crosscue"
             )
         try:
+            self.captions_from = record["captions_from"]
             self.roots = {name: (self.folder.resolve() / root).resolve() for name, root in record["roots"].items()}
             self.spaces = {name: space_of(name, entry) for name, entry in record["spaces"].items()}
         except (KeyError, TypeError, AttributeError) as error:

@@ -64,6 +64,11 @@ class Writer:
                 self.table.delete(f"{column} IN ({listed})")
                 self._commit()
 
+    @property
+    def fragments(self) -> int:
+        """Number of files that hold the rows."""
+        return int(self.table.stats()["fragment_stats"]["num_fragments"])
+
     def _commit(self) -> None:
         self.force()
         self._commits += 1

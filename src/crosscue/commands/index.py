@@ -1,0 +1,247 @@
+"""crosscue index FOLDER... --run RUN --collection DIR: bring a collection up to its folders."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from crosscue.commands.parser import options_parser
+from crosscue.errors import CollectionError
+
+if TYPE_CHECKING:
+    from crosscue.encoding.encoder import Encoder
+    from crosscue.search.collection import Collection
+    from crosscue.search.indexing import Indexing, Outcome
+    from crosscue.search.reading import Captions
+    from crosscue.search.scanning import Scan, Walk
+    from crosscue.search.spaces import Space
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """Options of `crosscue index`."""
+
+    run: str | None = None
+    """Run folder, export folder, or a method without training such as zero_shot. Default all spaces of the collection."""
+    collection: Path | None = None
+    """Folder of the collection; default `.crosscue` in the first FOLDER."""
+    name: str | None = None
+    """Name of the space, which is the set of vectors of one run. Default the name of the run folder."""
+    captions_from: str | None = None
+    """Source of pairs whose captions, categories and splits the images get, now and at every later run. none: forget it.
+    Default the caption files beside the images, and their XMP and IPTC."""
+    captions: bool = False
+    """True: captions get vectors too, for the search from an image to captions."""
+    exclude: str = ""
+    """Globs of files and folders to leave out, separated by commas, such as '*.gif,old/*'. Always left out: .git,
+    node_modules, @eaDir."""
+    hidden: bool = False
+    """True: names that begin with a dot are read too."""
+    follow_links: bool = False
+    """True: symbolic links are followed. By default they are left out: the image has its own place."""
+    remove_missing: Literal["safe", "always"] = "safe"
+    """Rows of files that are gone. `safe`: they are kept if more than half of a folder is gone, which an unmounted disk looks
+    like. `always`: they are removed."""
+    replace: bool = False
+    """True: a space that another run made under this name is removed first."""
+    dry_run: bool = False
+    """True: the changes are counted, and nothing is written."""
+    watch: float | None = None
+    """Seconds between two scans; the command then runs until Ctrl-C. Default one scan."""
+    repair: bool = False
+    """True: all rows are read first, to find what a power cut has damaged."""
+    batch_size: int = 32
+    """Images that are encoded at once. More is faster on a GPU."""
+    threads: int | None = None
+    """Threads that read and decode; default one for each core, at most 8."""
+    runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """Runtime of the encoder: onnx for an export folder, else torch."""
+    precision: str = "auto"
+    """dtype of the towers: auto, fp32 or bf16; of an export fp32 or w8."""
+    device: str | None = None
+    """Device, such as cpu or cuda; default the GPU if there is one."""
+    backbone: str | None = None
+    """Backbone of the run. Default the one that the run folder names, or `starter` for a method."""
+
+
+def run(arguments: list[str]) -> int:
+    """Indexes, prints the counts, and returns 130 after Ctrl-C."""
+    if arguments[:1] == ["tune"]:
+        from crosscue.commands.index_tune import run as tune
+
+        return tune(arguments[1:])
+    parser = options_parser(
+        "index",
+        "Encodes the images of folders into a collection, or brings one up to date. `crosscue index tune DIR` measures and "
+        "tunes its index.",
+        (IndexOptions, None),
+    )
+    parser.add_argument("folders", nargs="*", help="Folders of images. Default the folders of the collection.")
+    given = parser.instantiate(parser.parse_args(arguments))
+    folders = [Path(folder) for folder in given.folders]
+    if given.collection is None and not folders:
+        raise CollectionError("there is nothing to index. Name a folder: crosscue index FOLDER --run RUN")
+    place = given.collection or folders[0] / ".crosscue"
+    return _plan(given, place, folders) if given.dry_run else _index(given, place, folders)
+
+
+def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
+    from crosscue.interruption import interruption
+    from crosscue.search.indexing import targets_of, walks_of, writing
+
+    options = _indexing(given)
+    _require_folders(folders, place)
+    with writing(place, thorough=given.repair) as collection, interruption() as stopping:
+        targets = targets_of(collection, folders)
+        if given.captions_from is not None:
+            collection.captions_from = None if given.captions_from == "none" else given.captions_from
+        collection.save()
+        spaces = _spaces(given, collection)
+        while True:
+            walks = walks_of(collection, targets, options.scan)
+            captions = _captions(collection, walks)
+            outcomes = [
+                _outcome(collection, space, encoder, walks, options, captions, lambda: stopping.requested)
+                for space, encoder in spaces
+            ]
+            spaces = [(outcome.space, encoder) for outcome, (_, encoder) in zip(outcomes, spaces, strict=True)]
+            _report(outcomes, quiet=given.watch is not None)
+            if given.watch is None or stopping.requested:
+                break
+            until = time.monotonic() + given.watch
+            while time.monotonic() < until and not stopping.requested:
+                time.sleep(0.1)
+        if stopping.requested:
+            return INTERRUPTED
+        kept = [outcome.kept for outcome in outcomes if outcome.kept]
+        if kept:
+            raise CollectionError(kept[0])
+    return 0
+
+
+def _outcome(
+    collection: Collection,
+    space: Space,
+    encoder: Encoder,
+    walks: Mapping[tuple[str, Path], Walk],
+    options: Indexing,
+    captions: Mapping[str, Captions],
+    stop: Callable[[], bool],
+) -> Outcome:
+    from crosscue.search.indexing import index
+
+    return index(collection, space, encoder, walks, options, captions, stop)
+
+
+def _report(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
+    for outcome in outcomes:
+        counts = outcome.counts
+        if not quiet or counts.images != counts.same + counts.unreadable or counts.removed:
+            named = f"{outcome.space.name}: " if len(outcomes) > 1 else ""
+            sys.stdout.write(f"{named}{outcome}\n")
+            sys.stdout.flush()
+
+
+def _plan(given: Any, place: Path, folders: Sequence[Path]) -> int:
+    from crosscue.search.collection import FILE, Collection, open_collection
+    from crosscue.search.indexing import targets_of, walks_of
+    from crosscue.search.planning import planned
+
+    collection = open_collection(place) if (place / FILE).exists() else Collection(place)
+    walks = walks_of(collection, targets_of(collection, folders), _scan(given))
+    name = given.name or (space_name(given.run) if given.run else None)
+    names: list[str | None] = [name if name in collection.spaces else None] if name else [*collection.spaces] or [None]
+    for one in names:
+        counts = planned(collection, one, walks, _captions(collection, walks))
+        sys.stdout.write(f"{f'{one}: ' if len(names) > 1 else ''}{counts} Nothing was written.\n")
+    return 0
+
+
+def _require_folders(folders: Sequence[Path], place: Path) -> None:
+    """Raises `CollectionError` before a collection is made inside a folder that does not exist."""
+    for folder in folders:
+        if not folder.exists() and place.is_relative_to(folder):
+            raise CollectionError(f"{folder}: there is no such folder. Check the path.")
+
+
+def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Encoder]]:
+    """Returns the spaces to index, each with its encoder."""
+    from crosscue.opening import open_encoder
+
+    options = {
+        "runtime": given.runtime,
+        "precision": given.precision,
+        "device": given.device,
+        "backbone": given.backbone,
+    }
+    if given.run is not None:
+        encoder = open_encoder(given.run, **options)
+        name = given.name or space_name(given.run)
+        folder = Path(given.run)
+        identity = replace(encoder.identity, source=str(folder.resolve()) if folder.exists() else given.run)
+        kept = collection.spaces.get(name)
+        if given.replace and kept is not None and kept.identity.run != identity.run:
+            collection.drop_space(name)
+        return [(collection.add_space(name, identity), encoder)]
+    if not collection.spaces:
+        where = shlex.quote(str(collection.folder))
+        raise CollectionError(
+            f"{collection.folder}: no run to encode with. Name one: crosscue index FOLDER --run RUN --collection {where} "
+            "(zero_shot is the backbone as it is)"
+        )
+    chosen = [collection.space(given.name)] if given.name else list(collection.spaces.values())
+    return [
+        (space, _own_encoder(space, collection, open_encoder(space.identity.source, **options))) for space in chosen
+    ]
+
+
+def _own_encoder(space: Space, collection: Collection, encoder: Encoder) -> Encoder:
+    """Returns the encoder of a space, if it still is what the space was made with."""
+    collection.add_space(space.name, encoder.identity)  # refuses another run
+    return encoder
+
+
+def space_name(source: str) -> str:
+    """Returns the name of a space for a run: the name of its folder, with - for what no file name has."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).name).strip("-_")[:64] or "run"
+
+
+def _captions(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
+    if collection.captions_from is None:
+        return {}
+    from crosscue.data.sources import read_pairs
+    from crosscue.search.pair_captions import captions_by_id
+
+    return captions_by_id(read_pairs(collection.captions_from), walks.values(), collection.roots)
+
+
+def _scan(given: Any) -> Scan:
+    from crosscue.search.scanning import Scan
+
+    globs = tuple(glob.strip() for glob in given.exclude.split(",") if glob.strip())
+    return Scan(globs, given.hidden, given.follow_links)
+
+
+def _indexing(given: Any) -> Indexing:
+    from crosscue.search.indexing import Indexing
+
+    for name in ("batch_size", "threads"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            raise CollectionError(f"{name} is {getattr(given, name)}; it must be at least 1, such as --{name} 8.")
+    if given.watch is not None and not given.watch > 0:
+        raise CollectionError(f"watch is {given.watch:g}; it must be above 0, such as --watch 10.")
+    options = Indexing(
+        scan=_scan(given),
+        batch_size=given.batch_size,
+        remove_missing=given.remove_missing,
+        captions=given.captions,
+    )
+    return options if given.threads is None else replace(options, threads=given.threads)

@@ -1,0 +1,191 @@
+"""Indexing of folders into a collection: walk, plan, ingest, removal, captions and indices."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from crosscue.errors import CollectionError
+from crosscue.progress import note, progress
+from crosscue.search.caption_rows import embed_captions
+from crosscue.search.collection import FAILURES, TABLES, THUMBNAILS, Collection, create_collection
+from crosscue.search.failures import read_failures, unchanged, write_failures
+from crosscue.search.indices import maintain
+from crosscue.search.ingest import Counts, Ingest
+from crosscue.search.reading import Captions, Reader
+from crosscue.search.recovery import damaged_indices, drop_indices, manifests, recover
+from crosscue.search.scanning import Item, Scan, Walk, known_rows, plan, too_many, walk
+from crosscue.search.tuning import check
+from crosscue.search.writing import Writer
+from crosscue.storage import sole_run
+
+if TYPE_CHECKING:
+    from crosscue.encoding.encoder import Encoder
+    from crosscue.search.spaces import Space
+
+Target = tuple[str, Path]
+"""Name of a root, and the part of it to index, relative: `Path()` is all of it."""
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """Options of indexing."""
+
+    scan: Scan = field(default_factory=Scan)
+    batch_size: int = 32
+    threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    remove_missing: Literal["safe", "always"] = "safe"
+    """`safe`: rows are kept where a root is not reachable, or would lose more than half of its images."""
+    captions: bool = False
+    """True: captions get vectors of their own, for the search from an image to captions."""
+
+
+@dataclass
+class Outcome:
+    """Result of one indexing run of one space."""
+
+    counts: Counts
+    space: Space
+    kept: str | None = None
+    """Text about rows that were kept although their files are missing."""
+    interrupted: bool = False
+
+    def __str__(self) -> str:
+        found = self.space.measured
+        recall = f" Recall@10 {min(found.texts, found.images):.2f}.".replace(" 0.", " .") if found else ""
+        return f"{self.counts}{recall}"
+
+
+@contextlib.contextmanager
+def writing(folder: Path, *, thorough: bool = False) -> Iterator[Collection]:
+    """Opens, or makes, a collection for writing: locked, and recovered from a power cut.
+
+    Args:
+        folder: the collection.
+        thorough: read all rows to find damage. It is always done after a run that did not end by itself.
+
+    Raises:
+        StorageError: another process is writing.
+        CollectionError: see `open_collection`.
+    """
+    unclean = (folder / ".running.holder").exists()
+    with sole_run(folder, "--collection"):
+        collection = create_collection(folder)
+        for space in list(collection.spaces.values()):
+            _recover(collection, space, thorough=thorough or unclean)
+        yield collection
+
+
+def _recover(collection: Collection, space: Space, *, thorough: bool) -> None:
+    names = [space.name, f"{space.name}.captions"]
+    for name in names:
+        folder = collection.table_folder(name)
+        if name == space.name or folder.exists():
+            said = recover(collection.folder / TABLES, name, thorough=thorough)
+            if said is not None:
+                note(f"{collection.folder}: {said}")
+            if not manifests(folder):
+                collection.empty(space.name, space.identity.width)
+                return  # its captions went with it
+            if damaged_indices(folder):
+                note(f"{collection.folder}: the indices of '{name}' are damaged and will be built again.")
+                drop_indices(collection.table(name) if name == space.name else collection.captions_table(space.name))
+
+
+def walks_of(collection: Collection, targets: Sequence[Target], scan: Scan) -> dict[Target, Walk]:
+    """Returns the files of each target."""
+    return {(root, under): walk(root, collection.roots[root], under, scan) for root, under in targets}
+
+
+def targets_of(collection: Collection, folders: Sequence[Path]) -> list[Target]:
+    """Returns the parts of roots that folders are; without folders, all roots.
+
+    Raises:
+        CollectionError: a folder does not exist, or there are no folders and no roots.
+    """
+    if not folders and not collection.roots:
+        raise CollectionError(
+            f"there is nothing to index. Name a folder: crosscue index FOLDER --collection {collection.folder}"
+        )
+    for folder in folders:
+        if not folder.is_dir() and folder.resolve() not in collection.roots.values():
+            raise CollectionError(f"{folder}: there is no such folder. Check the path.")
+    return [collection.add_root(folder) for folder in folders] or [(root, Path()) for root in collection.roots]
+
+
+def index(
+    collection: Collection,
+    space: Space,
+    encoder: Encoder,
+    walks: Mapping[Target, Walk],
+    options: Indexing,
+    captions: Mapping[str, Captions],
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Brings the rows of a space up to the files of some walks.
+
+    Args:
+        collection: opened by `writing`.
+        space: the space.
+        encoder: the encoder of its run.
+        walks: from `walks_of`.
+        options: options.
+        captions: id -> captions of a source of pairs.
+        stop: returns True when the user wants to stop; rows so far are written.
+    """
+    writer = Writer(collection.table(space.name), collection.table_folder(space.name))
+    known, before = known_rows(writer.table), read_failures(collection.folder / FAILURES)
+    always = options.remove_missing == "always"
+    walks = {target: signed(found, captions) for target, found in walks.items()}
+    todo = plan(known, walks, unchanged(before), unreachable_is_gone=always)
+    total = dict(known)
+    ingest = Ingest(
+        writer, encoder, known, todo.gone, options.batch_size, Counts(same=todo.same, unreadable=todo.unreadable)
+    )
+    thumbnails = collection.folder / THUMBNAILS
+    reader = Reader(collection.roots, encoder.pixels, thumbnails, ingest.contents, captions)
+    with progress("indexing", len(todo.read), "images") as advance:
+        for count in ingest.run(todo.read, reader, options.threads, stop):
+            advance(count)
+    interrupted = stop()
+    gone = {one: row for one, row in todo.gone.items() if one not in ingest.replaced}
+    lost = {} if always else {root: (missing, rows) for root, missing, rows in too_many(total, gone)}
+    lost |= {root: (count, count) for root in todo.kept if (count := sum(row.root == root for row in total.values()))}
+    removed = set() if interrupted else {one for one, row in gone.items() if row.root not in lost}
+    ingest.remove(removed | ingest.replaced)
+    ingest.counts.removed = len(removed)
+    present = {item.id for found in walks.values() for item in found.items}
+    walked = {(root, under) for (root, under), found in walks.items() if found.reachable}
+    forgotten = ingest.read | {
+        one for one, row in before.items() if (row["root"], Path()) in walked and one not in present
+    }
+    write_failures(collection.folder / FAILURES, before, ingest.failures, forgotten)
+    if options.captions and not interrupted:
+        embed_captions(collection, space, encoder, writer.table)
+    if not interrupted:
+        space, built = maintain(collection, space, writer)
+        if built:
+            space = check(collection, space, encoder)
+    return Outcome(ingest.counts, space, missing_message(lost) if lost else None, interrupted)
+
+
+def missing_message(lost: Mapping[str, tuple[int, int]]) -> str:
+    """Returns the text about roots of which too many images are gone: root -> (missing, all)."""
+    listed = "; ".join(f"{root}/: {missing:,} of {total:,} images are gone" for root, (missing, total) in lost.items())
+    return f"{listed}. If that is right, add --remove_missing always; if a disk is not mounted, mount it."
+
+
+def signed(found: Walk, captions: Mapping[str, Captions]) -> Walk:
+    """Returns a walk whose items have the sign of their captions from a source of pairs, where it has any."""
+    if not captions:
+        return found
+
+    def sign(item: Item) -> Item:
+        own = captions.get(item.id)
+        return item if own is None else replace(item, sidecar=own.sign)
+
+    return Walk([sign(item) for item in found.items], found.closed, found.reachable)
