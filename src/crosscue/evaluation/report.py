@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crosscue.data.features import FeatureRow
 from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Pairs
+from crosscue.evaluation.action_gaps import ActionGap, action_gaps
 from crosscue.evaluation.calibration import Calibration, calibration_record, calibration_rows, shown
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.example_queries import Example, examples
@@ -58,6 +59,7 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
         "after": comparison.after.to_dict(),
         "differences": comparison.to_dict(),
         "calibration": calibration_record(extras.calibration),
+        "actions": {d: [asdict(gap) for gap in gaps] for d, gaps in _gaps(comparison).items()},
         "folds": [one.to_dict() for one in extras.folds],
     }
     write_json(folder / "report.json", content)
@@ -95,6 +97,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         folds=extras.folds,
         arrows=ARROWS,
         unread=unread(),
+        gaps=_gaps(comparison),
         curves=curves(list(extras.history)),
         bars=category_bars(before, after),
         examples=[part for direction in reversed(DIRECTIONS) for part in _examples(comparison, pairs, direction)],
@@ -130,6 +133,13 @@ def markdown(comparison: Comparison, extras: Extras) -> str:
     protocol = [(key.replace("_", " "), str(value)) for key, value in comparison.after.protocol.items()]
     lines += ["", markdown_table(["protocol", ""], protocol, numbers=False)]
     return "\n".join(lines) + "\n"
+
+
+def _gaps(comparison: Comparison) -> dict[str, tuple[ActionGap, ActionGap]]:
+    """Returns direction -> the actions of wrong first candidates, before and after."""
+    before, after = action_gaps(comparison.before), action_gaps(comparison.after)
+    none = ActionGap(0, 0)
+    return {d: (before.get(d, none), after.get(d, none)) for d in DIRECTIONS if d in before or d in after}
 
 
 def _diagnostics(comparison: Comparison) -> list[tuple[str, str, str]]:

@@ -25,7 +25,7 @@ DEED, DEEDS, RELATION, ATTRIBUTE, NOTHING, NEGATION = WORDINGS = (
 )
 """The second is a part of the first; a negation may be in any of them."""
 REMEMBERED = 4
-"""Lists of captions whose wordings are kept: the comparison with the untouched backbone reads the same list."""
+"""Lists of captions whose triplets are kept: the comparison with the untouched backbone reads the same list."""
 NEGATING = english.NEGATIONS | {"no", "without", "none", "nobody", "nothing"}
 
 
@@ -73,19 +73,23 @@ def unread() -> str:
 
 
 @lru_cache(maxsize=REMEMBERED)
+def knowledge_of(captions: tuple[str, ...]) -> dict[str, CaptionKnowledge]:
+    """Returns caption -> its triplets by spaCy; a caption that is not English is left out.
+
+    Raises:
+        CrosscueError: spaCy or its English model is not installed.
+    """
+    return dict(parsed_knowledge([caption for caption in dict.fromkeys(captions) if readable(caption)]))
+
+
 def wordings(captions: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Returns the wordings of each caption; none for one that is not English.
 
     Raises:
         CrosscueError: spaCy or its English model is not installed.
     """
-    distinct = list(dict.fromkeys(captions))
-    english_ones = {caption for caption in distinct if readable(caption)}
-    found = {
-        caption: _wordings(caption, known) if caption in english_ones else ()
-        for caption, known in parsed_knowledge(distinct)
-    }
-    return tuple(found[caption] for caption in captions)
+    known = knowledge_of(captions)
+    return tuple(_wordings(caption, known[caption]) if caption in known else () for caption in captions)
 
 
 def _wordings(caption: str, known: CaptionKnowledge) -> tuple[str, ...]:
