@@ -179,7 +179,7 @@ def test_rows_without_image_or_caption_are_left_out_and_counted(
     (images / "t.csv").write_text("image,caption\n0.jpg,one\nnone.jpg,two\n1.jpg,\n2.jpg,three")
     pairs = read_pairs(images / "t.csv", reading=Reading(missing="skip"))
     assert pairs.captions == ["one", "three"]
-    assert "2 rows without an image file or a caption are left out (--missing skip)" in capsys.readouterr().err
+    assert "left out by --missing skip: 1 missing images, 1 empty captions" in capsys.readouterr().err
 
 
 def test_an_edited_caption_in_brackets_is_a_negative(images: Path) -> None:

@@ -14,7 +14,7 @@ from crosscue.data.sources import Reading
 if TYPE_CHECKING:
     from crosscue.data.audit import Audit
 
-SHOWN = 10
+SHOWN = 20
 """Largest number of lines of one kind on the terminal; --json has all."""
 
 
@@ -40,7 +40,8 @@ def run(arguments: list[str]) -> int:
 
     from crosscue.data.audit import audit
 
-    pairs = read_source(given.data, taken(given, Reading))
+    faults: dict[str, list[str]] = {}
+    pairs = read_source(given.data, taken(given, Reading), faults)
     count, limit = None, 0
     if given.tokens_of is not None:
         from crosscue.backbones.loading import load_backbone
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> int:
         backbone = load_backbone(given.tokens_of, device="cpu")
         limit = backbone.room()
         count = backbone.token_count
-    found = audit(pairs, token_count=count, max_tokens=limit, images=given.open_images)
+    found = audit(pairs, token_count=count, max_tokens=limit, images=given.open_images, faults=faults)
     show(found, sys.stderr if given.json is True else sys.stdout)
     put_json(given.json, found.to_dict())
     return 1 if found.blocking else 0
@@ -58,19 +59,21 @@ def show(found: Audit, out: TextIO) -> None:
     """Writes the counts as a table and every kind of problem with its first examples."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(file=out, soft_wrap=True)
-    table = Table(title=found.source)
+    table = Table(title=Text(found.source))
     counts = ("images", "captions", "categories", "shared captions", "largest group")
     for column in ("split", *counts, "R@1 ceiling i2t / t2i"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for name, split in found.splits.items():
         numbers = (split.images, split.captions, split.categories, split.duplicate_captions, split.largest_group)
-        table.add_row(name, *(f"{n:,}" for n in numbers), f"{split.i2t_ceiling:.2f} / {split.t2i_ceiling:.2f}")
+        table.add_row(Text(name), *(f"{n:,}" for n in numbers), f"{split.i2t_ceiling:.2f} / {split.t2i_ceiling:.2f}")
     console.print(table)
-    for bank in found.features:
-        console.print(bank, markup=False, highlight=False)
+    for line in (*found.features, *found.uses):
+        console.print(line, markup=False, highlight=False)
     problems: list[tuple[str, list[str]]] = [
+        *found.faults.items(),
         ("unreadable images", [f"{name}: {reason}" for name, reason in found.unreadable]),
         ("empty captions", found.empty_captions),
         ("common to two splits", found.leaks),

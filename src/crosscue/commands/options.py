@@ -77,10 +77,10 @@ class EvaluateOptions:
     """True: every caption is encoded beside its own image (diagnostic). The result uses the answer and is stamped NOT COMPARABLE."""
 
 
-def read_source(source: str, reading: Reading) -> Pairs:
-    """Reads a source of pairs, and names it and what was found on standard error."""
+def read_source(source: str, reading: Reading, faults: dict[str, list[str]] | None = None) -> Pairs:
+    """Reads a source of pairs, and names it and what was found on standard error; `faults` collects those of rows."""
     note(f"reading {source}")
-    pairs = read_pairs(source, reading=reading)
+    pairs = read_pairs(source, reading=reading, faults=faults)
     splits = ", ".join(f"{len(pairs.split(name)):,} {name}" for name in pairs.splits)
     note(f"read {len(pairs):,} images and {len(pairs.captions):,} captions{f' ({splits})' if splits else ''}")
     return pairs

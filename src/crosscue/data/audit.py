@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from crosscue.data.features import FeatureRow
 from crosscue.data.images import open_image, peculiarities
 from crosscue.data.pairs import Pairs
+from crosscue.data.splits import held_out, training_pairs
 from crosscue.errors import DataError
 from crosscue.progress import track
 
@@ -53,11 +54,17 @@ class Audit:
     without_category: int = 0
     features: list[str] = field(default_factory=list)
     """Files of features that stand in for images, with their towers."""
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    """Kind of fault of rows that are no pairs -> the line of each."""
+    notes: list[str] = field(default_factory=list)
+    """Lines about what reading left out or ignored."""
+    uses: list[str] = field(default_factory=list)
+    """Numbers of images that training, validation and evaluation use."""
 
     @property
     def blocking(self) -> bool:
         """True if training or evaluation would fail or be wrong."""
-        return bool(self.unreadable or self.empty_captions or self.leaks)
+        return bool(self.unreadable or self.empty_captions or self.leaks or self.faults)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON."""
@@ -65,7 +72,12 @@ class Audit:
 
 
 def audit(
-    pairs: Pairs, *, token_count: Callable[[str], int] | None = None, max_tokens: int = 0, images: bool = True
+    pairs: Pairs,
+    *,
+    token_count: Callable[[str], int] | None = None,
+    max_tokens: int = 0,
+    images: bool = True,
+    faults: Mapping[str, list[str]] | None = None,
 ) -> Audit:
     """Returns the faults of every pair.
 
@@ -74,11 +86,15 @@ def audit(
         token_count: counts the tokens of a caption; None skips the check of length.
         max_tokens: room of the text tower.
         images: False opens no image.
+        faults: those that `read_pairs` collected.
     """
     by_split: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
-        by_split[pair.split or "all"].append(index)
+        by_split[pair.split or ("(none)" if pairs.splits else "all")].append(index)
     found = Audit(pairs.source, {name: _split(pairs, rows) for name, rows in sorted(by_split.items())})
+    found.faults = {kind: list(lines) for kind, lines in (faults or {}).items()}
+    found.empty_captions = found.faults.pop("empty captions", [])
+    found.notes, found.uses = list(pairs.notes), _uses(pairs)
     banks = {image.bank.path: image.bank for image in pairs.images if isinstance(image, FeatureRow)}
     found.features = [f"{path}: tower {bank.tower or 'not named'}" for path, bank in banks.items()]
     found.without_category = sum(pair.category is None for pair in pairs)
@@ -116,11 +132,25 @@ def ceilings(pairs: Pairs) -> tuple[float, float]:
     copies = Counter(pairs.captions)
     owners = Counter(caption for pair in pairs for caption in set(pair.captions))
     with_captions = [pair for pair in pairs if pair.captions]
-    i2t = [
-        max(pair.captions.count(caption) / copies[caption] for caption in set(pair.captions)) for pair in with_captions
-    ]
+    i2t = [max(n / copies[caption] for caption, n in Counter(pair.captions).items()) for pair in with_captions]
     t2i = [1 / owners[caption] for pair in with_captions for caption in pair.captions]
     return 100 * sum(i2t) / max(len(i2t), 1), 100 * sum(t2i) / max(len(t2i), 1)
+
+
+def _uses(pairs: Pairs) -> list[str]:
+    """Returns a line for `adapt` and one for `evaluate`, each with its number of images or the reason for none."""
+    lines = []
+    try:
+        train, val = training_pairs(pairs, None, None, seed=0)
+        lines.append(f"adapt: {len(train):,} images for training, {len(val or ()):,} for validation")
+    except DataError as error:
+        lines.append(f"adapt: {error}")
+    try:
+        tested = held_out(pairs)
+        lines.append(f"evaluate: {len(tested):,} images, {'split test' if pairs.splits else 'as there are no splits'}")
+    except DataError as error:
+        lines.append(f"evaluate: {error}")
+    return lines
 
 
 def _split(pairs: Pairs, rows: list[int]) -> SplitAudit:

@@ -103,16 +103,19 @@ class Pair:
 class Pairs(Sequence[Pair]):
     """An immutable list of pairs from one source, with the flat list of captions that retrieval ranks."""
 
-    def __init__(self, pairs: Iterable[Pair], source: str = "pairs", origin: str = "SOURCE") -> None:
+    def __init__(
+        self, pairs: Iterable[Pair], source: str = "pairs", origin: str = "SOURCE", notes: Iterable[str] = ()
+    ) -> None:
         """Keeps the pairs.
 
         Args:
             pairs: the pairs, in order.
             source: their name in messages and results.
             origin: the source and the options of reading it, as typed after `crosscue data check`.
+            notes: a line for each kind of thing that reading left out or ignored.
         """
         self.items: tuple[Pair, ...] = tuple(pairs)
-        self.source, self.origin = source, origin
+        self.source, self.origin, self.notes = source, origin, tuple(notes)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -131,7 +134,7 @@ class Pairs(Sequence[Pair]):
 
     def part(self, pairs: Iterable[Pair], note: str = "") -> Pairs:
         """Returns other pairs of the same source; `note` is added to its name."""
-        return Pairs(pairs, self.source + note, self.origin)
+        return Pairs(pairs, self.source + note, self.origin, self.notes)
 
     @property
     def images(self) -> list[Image]:

@@ -49,7 +49,7 @@ def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
     """
     folder = Locations(reading.images_beside(path))
     groups: dict[str, list[Found]] = {}
-    left_out = 0
+    refused = False
     for where, row in rows:
         try:
             found = row_of(where, row, folder, reading)
@@ -60,13 +60,10 @@ def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
                 group.append(found)
         except DataError as error:
             reading.refuse(error)
-            left_out += 1
-    if left_out and reading.missing == "skip":
-        reading.note(f"{path}: {left_out:,} rows without an image file or a caption are left out (--missing skip)")
-    if not groups and not left_out:
-        raise DataError(f"{path}: no pairs found. A row needs an image and a caption.")
+            refused = True
     if not groups:
-        reading.refuse(DataError(f"{path}: no row has both an image file and a caption. Correct the paths."))
+        fault = "no row has both an image file and a caption" if refused else "no pairs found"
+        reading.refuse(DataError(f"{path}: {fault}. A row needs an image and a caption."))
     pairs = identified([merged(group) for group in groups.values()], path, reading)
     return Pairs(with_splits(pairs, folder.folder, path, reading), str(path))
 
@@ -200,12 +197,16 @@ def captions_of(where: str, value: Any, reading: Reading) -> list[str]:
     """
     texts = texts_of(where, value)
     captions = [text for text in texts if text.strip()]
-    if len(captions) < len(texts) and (reading.missing != "skip" or not captions):
-        number = next(number for number, text in enumerate(texts, 1) if not text.strip())
-        place = f"caption {number}" if len(texts) > 1 else "the caption"
-        raise DataError(f"{where}: {place} is empty. Write one, or remove the row.", kind="empty captions")
+    if len(captions) == len(texts) > 0:
+        return captions
+    number = next((number for number, text in enumerate(texts, 1) if not text.strip()), 0)
+    fault = (
+        f"caption {number} is empty" if len(texts) > 1 else "the caption is empty" if texts else "there is no caption"
+    )
+    error = DataError(f"{where}: {fault}. Write one, or remove the row.", kind="empty captions")
     if not captions:
-        raise DataError(f"{where}: there is no caption. Write one, or remove the row.", kind="empty captions")
+        raise error
+    reading.refuse(error)
     return captions
 
 

@@ -83,11 +83,14 @@ def read_pairs(
                 pairs = with_features(pairs, at_home(reading.features), reading.images_beside(place))
     finally:
         forget_json()
+    if reading.left_out:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in reading.left_out.items())
+        reading.note(f"{path}: left out by --missing skip: {counts}")
     for line in reading.notes:
         note(line)
     if reading.unverified:
         pairs = pairs.part(_accepted(pair) for pair in pairs)
-    pairs = Pairs(pairs, pairs.source, reading.command(str(source)))
+    pairs = Pairs(pairs, pairs.source, reading.command(str(source)), reading.notes)
     if reading.captions_per_image is not None:
         pairs = pairs.with_captions(reading.captions_per_image)
     return pairs.split(split) if split is not None else pairs

@@ -77,13 +77,18 @@ class Examination(Reading):
     collect: bool = False
     faults: dict[str, list[str]] = field(default_factory=dict)
     """Kind of fault -> the line of each."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Kind of fault -> number of those that `missing` leaves out."""
     notes: list[str] = field(default_factory=list)
 
     def refuse(self, error: DataError) -> None:
-        """Keeps the error of a row, or raises it."""
-        if not self.collect:
-            super().refuse(error)
-        self.faults.setdefault(error.kind, []).append(str(error))
+        """Counts the error of a row that `missing` leaves out; keeps any other, or raises it."""
+        if self.missing == "skip" and error.kind in LEFT_OUT:
+            self.left_out[error.kind] = self.left_out.get(error.kind, 0) + 1
+        elif self.collect:
+            self.faults.setdefault(error.kind, []).append(str(error))
+        else:
+            raise error
 
     def note(self, text: str) -> None:
         """Keeps a line about what reading leaves out or ignores."""

@@ -31,7 +31,7 @@ def read(path: Path, reading: Reading) -> Pairs:
         return pairs
     there = [pair for pair in pairs if isinstance(pair.image, ImageFile) and is_file(pair.image.path)]
     if len(there) < len(pairs):
-        reading.note(f"{path}: {len(pairs) - len(there):,} captions without their image are left out (--missing skip)")
+        reading.note(f"{path}: left out by --missing skip: {len(pairs) - len(there):,} missing images")
     return pairs.part(there)
 
 

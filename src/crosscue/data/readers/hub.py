@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +14,10 @@ from crosscue.data.columns import COLUMNS, listed, optional, plain
 from crosscue.data.pairs import EmbeddedImage, Pairs
 from crosscue.data.readers.contract import Reader, Reading
 from crosscue.data.records import Row, pairs_of
-from crosscue.errors import DataError, NetworkError
+from crosscue.errors import CrosscueError, DataError, NetworkError
+
+ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+"""One of the two parts of the id of a dataset."""
 
 
 def read_datasets(path: Path, reading: Reading) -> Pairs:
@@ -36,8 +40,15 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
         raise NetworkError(
             f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
         ) from error
+    except Exception as error:  # the library reads foreign files, and raises whatever its formats raise
+        raise _unread(source, error) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
-    read = [_table(path, split, table, reading) for split, table in tables.items()]
+    try:
+        read = [_table(path, split, table, reading) for split, table in tables.items()]
+    except CrosscueError:
+        raise
+    except Exception as error:  # as above: damaged rows are found when they are read
+        raise _unread(source, error) from error
     ids = Counter(pair.image_id for pairs in read for pair in pairs)
     return Pairs(
         (
@@ -47,6 +58,11 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
         ),
         source,
     )
+
+
+def _unread(source: str, error: Exception) -> DataError:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return DataError(f"{source}: not a dataset that can be read ({reason}). Check the path.")
 
 
 def _table(path: Path, split: str, table: Any, reading: Reading) -> Pairs:
@@ -111,7 +127,7 @@ def _sniff(path: Path) -> bool:
     """Returns True for a folder that `save_to_disk` wrote, and for a name of the form owner/dataset that is no path."""
     if path.exists():
         return (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists()
-    return len(path.parts) == 2 and not path.is_absolute() and path.parts[0] not in (".", "..") and not path.suffix
+    return len(path.parts) == 2 and not path.suffix and all(ID.fullmatch(part) for part in path.parts)
 
 
 DATASETS = Reader("datasets", _sniff, read_datasets)
