@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from crosscue.errors import RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
-from crosscue.measurement import OWN, against_untouched, bank_for, keep_for_inference, measured
+from crosscue.measurement import OWN, against_untouched, bank_for, keep_for_inference, measured, unseen
 from crosscue.methods.capabilities import Untrained, require_vectors, studied
 from crosscue.methods.contract import Method
 from crosscue.methods.images import cached_images, check_images
@@ -39,7 +39,7 @@ from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import training_feed
 from crosscue.training.loop import Outcome, fit
-from crosscue.training.provenance import data_record
+from crosscue.training.provenance import Provenance, data_record
 
 
 class Run:
@@ -88,7 +88,7 @@ class Run:
         inference: Inference | Mapping[str, Any] | None = None,
         bank: Pairs | str | Path | None = None,
     ) -> Retrieval:
-        """Measures retrieval in both directions on held-out pairs.
+        """Measures retrieval in both directions on held-out pairs; images that the run learned from are left out.
 
         Args:
             pairs: pairs of one split, which are used as they are; otherwise see `held_out`.
@@ -100,8 +100,10 @@ class Run:
         """
         choices = configured(Inference, inference, "inference")
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
+        chosen, entries = unseen(self.folder, chosen)
         own = bank_for(self.method, self.folder, OWN, chosen, None if bank is None else as_pairs(bank), choices)
-        return measured(self.method, chosen, choices, bank=own)
+        result = measured(self.method, chosen, choices, bank=own)
+        return replace(result, protocol=result.protocol | entries)
 
     def rank(
         self,
@@ -191,6 +193,7 @@ def adapt(
     with studied(adapted, train, captions) as knowledge, sole_run(folder):
         data |= knowledge
         runs.start_run(folder, resolved, identity, data, resume=resume)
+        Provenance.of(train, val).save(folder)
         feed, validate = training_feed(adapted, train, training), None
         if val:
             images = cached_images(val, adapted)

@@ -25,6 +25,7 @@ from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, load_bank, reading, save_banks
 from crosscue.retrieval.options import Inference
+from crosscue.training.provenance import Provenance
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
@@ -59,6 +60,7 @@ def against_untouched(
 ) -> Comparison:
     """Evaluates the untouched backbone and an adapted method on the same pairs; see `crosscue.before_and_after`."""
     inference.check(method)
+    pairs, entries = unseen(folder, pairs)
     images = cached_images(pairs, method)
     shared = ("centre", "minimal_pairs", "normalise", "beta")
     usual = Inference(**{name: getattr(inference, name) for name in shared})
@@ -69,7 +71,12 @@ def against_untouched(
     ]
     before = measured(untouched, pairs, usual, images, banks[0])
     after = oracle(method, pairs, images) if see_pairing else measured(method, pairs, inference, images, banks[1])
-    return compare(before, after)
+    return compare(*(replace(result, protocol=result.protocol | entries) for result in (before, after)))
+
+
+def unseen(folder: Path | None, pairs: Pairs) -> tuple[Pairs, dict[str, Any]]:
+    """Returns the pairs that a run did not learn from, with entries for the protocol; all pairs without a run folder."""
+    return (pairs, {}) if folder is None else Provenance.load(folder).unseen(pairs)
 
 
 def normalised_too(method: Method[Any], folder: Path | None, comparison: Comparison) -> Comparison | None:

@@ -73,6 +73,7 @@ def run(arguments: list[str]) -> int:
     else:
         comparison = before_and_after(measured, pairs, inference, bank=bank, see_pairing=given.oracle)
         before, result = comparison.before, comparison.after
+        pairs = result.pairs or pairs  # without the images that were trained on
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         console.print(verdict_line(comparison), markup=False, highlight=False)
         folds = folded(given.folds, before, result)

@@ -76,6 +76,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
         return
     test = pairs.split("test")
     comparison = before_and_after(run, test)
+    test = comparison.after.pairs or test  # without images that were trained on
     extras = Extras(
         "Emoji search, before and after adaptation",
         read_journal(out / "metrics.jsonl"),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 WIDEST = 110
 """Columns of the widest table; a file or a pipe, which has no width of its own, gets this many."""
-STAMP = "[bold red]NOT COMPARABLE: this measurement sees the pairing[/]"
 
 
 def report_console(out: TextIO) -> Console:
@@ -168,4 +167,6 @@ def _caption(result: Retrieval, ending: str = "") -> str:
             f"\nENRICHED GALLERY: images carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
             "not to be set beside plain results"
         )
-    return text if result.comparable else f"{text}\n{STAMP}"
+    for key in ("left_out", "validated_on"):
+        text += f"\n{protocol[key]}{' and are left out' if key == 'left_out' else ''}" if key in protocol else ""
+    return f"{text}\n[bold red]NOT COMPARABLE: {result.stamp}[/]" if result.stamp else text

@@ -89,7 +89,7 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         verdict=verdict_line(comparison),
         headline=headline(comparison),
         facts=facts(comparison, extras.run),
-        comparable=before.comparable and after.comparable,
+        stamp=after.stamp or before.stamp,
         rows=_rows(comparison),
         total=comparison.total,
         before=before,
@@ -112,8 +112,8 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
 def markdown(comparison: Comparison, extras: Extras) -> str:
     """Returns the verdict, the facts, the table and the protocol as Markdown."""
     lines = [f"# {extras.title}", "", f"**{verdict_line(comparison)}**", "", headline(comparison), ""]
-    if not (comparison.before.comparable and comparison.after.comparable):
-        lines += ["**NOT COMPARABLE: this measurement sees the pairing.**", ""]
+    if stamp := comparison.after.stamp or comparison.before.stamp:
+        lines += [f"**NOT COMPARABLE: {stamp}.**", ""]
     lines += [*(f"- {name}: {value}" for name, value in facts(comparison, extras.run).items()), ""]
     rows = [
         [

@@ -82,8 +82,13 @@ class Retrieval:
 
     @property
     def comparable(self) -> bool:
-        """False for diagnostics that see the pairing; such numbers are stamped NOT COMPARABLE."""
+        """False for diagnostics that see the pairing, and for images that were trained on: stamped NOT COMPARABLE."""
         return bool(self.protocol["comparable"])
+
+    @property
+    def stamp(self) -> str:
+        """The reason of a result that is not comparable, as a clause; empty for others."""
+        return "" if self.comparable else self.protocol.get("not_comparable", "this measurement sees the pairing")
 
     def clusters(self, direction: str) -> np.ndarray:
         """(Q,) which queries are resampled together: the captions of one image."""

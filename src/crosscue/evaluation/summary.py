@@ -11,8 +11,8 @@ from crosscue.evaluation.comparison import SAME, Comparison
 def verdict_line(comparison: Comparison) -> str:
     """Returns the verdict on Rsum, with the number of images it rests on."""
     before, after, change = comparison.before, comparison.after, comparison.total
-    if not (before.comparable and after.comparable):
-        return "No verdict: this measurement sees the pairing."
+    if stamp := after.stamp or before.stamp:
+        return f"No verdict: {stamp}."
     than = "from" if comparison.verdict == SAME else "than"
     return (
         f"{comparison.verdict} {than} the untouched backbone, on {after.protocol['gallery']:,} images: "

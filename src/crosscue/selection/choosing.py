@@ -47,7 +47,7 @@ from crosscue.training.card import model_card
 from crosscue.training.checkpoints import ADAPTER
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
-from crosscue.training.provenance import data_record
+from crosscue.training.provenance import Provenance, data_record
 from crosscue.training.runs import CONFIG, BackboneIdentity, check_run, finish_run, load_method, start_run
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def write_run(
     usual = asdict(request.training) | {"trackers": []}
     config |= {"options": options, "training": verdict.chosen.training or usual}
     start_run(folder, config, BackboneIdentity.of(request.backbone), data, resume=True)
+    Provenance.of(train if where is not None else (), val).save(folder)
     record = verdict.to_dict() | {"outcome": asdict(outcome)}
     if where is not None:
         shutil.copy(where / JOURNAL, folder / JOURNAL)

@@ -5,6 +5,7 @@ adapter.safetensors   the learned tensors, nothing else
 backbone.json         format of the folder, identity of the backbone and the hash of its weights
 metrics.jsonl         every logged step
 environment.json      versions of packages, hashes of the data
+pairs.json            hashes of the images that were trained on, and of the validation images
 README.md             model card
 calibration.json      temperatures fitted on the validation pairs; absent without any
 checkpoints/          state to resume from; not needed after training
