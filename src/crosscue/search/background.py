@@ -7,11 +7,11 @@ counted in spreads above the mean of the same query (z), and `crosscue.encoding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from crosscue.search.schema import vectors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from crosscue.encoding.encoder import Floats
 
 SIZE = 2_000
@@ -41,6 +41,21 @@ class Background:
         return (scores - self.mean) / self.spread
 
 
-def fixed_sample(ids: Sequence[str], size: int = SIZE) -> list[int]:
-    """Returns the positions of at most `size` ids: the smallest, which are random because an id is a hash."""
-    return sorted(range(len(ids)), key=ids.__getitem__)[:size]
+IDS = 16**20
+"""Number of ids: 20 hexadecimal digits of a hash."""
+
+
+def fixed_sample(table: Any, size: int = SIZE) -> Floats:
+    """Returns (n, D) the vectors of at most `size` images of a space: those with the smallest ids, which are random hashes.
+
+    The sample hardly changes when images come or go, so a query keeps its background.
+    """
+    from lancedb.expr import col, lit
+
+    count = int(table.count_rows())
+    query = table.search()
+    if count > size:
+        share = (size + 5 * size**0.5) / count  # some more, so that hardly ever fewer than `size` are below
+        query = query.where(col("id") < lit(f"{int(share * IDS):020x}")) if share < 1 else query
+    found = query.select(["id", "vector"]).limit(count).to_arrow()
+    return vectors_of(found.sort_by("id").slice(0, size))

@@ -1,0 +1,133 @@
+"""Candidates of a query: the rows of a space that are nearest to its vector, and those that contain its words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosscue.errors import CollectionError, OptionError
+from crosscue.search.filters import checked_sql, expression_of, parsed
+from crosscue.search.fusion import text_query
+from crosscue.search.schema import COLUMNS, vectors_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from crosscue.encoding.encoder import Floats
+    from crosscue.search.collection import Collection
+    from crosscue.search.request import Request
+    from crosscue.search.spaces import Space
+
+LIGHT = ["id", "content", "hubness", "vector"]
+"""Columns that the order of hits needs."""
+POOL, DEEP = 200, 1_000
+"""Fewest rows that are read for the order of hits: plain, and corrected for hubness."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N rows that may become hits, each once."""
+
+    ids: list[str]
+    contents: list[str]
+    hubness: Floats
+    """(N,) 0 where the space has none."""
+    vectors: Floats
+    """(N, D)"""
+    by_vector: list[int]
+    """Indices of the rows that the vector found, nearest first."""
+    by_words: list[int]
+    """The same of the words."""
+
+
+def candidates(
+    collection: Collection, space: Space, vector: Floats | None, words: str, request: Request, *, corrects: bool
+) -> Candidates:
+    """Returns the candidates of a query.
+
+    Args:
+        collection: the collection.
+        space: the space that is searched.
+        vector: (D,) the query; None: words alone.
+        words: words that captions or names must contain; empty: the vector alone.
+        request: options of the search.
+        corrects: True if the order is corrected for hubness, which needs more candidates.
+
+    Raises:
+        OptionError: a filter is wrong.
+    """
+    table = collection.table(space.name)
+    index = space.index
+    pool = max(DEEP if corrects else POOL, 4 * request.k, index.candidates if index else 0)
+    found: list[pa.Table] = []
+    if vector is not None:
+        nearest = table.search(vector).distance_type("dot")
+        if index is None or request.exact:
+            nearest = nearest.bypass_vector_index()
+        else:
+            nearest = nearest.nprobes(index.nprobes).refine_factor(1)  # of `pool`, which are read anyway
+        found.append(_read(collection.folder, nearest, "_distance", request, pool))
+    if words:
+        found.append(
+            _read(collection.folder, table.search(text_query(words), query_type="fts"), "_score", request, pool)
+        )
+    places: dict[str, int] = {}
+    rankings = [[places.setdefault(one, len(places)) for one in part["id"].to_pylist()] for part in found]
+    contents, hubness = [""] * len(places), np.zeros(len(places), np.float32)
+    vectors = np.empty((len(places), space.identity.width), np.float32)
+    for part, ranking in zip(found, rankings, strict=True):
+        if ranking:
+            vectors[ranking] = vectors_of(part)
+            hubness[ranking] = np.nan_to_num(part["hubness"].to_numpy())
+            for place, content in zip(ranking, part["content"].to_pylist(), strict=True):
+                contents[place] = content
+    return Candidates(
+        list(places),
+        contents,
+        hubness,
+        vectors,
+        rankings[0] if vector is not None else [],
+        rankings[-1] if words else [],
+    )
+
+
+def has_words(collection: Collection, space: Space) -> bool:
+    """Returns True if a space has its index of words."""
+    return any("text" in index.columns for index in collection.table(space.name).list_indices())
+
+
+def rows_of(collection: Collection, space: Space, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Returns id -> row of some images, without vectors."""
+    from lancedb.expr import col, lit
+
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    query = collection.table(space.name).search().where(col("id").isin([lit(one) for one in wanted]))
+    return {row["id"]: row for row in query.select(list(COLUMNS)).limit(len(wanted)).to_list()}
+
+
+def _read(folder: Path, query: Any, score: str, request: Request, count: int) -> pa.Table:
+    expression = expression_of(parsed(request.filter))
+    if expression is not None:
+        query = query.where(expression)
+    if request.where is not None:
+        query = query.where(checked_sql(request.where))
+    try:
+        return query.select([*LIGHT, score]).limit(count).to_arrow()
+    except (ValueError, RuntimeError) as error:
+        if request.where is not None and "Invalid input" in str(error):
+            raise OptionError(
+                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(COLUMNS)}. "
+                'Write a condition, such as --where "width > 2000"'
+            ) from error
+        raise CollectionError(
+            f"{folder}: the table cannot be read; a power cut can damage it. Repair it: "
+            f"crosscue index --collection {shlex.quote(str(folder))} --repair"
+        ) from error

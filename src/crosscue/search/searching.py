@@ -1,0 +1,219 @@
+"""Search in one space of a collection: by vector, by words, or both; with the line of likely results and without copies."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosscue.data.pairs import ImageFile
+from crosscue.encoding.line import Line
+from crosscue.encoding.query import Term, embedded
+from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
+from crosscue.search.background import Background, fixed_sample
+from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
+from crosscue.search.fusion import fused, matched_field
+from crosscue.search.grouping import leaders
+from crosscue.search.hits import Hit, Hits
+from crosscue.search.request import Request
+from crosscue.search.schema import require_vectors
+
+if TYPE_CHECKING:
+    from crosscue.encoding.encoder import Encoder, Floats
+    from crosscue.search.collection import Collection
+
+
+class Searcher:
+    """One space with the encoder of the run that made it."""
+
+    def __init__(self, collection: Collection, encoder: Encoder, space: str | None = None) -> None:
+        """Checks that the encoder belongs to the space.
+
+        Raises:
+            CollectionError: there is no such space, or another run made it.
+        """
+        self.collection, self.encoder = collection, encoder
+        self.space = collection.space(space)
+        made, own = self.space.identity, encoder.identity
+        if made.run != own.run:
+            raise CollectionError(
+                f"collection {collection.folder}: space '{self.space.name}' was made by run {made.run[:8]} ({made.source}), and this is "
+                f"{own.run[:8]} ({own.source}). Add it: crosscue index --collection {shlex.quote(str(collection.folder))} "
+                f"--run {shlex.quote(own.source)} --name NEW"
+            )
+        self._sample: tuple[int, Floats] | None = None
+
+    @property
+    def line(self) -> Line:
+        """Limits of a likely result: those that the run's validation pairs set, else the default."""
+        bank = self.encoder.bank
+        return (bank.line if bank is not None else None) or Line()
+
+    def search(self, query: Sequence[Term], request: Request | None = None) -> Hits:
+        """Returns the hits of a query.
+
+        Raises:
+            OptionError: the query is empty or cancels out, or an option is wrong.
+            MethodError: the method has no such re-ranking.
+            DataError: an image of the query cannot be read.
+            CollectionError: the table is damaged.
+        """
+        request = request or Request()
+        words, started = words_of(query), time.perf_counter()
+        self._check(words, request)
+        vector = embedded(query, self.encoder)
+        require_vectors(vector.vector[None], self.space.identity.width, ["the query"])
+        encoded = time.perf_counter()
+        hits = self._hits(vector.vector, words, request)
+        took = {"encode": encoded - started, "search": time.perf_counter() - encoded}
+        cut = [f"the last {vector.truncated} word pieces were not read"] if vector.truncated else []
+        return replace(hits, truncated=cut, took_ms={part: round(1e3 * value, 1) for part, value in took.items()})
+
+    def corrects(self, words: str, request: Request) -> bool:
+        """Returns True if the order of a query is corrected for hubness. The bank holds texts, so queries of words are."""
+        bank = self.encoder.bank
+        if bank is None and request.normalise == "on":
+            raise MethodError(
+                f"'{self.encoder.identity.source}' has no bank of training captions, which --normalise on needs. Leave it out, or "
+                "search a space of a run: crosscue adapt --data SOURCE --out RUN"
+            )
+        return (
+            bank is not None
+            and bool(words)
+            and (request.normalise == "on" or (request.normalise == "auto" and bank.helps))
+        )
+
+    def sample(self) -> Floats:
+        """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""
+        table = self.collection.table(self.space.name)
+        version = int(table.version)
+        if self._sample is None or self._sample[0] != version:
+            self._sample = version, fixed_sample(table)
+        return self._sample[1]
+
+    def _check(self, words: str, request: Request) -> None:
+        modes = self.encoder.rerank_modes
+        if request.rerank and request.rerank not in modes:
+            rest = suggestion(request.rerank, modes) if modes else " Leave --rerank out."
+            raise MethodError(f"'{self.encoder.identity.method}' has no re-ranking '{request.rerank}'.{rest}")
+        if (request.rerank or request.text == "only") and not words:
+            option = "--rerank" if request.rerank else "--text only"
+            raise OptionError(
+                f"{option} needs words. Give a query without images and minus signs, or leave {option} out."
+            )
+
+    def _hits(self, vector: Floats, words: str, request: Request) -> Hits:
+        corrects = self.corrects(words, request)
+        searched = words if request.text != "off" and has_words(self.collection, self.space) else ""
+        if request.text == "only" and not searched:
+            raise CollectionError(
+                f"{self.collection.folder}: there is no index of words. Make it: "
+                f"crosscue index --collection {shlex.quote(str(self.collection.folder))}"
+            )
+        asked = None if request.text == "only" else vector
+        found = candidates(self.collection, self.space, asked, searched, request, corrects=corrects)
+        scores = found.vectors @ vector  # (N,)
+        by_vector = found.by_vector
+        if corrects:
+            corrected = scores - found.hubness
+            by_vector = sorted(by_vector, key=lambda place: -corrected[place])
+        order = list(fused(by_vector, found.by_words)) if found.by_words else by_vector
+        again: dict[int, float] = {}
+        if request.rerank:
+            again = self._reranked(request.rerank, words, order[: request.top], found, scores)
+            order = [*sorted(again, key=lambda place: -again[place]), *(place for place in order if place not in again)]
+        background = Background.of(vector, self.sample())
+        z = background.z(scores) if background else np.zeros(len(scores), np.float32)
+        likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
+        likely[found.by_words] = True
+        groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request)
+        count = sum(bool(likely[first]) for first, *_ in groups)
+        if not request.all and count:
+            groups = groups[:count]
+        rows = rows_of(self.collection, self.space, [found.ids[place] for group in groups for place in group])
+        ranks = {place: rank for rank, place in enumerate(by_vector, 1)}
+        text_ranks = {place: rank for rank, place in enumerate(found.by_words, 1)}
+        hits = []
+        for group in groups:
+            members = [(place, rows[found.ids[place]]) for place in group if found.ids[place] in rows]
+            if not members:
+                continue  # removed since by another process
+            place, row = members[0]
+            hits.append(
+                Hit(
+                    id=row["id"],
+                    path=self._path(row),
+                    score=round(float(scores[place]), 6),
+                    z=round(float(z[place]), 3) if background else None,
+                    likely=bool(likely[place]),
+                    copies=[self._path(one) for _, one in members[1:]],
+                    captions=list(row["captions"] or []),
+                    taken=row["taken"],
+                    width=row["width"] or 0,
+                    height=row["height"] or 0,
+                    vector_rank=ranks.get(place),
+                    text_rank=text_ranks.get(place),
+                    matched=matched_field(row, words) if place in text_ranks else None,
+                    reranked=again.get(place),
+                )
+            )
+        if request.sort == "taken":
+            hits.sort(key=lambda hit: (hit.likely, hit.taken or datetime.min), reverse=True)
+        uncertainty = self.encoder.uncertainty(-np.sort(-scores)) if len(scores) else None
+        return Hits(
+            hits, self.space.name, sum(hit.likely for hit in hits), background, self.line, corrects, [], uncertainty
+        )
+
+    def _reranked(
+        self, mode: str, words: str, places: Sequence[int], found: Candidates, scores: Floats
+    ) -> dict[int, float]:
+        """Returns the new scores of some candidates; a file that cannot be read any more keeps its place behind them."""
+        rows = rows_of(self.collection, self.space, [found.ids[place] for place in places])
+        read: dict[int, Any] = {}
+        for place in places:
+            row = rows.get(found.ids[place])
+            if row is not None:
+                try:
+                    read[place] = self.encoder.pixels.read(ImageFile(self.collection.file(row)))
+                except DataError:
+                    continue
+        if not read:
+            return {}
+        kept = list(read)
+        again = self.encoder.rerank(mode, words, np.stack(list(read.values())), scores[kept])
+        return dict(zip(kept, again.tolist(), strict=True))
+
+    def _path(self, row: dict[str, Any]) -> str:
+        return str(self.collection.file(row))
+
+
+def words_of(query: Sequence[Term]) -> str:
+    """Returns the words of a query of texts alone; empty where a term is an image, or is subtracted."""
+    if any(not isinstance(term.given, str) or term.weight <= 0 for term in query):
+        return ""
+    return " ".join(str(term.given) for term in query)
+
+
+def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
+    """Returns the hits of two spaces, each with its place in the other."""
+    places = [{hit.id: place for place, hit in enumerate(side, 1)} for side in (left, right)]
+    sides = [
+        replace(side, hits=[replace(hit, other_rank=other.get(hit.id)) for hit in side])
+        for side, other in ((left, places[1]), (right, places[0]))
+    ]
+    return sides[0], sides[1]
+
+
+def _groups(order: list[int], found: Candidates, request: Request) -> list[list[int]]:
+    """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
+    deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
+    of = leaders([found.contents[place] for place in deep], found.vectors[deep]) if request.group else range(len(deep))
+    members: dict[int, list[int]] = {}
+    for place, leader in zip(deep, of, strict=True):
+        members.setdefault(leader, []).append(place)
+    return list(members.values())[: request.k]
