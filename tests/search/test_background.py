@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from crosscue.encoding.line import Line, line_of
 from crosscue.search.background import FEWEST, Background, fixed_sample
 from crosscue.search.grouping import COPY, leaders
+from crosscue.search.schema import identifier
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -47,11 +51,21 @@ def test_few_right_images_set_no_line() -> None:
     assert line_of(np.full(50, 0.3), np.full(50, 2.0)) == Line(2.0, 0.3)
 
 
-def test_the_sample_of_a_background_stays_when_images_come() -> None:
-    ids = [f"{number * 7919 % 10007:05}" for number in range(3000)]
-    first = {ids[place] for place in fixed_sample(ids, 100)}
-    more = [*ids, *(f"{number * 6007 % 99991:05}x" for number in range(30))]
-    assert len(first & {more[place] for place in fixed_sample(more, 100)}) > 95
+def test_the_sample_of_a_background_stays_when_images_come(tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    kind = pa.schema([pa.field("id", pa.string()), pa.field("vector", pa.list_(pa.float32(), 1))])
+
+    def rows(start: int, stop: int) -> pa.Table:
+        ids = [identifier("r", str(number).encode()) for number in range(start, stop)]
+        return pa.Table.from_pylist([{"id": one, "vector": [int(one[:6], 16)]} for one in ids], kind)
+
+    table = lancedb.connect(tmp_path).create_table("t", rows(0, 3000))
+    first = fixed_sample(table, 100)
+    smallest = sorted(identifier("r", str(number).encode()) for number in range(3000))[:100]
+    assert first[:, 0].tolist() == [int(one[:6], 16) for one in smallest]
+    assert len(fixed_sample(table, 5000)) == 3000
+    table.add(rows(3000, 3090))
+    assert len({*first[:, 0].tolist()} & {*fixed_sample(table, 100)[:, 0].tolist()}) > 90
 
 
 def test_copies_stand_behind_their_best_hit() -> None:
