@@ -13,9 +13,9 @@ FIELDS = {"captions": "caption", "name": "name", "folder": "folder"}
 """Columns that a match is looked for in, and their names in a hit."""
 
 
-def fused(*rankings: Sequence[str]) -> dict[str, float]:
-    """Returns the sum of 1 / (K + rank) of every id over rankings, best first; a ranking that lacks an id adds nothing."""
-    total: dict[str, float] = {}
+def fused(*rankings: Sequence[int]) -> dict[int, float]:
+    """Returns the sum of 1 / (K + rank) of every candidate over rankings, best first; a ranking that lacks it adds nothing."""
+    total: dict[int, float] = {}
     for ranking in rankings:
         for rank, one in enumerate(ranking, 1):
             total[one] = total.get(one, 0.0) + 1 / (K + rank)
