@@ -198,3 +198,22 @@ def test_defaults_come_from_the_method(method: Action) -> None:
     with pytest.raises(MethodError, match="top is 0"):
         Inference(top=0).of(method)
     assert np.isfinite(measured(method).rsum)
+
+
+@pytest.mark.parametrize(("seconds", "printed"), [(1.1, True), (0.1, False)])
+def test_a_long_re_rank_is_announced_with_its_time(
+    method: Action, monkeypatch: pytest.MonkeyPatch, seconds: float, printed: bool
+) -> None:
+    """Eight images are read in `seconds`; the whole reads 8 x 16 and 16 x 8 pairs, 32 times as many."""
+    pairs, pixels = gallery()
+    notes: list[str] = []
+    clock = iter([0.0, 5.0, 10.0, 10.0 + 8 * seconds])  # the first reading, which also reads the text, does not count
+    monkeypatch.setattr("crosscue.retrieval.conditioning.note", notes.append)
+    monkeypatch.setattr("crosscue.retrieval.conditioning.time.monotonic", lambda: next(clock))
+    with torch.no_grad():
+        captions = method.encode_text(pairs.captions)
+    ConditionedImages(method, pixels, captions, pairs.captions, pooled=False, at_once=64).announce(N, top=16)
+    assert bool(notes) == printed
+    if printed:
+        assert "encodes images 256 times" in notes[0]
+        assert "about 5 min" in notes[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import Ranks, ranks, reranked
 from crosscue.methods.registry import build, method_class
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.reranking import EmbeddedPairs, rerank
+from crosscue.retrieval.reranking import EmbeddedPairs, order, rerank
 from crosscue.retrieval.scores import Cosines
 from tests.tiny import tiny_backbones
 
@@ -106,6 +107,29 @@ def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str],
         again(Recorder(), images, texts, strings, pairing, ranks(images, texts, pairing), top=4)
     half = len(scored) // 2
     assert scored[:half] == scored[half:]
+
+
+def test_progress_counts_every_query_of_both_directions(
+    embedded: tuple[Tensor, Tensor, list[str], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, texts, strings, _ = embedded
+    totals, steps = [], []
+
+    @contextlib.contextmanager
+    def counted(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        totals.append(total)
+        yield steps.append
+
+    monkeypatch.setattr("crosscue.retrieval.reranking.progress", counted)
+    monkeypatch.setattr("crosscue.retrieval.reranking.QUERIES_AT_ONCE", 5)
+    rerank(Cosines(images, texts), EmbeddedPairs(Scorer(), images, strings), top=4)
+    assert totals == [sum(steps)] == [N + N * PER]
+
+
+def test_candidates_scored_again_come_first_and_the_others_follow_in_their_order() -> None:
+    plain = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.3])
+    assert order(plain, torch.tensor([1, 3]), torch.tensor([0.2, 0.4])).tolist() == [3, 1, 2, 4, 0]
+    assert order(plain, torch.tensor([], dtype=torch.int64), torch.tensor([])).tolist() == [1, 3, 2, 4, 0]
 
 
 def test_options_that_a_method_does_not_have_are_refused() -> None:

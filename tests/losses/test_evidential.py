@@ -36,6 +36,10 @@ def test_right_evidence_lowers_the_loss_and_wrong_evidence_raises_it() -> None:
     for fit in ("mse", "digamma"):
         losses = [float(evidential_loss(e, target, kl_weight=0.5, fit=fit)) for e in (right, nothing, wrong)]
         assert losses == sorted(losses)
+    expected = torch.digamma(torch.tensor(12.0)) - torch.digamma(
+        torch.tensor(1.0)
+    )  # S = 12, alpha of the right one is 1
+    assert float(evidential_loss(wrong, target, fit="digamma")) == pytest.approx(float(expected), rel=1e-5)
     only_kl = evidential_loss(wrong, target, kl_weight=1.0) - evidential_loss(wrong, target)
     by_hand = kl_divergence(Dirichlet(torch.tensor([1.0, 10.0, 1.0])), Dirichlet(torch.ones(3)))
     assert float(only_kl) == pytest.approx(float(by_hand), rel=1e-5)

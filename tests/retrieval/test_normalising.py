@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -11,8 +12,11 @@ from torch.nn.functional import normalize
 
 from crosscue.errors import MethodError
 from crosscue.evaluation.ranks import rank_scores
+from crosscue.methods.registry import method_class
 from crosscue.retrieval import normalising
+from crosscue.retrieval.bank import SIZE, spread
 from crosscue.retrieval.normalising import Normalised, bias_of_captions, bias_of_images, normalised
+from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines
 
 BETA = 7.0
@@ -98,6 +102,20 @@ def test_equal_candidates_stay_tied() -> None:
 def test_beta_must_be_positive(beta: float) -> None:
     with pytest.raises(MethodError, match="above 0"):
         bias_of_images(Cosines(IMAGES, BANK_CAPTIONS), beta)
+    with pytest.raises(MethodError, match="above 0"):
+        Inference(beta=beta).check(method_class("zero_shot"))
+
+
+def test_a_flat_correction_is_accepted() -> None:
+    assert bias_of_images(Cosines(IMAGES, BANK_CAPTIONS), 0.5).std() > 0
+    Inference(beta=0.5).check(method_class("zero_shot"))
+
+
+def test_a_large_bank_is_spread_evenly_from_the_first_to_the_last() -> None:
+    assert spread(SIZE) == list(range(SIZE))
+    places = spread(3 * SIZE)
+    assert (len(places), places[0], places[-1]) == (SIZE, 0, 3 * SIZE - 1)
+    assert {after - before for before, after in itertools.pairwise(places)} == {3, 4}
 
 
 def test_an_empty_bank_names_the_direction() -> None:
