@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from crosscue.api import Run
-from crosscue.encoding.encoder import Encoded, Floats, Identity, Pixels
+from crosscue.encoding.encoder import Encoded, Explanation, Floats, Identity, Pixels
 from crosscue.encoding.hubness import TextBank, load_text_bank
 from crosscue.errors import MethodError, suggestion
+from crosscue.explaining.places import explained
 from crosscue.methods.capabilities import KnowsUncertainty, ReadsTogether, ScoresPairs, require_vectors
 from crosscue.retrieval.bank import FILE, reading
 from crosscue.retrieval.options import Inference
@@ -82,6 +83,11 @@ class RunEncoder:
                 caption = method.encode_text([text]).expand(len(plain), 1, -1)  # (B, 1, D)
                 scores = method.scores_given_texts(images, [[text]] * len(plain), caption, first[:, None])[:, 0]
             return scores.float().cpu().numpy()
+
+    def explain(self, pixels: Pixels, text: str) -> Explanation:
+        """See `Explainer.explain`."""
+        with self._alone:
+            return explained(self.run.method, torch.from_numpy(pixels), text)
 
     def uncertainty(self, scores: Floats) -> float | None:
         """See `Encoder.uncertainty`."""
