@@ -53,8 +53,8 @@ def reserve(target: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turns the operating system's refusals while writing `target` into a `StorageError`."""
+def writing(target: Path, remedy: str = "choose another folder") -> Iterator[None]:
+    """Turns the operating system's refusals while writing `target` into a `StorageError` that ends with the remedy."""
     try:
         yield
     except OSError as error:
@@ -65,7 +65,9 @@ def writing(target: Path) -> Iterator[None]:
         if error.errno == errno.EISDIR:
             raise StorageError(f"{target}: this is a folder. Name a file, such as {target}/pairs.jsonl.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise StorageError(f"{target}: cannot be written ({error.strerror}). Choose another folder.") from error
+            raise StorageError(
+                f"{target}: cannot be written ({error.strerror}). {remedy[0].upper()}{remedy[1:]}."
+            ) from error
         raise
 
 

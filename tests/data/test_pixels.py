@@ -119,13 +119,13 @@ def test_a_killed_decoding_is_continued(draw_image, cache: Path, tmp_path: Path)
     process = subprocess.Popen([sys.executable, "-c", script])
     marks = cache / "pixels"
     for _ in range(200):
-        done = list(marks.glob("*/done.bin"))
+        done = list(marks.glob("*/*/done.bin"))
         if done and np.fromfile(done[0], "u1").sum():
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    half = int(np.fromfile(next(marks.glob("*/done.bin")), "u1").sum())
+    half = int(np.fromfile(next(marks.glob("*/*/done.bin")), "u1").sum())
     assert 0 < half < 150
     paths = sorted((tmp_path / "p").iterdir())
     decoded: list[int] = []

@@ -136,3 +136,23 @@ def test_before_is_the_untouched_backbone_whatever_was_learned(name: str, folder
     loaded = crosscue.load(folder / "run", precision="fp32")
     for own, expected in zip(embeddings(loaded.evaluate(folder)), embeddings(run.evaluate(folder)), strict=True):
         assert torch.equal(own, expected)
+
+
+def test_cached_features_depend_on_nothing_but_their_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from crosscue.data.pairs import ImageFile
+    from tests.images import draw_noise
+
+    images = [ImageFile(draw_noise(tmp_path / f"{seed}.png", seed)) for seed in range(35)]
+    backbone = load_backbone(str(tiny.clip_folder()), precision="bf16", device="cpu")
+
+    def features(chosen: list[ImageFile], cache: str) -> Tensor:
+        monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / cache))
+        rows = FrozenFeatures(backbone, pixel_store(chosen, backbone))
+        return rows[range(len(chosen))].pooled
+
+    whole = features(images, "whole")
+    assert torch.equal(features(images[33:], "end"), whole[33:])  # another cache, another list, another length
+    monkeypatch.setattr(backbone, "pixels", replace(backbone.pixels, mean=(0.1, 0.2, 0.3)))
+    assert not torch.equal(features(images[:1], "whole"), whole[:1])  # another normalisation is another computation

@@ -18,7 +18,7 @@ from crosscue.backbones.banks import BankFeatures, no_patches
 from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
 from crosscue.data.features import FeatureBank, FeatureRow, feature_rows
 from crosscue.data.pixels import PixelStore
-from crosscue.data.rows import RowCache, blocks_of
+from crosscue.data.rows import RowCache
 from crosscue.data.writing import write_pairs
 from crosscue.errors import StorageError
 from crosscue.storage import atomic_folder, cache_dir, write_json
@@ -55,11 +55,14 @@ class Chosen:
 class FrozenRows(ABC):
     """One tensor an image, in the dtype of the backbone.
 
-    Its file is named by a hash of the images, the weights, the computation and the dtype, so it is never stale.
+    The folder is named by a hash of the weights, the computation and the dtype, and a row by its image. So no row is
+    ever stale.
     """
 
     what: str
     """The text of the progress bar."""
+    about: str
+    """The rows in words, for the list of the cache."""
 
     def __init__(self, backbone: Backbone, pixels: PixelStore) -> None:
         self.backbone, self.pixels = backbone, pixels
@@ -86,13 +89,13 @@ class FrozenRows(ABC):
         if self._rows is None:
             sample = self._on_cpu([0])
             self._dtype = sample.dtype
-            name = f"{self.pixels.key} {self.key()}"
+            spec = self.backbone.pixels
+            name = f"{self.pixels.square} {spec.mean} {spec.std} {self.key()}"
             folder = cache_dir() / "states" / hashlib.sha256(name.encode()).hexdigest()[:24]
             stored = "uint16" if sample.dtype == torch.bfloat16 else "float32"
-            rows = RowCache(folder, len(self.pixels), tuple(sample.shape[1:]), stored)
-            missing = rows.missing()
-            if missing:
-                rows.fill(blocks_of(missing, BLOCK, self._values), len(missing), self.what, "images")
+            about = f"{self.about}, {self.backbone.source}, {spec.size} px, {self.backbone.precision.name}"
+            rows = RowCache(folder, self.pixels.keys, tuple(sample.shape[1:]), stored, about)
+            rows.fill(self._values, BLOCK, self.what, "images")
             self._rows = rows
         return self._rows
 
@@ -101,7 +104,9 @@ class FrozenRows(ABC):
             return self.compute(self.images[indices].to(self.backbone.device)).cpu()
 
     def _values(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
-        rows = self._on_cpu(indices)
+        """B indices -> rows that depend on no other image: every block has one size, and so one order of sums."""
+        block = [*indices, *[indices[-1]] * (BLOCK - len(indices))]
+        rows = self._on_cpu(block)[: len(indices)]
         return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
 
 
@@ -111,6 +116,7 @@ class FrozenStates(FrozenRows):
     def __init__(self, backbone: Backbone, pixels: PixelStore, layer: int) -> None:
         super().__init__(backbone, pixels)
         self.layer, self.what = layer, f"running {layer} frozen image layers"
+        self.about = f"tokens behind {layer} image layers"
 
     def __getitem__(self, indices: Sequence[int], /) -> ImageState:
         """B indices -> state of (B, S, W)."""
@@ -128,7 +134,7 @@ class FrozenStates(FrozenRows):
 class FrozenFeatures(FrozenRows):
     """`features[indices]` -> the `ImageFeatures` of B images: the pooled feature alone, a few kilobytes an image."""
 
-    what = "running the frozen image tower"
+    what, about = "running the frozen image tower", "image features"
 
     def __init__(self, backbone: Backbone, pixels: PixelStore, images: Images | None = None) -> None:
         """`images`: the same images behind some layers, where they are cached."""
@@ -182,7 +188,7 @@ def untouched_features(images: Images, backbone: Backbone, pixels: PixelStore) -
 class TowerOutputs(FrozenRows):
     """`outputs.read(indices)` -> (B, D) pooled features without a bridge: the rows of a bank of features."""
 
-    what = "running the image tower"
+    what, about = "running the image tower", "image features before a bridge"
 
     def compute(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, D)."""

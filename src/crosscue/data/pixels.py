@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 
 from crosscue.data.images import open_image
 from crosscue.data.pairs import Image, ImageFile, OpenedImage
-from crosscue.data.rows import RowCache, blocks_of
+from crosscue.data.rows import RowCache
 from crosscue.errors import DataError
 from crosscue.storage import cache_dir
 
@@ -83,7 +84,7 @@ def square(
 
 
 class PixelStore:
-    """`store[indices]` -> (B, 3, S, S) uint8. Decoded on first use, all at once, into a file in the cache."""
+    """`store[indices]` -> (B, 3, S, S) uint8. Decoded on first use, all at once, into the cache, where each image is once."""
 
     def __init__(self, images: Sequence[Image], spec: PixelSpec, *, cache: bool = True, source: str = "") -> None:
         """Describes the store; nothing is decoded yet.
@@ -96,22 +97,20 @@ class PixelStore:
         """
         self.images, self.spec, self.cache, self.source = images, spec, cache, source
         self._rows: RowCache | None = None
-        self._key: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def keys(self) -> list[str]:
+        """A text for each image, which differs between images and between their versions."""
+        return [identity(image) for image in self.images]
+
     @property
-    def key(self) -> str:
-        """A hash of the images and of the square they become."""
-        if self._key is None:
-            digest = hashlib.sha256(
-                f"{self.spec.size} {self.spec.resample} {self.spec.crop} {self.spec.short_side}".encode()
-            )
-            for image in self.images:
-                digest.update(identity(image).encode() + b"\x00")
-            self._key = digest.hexdigest()[:24]
-        return self._key
+    def square(self) -> str:
+        """The square that the images become, as text."""
+        kept = "crop" if self.spec.crop else "squashed"
+        return f"{self.spec.size} px, {self.spec.resample}, {kept}, {self.spec.short_side}"
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
         """B indices -> (B, 3, S, S) uint8.
@@ -128,10 +127,10 @@ class PixelStore:
 
     def _filled(self) -> RowCache:
         if self._rows is None:
-            rows = RowCache(cache_dir() / "pixels" / self.key, len(self), (3, self.spec.size, self.spec.size), "uint8")
-            missing = rows.missing()
-            if missing:
-                rows.fill(blocks_of(missing, BLOCK, self._decode), len(missing), "decoding images", "images")
+            folder = cache_dir() / "pixels" / hashlib.sha256(self.square.encode()).hexdigest()[:24]
+            shape = (3, self.spec.size, self.spec.size)
+            rows = RowCache(folder, self.keys, shape, "uint8", f"decoded images: {self.square}")
+            rows.fill(self._decode, BLOCK, "decoding images", "images")
             self._rows = rows
         return self._rows
 
@@ -155,13 +154,13 @@ class PixelStore:
 def identity(image: Image) -> str:
     """Returns a text that differs between images, without decoding them.
 
-    A file has its path, size and time; an image inside a table has its name and the hash of its bytes.
+    A file has its path, size and time; an image inside a table has the hash of its bytes.
 
     Raises:
         DataError: the file is not there.
     """
     if not isinstance(image, ImageFile):
-        return f"{image.name} {hashlib.sha256(image.read()).hexdigest()}"
+        return hashlib.sha256(image.read()).hexdigest()
     try:
         status = image.path.stat()
     except OSError as error:

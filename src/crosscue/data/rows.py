@@ -1,62 +1,131 @@
-"""A table of equal rows on disk: filled once, kept over an interruption, read through a memory map."""
+"""Rows by key on disk: each computed once, shared by all lists and runs, kept over an interruption, read through memory maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from crosscue.progress import progress
+from crosscue.progress import note, progress
 from crosscue.storage import require_space, reserve, write_json, writing
 
-Block = tuple[Sequence[int], np.ndarray[Any, Any]]
-"""Indices of rows, and their values."""
+ABOUT, KEYS, VALUES, DONE = "rows.json", "keys.bin", "values.bin", "done.bin"
+KEY = 16
+"""Bytes of a key on disk."""
+Make = Callable[[Sequence[int]], np.ndarray[Any, Any]]
+"""Computes the rows of some indices."""
 
 
 class RowCache:
-    """(N, *shape) values in one file, and beside it one byte a row that marks the finished ones.
+    """The rows of a list of keys in a folder that holds one computation for any images.
 
-    A row is marked after its values are written, so a killed process leaves each row absent or right.
+    The folder has parts: a file of keys, one of values, and one byte a row that marks the finished ones. A row is marked
+    after its values are written, so a killed process leaves each row absent or right. One process at a time adds a part.
     """
 
-    def __init__(self, folder: Path, count: int, shape: tuple[int, ...], dtype: str) -> None:
-        self.folder, self.count, self.shape, self.dtype = folder, count, shape, np.dtype(dtype)
-        size = count * int(np.prod(shape)) * self.dtype.itemsize
-        if not (folder / "rows.json").exists():
-            require_space(folder, size)
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                reserve(folder / "values.bin", size)
-                reserve(folder / "done.bin", count)
-                write_json(folder / "rows.json", {"count": count, "shape": shape, "dtype": dtype})
-        self.values = np.memmap(folder / "values.bin", self.dtype, "r+", shape=(count, *shape))
-        self.done = np.memmap(folder / "done.bin", "u1", "r+", shape=(count,))
+    def __init__(self, folder: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str, about: str = "") -> None:
+        """Finds the rows that are there.
+
+        Args:
+            folder: the folder of the computation.
+            keys: a text for each row, equal for equal rows.
+            shape: shape of a row.
+            dtype: dtype of the values.
+            about: the computation in words.
+        """
+        self.folder, self.shape, self.dtype, self.about = folder, shape, np.dtype(dtype), about
+        self.keys = [hashlib.sha256(key.encode()).digest()[:KEY] for key in keys]
+        self._find()
+
+    def _find(self) -> None:
+        """Notes for each key the part and the row that hold it."""
+        self._parts: list[np.ndarray[Any, Any]] = []
+        place: dict[bytes, tuple[int, int]] = {}
+        for part in sorted(self.folder.glob(f"*/{KEYS}")):
+            names = np.fromfile(part, dtype=f"V{KEY}")
+            done = np.fromfile(part.parent / DONE, dtype="u1")
+            whole = (len(names), *self.shape)
+            self._parts.append(np.memmap(part.parent / VALUES, self.dtype, "r", shape=whole))
+            place |= {names[row].tobytes(): (len(self._parts) - 1, int(row)) for row in np.flatnonzero(done)}
+        self._place = np.array([place.get(key, (-1, -1)) for key in self.keys], dtype=np.int64).reshape(-1, 2)
 
     def missing(self) -> list[int]:
-        """Returns the indices of the rows that are not finished."""
-        return [int(row) for row in np.flatnonzero(np.asarray(self.done) == 0)]
+        """Returns the indices of the rows that are not there, one for each key."""
+        first: dict[bytes, int] = {}
+        for index in np.flatnonzero(self._place[:, 0] < 0):
+            first.setdefault(self.keys[index], int(index))
+        return list(first.values())
 
-    def fill(self, blocks: Iterable[Block], total: int, description: str, unit: str) -> None:
-        """Writes blocks of rows in the order of their arrival, with a progress bar."""
-        with progress(description, total, unit) as advance:
-            for rows, values in blocks:
-                index = np.asarray(rows)
-                with writing(self.folder):
-                    self.values[index] = values
-                    self.values.flush()
-                    self.done[index] = 1
-                    self.done.flush()
-                advance(len(index))
+    def fill(self, make: Make, block: int, description: str, unit: str) -> None:
+        """Computes the rows that are not there, `block` at a time; waits for another process that adds to the folder.
+
+        Raises:
+            StorageError: the folder cannot be written, or the disk is full.
+        """
+        if not self.missing():
+            with contextlib.suppress(OSError):  # a cache that is only read has no date of use
+                os.utime(self.folder / ABOUT)
+            return
+        with writing(self.folder, "set CROSSCUE_CACHE to a folder that can be written"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._sole():
+                self._find()
+                missing = self.missing()
+                if missing:
+                    self._add(missing, make, block, description, unit)
+                    self._find()
+
+    @contextlib.contextmanager
+    def _sole(self) -> Any:
+        lock = FileLock(self.folder / ".filling")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            note(f"waiting for another run that fills {self.folder}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _add(self, missing: Sequence[int], make: Make, block: int, description: str, unit: str) -> None:
+        for killed in self.folder.glob("*/"):
+            if not (killed / KEYS).exists():
+                shutil.rmtree(killed)
+        size = len(missing) * int(np.prod(self.shape)) * self.dtype.itemsize
+        require_space(self.folder, size)
+        write_json(self.folder / ABOUT, {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)})
+        part = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{len(self._parts):04d}-"))
+        part.chmod(0o755)
+        reserve(part / VALUES, size)
+        reserve(part / DONE, len(missing))
+        values = np.memmap(part / VALUES, self.dtype, "r+", shape=(len(missing), *self.shape))
+        done = np.memmap(part / DONE, "u1", "r+", shape=(len(missing),))
+        (part / KEYS).write_bytes(
+            b"".join(self.keys[index] for index in missing)
+        )  # last, so that readers see whole parts
+        with progress(description, len(missing), unit) as advance:
+            for start in range(0, len(missing), block):
+                indices = missing[start : start + block]
+                values[start : start + len(indices)] = make(indices)
+                values.flush()
+                done[start : start + len(indices)] = 1
+                done.flush()
+                advance(len(indices))
 
     def read(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
-        """Returns a copy of the given rows."""
-        return np.array(self.values[np.asarray(rows, dtype=np.int64)])
-
-
-def blocks_of(rows: Sequence[int], size: int, make: Callable[[Sequence[int]], np.ndarray[Any, Any]]) -> Iterable[Block]:
-    """Yields `make(rows)` for consecutive groups of at most `size` rows."""
-    for start in range(0, len(rows), size):
-        group = rows[start : start + size]
-        yield group, make(group)
+        """Returns a copy of the given rows, which are there."""
+        places = self._place[np.asarray(rows, dtype=np.int64)]
+        found = np.empty((len(places), *self.shape), self.dtype)
+        for part in np.unique(places[:, 0]):
+            own = places[:, 0] == part
+            found[own] = self._parts[part][places[own, 1]]
+        return found
