@@ -47,6 +47,11 @@ def with_pixels(rows: list[dict[str, Any]], *learn: str) -> Iterable[dict[str, A
     return (row | {"split": "test" if row["split"] == "test" else "train"} for row in there)
 
 
+def first_captions(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Returns the rows with the first caption of each test image alone."""
+    return (row | {"captions": row["captions"][:1]} if row["split"] == "test" else row for row in rows)
+
+
 def cars(rows: list[dict[str, Any]], bank: Path) -> Iterable[dict[str, Any]]:
     """Return the cars by their features; a third of each category, by the hash of its image, is the test split.
 
@@ -114,6 +119,7 @@ def write_sources(shared: Path, out: Path) -> None:
     write_edits(out / "caltech101-25.jsonl")
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
+    write_source(out / "flickr8k-first.jsonl", flickr, first_captions(with_pixels(captions, "val")))
     folder = shared / "cars_features"
     rows = cars(read_json(folder / "captions.json"), folder / "clip_b16_features.safetensors")
     write_source(out / "cars.jsonl", folder, rows)
