@@ -17,7 +17,7 @@ from crosscue.configuration import configured
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
 from crosscue.data.splits import held_out, training_pairs
-from crosscue.data.stream import Given, require_readable
+from crosscue.data.stream import Given, given_texts, require_readable
 from crosscue.errors import RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
@@ -65,22 +65,22 @@ class Run:
         """Texts -> (N, D) unit vectors.
 
         Raises:
-            MethodError: the method has no one vector a text.
+            CrosscueError: `texts` is one text, an item is none, or the method has no one vector a text.
         """
         require_vectors(self.method)
-        return embed_texts(texts, self.method.encode_text)
+        found = given_texts(texts)
+        return embed_texts(found, self.method.encode_text) if found else torch.empty(0, self.method.backbone.embed_dim)
 
     def encode_image(self, images: Iterable[Given]) -> Tensor:
         """Paths, opened images or arrays -> (N, D) unit vectors. `encoded_images` does the same in bounded memory.
 
         Raises:
-            DataError: images cannot be read; the message names each.
-            MethodError: the method has no one vector an image.
+            CrosscueError: images cannot be read, `images` is one image, or the method has no one vector an image.
         """
         require_vectors(self.method)
         batches = list(encoded_images(self.method, images))
         require_readable(batches)
-        return torch.cat([batch.vectors for batch in batches])
+        return torch.cat([torch.empty(0, self.method.backbone.embed_dim), *(batch.vectors for batch in batches)])
 
     def evaluate(
         self,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from crosscue.data.pairs import Image, OpenedImage
-from crosscue.errors import DataError
+from crosscue.data.locations import is_file, mode
+from crosscue.data.pairs import Image, ImageFile, OpenedImage
+from crosscue.errors import CrosscueError, DataError, OptionError
+from crosscue.source_files import short
 
 _loading = threading.Lock()
 """Held while an opened image reads its file: Pillow does not guard an image that two threads load."""
@@ -20,9 +25,18 @@ MAX_PIXELS = 178_956_970
 """Images with more pixels are refused (CROSSCUE_MAX_PIXELS changes it): a small file can expand to gigabytes."""
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
+Read = TypeVar("Read")
+METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""Chunks of a PNG with text and colour profiles, which Pillow refuses beyond a megabyte."""
+
+
 def max_pixels() -> int:
     """Returns the largest number of pixels an image may have."""
-    return int(os.environ.get("CROSSCUE_MAX_PIXELS", MAX_PIXELS))
+    given = os.environ.get("CROSSCUE_MAX_PIXELS", str(MAX_PIXELS))
+    if not given.isdecimal():
+        raise OptionError(f"CROSSCUE_MAX_PIXELS is {given!r}; it must be an integer, such as {MAX_PIXELS}.")
+    return int(given)
 
 
 def open_image(image: Image | OpenedImage, *, at_least: int | None = None) -> Pillow.Image:
@@ -38,21 +52,13 @@ def open_image(image: Image | OpenedImage, *, at_least: int | None = None) -> Pi
     Raises:
         DataError: missing, empty, unreadable, truncated or larger than the limit; the message names the file.
     """
-    opened = image.opened if isinstance(image, OpenedImage) else open_header(image)
-    width, height = opened.size
-    if width * height > max_pixels():
-        raise DataError(
-            f"{image.name}: {width} x {height} is more than {max_pixels():,} pixels. Scale it down, or raise CROSSCUE_MAX_PIXELS."
-        )
-    try:
-        if isinstance(image, OpenedImage):
-            with _loading:
-                opened.load()
-        elif at_least is not None and min(width, height) > 2 * at_least:
-            opened.draft("RGB", (2 * at_least, 2 * at_least))  # a no-op for all but JPEG
-        return to_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise damaged(image.name, error) from error
+    if isinstance(image, OpenedImage):
+        with decoding(image.name), _loading:
+            image.opened.load()
+            return upright(image.name, image.opened)
+    encoded = encoded_bytes(image)
+    with decoding(image.name):
+        return png_spared(encoded, lambda content: _decoded(image.name, content, at_least))
 
 
 def open_header(image: Image) -> Pillow.Image:
@@ -61,22 +67,85 @@ def open_header(image: Image) -> Pillow.Image:
     Raises:
         DataError: missing, empty, or no image; the message names the file.
     """
+    encoded = encoded_bytes(image)
+    with decoding(image.name):
+        return png_spared(encoded, lambda content: Pillow.open(io.BytesIO(content)))
+
+
+def png_spared(encoded: bytes, read: Callable[[bytes], Read]) -> Read:
+    """Returns `read(encoded)`; where Pillow refuses the texts in a PNG, it is read without them."""
+    try:
+        return read(encoded)
+    except ValueError:
+        if not encoded.startswith(PNG):
+            raise
+        return read(without_metadata(encoded))
+
+
+def _decoded(name: str, encoded: bytes, at_least: int | None) -> Pillow.Image:
+    opened = Pillow.open(io.BytesIO(encoded))
+    if at_least is not None and min(opened.size) > 2 * at_least:
+        opened.draft("RGB", (2 * at_least, 2 * at_least))  # a no-op for all but JPEG
+    return upright(name, opened)
+
+
+def upright(name: str, opened: Pillow.Image) -> Pillow.Image:
+    """Returns an opened image in RGB, turned by its EXIF orientation.
+
+    Raises:
+        DataError: it has no pixels, or more than the limit.
+    """
+    width, height = opened.size
+    if not width * height:
+        raise DataError(f"{name}: {width} x {height} has no pixels. Remove it.")
+    if width * height > max_pixels():
+        raise DataError(
+            f"{name}: {width} x {height} is more than {max_pixels():,} pixels. Scale it down, or raise CROSSCUE_MAX_PIXELS."
+        )
+    return to_rgb(ImageOps.exif_transpose(opened))
+
+
+def encoded_bytes(image: Image) -> bytes:
+    """Returns the bytes of an image that is not opened; raises `DataError` where there are none."""
+    if isinstance(image, ImageFile) and mode(image.path) is not None and not is_file(image.path):
+        raise DataError(f"{image.name}: this is no file. Check the path.")
     try:
         encoded = image.read()
     except OSError as error:
-        raise DataError(f"{image.name}: cannot be read ({error.strerror or error}). Check the path.") from error
+        raise DataError(f"{short(image.name)}: cannot be read ({error.strerror or error}). Check the path.") from error
+    except ValueError as error:
+        raise DataError(f"{short(image.name)}: cannot be read ({error}). Check the path.") from error
     if not encoded:
         raise DataError(f"{image.name}: the file is empty. Fetch it again or remove it.")
+    return encoded
+
+
+@contextlib.contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turns the errors of a decoder into one line that names the image."""
     try:
-        return Pillow.open(io.BytesIO(encoded))
+        yield
+    except CrosscueError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{image.name}: not an image that can be decoded. Convert it to JPEG or PNG, or remove it."
+            f"{name}: not an image that can be decoded. Convert it to JPEG or PNG, or remove it."
         ) from error
     except Pillow.DecompressionBombError as error:
-        raise DataError(f"{image.name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
-    except (OSError, SyntaxError) as error:
-        raise damaged(image.name, error) from error
+        raise DataError(f"{name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
+    except Exception as error:  # decoders of damaged files raise errors of many kinds
+        raise DataError(f"{name}: damaged or truncated ({error}). Fetch it again or remove it.") from error
+
+
+def without_metadata(encoded: bytes) -> bytes:
+    """Returns the bytes of a PNG without texts and colour profiles; the pixels stay as they are."""
+    kept, place = [PNG], len(PNG)
+    while place + 8 <= len(encoded):
+        end = place + 12 + int.from_bytes(encoded[place : place + 4], "big")
+        if encoded[place + 4 : place + 8] not in METADATA:
+            kept.append(encoded[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def jpeg_url(image: Image, side: int, quality: int) -> str:
@@ -92,19 +161,15 @@ def jpeg_url(image: Image, side: int, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
-def damaged(name: str, error: Exception) -> DataError:
-    """Returns the error for an image whose bytes end early or make no sense."""
-    return DataError(f"{name}: damaged or truncated ({error}). Fetch it again or remove it.")
-
-
 def to_rgb(opened: Pillow.Image) -> Pillow.Image:
     """Converts any mode to RGB; transparent areas become white, 16-bit grey is scaled instead of clipped."""
     if opened.mode.startswith("I") or opened.mode == "F":
         import numpy as np
 
-        values = np.asarray(opened, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(opened, dtype=np.float64))
         scale = 65535.0 if values.max() > 255 else 255.0
         return Pillow.fromarray((values / scale * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    opened = opened.convert({"RGBa": "RGBA", "La": "LA"}[opened.mode]) if opened.mode in ("RGBa", "La") else opened
     if "transparency" in opened.info or opened.mode in ("RGBA", "LA", "PA"):
         with_alpha = opened.convert("RGBA")
         return Pillow.alpha_composite(Pillow.new("RGBA", opened.size, "white"), with_alpha).convert("RGB")
@@ -113,7 +178,13 @@ def to_rgb(opened: Pillow.Image) -> Pillow.Image:
 
 def peculiarities(image: Image) -> list[str]:
     """Returns the conversions that `open_image` makes: CMYK, animation, EXIF rotation. Empty for an ordinary image."""
-    with Pillow.open(io.BytesIO(image.read())) as opened:
+    encoded = encoded_bytes(image)
+    with decoding(image.name):
+        return png_spared(encoded, _peculiarities)
+
+
+def _peculiarities(encoded: bytes) -> list[str]:
+    with Pillow.open(io.BytesIO(encoded)) as opened:
         found = []
         if opened.mode == "CMYK":
             found.append("CMYK, converted to RGB")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from PIL import Image as Pillow
 
+from crosscue.data.cells import readable
 from crosscue.data.pairs import EmbeddedImage, ImageFile, OpenedImage
 from crosscue.errors import DataError
 
@@ -64,8 +65,11 @@ def pixel_batches(images: Iterable[Given], spec: PixelSpec, batch_size: int = 32
     """Yields the images as batches, in their order; the next batch is decoded by threads while one is in use.
 
     At most two batches are in memory, and an image is taken from the iterable only when its batch is due.
+
+    Raises:
+        DataError: `images` is one image.
     """
-    numbered = enumerate(images)
+    numbered = enumerate(listed(images, "images"))
     with ThreadPoolExecutor() as pool:
         ahead: deque[list[Future[Decoded]]] = deque()
         while batch := list(islice(numbered, batch_size)):
@@ -75,6 +79,34 @@ def pixel_batches(images: Iterable[Given], spec: PixelSpec, batch_size: int = 32
                 yield _batch(ahead.popleft(), spec)
         if ahead:
             yield _batch(ahead.popleft(), spec)
+
+
+def listed(given: Iterable[Any], kind: str, call: str = "") -> Iterable[Any]:
+    """Returns the given images or texts; one text or image is refused, because its letters or rows are none.
+
+    Raises:
+        DataError: it is one text or image, or cannot be iterated over.
+    """
+    single = isinstance(given, str | bytes | Path | Pillow.Image) or not isinstance(given, Iterable)
+    if single or (isinstance(given, np.ndarray) and given.ndim < 4 and given.dtype == np.uint8):
+        raise DataError(
+            f"the {kind} are one {type(given).__name__}. Give a list: {call or f'run.encode_{kind[:-1]}([...])'}."
+        )
+    return given
+
+
+def given_texts(texts: Iterable[str]) -> list[str]:
+    """Returns texts as a list.
+
+    Raises:
+        DataError: it is one text, or an item is no text that can be encoded.
+    """
+    found = list(listed(texts, "texts"))
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(f"text {index} is {type(text).__name__}, not a text.")
+        readable(f"text {index}", "it", text)
+    return found
 
 
 def require_readable(batches: Iterable[HasUnreadable]) -> None:
@@ -99,7 +131,12 @@ def as_image(given: Given, index: int) -> ImageFile | EmbeddedImage | OpenedImag
         return OpenedImage(str(getattr(given, "filename", "") or name), given)
     if not isinstance(given, np.ndarray):
         raise DataError(f"{name}: {type(given).__name__} is no image. Give a path, an opened Pillow image or an array.")
-    if given.dtype != np.uint8 or given.ndim not in (2, 3) or (given.ndim == 3 and given.shape[2] != 3):
+    if (
+        not given.size
+        or given.dtype != np.uint8
+        or given.ndim not in (2, 3)
+        or (given.ndim == 3 and given.shape[2] != 3)
+    ):
         raise DataError(
             f"{name}: an array of {given.dtype} and shape {given.shape} is no image. Give uint8 of (H, W) or (H, W, 3)."
         )

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
-from PIL import Image as Pillow
 from torch import Tensor
 
 from crosscue.backbones.frozen import Chosen
 from crosscue.data.folder_tree import SUFFIXES
-from crosscue.data.stream import Given, pixel_batches, require_readable
+from crosscue.data.stream import Given, listed, pixel_batches, require_readable
 from crosscue.errors import DataError, MethodError
 from crosscue.methods.capabilities import require
 from crosscue.retrieval.bank import first_scores
@@ -144,10 +142,7 @@ def _check(top: int, inference: Inference) -> None:
 
 def _listed(candidates: Iterable[Given]) -> list[Given]:
     """Returns the candidates as a list; one text or image is refused, because its letters or rows are no candidates."""
-    single = isinstance(candidates, str | Path | Pillow.Image) or not isinstance(candidates, Iterable)
-    if single or (isinstance(candidates, np.ndarray) and candidates.ndim < 4):
-        raise DataError(f"the candidates are one {type(candidates).__name__}. Give a list: run.rank(query, [...]).")
-    return list(candidates)
+    return list(listed(candidates, "candidates", "run.rank(query, [...])"))
 
 
 def _image_first(query: Given, items: Sequence[Given]) -> bool:
