@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.data.sources import Reading, read_pairs
     from crosscue.data.splits import held_out
     from crosscue.evaluation.calibration import calibration, calibration_record, calibration_rows
+    from crosscue.evaluation.caption_notes import caption_notes
     from crosscue.evaluation.console import (
         calibration_table,
         comparison_table,
@@ -79,7 +80,10 @@ def run(arguments: list[str]) -> int:
         folds = folded(given.folds, before, result)
         history = read_journal(measured.folder / "metrics.jsonl")
         found = calibration(measured.method, result, measured.temperatures)
-        extras = Extras(f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder), folds=folds)
+        notes = caption_notes(measured.method, pairs)
+        extras = Extras(
+            f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder), folds=folds, notes=notes
+        )
         page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))

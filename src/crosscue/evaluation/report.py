@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crosscue.data.features import FeatureRow
-from crosscue.data.images import jpeg_url
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.action_gaps import ActionGap, action_gaps
 from crosscue.evaluation.calibration import Calibration, calibration_record, calibration_rows, shown
+from crosscue.evaluation.caption_notes import Notes
 from crosscue.evaluation.comparison import Comparison
-from crosscue.evaluation.example_queries import Example, examples
+from crosscue.evaluation.example_page import example_parts
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.folds import Folds
 from crosscue.evaluation.intervals import LEVEL
@@ -24,12 +23,7 @@ from crosscue.evaluation.summary import facts, headline, verdict_line
 from crosscue.markdown import markdown_table
 from crosscue.storage import write_json, write_text
 
-THUMBNAIL = 128
-KINDS = {
-    "t2i": ("Captions whose image {} most", "captions", "image"),
-    "i2t": ("Images whose captions {} most", "images", "best caption"),
-}
-"""Direction -> the heading of its examples, its queries, and their right answer."""
+NOTED = "The darker a word, the larger its weight for the image of the query. In small print: the triplets that are read with a caption."
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class Extras:
     """Owner of the images."""
     folds: Sequence[Folds] = ()
     """Recall before and after in equal parts of the gallery."""
+    notes: Notes | None = None
+    """Notes on captions beside images; see `caption_notes`."""
     run: Mapping[str, str] = field(default_factory=dict)
     """Facts of the run, such as its folder and the number of its training images."""
 
@@ -100,12 +96,17 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         gaps=_gaps(comparison),
         curves=curves(list(extras.history)),
         bars=category_bars(before, after),
-        examples=[part for direction in reversed(DIRECTIONS) for part in _examples(comparison, pairs, direction)],
+        examples=[
+            part
+            for direction in reversed(DIRECTIONS)
+            for part in example_parts(comparison, pairs, direction, extras.notes)
+        ],
         calibration=calibration_curves({d: shown(found) for d, found in extras.calibration.items()}),
         uncertainties=calibration_rows(extras.calibration),
         diagnostics=_diagnostics(comparison),
         protocol=protocol,
         attribution=extras.attribution,
+        noted=NOTED if extras.notes is not None else "",
     )
 
 
@@ -164,39 +165,3 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
             }
             rows.append(row)
     return rows
-
-
-def _examples(comparison: Comparison, pairs: Pairs, direction: str) -> list[dict[str, Any]]:
-    """Returns the queries of one direction that rose most, and as many that fell most."""
-    found = examples(comparison, pairs, direction)
-    heading, queries, right = KINDS[direction]
-    total = len(comparison.after.ranks[direction].better)
-    return [
-        {
-            "heading": heading.format(verb),
-            "note": f"{count:,} of {total:,} {queries} {verb}; the {len(chosen)} with the largest change are shown.",
-            "right": right,
-            "queries": [_shown(example, pairs, direction) for example in chosen],
-        }
-        for verb, chosen, count in (("rose", found.rose, found.risen), ("fell", found.fell, found.fallen))
-    ]
-
-
-def _shown(example: Example, pairs: Pairs, direction: str) -> dict[str, Any]:
-    captions = pairs.captions
-    candidate = _thumbnail if direction == "t2i" else lambda _, index: {"text": captions[index]}
-    query = {"text": captions[example.query]} if direction == "t2i" else _thumbnail(pairs, example.query)
-    return {
-        "query": query | {"right": False},
-        "rank_before": example.rank_before,
-        "rank_after": example.rank_after,
-        "before": [candidate(pairs, index) | {"right": index in example.right} for index in example.top_before],
-        "after": [candidate(pairs, index) | {"right": index in example.right} for index in example.top_after],
-    }
-
-
-def _thumbnail(pairs: Pairs, index: int) -> dict[str, Any]:
-    """Returns an image of an example for the page; one that is a row of features has no `data`."""
-    image = pairs[index].image
-    data = None if isinstance(image, FeatureRow) else jpeg_url(image, THUMBNAIL, quality=80)
-    return {"data": data, "alt": pairs[index].captions[0]}

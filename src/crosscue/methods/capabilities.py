@@ -67,6 +67,27 @@ class ScoresPairs(ABC):
         """(B, E) `pair_features`, (B,) plain cosines, B texts -> (B,); a score depends on its own pair alone."""
 
 
+class WeighsWords(ABC):
+    """Words of a text that weigh more or less for an image."""
+
+    @property
+    @abstractmethod
+    def weighs_words(self) -> bool:
+        """False for a run that was trained without weights."""
+
+    @abstractmethod
+    def word_weights(self, texts: Sequence[str], images: Tensor) -> list[list[tuple[str, float]]]:
+        """Returns the words of B texts with their weights for one image each, (B, E) `pair_features`."""
+
+
+class KnowsTriplets(ABC):
+    """Triplets of a text, which a method reads beside it."""
+
+    @abstractmethod
+    def triplets(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Returns the triplets of each text in words; its knowledge is already there."""
+
+
 class ReadsTogether(ABC):
     """Images encoded beside texts, for re-ranking."""
 

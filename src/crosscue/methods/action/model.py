@@ -43,7 +43,14 @@ from crosscue.methods.action.knowledge import STATE_TEMPLATES, FrozenReader, Kno
 from crosscue.methods.action.modules import AdaptiveInteraction, PromptAdapter, TripletEncoder
 from crosscue.methods.action.prompts import CaptionPrompts, VisualPrompts
 from crosscue.methods.action.reading import ImageReader
-from crosscue.methods.capabilities import ReadsTogether, Stage, TrainsInStages, UsesKnowledge, WantsNeighbours
+from crosscue.methods.capabilities import (
+    KnowsTriplets,
+    ReadsTogether,
+    Stage,
+    TrainsInStages,
+    UsesKnowledge,
+    WantsNeighbours,
+)
 from crosscue.methods.contract import Batch, ImageUse, Method
 
 CONTRASTIVE, RANKING, SLOWER = "contrastive", "ranking", "slower"
@@ -51,7 +58,7 @@ SHARPEST = 100.0
 """Largest 1 / temperature, as in CLIP."""
 
 
-class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge, WantsNeighbours):
+class Action(Method[ActionConfig], KnowsTriplets, ReadsTogether, TrainsInStages, UsesKnowledge, WantsNeighbours):
     """Visual prompts and patches that attend to action knowledge; the encoders stay frozen."""
 
     name = "action"
@@ -125,6 +132,16 @@ class Action(Method[ActionConfig], ReadsTogether, TrainsInStages, UsesKnowledge,
             for own, known in zip(plain, self.reader(texts, anew=self.training), strict=True)
         ]
         return torch.stack(enriched)
+
+    def triplets(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """See `KnowsTriplets.triplets`: each triplet with its state."""
+        return [
+            tuple(
+                f"({', '.join(filter(None, (one.subject, one.action, one.object)))}): {state}"
+                for one, state in zip(known.triplets, known.states, strict=True)
+            )
+            for known in self.source(texts)
+        ]
 
     # --- images read with texts --------------------------------------------------------------------------------------------
 

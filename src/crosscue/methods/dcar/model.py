@@ -42,20 +42,21 @@ from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
 from crosscue.errors import MethodError
 from crosscue.losses.category import category_aware
 from crosscue.losses.contrastive import contrastive, same_meaning
-from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages
+from crosscue.methods.capabilities import HasTextModes, ScoresPairs, Stage, TrainsInStages, WeighsWords
 from crosscue.methods.contract import Batch, Learns
 from crosscue.methods.dcar import weighting
 from crosscue.methods.dcar.category import CategoryHead, edited_captions, require_negatives
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.reference_images import MeanImage, blank_pixels
 from crosscue.methods.dcar.token_features import TokenFeatures
+from crosscue.methods.dcar.words import words_of
 from crosscue.methods.dual_prompt import DualPrompt
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
 
 
-class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages):
+class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages, WeighsWords):
     """Dual prompts with words weighted by the information of the image, trained against edited captions."""
 
     name = "dcar"
@@ -242,6 +243,17 @@ class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages):
     def text_given_image(self, texts: Sequence[str], images: Tensor) -> Tensor:
         """T'_w: B texts, each weighted by the `pair_features` of one image (B, E) -> (B, D) unit vectors."""
         return self.weighted(texts, images[:, -self.backbone.embed_dim :])
+
+    @property
+    def weighs_words(self) -> bool:
+        """True with tw."""
+        return self.config.tw
+
+    def word_weights(self, texts: Sequence[str], images: Tensor) -> list[list[tuple[str, float]]]:
+        """See `WeighsWords.word_weights`."""
+        tokens, images = self.tokenize(texts), images[:, -self.backbone.embed_dim :]
+        rho = self.token_weights(texts, tokens, images, self.blank_feature())
+        return [words_of(text, rho[row, tokens.content[row]], self.backbone) for row, text in enumerate(texts)]
 
     def pair_scores(self, images: Tensor, plain: Tensor, texts: Sequence[str]) -> Tensor:
         """Scores of B candidate pairs: a blend of the plain cosine and that of the weighted caption."""
