@@ -78,7 +78,7 @@ def indexed(place: Path, folders: Sequence[Path], encoder: ColourEncoder, **opti
         chosen = Indexing(**{"batch_size": 4, "threads": 2, **options})
         walks = walks_of(found, targets_of(found, folders), chosen.scan)
         found.save()
-        return index(found, space, encoder, walks, chosen, {})
+        return index(found, space, lambda: encoder, walks, chosen, {})
 
 
 def rows_of(place: Path) -> dict[str, dict[str, object]]:

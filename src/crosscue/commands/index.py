@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,7 @@ from crosscue.errors import CollectionError
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder
     from crosscue.search.collection import Collection
-    from crosscue.search.indexing import Indexing, Outcome
+    from crosscue.search.indexing import Indexing, Opens, Outcome
     from crosscue.search.reading import Captions
     from crosscue.search.scanning import Scan, Walk
     from crosscue.search.spaces import Space
@@ -95,7 +96,7 @@ def run(arguments: list[str]) -> int:
 
 def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.interruption import interruption
-    from crosscue.search.indexing import targets_of, walks_of, writing
+    from crosscue.search.indexing import index, targets_of, walks_of, writing
 
     options = _indexing(given)
     _require_folders(folders, place)
@@ -109,10 +110,10 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             walks = walks_of(collection, targets, options.scan)
             captions = _captions(collection, walks)
             outcomes = [
-                _outcome(collection, space, encoder, walks, options, captions, lambda: stopping.requested)
-                for space, encoder in spaces
+                index(collection, space, opens, walks, options, captions, lambda: stopping.requested)
+                for space, opens in spaces
             ]
-            spaces = [(outcome.space, encoder) for outcome, (_, encoder) in zip(outcomes, spaces, strict=True)]
+            spaces = [(outcome.space, opens) for outcome, (_, opens) in zip(outcomes, spaces, strict=True)]
             _report(outcomes, quiet=given.watch is not None)
             if given.watch is None or stopping.requested:
                 break
@@ -125,20 +126,6 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
         if kept:
             raise CollectionError(kept[0])
     return 0
-
-
-def _outcome(
-    collection: Collection,
-    space: Space,
-    encoder: Encoder,
-    walks: Mapping[tuple[str, Path], Walk],
-    options: Indexing,
-    captions: Mapping[str, Captions],
-    stop: Callable[[], bool],
-) -> Outcome:
-    from crosscue.search.indexing import index
-
-    return index(collection, space, encoder, walks, options, captions, stop)
 
 
 def _report(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
@@ -172,41 +159,37 @@ def _require_folders(folders: Sequence[Path], place: Path) -> None:
             raise CollectionError(f"{folder}: there is no such folder. Check the path.")
 
 
-def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Encoder]]:
-    """Returns the spaces to index, each with its encoder."""
+def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
+    """Returns the spaces to index, each with what opens its encoder."""
     from crosscue.opening import open_encoder
 
-    options = {
-        "runtime": given.runtime,
-        "precision": given.precision,
-        "device": given.device,
-        "backbone": given.backbone,
-    }
+    options = {name: getattr(given, name) for name in ("runtime", "precision", "device", "backbone")}
     if given.run is not None:
         encoder = open_encoder(given.run, **options)
-        name = given.name or space_name(given.run)
-        folder = Path(given.run)
+        name, folder = given.name or space_name(given.run), Path(given.run)
         identity = replace(encoder.identity, source=str(folder.resolve()) if folder.exists() else given.run)
         kept = collection.spaces.get(name)
         if given.replace and kept is not None and kept.identity.run != identity.run:
             collection.drop_space(name)
-        return [(collection.add_space(name, identity), encoder)]
+        return [(collection.add_space(name, identity), lambda: encoder)]
     if not collection.spaces:
         where = shlex.quote(str(collection.folder))
         raise CollectionError(
             f"{collection.folder}: no run to encode with. Name one: crosscue index FOLDER --run RUN --collection {where} "
             "(zero_shot is the backbone as it is)"
         )
+
+    def opening(space: Space) -> Opens:
+        @functools.cache
+        def opens() -> Encoder:
+            encoder = open_encoder(space.identity.source, **options)
+            collection.add_space(space.name, encoder.identity)  # refuses another run
+            return encoder
+
+        return opens
+
     chosen = [collection.space(given.name)] if given.name else list(collection.spaces.values())
-    return [
-        (space, _own_encoder(space, collection, open_encoder(space.identity.source, **options))) for space in chosen
-    ]
-
-
-def _own_encoder(space: Space, collection: Collection, encoder: Encoder) -> Encoder:
-    """Returns the encoder of a space, if it still is what the space was made with."""
-    collection.add_space(space.name, encoder.identity)  # refuses another run
-    return encoder
+    return [(space, opening(space)) for space in chosen]
 
 
 def space_name(source: str) -> str:

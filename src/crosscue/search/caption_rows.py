@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ TEXTS = 512
 """Captions that are encoded and written at once."""
 
 
-def embed_captions(collection: Collection, space: Space, encoder: Encoder, images: Any) -> int:
+def embed_captions(collection: Collection, space: Space, opens: Callable[[], Encoder], images: Any) -> int:
     """Brings the captions' table up to the captions of the images and returns the number that was encoded.
 
     The difference of both tables is the work, so that a run that was killed is continued by the next one.
@@ -41,7 +42,7 @@ def embed_captions(collection: Collection, space: Space, encoder: Encoder, image
         for start in range(0, len(missing), TEXTS):
             ids = missing[start : start + TEXTS]
             texts = [wanted[one][1] for one in ids]
-            vectors = encoder.encode_texts(texts).vectors
+            vectors = opens().encode_texts(texts).vectors
             require_vectors(vectors, width, texts)
             owners = pa.array([wanted[one][0] for one in ids])
             columns = [pa.array(ids), owners, pa.array(texts), vector_array(vectors, width)]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder
     from crosscue.search.spaces import Space
 
+Opens = Callable[[], "Encoder"]
+"""Returns the encoder of a space. It is called when an image or a caption has to be encoded, and not before."""
 Target = tuple[str, Path]
 """Name of a root, and the part of it to index, relative: `Path()` is all of it."""
 
@@ -120,7 +122,7 @@ def targets_of(collection: Collection, folders: Sequence[Path]) -> list[Target]:
 def index(
     collection: Collection,
     space: Space,
-    encoder: Encoder,
+    opens: Opens,
     walks: Mapping[Target, Walk],
     options: Indexing,
     captions: Mapping[str, Captions],
@@ -131,7 +133,7 @@ def index(
     Args:
         collection: opened by `writing`.
         space: the space.
-        encoder: the encoder of its run.
+        opens: returns the encoder of its run.
         walks: from `walks_of`.
         options: options.
         captions: id -> captions of a source of pairs.
@@ -143,11 +145,11 @@ def index(
     walks = {target: signed(found, captions) for target, found in walks.items()}
     todo = plan(known, walks, unchanged(before), unreachable_is_gone=always)
     total = dict(known)
-    ingest = Ingest(
-        writer, encoder, known, todo.gone, options.batch_size, Counts(same=todo.same, unreadable=todo.unreadable)
-    )
+    counts = Counts(same=todo.same, unreadable=todo.unreadable)
+    ingest = Ingest(writer, opens, space.identity.width, known, todo.gone, options.batch_size, counts)
     thumbnails = collection.folder / THUMBNAILS
-    reader = Reader(collection.roots, encoder.pixels, thumbnails, ingest.contents, captions)
+    spec = opens().pixels if todo.read else None
+    reader = Reader(collection.roots, spec, thumbnails, ingest.contents, captions)
     with progress("indexing", len(todo.read), "images") as advance:
         for count in ingest.run(todo.read, reader, options.threads, stop):
             advance(count)
@@ -165,11 +167,11 @@ def index(
     }
     write_failures(collection.folder / FAILURES, before, ingest.failures, forgotten)
     if options.captions and not interrupted:
-        embed_captions(collection, space, encoder, writer.table)
+        embed_captions(collection, space, opens, writer.table)
     if not interrupted:
         space, built = maintain(collection, space, writer)
         if built:
-            space = check(collection, space, encoder)
+            space = check(collection, space, opens())
     return Outcome(ingest.counts, space, missing_message(lost) if lost else None, interrupted)
 
 

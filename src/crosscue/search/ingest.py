@@ -58,7 +58,9 @@ class Ingest:
     """One indexing run of one space: from the items of a plan to the rows of its table."""
 
     writer: Writer
-    encoder: Encoder
+    opens: Callable[[], Encoder]
+    width: int
+    """D."""
     known: dict[str, Known]
     """Rows of the table by id; kept up to date."""
     gone: dict[str, Known]
@@ -149,17 +151,17 @@ class Ingest:
         while self._pixels:
             batch, self._pixels = self._pixels[: self.batch_size], self._pixels[self.batch_size :]
             pixels = np.stack([image.pixels for image in batch if image.pixels is not None])  # (B, 3, S, S)
-            self._done.append(([image.record for image in batch], self.encoder.encode_images(pixels)))
+            self._done.append(([image.record for image in batch], self.opens().encode_images(pixels)))
             self.counts.encoded += len(batch)
 
     def write(self) -> None:
         """Writes the rows so far, then those that waited for the vectors among them."""
-        width = self.encoder.identity.width
+        width = self.width
         copies = self._copies(self._reused, width) if self._reused else None  # before their rows get other contents
         if self._done:
             records = [record for part, _ in self._done for record in part]
             vectors = np.concatenate([part for _, part in self._done])
-            bank = self.encoder.bank
+            bank = self.opens().bank
             self.writer.upsert(rows(records, vectors, None if bank is None else bank.hubness(vectors), width))
             self._written(records)
         if copies is not None:
