@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.interruption import interruption
     from crosscue.search.indexing import index, targets_of, walks_of, writing
 
+    warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
     options = _indexing(given)
     _require_folders(folders, place)
     with writing(place, thorough=given.repair) as collection, interruption() as stopping:

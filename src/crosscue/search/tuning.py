@@ -112,7 +112,7 @@ def query_texts(table: Any) -> list[str]:
     captions = [listed[0] for listed in captioned["captions"].to_pylist()]
     if len(captions) >= QUERIES:
         return [captions[index] for index in np.linspace(0, len(captions) - 1, QUERIES).round().astype(int)]
-    return files("crosscue.search").joinpath("queries.txt").read_text(encoding="utf-8").splitlines()
+    return files("crosscue.search").joinpath("queries.txt").read_text(encoding="utf-8").splitlines()[:QUERIES]
 
 
 def query_images(table: Any) -> Floats:

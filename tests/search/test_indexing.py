@@ -1,0 +1,279 @@
+"""Indexing runs: removal, failures, captions, several spaces, interruption, recovery, the lock and indices."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crosscue.errors import CollectionError, StorageError
+from crosscue.search import indices, ingest, tuning
+from crosscue.search.collection import open_collection
+from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
+from crosscue.search.planning import planned
+from crosscue.search.reading import Captions
+from crosscue.search.recovery import manifests
+from crosscue.search.scanning import Scan
+from tests.search.conftest import ColourEncoder, indexed, paint, rows_of
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(10):
+        paint(tmp_path / "photos" / f"{number}.png", number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "c"
+
+
+def test_an_unmounted_root_loses_no_rows(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    indexed(place, [photos], encoder)
+    away = photos.rename(photos.with_name("away"))
+    gone = indexed(place, [photos], encoder)
+    assert gone.kept == (
+        "photos/: 10 of 10 images are gone. If that is right, add --remove_missing always; if a disk is not mounted, mount it."
+    )
+    photos.mkdir()
+    assert indexed(place, [photos], encoder).kept == gone.kept
+    assert len(rows_of(place)) == 10
+    photos.rmdir()
+    away.rename(photos)
+    assert indexed(place, [photos], encoder).counts.same == 10
+    shutil.rmtree(photos)
+    assert indexed(place, [photos], encoder, remove_missing="always").counts.removed == 10
+    assert rows_of(place) == {}
+
+
+def test_more_than_half_of_a_root_is_not_removed_at_once(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    indexed(place, [photos], encoder)
+    for number in range(6):
+        (photos / f"{number}.png").unlink()
+    outcome = indexed(place, [photos], encoder)
+    assert outcome.kept is not None
+    assert "6 of 10 images are gone" in outcome.kept
+    assert len(rows_of(place)) == 10
+    paint(photos / "5.png", 5)
+    outcome = indexed(place, [photos], encoder)
+    assert (outcome.kept, outcome.counts.removed, len(rows_of(place))) == (None, 5, 5)
+
+
+def test_a_part_of_a_root_is_indexed_without_loss_of_the_rest(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    paint(photos / "trips" / "a.png", 20)
+    paint(photos / "trips" / "b.png", 21)
+    indexed(place, [photos], encoder)
+    (photos / "trips" / "a.png").unlink()
+    (photos / "0.png").unlink()
+    assert indexed(place, [photos / "trips"], encoder).counts.removed == 1
+    assert {"0.png", "trips/b.png"} < set(rows_of(place))
+    assert indexed(place, [], encoder).counts.removed == 1
+
+
+def test_unreadable_files_are_listed_and_tried_again_when_they_change(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    (photos / "0.png").write_bytes(b"")
+    (photos / "1.png").write_bytes(b"nothing")
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.added, counts.unreadable, counts.images) == (8, 2, 10)
+    listed = [json.loads(line) for line in (place / "failures.jsonl").read_text().splitlines()]
+    assert {(row["root"], row["path"]) for row in listed} == {("photos", "0.png"), ("photos", "1.png")}
+    assert indexed(place, [photos], encoder).counts.unreadable == 2
+    paint(photos / "0.png", 0)
+    (photos / "1.png").unlink()
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.added, counts.unreadable) == (1, 0)
+    assert (place / "failures.jsonl").read_text() == ""
+    (photos / "2.png").write_bytes(b"broken now")
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.unreadable, len(rows_of(place))) == (1, 8)
+    assert "1 unreadable (failures.jsonl)" in str(counts)
+
+
+def test_copies_of_a_broken_image_all_get_its_reason(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    whole = (photos / "0.png").read_bytes()
+    for name in "abcde":
+        (photos / f"{name}.png").write_bytes(whole[: len(whole) // 2])
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.added, counts.unreadable) == (10, 5)
+
+
+def test_two_spaces_lie_side_by_side_and_share_thumbnails(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    other = ColourEncoder("b")
+    indexed(place, [photos], encoder)
+    with writing(place) as found:
+        space = found.add_space("base", other.identity)
+        index(found, space, lambda: other, walks_of(found, targets_of(found, []), Scan()), Indexing(), {})
+    again = open_collection(place)
+    assert [again.table(name).count_rows() for name in ("mine", "base")] == [10, 10]
+    assert len(list((place / "thumbs").rglob("*.webp"))) == 10
+    assert not list((place / "thumbs").rglob("*.part"))
+
+
+def test_a_second_indexer_is_refused_while_the_first_one_works(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    with (
+        writing(place),
+        pytest.raises(StorageError, match=r"another run is writing here .* choose another --collection"),
+    ):
+        code = f"from crosscue.search.indexing import *\nwith writing(Path({str(place)!r})): pass"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+        raise StorageError(found.stderr.splitlines()[-1])
+
+
+def test_stopping_writes_what_is_encoded_and_the_next_run_continues(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    def run(stop: bool) -> object:
+        with writing(place) as found:
+            space = found.add_space("mine", encoder.identity)
+            walks = walks_of(found, targets_of(found, [photos]), Scan())
+            found.save()
+            options = Indexing(batch_size=2, threads=1)
+            return index(found, space, lambda: encoder, walks, options, {}, lambda: stop and encoder.images >= 2)
+
+    outcome = run(True)
+    assert outcome.interrupted
+    stored = len(rows_of(place))
+    assert 2 <= stored == encoder.images < 10
+    assert run(False).counts.added == 10 - stored
+    assert encoder.images == 10
+
+
+def test_an_interrupted_run_removes_no_row_whose_file_may_have_moved(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    indexed(place, [photos], encoder)
+    (photos / "0.png").rename(photos / "moved.png")
+    with writing(place) as found:
+        walks = walks_of(found, targets_of(found, [photos]), Scan())
+        index(found, found.space(), lambda: encoder, walks, Indexing(), {}, lambda: True)
+    assert "0.png" in rows_of(place)
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.moved, encoder.images) == (1, 10)
+
+
+def test_a_power_cut_is_repaired_by_the_next_run_and_its_images_come_back(
+    photos: Path, place: Path, encoder: ColourEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    indexed(place, [photos], encoder)
+    for number in range(10, 15):
+        paint(photos / f"{number}.png", number)
+    indexed(place, [photos], encoder)
+    table = open_collection(place).table_folder("mine")
+    for manifest in manifests(table)[:2]:  # the full-text index, and the rows
+        manifest.write_bytes(b"")
+    with pytest.raises(CollectionError, match="--repair"):
+        open_collection(place).table()
+    assert indexed(place, [photos], encoder).counts.added == 5
+    assert "went back 2 commits, to 10 rows" in capsys.readouterr().err
+    assert len(rows_of(place)) == 15
+    for manifest in manifests(table):
+        manifest.write_bytes(b"")
+    assert indexed(place, [photos], encoder).counts.added == 15
+    assert "all images will be read again" in capsys.readouterr().err
+
+
+def test_a_plan_counts_what_a_run_then_does_and_writes_nothing(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    indexed(place, [photos], encoder)
+    (photos / "0.png").rename(photos / "moved.png")
+    shutil.copy(photos / "1.png", photos / "copy.png")
+    paint(photos / "2.png", 50)
+    paint(photos / "new.png", 51)
+    (photos / "3.png").unlink()
+    (photos / "4.png").write_bytes(b"")
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    collection = open_collection(place)
+    walks = walks_of(collection, targets_of(collection, []), Scan())
+    expected = planned(collection, "mine", walks, {})
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    counts = indexed(place, [], encoder).counts
+    assert str(counts) == str(expected)
+    assert str(counts) == (
+        "11 images: 1 added, 1 changed, 1 moved, 1 copied, 6 same, 1 removed, 1 unreadable (failures.jsonl)."
+    )
+
+
+def test_captions_of_pairs_and_their_vectors_follow_a_change(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    def run(*captions: str) -> None:
+        with writing(place) as found:
+            space = found.add_space("mine", encoder.identity)
+            walks = walks_of(found, targets_of(found, [photos]), Scan())
+            found.save()
+            item = next(iter(walks.values())).items[0]
+            own = {item.id: Captions(captions, "bird", "test")}
+            index(found, space, lambda: encoder, walks, Indexing(captions=True), own)
+
+    run("a dog", "two dogs")
+    run("a dog", "a cat")
+    assert rows_of(place)["0.png"]["captions"] == ["a dog", "a cat"]
+    assert rows_of(place)["0.png"]["category"] == "bird"
+    kept = open_collection(place).captions_table().search().to_list()
+    assert sorted(row["caption"] for row in kept) == ["a cat", "a dog"]
+    expected = encoder.encode_texts([kept[0]["caption"]]).vectors[0]
+    assert np.allclose(kept[0]["vector"], expected)
+    assert encoder.images == 10
+    run("a cat")
+    assert open_collection(place).captions_table().count_rows() == 1
+
+
+def test_a_large_space_gets_its_indices_and_a_measured_recall(
+    photos: Path, place: Path, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indices, "SMALLEST", 300)
+    monkeypatch.setattr(ingest, "ROWS", 100)
+    monkeypatch.setattr(tuning, "QUERIES", 20)
+    monkeypatch.setattr(tuning, "CANDIDATES", (50, 200))
+    for number in range(10, 320):
+        paint(photos / f"{number}.png", number)
+    outcome = indexed(place, [photos], encoder)
+    found = open_collection(place)
+    assert found.space().index.partitions == 4
+    assert min(found.space().measured.texts, found.space().measured.images) >= tuning.ENOUGH
+    assert "Recall@10 " in str(outcome)
+    kinds = {entry.columns[0]: entry.index_type for entry in found.table().list_indices()}
+    assert kinds["vector"] == "IvfRq"
+    assert set(kinds) == {"vector", "text", *indices.ORDERED, *indices.LISTED}
+    for number in range(320, 360):
+        paint(photos / f"{number}.png", number)
+    indexed(place, [photos], encoder)
+    stats = [indices._unindexed(open_collection(place).table(), name) for name in ("vector_idx", "text_idx")]
+    assert stats == [0, 0], "more than 2 % without an index are added to it"
+    with writing(place) as collection:
+        space, trials = tuning.tune(collection, collection.space(), encoder)
+    best = next(trial for trial in trials if trial.index == space.index)
+    assert best.recall >= tuning.ENOUGH
+    assert best.cost == min(trial.cost for trial in trials if trial.recall >= tuning.ENOUGH)
+
+
+def test_a_small_space_has_nothing_to_tune(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    indexed(place, [photos], encoder)
+    with writing(place) as collection, pytest.raises(CollectionError, match="no index to tune"):
+        tuning.tune(collection, collection.space(), encoder)
+
+
+@pytest.mark.parametrize(("rows", "partitions"), [(20_000, 32), (100_000, 64), (1_000_000, 256)])
+def test_partitions_are_the_power_of_two_nearest_to_a_quarter_of_the_root(rows: int, partitions: int) -> None:
+    assert indices.partitions_of(rows) == partitions
+    assert indices.first_settings(rows).nprobes == min(64, partitions // 2)
+
+
+def test_folders_that_are_missing_or_not_named_are_refused(place: Path, tmp_path: Path) -> None:
+    with writing(place) as found:
+        with pytest.raises(CollectionError, match="nothing to index"):
+            targets_of(found, [])
+        with pytest.raises(CollectionError, match="no such folder"):
+            targets_of(found, [tmp_path / "nowhere"])
