@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from crosscue.evaluation.comparison import Comparison
     from crosscue.evaluation.result import Retrieval
     from crosscue.methods.contract import Batch, Method
+    from crosscue.opening.collections import OpenedCollection
+    from crosscue.opening.collections import open as open
     from crosscue.retrieval.options import Inference
     from crosscue.training.config import TrainingConfig
 
@@ -35,6 +37,7 @@ __all__ = [
     "Inference",
     "Method",
     "Negative",
+    "OpenedCollection",
     "Pair",
     "Pairs",
     "Reading",
@@ -50,6 +53,7 @@ __all__ = [
     "load_backbone",
     "read_pairs",
 ]
+"""Names of `from crosscue import *`: all but `open`, which would hide Python's own."""
 
 _MODULES = {
     "api": ("Run", "adapt", "before_and_after", "evaluate", "load"),
@@ -61,6 +65,7 @@ _MODULES = {
     "evaluation.comparison": ("Comparison",),
     "evaluation.result": ("Retrieval",),
     "methods.contract": ("Batch", "Method"),
+    "opening.collections": ("OpenedCollection", "open"),
     "retrieval.options": ("Inference",),
     "training.config": ("TrainingConfig",),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 import sys
 import time
@@ -143,6 +142,7 @@ def _plan(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.search.collection import FILE, Collection, open_collection
     from crosscue.search.indexing import targets_of, walks_of
     from crosscue.search.planning import planned
+    from crosscue.search.spaces import space_name
 
     collection = open_collection(place) if (place / FILE).exists() else Collection(place)
     walks = walks_of(collection, targets_of(collection, folders), _scan(given))
@@ -164,6 +164,7 @@ def _require_folders(folders: Sequence[Path], place: Path) -> None:
 def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
     """Returns the spaces to index, each with what opens its encoder."""
     from crosscue.opening import open_encoder
+    from crosscue.search.spaces import space_name
 
     options = {name: getattr(given, name) for name in ("runtime", "precision", "device", "backbone")}
     if given.run is not None:
@@ -192,11 +193,6 @@ def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
 
     chosen = [collection.space(given.name)] if given.name else list(collection.spaces.values())
     return [(space, opening(space)) for space in chosen]
-
-
-def space_name(source: str) -> str:
-    """Returns the name of a space for a run: the name of its folder, with - for what no file name has."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).name).strip("-_")[:64] or "run"
 
 
 def _captions(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:

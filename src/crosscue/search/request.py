@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crosscue.errors import OptionError
+from crosscue.search.filters import checked_sql, parsed
 
 MOST = 10_000
 """Most hits of a search."""
@@ -40,13 +41,16 @@ class Request:
     """Correction of hubness: images that are near to every text lose that amount. `auto`: on where the run's validation says that it helps."""
 
     def __post_init__(self) -> None:
-        """Checks the numbers and combinations.
+        """Checks numbers, conditions and combinations.
 
         Raises:
-            OptionError: a value cannot be.
+            OptionError: a value cannot be, or the filter is wrong.
         """
         for name in ("k", "top"):
             if not 1 <= getattr(self, name) <= MOST:
                 raise OptionError(f"{name} is {getattr(self, name)}; it must be 1 to {MOST:,}.")
+        parsed(self.filter)
+        if self.where is not None:
+            checked_sql(self.where)
         if self.text == "only" and self.rerank:
             raise OptionError("--rerank scores hits of the vector again. Leave out --rerank, or --text only.")

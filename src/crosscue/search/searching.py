@@ -18,7 +18,7 @@ from crosscue.errors import CollectionError, DataError, MethodError, OptionError
 from crosscue.search.background import Background, fixed_sample
 from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
 from crosscue.search.fusion import fused, matched_field
-from crosscue.search.grouping import leaders
+from crosscue.search.grouping import COPY, leaders
 from crosscue.search.hits import Hit, Hits
 from crosscue.search.request import Request
 from crosscue.search.schema import require_vectors
@@ -131,6 +131,7 @@ class Searcher:
         z = background.z(scores) if background else np.zeros(len(scores), np.float32)
         likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
         likely[found.by_words] = True
+        likely |= scores >= COPY  # the image of the query itself
         groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request)
         count = sum(bool(likely[first]) for first, *_ in groups)
         if not request.all and count:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from crosscue.encoding.encoder import Identity
@@ -58,3 +60,8 @@ def space_of(name: str, entry: dict[str, Any]) -> Space:
         None if index is None else VectorIndex(**index),
         None if measured is None else Measured(**measured),
     )
+
+
+def space_name(source: str) -> str:
+    """Returns the name of a space for a run: the name of its folder, with - for what no file name has."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).name).strip("-_")[:64] or "run"
