@@ -44,7 +44,7 @@ def add(place: Path, encoder: ColourEncoder, name: str, folder: Path) -> Collect
     with writing(place) as collection:
         targets = targets_of(collection, [folder])
         space = collection.add_space(name, encoder.identity)
-        index(collection, space, encoder, walks_of(collection, targets, Indexing().scan), Indexing(), {})
+        index(collection, space, lambda: encoder, walks_of(collection, targets, Indexing().scan), Indexing(), {})
         return collection
 
 

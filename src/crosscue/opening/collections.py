@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ class OpenedCollection:
             walks = walks_of(collection, targets_of(collection, [Path(folder) for folder in folders]), options.scan)
             collection.save()
             outcomes = [
-                index(collection, space, self.encoder(space.name), walks, options, {})
+                index(collection, space, partial(self.encoder, space.name), walks, options, {})
                 for space in list(collection.spaces.values())
             ]
         self.collection.refresh()
