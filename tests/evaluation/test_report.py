@@ -13,15 +13,15 @@ import torch
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
-from crosscue.evaluation.comparison import BETTER, SAME, WORSE, compare
+from crosscue.evaluation.comparison import BETTER, SAME, WORSE, Comparison, compare
 from crosscue.evaluation.console import comparison_table, result_table
 from crosscue.evaluation.example_queries import examples, first_candidates
-from crosscue.evaluation.intervals import holm
+from crosscue.evaluation.intervals import Difference, holm
 from crosscue.evaluation.measuring import evaluate, rank_embeddings, result_of, validation_metrics
-from crosscue.evaluation.recall import recall
+from crosscue.evaluation.recall import KS, recall
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
-from crosscue.evaluation.summary import verdict_line
+from crosscue.evaluation.summary import facts, ranking, verdict_line
 from crosscue.knowledge.actions import parser
 from crosscue.methods.registry import build
 from crosscue.retrieval.encoding import embed_captions, embed_images
@@ -159,6 +159,48 @@ def test_a_diagnostic_is_stamped(pairs: Pairs, tmp_path: Path) -> None:
     assert "NOT COMPARABLE" not in str(result_table(before).caption)
 
 
+def test_the_table_of_a_comparison_names_a_direction_once_and_colours_what_is_significant(pairs: Pairs) -> None:
+    before = measured(pairs)
+    certain = [Difference(mean, mean - 0.1, mean + 0.1, 1e-4) for mean in (0.5, -0.5, 2.0)]
+    chance = [Difference(3.0, -1.0, 7.0, 0.6)] * 3
+    differences = {
+        direction: {f"r{k}": change for k, change in zip(KS, changes, strict=True)}
+        for direction, changes in (("i2t", certain), ("t2i", chance))
+    }
+    table = comparison_table(Comparison(before, before, differences), "t")
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["image → text", "", "", "text → image", "", ""]
+    assert cells[1] == ["R@1", "R@5", "R@10"] * 2
+    assert [cell.split("]")[0] for cell in cells[4]] == ["[green", "[red", "[green", *["[default"] * 3]
+    assert cells[5][:1] == ["0.0006"]
+    assert [column.justify for column in table.columns] == ["left", *["right"] * 5]
+
+
+def test_facts_of_a_comparison_in_words(pairs: Pairs) -> None:
+    before, after = measured(pairs), measured(pairs, seed=1)
+    assert "12 images, 24 captions (2 an image)" in facts(compare(before, after), {})["evaluated on"]
+    after.protocol["captions_per_image"] = [1, 2]
+    assert "(1 to 2 an image)" in facts(compare(before, after), {})["evaluated on"]
+    assert "normalised" not in ranking(compare(before, after))
+    after.protocol["normalised"] = "none"
+    assert "normalised" not in ranking(compare(before, after))
+    after.protocol["normalised"] = "bank"
+    assert "normalised by a bank" in ranking(compare(before, after))
+
+
+def test_a_result_is_printed_without_its_scores(pairs: Pairs) -> None:
+    assert "tensor" not in repr(measured(pairs))
+    assert "again" not in repr(measured(pairs))
+
+
+def test_centring_subtracts_the_mean_of_each_modality(pairs: Pairs) -> None:
+    images, texts = torch.randn(12, 5), torch.randn(24, 5)
+    scores = rank_embeddings(pairs, images, texts, Inference(centre=True, rerank=False)).scores
+    for found, given in ((scores.images, images), (scores.texts, texts)):
+        mean = sum(given) / len(given)
+        torch.testing.assert_close(found, torch.stack([(row - mean) / (row - mean).norm() for row in given]))
+
+
 @pytest.mark.parametrize("direction", ["t2i", "i2t"])
 def test_examples_are_the_largest_changes(pairs: Pairs, direction: str) -> None:
     comparison = compare(measured(pairs), measured(pairs, seed=1))
@@ -172,6 +214,13 @@ def test_examples_are_the_largest_changes(pairs: Pairs, direction: str) -> None:
         owner = pairs.caption_owner
         right = {owner[example.query]} if direction == "t2i" else {c for c in range(24) if owner[c] == example.query}
         assert example.right == right
+    ranks = [result.ranks[direction] for result in (comparison.before, comparison.after)]
+    before, after = (rank.better + (rank.tied + 1) / 2 for rank in ranks)
+    assert (found.risen, found.fallen) == (int((after < before).sum()), int((after > before).sum()))
+    for example in every.rose + every.fell:
+        assert (example.rank_before, example.rank_after) == (int(before[example.query]), int(after[example.query]))
+    gains = [before[example.query] / after[example.query] for example in every.rose]
+    assert gains == sorted(gains, reverse=True)
 
 
 def test_the_verdict_rests_on_the_interval_of_rsum(pairs: Pairs) -> None:
