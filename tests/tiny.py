@@ -5,6 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import torch
+
+from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.protocol import Backbone
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.testing.backbones import (
     COLOURS,
@@ -53,3 +57,19 @@ def colour_knowledge() -> Path:
     }
     ActionKnowledge(known).save(root() / "colours.jsonl")
     return root() / "colours.jsonl"
+
+
+@functools.cache
+def square_clip() -> Backbone:
+    """A tiny CLIP whose text width is its embedding width, as in ViT-B/32."""
+    from transformers import CLIPConfig, CLIPModel
+
+    folder = root() / "square-clip"
+    if not folder.exists():
+        tokenizer = character_tokenizer("<start>", "<end>", "<pad>")
+        text = {**TEXT, "vocab_size": 400, "max_position_embeddings": 24, "eos_token_id": tokenizer.eos_token_id}
+        vision = {**IMAGE, "image_size": SIZE, "patch_size": PATCH}
+        torch.manual_seed(4)
+        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96)).save_pretrained(folder)
+        finish(folder, tokenizer)
+    return load_backbone(str(folder), device="cpu", precision="fp32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -15,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.loading import load_backbone
-from crosscue.backbones.protocol import Backbone
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError, OptionError
 from crosscue.knowledge.views.record import ViewKnowledge, Views
@@ -30,7 +27,7 @@ from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
 from tests import tiny
-from tests.tiny import tiny_backbones
+from tests.tiny import square_clip, tiny_backbones
 
 TEXTS = ["a red thing", "two dogs on a black cat", "pink", "the blue dog is on the grey cat"]
 SMALL = {"pool_size": 6, "top_k": 2, "projector_width": 16}
@@ -414,22 +411,6 @@ def test_evidence_is_finite_for_long_features_and_half_precision() -> None:
 
 
 # --- the released arithmetic -----------------------------------------------------------------------------
-
-
-@functools.cache
-def square_clip() -> Backbone:
-    """A tiny CLIP whose text width is its embedding width, as in ViT-B/32."""
-    from transformers import CLIPConfig, CLIPModel
-
-    folder = tiny.root() / "square-clip"
-    if not folder.exists():
-        tokenizer = tiny.character_tokenizer("<start>", "<end>", "<pad>")
-        text = {**tiny.TEXT, "vocab_size": 400, "max_position_embeddings": 24, "eos_token_id": tokenizer.eos_token_id}
-        vision = {**tiny.IMAGE, "image_size": tiny.SIZE, "patch_size": tiny.PATCH}
-        torch.manual_seed(4)
-        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96)).save_pretrained(folder)
-        tiny.finish(folder, tokenizer)
-    return load_backbone(str(folder), device="cpu", precision="fp32")
 
 
 def released(**options: Any) -> ReleasedAcke:

@@ -48,11 +48,6 @@ class PoolShape:
     temperature: float = 0.1
     """tau of the gate and of the distributions over the pool."""
 
-    @property
-    def positions(self) -> int:
-        """Prompt positions an input gets, k L."""
-        return self.chosen * self.length
-
     def check(self) -> None:
         """Raises `MethodError` where the pool is too small to choose from."""
         if not 1 <= self.chosen <= self.size:
