@@ -83,6 +83,15 @@ def test_few_shot_draws_per_category_whatever_the_order() -> None:
         assert Counter(p.category for p in few_shot_validation(pairs, shots, 1)).most_common(1)[0][1] == kept
 
 
+def test_an_image_with_several_pairs_does_not_exceed_the_shots() -> None:
+    pairs = Pairs(
+        Pair(pair(i).image, (f"caption {i} {n}",), str(i), category="ab"[i % 2]) for i in range(8) for n in range(3)
+    )
+    sample = few_shot(pairs, 5, seed=1)
+    assert Counter(p.category for p in sample) == {"a": 5, "b": 5}
+    assert {p.captions for p in few_shot(Pairs(pairs.items[::-1]), 5, seed=1)} == {p.captions for p in sample}
+
+
 def test_few_shot_draws_other_places_in_every_category() -> None:
     pairs = Pairs(pair(i, image_id=f"{category} {i:02}", category=category) for category in "ab" for i in range(40))
     drawn = {category: {p.image_id[2:] for p in few_shot(pairs, 8, 1) if p.category == category} for category in "ab"}

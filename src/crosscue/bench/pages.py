@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from crosscue.bench.results import Results
-from crosscue.bench.tables import MARKS, Table, protocol, tables
+from crosscue.bench.table import Table
+from crosscue.bench.tables import MARKS, protocol, tables
 from crosscue.markdown import markdown_table
 from crosscue.storage import write_text
 
 
 def write_pages(folder: Path, results: Results) -> Path:
-    """Writes leaderboard.md and .html, and shots-DOMAIN.svg where several numbers of shots were measured; returns the first."""
+    """Writes leaderboard.md and .html, and the figures as SVG files; returns the first."""
     shown = list(tables(results))
     for table in shown:
         if table.curve is not None:
-            write_text(folder / _curve_file(table), table.curve)
+            write_text(folder / table.file, table.curve)
     write_text(folder / "leaderboard.html", html(results, shown))
     write_text(folder / "leaderboard.md", markdown(results, shown))
     return folder / "leaderboard.md"
@@ -32,7 +33,7 @@ def markdown(results: Results, shown: list[Table]) -> str:
     for table in shown:
         lines += [f"## {table.title}", "", table.about, ""]
         if table.curve is not None:
-            lines += [f"![R@1 over shots]({_curve_file(table)})", ""]
+            lines += [f"![{table.title}]({table.file})", ""]
         rows = [
             [
                 f"{line.label} ({line.note})" if line.note else line.label,
@@ -58,7 +59,3 @@ def html(results: Results, shown: list[Table]) -> str:
         tables=shown,
         marks=MARKS,
     )
-
-
-def _curve_file(table: Table) -> str:
-    return f"shots-{table.domain}.svg"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from crosscue.bench.cells import Cell, Spread, recall_spread
 from crosscue.bench.grid import Shots
+from crosscue.bench.option_tables import options_tables
 from crosscue.bench.published import beside
 from crosscue.bench.results import Results
 from crosscue.bench.significance import Tested, Verdict
-from crosscue.evaluation.figures import ShotsLine, shots_curves
+from crosscue.bench.table import Line, Number, Table, in_words
+from crosscue.evaluation.figures import ShotsLine, domain_bars, shots_curves
 from crosscue.evaluation.intervals import SEEDS
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
@@ -26,44 +27,12 @@ RECALLS = [f"{direction} R@{k}" for direction in DIRECTIONS for k in KS]
 COSTS = ["learned", "steps", "training", "memory"]
 
 
-@dataclass(frozen=True)
-class Number:
-    """One entry of a table."""
-
-    text: str
-    best: bool = False
-    note: str = ""
-    """The difference to the best other row."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table."""
-
-    label: str
-    numbers: list[Number]
-    note: str = ""
-    """Settings that validation chose."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its title and protocol."""
-
-    title: str
-    about: str
-    heads: list[str]
-    lines: list[Line]
-    domain: str | None = None
-    curve: str | None = None
-    """R@1 over shots as SVG, with the first table of a domain."""
-
-
 def tables(results: Results) -> Iterator[Table]:
     """Yields all tables of a page."""
     if len(results.domains) > 1:
         for shots in results.grid.shots:
             yield overview(results, shots)
+    yield from options_tables(results)
     drawn = set[str]()
     for domain, shots, cells in results.tables():
         curve = shots_curve(results, domain.name) if domain.name not in drawn else None
@@ -71,7 +40,15 @@ def tables(results: Results) -> Iterator[Table]:
         marks = results.verdicts[domain.name, shots]
         lines = [Line(cell.row.label, [*recalls(cell, marks), *costs(cell)], chosen(cell)) for cell in cells]
         title = f"{domain.name}, {in_words(shots)}"
-        yield Table(title, gallery(results, domain.name), [*RECALLS, "Rsum", *COSTS], lines, domain.name, curve)
+        yield Table(
+            title,
+            gallery(results, domain.name),
+            [*RECALLS, "Rsum", *COSTS],
+            lines,
+            domain.name,
+            curve,
+            f"shots-{domain.name}.svg",
+        )
     for domain, shots, cells in results.tables():
         where = f"{domain.name}, {in_words(shots)}"
         yield from (
@@ -112,14 +89,16 @@ def shots_curve(results: Results, domain: str) -> str | None:
 def overview(results: Results, shots: Shots) -> Table:
     """Returns R@1 of both directions for every row and domain, and their mean where no domain is missing."""
     names = [domain.name for domain in results.domains]
-    lines = []
+    lines, bars = [], {}
     for row in results.rows:
         cells = [results.cell(row.label, name, shots) for name in names]
+        bars[row.label] = [None if cell is None else cell.recall("i2t", 1).mean for cell in cells]
         measured = [cell for cell in cells if cell is not None]
         numbers = [Number(_both([cell]) if cell else "failed") for cell in cells]
         lines.append(Line(row.label, [*numbers, Number(_both(measured) if len(measured) == len(names) else "")]))
     about = "R@1 in percent, image to text / text to image, mean over the seeds."
-    return Table(f"All domains, {in_words(shots)}", about, [*names, "mean"], lines)
+    chart = domain_bars(names, bars)
+    return Table(f"All domains, {in_words(shots)}", about, [*names, "mean"], lines, None, chart, f"domains-{shots}.svg")
 
 
 def recalls(cell: Cell, marks: dict[tuple[str, str, int], Verdict]) -> list[Number]:
@@ -257,11 +236,6 @@ def gallery(results: Results, domain: str) -> str:
         f"Gallery {found['gallery']:,} images, {found['captions']:,} captions ({each} each), data "
         f"{found['data_fingerprint'][:12]}." + (f" Image features: {features}." if features else "")
     )
-
-
-def in_words(shots: Shots) -> str:
-    """Returns 16 shots, or all training pairs."""
-    return "all training pairs" if shots == "all" else f"{shots} shot{'s' if shots != 1 else ''}"
 
 
 def _both(cells: list[Cell]) -> str:

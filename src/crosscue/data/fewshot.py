@@ -7,34 +7,35 @@ from collections import defaultdict
 
 import numpy as np
 
-from crosscue.data.pairs import Pair, Pairs
+from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
 
 
 def few_shot(pairs: Pairs, shots: int, seed: int) -> Pairs:
     """Returns `shots` pairs of every category, drawn without replacement; a smaller category keeps all of its pairs.
 
-    The draw depends on the seed and the image ids, not on the order of the file.
+    An image with several pairs counts once for each. The draw depends on the seed, the image ids and the captions, not on
+    the order of the file.
 
     Raises:
         DataError: pairs without a category.
     """
     if shots < 1:
         raise DataError(f"shots is {shots}; it must be at least 1.")
-    by_category: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
+    by_category: dict[str, list[int]] = defaultdict(list)
+    for place, pair in enumerate(pairs):
         if pair.category is None:
             raise DataError(
                 f"{pair.where or pair.image.name}: no category, and few-shot sampling draws per category. "
                 "Add a category column, or leave --shots out."
             )
-        by_category[pair.category].append(pair)
-    chosen = {
-        pair.image_id
-        for category in sorted(by_category)
-        for pair in _drawn(by_category[category], shots, seed, category)
-    }
-    return pairs.part((pair for pair in pairs if pair.image_id in chosen), f" {shots}-shot seed {seed}")
+        by_category[pair.category].append(place)
+    chosen: list[int] = []
+    for category, places in by_category.items():
+        ordered = sorted(places, key=lambda place: (pairs[place].image_id, pairs[place].captions))
+        generator = np.random.default_rng([seed, *hashlib.sha256(category.encode()).digest()[:8]])
+        chosen += [ordered[index] for index in generator.permutation(len(ordered))[:shots]]
+    return pairs.part((pairs[place] for place in sorted(chosen)), f" {shots}-shot seed {seed}")
 
 
 def few_shot_validation(pairs: Pairs, shots: int, seed: int) -> Pairs:
@@ -81,12 +82,6 @@ def folds(pairs: Pairs, count: int, seed: int) -> list[list[int]]:
         by_image, key=lambda image_id: (pairs[by_image[image_id][0]].category or "", _order(seed, image_id))
     )
     return [sorted(index for image_id in ranked[part::count] for index in by_image[image_id]) for part in range(count)]
-
-
-def _drawn(members: list[Pair], shots: int, seed: int, category: str) -> list[Pair]:
-    ordered = sorted(members, key=lambda pair: pair.image_id)
-    generator = np.random.default_rng([seed, *hashlib.sha256(category.encode()).digest()[:8]])
-    return [ordered[int(index)] for index in generator.permutation(len(ordered))[:shots]]
 
 
 def _order(seed: int, image_id: str) -> str:

@@ -105,6 +105,47 @@ def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
     return _svg(figure)
 
 
+def domain_bars(domains: list[str], rows: dict[str, list[float | None]]) -> str:
+    """Draws the image-to-text R@1 of every row by domain (DCAR fig. 2); None leaves a gap."""
+    figure, axis = _figure(max(6, 1.1 * len(domains)), 3.2)
+    width = 0.8 / max(len(rows), 1)
+    for place, ((label, values), colour) in enumerate(zip(rows.items(), itertools.cycle(COLOURS), strict=False)):
+        known = [(number, value) for number, value in enumerate(values) if value is not None]
+        axis.bar(
+            [number + (place - (len(rows) - 1) / 2) * width for number, _ in known],
+            [value for _, value in known],
+            width,
+            color=colour,
+            label=label,
+        )
+    axis.set_xticks(range(len(domains)), domains, rotation=20, ha="right")
+    axis.set(ylabel="image to text R@1 in %")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8, labelcolor=INK)
+    return _svg(figure)
+
+
+def heat_maps(panels: dict[str, list[list[float]]], rows: tuple[str, list[str]], columns: tuple[str, list[str]]) -> str:
+    """Draws values over two options, one panel a direction (DCAR fig. 6).
+
+    Args:
+        panels: title -> values, one list for each value of the first option.
+        rows: name and values of the first option.
+        columns: name and values of the second option.
+    """
+    figure, *axes = _figure(8, 3.4, len(panels))
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+        shown = axis.imshow(values, cmap="Blues", aspect="auto")
+        middle = (shown.norm.vmin + shown.norm.vmax) / 2
+        for y, line in enumerate(values):
+            for x, value in enumerate(line):
+                axis.text(x, y, f"{value:.1f}", ha="center", color="white" if value > middle else INK, fontsize=8)
+        axis.set_yticks(range(len(rows[1])), rows[1])
+        axis.set_xticks(range(len(columns[1])), columns[1])
+        axis.set(xlabel=columns[0], ylabel=rows[0])
+        axis.set_title(title, color=INK, fontsize=10)
+    return _svg(figure)
+
+
 def calibration_curves(found: dict[str, Calibration]) -> str | None:
     """Draws the share of wrong first candidates over a probability of error, by groups of queries; None without any."""
     if not found:
