@@ -197,3 +197,8 @@ def _bare(code: str) -> str:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def glyph(image_id: str) -> str:
+    """Returns the emoji itself for `artist/1F600-...`."""
+    return "".join(chr(int(point, 16)) for point in image_id.split("/")[1].split("-"))

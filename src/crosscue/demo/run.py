@@ -12,7 +12,8 @@ from rich.console import Console
 from crosscue.api import adapt, before_and_after
 from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
-from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs
+from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs, glyph
+from crosscue.demo.searching import search_demo
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.console import comparison_table, normalised_table, report_console
 from crosscue.evaluation.example_queries import first_candidates
@@ -99,8 +100,9 @@ def run_demo(out: Path, seed: int = 1) -> None:
     if normalised:
         console.print(normalised_table(comparison, normalised))
     show_queries(console, comparison, test)
+    search_demo(console, run, test, out)
     console.print(ATTRIBUTION, style="dim")
-    console.print(f"{summary['seconds']:.0f} s. Report with images: {page.resolve()}")
+    console.print(f"{time.monotonic() - started:.0f} s. Report with images: {page.resolve()}")
 
 
 def recalls(result: Retrieval) -> dict[str, dict[str, float]]:
@@ -117,8 +119,3 @@ def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None
             found = first_candidates(result, "t2i", caption)
             names = [("[green]" if i == owner[caption] else "[dim]") + glyph(pairs[i].image_id) + "[/]" for i in found]
             console.print(f"  {label:>6}: " + "   ".join(names), highlight=False)
-
-
-def glyph(image_id: str) -> str:
-    """Returns the emoji itself for `artist/1F600-...`."""
-    return "".join(chr(int(point, 16)) for point in image_id.split("/")[1].split("-"))
