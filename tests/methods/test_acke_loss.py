@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from torch import Tensor, lgamma
 from torch.nn.functional import normalize, softplus
 
 from crosscue.backbones.protocol import Prompts
+from crosscue.errors import DataError
 from crosscue.knowledge.views.record import ViewKnowledge, Views
+from crosscue.losses.view_weights import gallery_trust
 from crosscue.methods.acke.model import Acke
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
@@ -336,3 +339,56 @@ def test_captions_read_beside_wrong_images_by_the_formula() -> None:
         total = total + torch.stack([right, *(beside[j, i] for j in of_caption)]).exp().sum().log() - right
         total = total + torch.stack([right, *(beside[i, j] for j in of_image)]).exp().sum().log() - right
     torch.testing.assert_close(method.losses(batch())["pairwise_loss"], total / 6, rtol=1e-3, atol=1e-4)
+
+
+def test_a_small_batch_meets_each_wrong_image_once() -> None:
+    """Two captions, and more negatives requested than there are: the right image is no negative of its own."""
+    method = acke(acp="pairwise", weights="none", pairwise_negatives=5).train()
+    part = Batch(batch().images[:2], CAPTIONS[:2], IDS[:2])
+    f, scale = method.encode_image(part.images), method.backbone.logit_scale
+    with torch.no_grad():
+        by_image = method.frozen.of_images(part.images)
+    beside = torch.stack(
+        [
+            scale * normalize(method.read_beside(CAPTIONS[:2], own.expand(2, -1)), dim=-1) @ row
+            for row, own in zip(f, by_image, strict=True)
+        ]
+    )  # image, caption
+    wanted = sum(-beside.log_softmax(way)[i, i] for way in (0, 1) for i in range(2)) / 2
+    torch.testing.assert_close(method.losses(part)["pairwise_loss"], wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_descriptions_are_compared_from_two_images_on(count: int, tmp_path: Path) -> None:
+    """A single described image has nothing to be compared with."""
+    known = {name: Views(f"a {name} thing", "grass", "a dog", "a model") for name in ["9", *IDS[:count]]}
+    ViewKnowledge(known).save(tmp_path / "views.jsonl")
+    method = acke(views=str(tmp_path / "views.jsonl"), missing_views="skip").train()
+    found = method.losses(batch())
+    assert ("view_loss" in found) == (count == 2)
+    with pytest.raises(DataError, match="crosscue describe views"):
+        acke(views=str(tmp_path / "views.jsonl")).train().losses(batch())
+
+
+@torch.no_grad()
+def test_a_gallery_takes_descriptions_by_their_share_of_trust() -> None:
+    method = acke()
+    images, views = method.encode_image(batch().images), [CAPTIONS, CAPTIONS[::-1], [*CAPTIONS[2:], *CAPTIONS[:2]]]
+    z = torch.stack([method.encode_text(view) for view in views])  # (V, N, D)
+    trust = gallery_trust(images, z, SHARP, margin=MARGIN, prior_weight=PRIOR)
+    assert (trust.std(0) > 1e-3).any()
+    shares = torch.stack([trust[:, i] / trust[:, i].sum() for i in range(6)], 1)
+    wanted = [images[i] + 0.7 * sum(shares[v, i] * z[v, i] for v in range(3)) for i in range(6)]
+    torch.testing.assert_close(method.enrich(images, views, 0.7), torch.stack(wanted), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_pair_is_scored_by_a_share_eta_of_the_caption_read_beside_it() -> None:
+    method = acke(acp="pairwise", weights="none", eta=0.3)
+    pairs, plain = method.pair_features(batch().images), torch.linspace(-0.5, 0.5, 6)
+    images, queries = method.encode_image(batch().images), method.frozen.of_images(batch().images)
+    beside = torch.stack(
+        [method.read_beside([text], query[None])[0] for text, query in zip(CAPTIONS, queries, strict=True)]
+    )
+    wanted = 0.7 * plain + 0.3 * torch.cosine_similarity(images, beside)
+    torch.testing.assert_close(method.pair_scores(pairs, plain, CAPTIONS), wanted, rtol=1e-3, atol=1e-4)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, normali
 from crosscue.backbones.protocol import ImageState, Prompts
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.methods.action.model import RANKING, Action
+from crosscue.methods.action.modules import TripletEncoder
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from tests.tiny import tiny_backbones
@@ -188,3 +189,52 @@ def test_both_losses_are_those_of_the_paper(tmp_path: Path, conditioning: str, e
     assert float(first["contrastive_loss"]) == pytest.approx(float(contrast), rel=1e-4)
     assert float(second["ranking_loss"]) == pytest.approx(float(hinge), rel=1e-4)
     assert 0.1 < float(hinge) < float(contrast)
+
+
+@torch.no_grad()
+def test_prompts_that_attend_to_patches(tmp_path: Path) -> None:
+    """Eq. 7-8 the other way round (`aim_query=prompt`): images with two triplets and with one, so that one is padded."""
+    method = trained(tmp_path, aim_query="prompt", early_inject=False)
+    paper, width = Paper(method), method.backbone.image_width
+    known = [paper.knowledge(caption) for caption in ("two dogs", "a dog jumps")]
+    patches, counts = torch.randn(2, 6, width), [len(one["states"]) for one in known]
+    assert counts == [2, 1]
+    padded = {kind: torch.randn(2, 2, width) for kind in ("triplets", "states")}  # what is padded does not matter
+    present = torch.tensor([[True, True], [True, False]])
+    for row, one in enumerate(known):
+        for kind, own in one.items():
+            padded[kind][row, : counts[row]] = own
+    assert method.interaction is not None
+    found = method.interaction(patches, padded, present)
+    for row, one in enumerate(known):
+        normed, values, maps = paper.norm(patches[row], "interaction.norm"), [], []
+        for kind in ("triplets", "states"):
+            scaled = paper.norm(one[kind], "interaction.norm")
+            read = scaled + paper.attention(scaled, normed, f"interaction.cross.{kind}", 1)[0]
+            mixed, attended = paper.attention(read, read, f"interaction.within.{kind}", 4)
+            values.append(read + mixed)
+            maps.append(attended)
+        hidden = gelu(
+            linear(torch.cat(values, -1), paper.part("interaction.mlp.0.weight"), paper.part("interaction.mlp.0.bias"))
+        )
+        out = linear(hidden, paper.part("interaction.mlp.2.weight"), paper.part("interaction.mlp.2.bias"))
+        wanted = (MIXING * maps[0] + (1 - MIXING) * maps[1]) @ out
+        torch.testing.assert_close(found[row, : counts[row]], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_tokens_of_knowledge_stand_alone_where_there_are_no_visual_prompts(tmp_path: Path) -> None:
+    method = trained(tmp_path, visual_prompts=0)
+    beside = torch.randn(2, 3, method.backbone.image_width)
+    prompts = method.visual.prompts(beside)
+    assert prompts is not None
+    assert min(prompts.layers) == LAYER
+    assert all(torch.equal(tokens, beside) for tokens in prompts.layers.values())
+    assert method.visual.prompts() is None
+
+
+def test_what_is_added_to_pieces_starts_small() -> None:
+    torch.manual_seed(0)
+    encoder = TripletEncoder(64, 64, 4, 1, "seq3", True)
+    for added in (encoder.slots, encoder.indices):
+        assert 0.01 < float(added.detach().std()) < 0.03
+        assert abs(float(added.detach().mean())) < 0.01

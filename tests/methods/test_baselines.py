@@ -53,21 +53,29 @@ def test_coop_without_context_is_the_backbone(backbone: Backbone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "place"), [("end", "a photo of a {}"), ("middle", "a photo {} of a"), ("front", "{} a photo of a")]
+    ("position", "place"),
+    [
+        ("end", "a photo of a {}"),
+        ("middle", "a photo {} of a"),
+        ("middle", "a photo {} of a red"),
+        ("front", "{} a photo of a"),
+    ],
 )
 def test_untrained_coop_with_words_reads_them_where_they_are_put(position: str, place: str, backbone: Backbone) -> None:
     """Mean pooling leaves the context out, so a `dual` text tower is compared by its token features."""
-    if backbone.token_count("a photo of a") != 4:
+    words = place.replace("{} ", "").replace(" {}", "")
+    count = len(words.split())
+    if backbone.token_count(words) != count:
         pytest.skip("this tiny tokenizer cuts the words into pieces")
-    options = {"context_tokens": 4, "context_words": "a photo of a", "class_token_position": position}
+    options = {"context_tokens": count, "context_words": words, "class_token_position": position}
     coop = build("coop", backbone, options)
     filled = [place.format(text) for text in TEXTS]
     with torch.no_grad():
         if backbone.family == "dual":
             prompts = Prompts({0: coop.context}, {"end": None, "middle": 2, "front": 0}[position])
-            own = backbone.encode_text(backbone.tokenize(TEXTS, 4), prompts).tokens
+            own = backbone.encode_text(backbone.tokenize(TEXTS, count), prompts).tokens
             written = backbone.encode_text(backbone.tokenize(filled)).tokens
-            before = {"end": 4, "middle": 2, "front": 0}[position]
+            before = {"end": count, "middle": 2, "front": 0}[position]
             for row, text in enumerate(TEXTS):
                 words = backbone.token_count(text)
                 expected = written[row, 1 + before : 1 + before + words]
@@ -107,6 +115,35 @@ def test_adapter_of_512_features_has_the_published_size_and_no_negative_output()
     features = torch.randn(64, 512)
     assert adapter(features).min() == 0
     assert Bottleneck(512, ClipAdapterConfig(output_relu=False))(features).min() < 0
+
+
+@torch.no_grad()
+def test_adapter_mixes_the_feature_and_its_change_by_the_ratio() -> None:
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(0)
+    method = build("clip_adapter", backbone, {"adapters": "both", "image_ratio": 0.3, "text_ratio": 0.6})
+    batch = eight_pairs(backbone)
+    plain = backbone.encode_image(batch.images).pooled, backbone.encode_text(backbone.tokenize(batch.captions)).pooled
+    found = method.image_features(batch.images), method.text_features(batch.captions)
+    for own, feature, adapter, ratio in zip(
+        found, plain, (method.image_adapter, method.text_adapter), (0.3, 0.6), strict=True
+    ):
+        changed = ((feature @ adapter.down.weight.T).clamp(min=0) @ adapter.up.weight.T).clamp(min=0)
+        torch.testing.assert_close(own, ratio * changed + (1 - ratio) * feature, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_probe_adds_its_change() -> None:
+    backbone = tiny_backbones["clip"]()
+    method, batch = build("linear_probe", backbone), eight_pairs(backbone)
+    plain = backbone.encode_image(batch.images).pooled, backbone.encode_text(backbone.tokenize(batch.captions)).pooled
+    found = []
+    for change in (method.image_change, method.text_change):
+        torch.nn.init.normal_(change.weight, std=0.1)
+        found.append(change)
+    own = method.image_features(batch.images), method.text_features(batch.captions)
+    for feature, change, result in zip(plain, found, own, strict=True):
+        torch.testing.assert_close(result, feature + feature @ change.weight.T, rtol=1e-4, atol=1e-5)
 
 
 def test_adapter_leaves_the_other_modality_alone(backbone: Backbone) -> None:
