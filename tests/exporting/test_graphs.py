@@ -57,7 +57,8 @@ def test_ids_and_texts_give_the_same_vectors_whatever_the_padding(family: str) -
         for row, text in enumerate(texts):
             pieces = [*own.prefix, *own.content([text])[0][:room], *own.suffix]
             for columns in {len(pieces), (len(pieces) + length) // 2, length}:
-                ids = torch.tensor([pieces + [own.pad] * (columns - len(pieces))], dtype=torch.int32)
+                padding = [own.pad, 7] * columns  # also with another token than the checkpoint's
+                ids = torch.tensor([(pieces + padding)[:columns]], dtype=torch.int32)
                 np.testing.assert_allclose(graph(ids)[0], wanted[row], atol=CLOSE)
 
 
