@@ -1,0 +1,1 @@
+"""HTTP over collections and encoders: embeddings, search, labels and a page. Nothing here imports torch."""

@@ -1,0 +1,75 @@
+"""The application: routes, their order of checks, and its life from the first answer to the last."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from crosscue.serving import openai_routes
+from crosscue.serving.failures import Refusal, add_failures
+from crosscue.serving.logs import Logged
+from crosscue.serving.metrics import Counted
+from crosscue.serving.security import Guard, Rules
+from crosscue.serving.service import Service
+from crosscue.version import __version__
+
+MAX_BODY = 20_000_000
+"""Bytes of a request: an image of 15 MB as base64."""
+
+
+def application(service: Service, rules: Rules) -> FastAPI:
+    """Returns the application around some models. They load when it starts, and it answers meanwhile."""
+
+    @contextlib.asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    app = FastAPI(
+        title="crosscue",
+        version=__version__,
+        summary="Embeddings and image search with a model that is adapted to its owner's images.",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=MAX_BODY,
+    )
+    app.state.service = service
+    add_failures(app)
+    app.include_router(openai_routes.router)
+    add_signs_of_life(app, service)
+    app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)
+    app.add_middleware(Counted, metrics=service.metrics)
+    app.add_middleware(Logged)
+    return app
+
+
+def add_signs_of_life(app: FastAPI, service: Service) -> None:
+    """Adds what load balancers and Prometheus read."""
+
+    @app.get("/healthz", tags=["operation"], summary="The server runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/readyz", tags=["operation"], summary="The models are loaded")
+    async def readyz() -> JSONResponse:
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        states = {
+            name: "ready" if m.towers else "failed" if m.failure else "loading" for name, m in service.models.items()
+        }
+        headers = {"Retry-After": "2"}
+        raise Refusal(503, f"not ready: {states}.", code="loading", headers=headers)
+
+    @app.get("/metrics", tags=["operation"], summary="Counters for Prometheus", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> PlainTextResponse:
+        for name, model in service.models.items():
+            if model.towers is not None:
+                service.metrics.waiting.labels(f"{name} text").set(len(model.towers.text_queue))
+                service.metrics.waiting.labels(f"{name} image").set(len(model.towers.image_queue))
+        return PlainTextResponse(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,71 @@
+// Marks: an image is right or wrong for the words of the search. They become training pairs.
+
+import { $, count, make, problem, say } from "./elements.js";
+import { tiles } from "./grid.js";
+import { get, post, remove } from "./server.js";
+import { query, state } from "./state.js";
+
+const marks = new Map(); // text -> Map(id -> relevant)
+
+const text = () => query().filter((term) => term.text && term.weight > 0).map((term) => term.text).join(" ");
+
+export function markOf(id) {
+  const relevant = marks.get(text())?.get(id);
+  return relevant === undefined ? "" : relevant ? "right" : "wrong";
+}
+
+export async function load() {
+  try {
+    for (const row of (await get("/api/labels")).labels) remember(row.text, row.id, row.relevant);
+    show();
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+function remember(words, id, relevant) {
+  if (!marks.has(words)) marks.set(words, new Map());
+  if (relevant === null) marks.get(words).delete(id);
+  else marks.get(words).set(id, relevant);
+  if (!marks.get(words).size) marks.delete(words);
+}
+
+export async function mark(ids, relevant) {
+  const words = text();
+  if (!words) return say("A mark belongs to words: type what the image shows first.");
+  try {
+    for (const id of ids) {
+      const before = marks.get(words)?.get(id);
+      if (before === relevant) {
+        await remove("/api/labels", { text: words, id });
+        remember(words, id, null);
+      } else {
+        await post("/api/labels", { text: words, id, relevant, space: state.space });
+        remember(words, id, relevant);
+      }
+    }
+    show();
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+function show() {
+  const words = text();
+  for (const item of tiles()) {
+    item.classList.remove("right", "wrong");
+    const mark = markOf(item.dataset.id);
+    if (mark) item.classList.add(mark);
+  }
+  $("#marks").hidden = !marks.size;
+  const here = marks.get(words)?.size ?? 0;
+  const first = here ? `${count(here)} marked for '${words}'; ` : "";
+  $("#marked").textContent = `${first}${count(marks.size)} ${marks.size === 1 ? "text" : "texts"} with marks.`;
+}
+
+export async function advise() {
+  const answer = await get("/api/labels/advice");
+  $("#advice").textContent = answer.advice;
+  $("#commands").replaceChildren(...answer.commands.map((command) => make("li", {}, make("code", {}, command))));
+  $("#next").showModal();
+}

@@ -1,0 +1,73 @@
+// The page: reads its address, searches, and wires what can be clicked.
+
+import { compare } from "./compare.js";
+import { close, open, why, currentId } from "./detail.js";
+import "./drop.js";
+import { $ } from "./elements.js";
+import { similar } from "./keys.js";
+import { advise, load, mark } from "./labels.js";
+import { chips, search, soon, withTerms } from "./search.js";
+import { change, onChange, query, read, state } from "./state.js";
+
+if (document.body.dataset.signedIn === "yes") begin();
+
+function begin() {
+  read();
+  $("#words").addEventListener("input", soon);
+  $("#search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    change({ words: $("#words").value });
+  });
+  $("#words").addEventListener("keydown", (event) => {
+    const written = $("#words").value.trim();
+    if (event.key === "Enter" && event.shiftKey && written) {
+      event.preventDefault();
+      $("#words").value = "";
+      state.words = "";
+      withTerms((terms) => terms.push({ weight: written.startsWith("-") ? -1 : 1, text: written.replace(/^[-+]\s*/, "") }));
+    } else if (event.key === "Backspace" && !$("#words").value && state.terms.length) withTerms((terms) => terms.pop());
+  });
+  $("#space").addEventListener("change", (event) => change({ space: event.target.value }));
+  $("#filter").addEventListener("change", (event) => change({ filter: event.target.value }));
+  $("#compare").addEventListener("click", () => change({ compare: !state.compare }));
+  $("#help").addEventListener("click", () => $("#keys").showModal());
+  $("#loop").addEventListener("click", advise);
+  $("#why").addEventListener("click", why);
+  $("#similar").addEventListener("click", () => similar(currentId()));
+  $("#right").addEventListener("click", () => mark([currentId()], true));
+  $("#wrong").addEventListener("click", () => mark([currentId()], false));
+  document.addEventListener("click", clicked);
+  onChange(show);
+  show({ first: true });
+  load();
+}
+
+function clicked(event) {
+  if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
+  else if (event.target.tagName === "DIALOG") event.target.close();
+  const alike = event.target.closest("[data-similar]");
+  if (alike) return similar(alike.dataset.similar);
+  const link = event.target.closest("a[data-open]");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    event.preventDefault();
+    change({ open: link.dataset.open });
+  }
+}
+
+let before = "";
+function show(changes) {
+  if ($("#words").value.trim() !== state.words.trim()) $("#words").value = state.words;
+  $("#filter").value = state.filter;
+  if (state.space) $("#space").value = state.space;
+  $("#compare").setAttribute("aria-pressed", String(state.compare));
+  document.title = state.words ? `${state.words} · crosscue` : "crosscue";
+  chips();
+  const asked = JSON.stringify([query(), state.space, state.filter, state.compare]);
+  if (asked !== before && query().length) {
+    before = asked;
+    if (state.compare) compare();
+    else search();
+  }
+  if (state.open && state.open !== currentId()) open(state.open);
+  else if (!state.open && (changes.back || "open" in changes)) close();
+}

@@ -1,0 +1,108 @@
+// One search a keystroke at most: 120 ms after the last key, and an older answer never replaces a newer one.
+
+import { $, count, make, problem, status } from "./elements.js";
+import { append, draw, shown } from "./grid.js";
+import { post } from "./server.js";
+import { change, query, state } from "./state.js";
+
+const PAUSE = 120;
+const PAGE = 80;
+const MOST = 500;
+let latest = 0;
+let waiting = 0;
+let loading = false;
+let ended = false;
+
+export function soon() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    change({ words: $("#words").value }, { push: false });
+  }, PAUSE);
+}
+
+export async function search() {
+  const number = ++latest;
+  const terms = query();
+  if (!terms.length) return;
+  $("#results").classList.add("loading");
+  try {
+    const started = performance.now();
+    const answer = await post("/api/search", body(terms, 0));
+    if (number !== latest) return;
+    problem("");
+    Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, below: false });
+    ended = answer.hits.length < PAGE;
+    status(summary(answer, performance.now() - started));
+    draw();
+    if (answer.truncated?.length) problem(answer.truncated.join(" "));
+  } catch (error) {
+    if (number === latest && error.name !== "AbortError") problem(error.message);
+  } finally {
+    if (number === latest) $("#results").classList.remove("loading");
+  }
+}
+
+function body(terms, offset) {
+  const request = { query: terms, space: state.space || null, k: PAGE, offset };
+  if (state.filter.trim()) request.filter = state.filter.trim();
+  return request;
+}
+
+function summary(answer, took) {
+  const likely = shown.hits.filter((hit) => hit.likely).length;
+  const first = likely ? `${count(likely)} likely${likely === shown.hits.length && !ended ? " so far" : ""} of ${count(answer.images)} images` : `none of ${count(answer.images)} images looks like that`;
+  return `${first} · ${Math.round(took)} ms`;
+}
+
+async function more() {
+  if (loading || ended || state.compare || !shown.hits.length || shown.hits.length >= MOST) return;
+  const likelyLeft = shown.hits.every((hit) => hit.likely);
+  if (!likelyLeft && !shown.below) return;
+  loading = true;
+  const number = latest;
+  try {
+    const answer = await post("/api/search", body(query(), shown.hits.length));
+    if (number !== latest) return;
+    ended = answer.hits.length < PAGE;
+    const known = new Set(shown.hits.map((hit) => hit.id));
+    const fresh = answer.hits.filter((hit) => !known.has(hit.id));
+    shown.hits.push(...fresh);
+    append(fresh);
+    const likely = shown.hits.filter((hit) => hit.likely).length;
+    status(`${count(shown.hits.length)} shown, ${count(likely)} of them likely`);
+  } catch (error) {
+    problem(error.message);
+  } finally {
+    loading = false;
+  }
+}
+
+export async function allLikely() {
+  while (!ended && shown.hits.every((hit) => hit.likely) && shown.hits.length < MOST) {
+    const before = shown.hits.length;
+    await more();
+    if (shown.hits.length === before) break;
+  }
+  return shown.hits.filter((hit) => hit.likely).map((hit) => hit.id);
+}
+
+export function chips() {
+  const made = state.terms.map((term, place) => {
+    const picture = term.id ? make("img", { src: `/thumbs/${term.id}?space=${encodeURIComponent(state.space)}`, alt: "" }) : term.image ? make("img", { src: term.image, alt: "" }) : null;
+    const label = term.text ?? "image";
+    const weight = make("button", { type: "button", "aria-label": `Weight of ${label}: ${term.weight}. Change it` }, term.weight < 0 ? "−" : term.weight === 2 ? "×2" : "+");
+    weight.addEventListener("click", () => withTerms((terms) => (terms[place].weight = term.weight === 1 ? 2 : term.weight === 2 ? -1 : 1)));
+    const gone = make("button", { type: "button", "aria-label": `Remove ${label}` }, "×");
+    gone.addEventListener("click", () => withTerms((terms) => terms.splice(place, 1)));
+    return make("span", { class: `chip${term.weight < 0 ? " minus" : ""}` }, weight, picture, make("span", {}, label), gone);
+  });
+  $("#terms").replaceChildren(...made);
+}
+
+export function withTerms(edit) {
+  const terms = state.terms.map((term) => ({ ...term }));
+  edit(terms);
+  change({ terms });
+}
+
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { rootMargin: "900px" }).observe($("#more"));

@@ -1,0 +1,87 @@
+// Selection as in a file manager: click, Shift for a range, Ctrl-A for all likely ones; then copy, download or mark.
+
+import { $, count, make, say } from "./elements.js";
+import { hitOf, tiles } from "./grid.js";
+import { mark } from "./labels.js";
+import { allLikely } from "./search.js";
+import { query, state } from "./state.js";
+
+const chosen = new Set();
+let anchor = null;
+
+export const isSelected = (id) => chosen.has(id);
+
+export function toggle(id, range = false) {
+  const order = tiles().map((item) => item.dataset.id);
+  if (range && anchor !== null && order.includes(anchor)) {
+    const [from, to] = [order.indexOf(anchor), order.indexOf(id)].sort((a, b) => a - b);
+    for (const between of order.slice(from, to + 1)) chosen.add(between);
+  } else {
+    if (chosen.has(id)) chosen.delete(id);
+    else chosen.add(id);
+    anchor = id;
+  }
+  show();
+}
+
+export async function selectAll() {
+  for (const id of await allLikely()) chosen.add(id);
+  show();
+  say(`${count(chosen.size)} likely images selected, loaded or not.`);
+}
+
+export function clear() {
+  chosen.clear();
+  anchor = null;
+  show();
+}
+
+export const anySelected = () => chosen.size > 0;
+
+function show() {
+  $("#selection").hidden = !chosen.size;
+  $("#selected").textContent = `${count(chosen.size)} selected`;
+  document.body.classList.toggle("picking", chosen.size > 0);
+  for (const item of tiles()) item.setAttribute("aria-selected", String(chosen.has(item.dataset.id)));
+}
+
+function paths() {
+  return [...chosen].map((id) => hitOf(id)?.path).filter(Boolean);
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(`${what} copied.`);
+  } catch {
+    const area = make("textarea", {}, text);
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    say(`${what} copied.`);
+  }
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function command() {
+  const terms = query().filter((term) => term.text);
+  const words = terms.map((term, place) => `${place ? (term.weight < 0 ? "- " : "+ ") : ""}${quoted(term.text)}`);
+  const filter = state.filter ? ` --filter ${quoted(state.filter)}` : "";
+  return `crosscue search ${words.join(" ")} --collection DIR --space ${quoted(state.space)}${filter} --k ${chosen.size} --paths`;
+}
+
+const actions = {
+  paths: () => copy(paths().join("\n"), `${count(chosen.size)} paths`),
+  command: () => copy(command(), "The command"),
+  relevant: () => mark([...chosen], true),
+  not: () => mark([...chosen], false),
+  clear,
+};
+
+$("#selection").addEventListener("click", (event) => actions[event.target.dataset?.act]?.());
+$("#zip").addEventListener("submit", (event) => {
+  event.target.elements.ids.value = [...chosen].join(",");
+  event.target.elements.space.value = state.space;
+});

@@ -1,0 +1,231 @@
+"""Who may send a request: keys, hosts, origins, rates; and the headers of every answer."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers, MutableHeaders
+
+from crosscue.errors import OptionError, StorageError
+from crosscue.serving.failures import Refusal, answer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "crosscue"
+WEEK = 7 * 24 * 3600
+OPEN_PATHS = ("/healthz", "/readyz", "/login", "/page/")
+"""Paths that need no key: signs of life, the login, and the files of the page, which hold no data."""
+POLICY = (
+    "default-src 'none'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Digests of the keys that a server takes."""
+
+    digests: dict[str, str]
+    """Name -> SHA-256 of its key, in hexadecimal."""
+    secret: bytes
+    """Signs cookies. It is made of the file of keys, so that replicas with one file take each other's cookies."""
+
+    @classmethod
+    def read(cls, path: Path) -> Keys:
+        """Returns the keys of a file with lines `name sha256`.
+
+        Raises:
+            OptionError: the file cannot be read, holds no key, or a line is wrong.
+        """
+        try:
+            content = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(
+                f"{path}: cannot be read ({error}). Make one: crosscue serve key NAME --keys {path}"
+            ) from error
+        digests: dict[str, str] = {}
+        for number, line in enumerate(content.splitlines(), 1):
+            parts = line.split()
+            if not parts or parts[0].startswith("#"):
+                continue
+            if len(parts) != 2 or len(parts[1]) != 64 or set(parts[1]) - set("0123456789abcdef"):
+                raise OptionError(
+                    f"{path}, line {number}: expected `name sha256`. Make one: crosscue serve key NAME --keys {path}"
+                )
+            digests[parts[0]] = parts[1]
+        if not digests:
+            raise OptionError(f"{path}: there is no key in it. Make one: crosscue serve key NAME --keys {path}")
+        return cls(digests, hashlib.sha256(b"crosscue cookie " + content.encode()).digest())
+
+    def owner(self, key: str) -> str | None:
+        """Returns the name of a key. All keys are compared, so that the time does not depend on the key."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        matches = [name for name, known in self.digests.items() if hmac.compare_digest(known, digest)]
+        return matches[0] if matches else None
+
+    def cookie(self, name: str, until: int) -> str:
+        """Returns the signed value of the cookie of a name, which is good until a time in seconds."""
+        signed = f"{name}.{until}"
+        return f"{signed}.{hmac.new(self.secret, signed.encode(), 'sha256').hexdigest()}"
+
+    def owner_of_cookie(self, value: str) -> str | None:
+        """Returns the name in a cookie, or None where it is forged, too old, or its key was removed."""
+        name, _, rest = value.rpartition(".")[0].rpartition(".")
+        if not rest.isdigit() or int(rest) < time.time() or name not in self.digests:
+            return None
+        return name if hmac.compare_digest(self.cookie(name, int(rest)).encode(), value.encode()) else None
+
+
+def new_key(name: str, path: Path) -> str:
+    """Returns a new key, and adds its digest to a file of keys."""
+    if not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise OptionError(f"'{name}' is no name of a key. Use letters, digits, - and _.")
+    if path.exists() and name in Keys.read(path).digests:
+        raise OptionError(f"{path}: there is a key '{name}' already. Remove its line first, or choose another name.")
+    key = f"cc-{secrets.token_urlsafe(32)}"
+    try:
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(f"{name} {hashlib.sha256(key.encode()).hexdigest()}\n")
+        path.chmod(0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}). Choose another file.") from error
+    return key
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the guard lets through."""
+
+    keys: Keys | None = None
+    hosts: frozenset[str] = frozenset()
+    """Names of the server beside `localhost` and addresses in numbers, against DNS rebinding."""
+    origins: frozenset[str] = frozenset()
+    """Other origins whose pages may send requests (CORS)."""
+    rate: RateLimitItem | None = None
+    limiter: MovingWindowRateLimiter = field(default_factory=lambda: MovingWindowRateLimiter(MemoryStorage()))
+
+
+def rate_of(text: str) -> RateLimitItem:
+    """Returns a rate such as `20/second`.
+
+    Raises:
+        OptionError: it is none.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise OptionError(f"--rate {text}: this is no rate. Write one such as 20/second or 600/minute.") from error
+
+
+class Guard:
+    """Middleware that checks every request before it is read, and adds the headers to every answer."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, max_body: int) -> None:
+        """Keeps the rules, and the most bytes that a request may have."""
+        self.app, self.rules, self.max_body = app, rules, max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers it with the refusal."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        allowed = self.allowed_origin(headers)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                out = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    out.setdefault(name, value)
+                if allowed is not None:
+                    out["access-control-allow-origin"] = allowed
+                    out["access-control-allow-headers"] = "authorization, content-type"
+                    out["access-control-allow-methods"] = "GET, POST, DELETE"
+                    out.add_vary_header("origin")
+            await send(message)
+
+        try:
+            self.check(scope, headers, allowed)
+        except Refusal as refusal:
+            await answer(refusal)(scope, receive, send_guarded)
+            return
+        await self.app(scope, receive, send_guarded)
+
+    def allowed_origin(self, headers: Headers) -> str | None:
+        """Returns the foreign origin of a request where it may send requests."""
+        origin = headers.get("origin")
+        return origin if origin in self.rules.origins else None
+
+    def check(self, scope: Scope, headers: Headers, allowed: str | None) -> None:
+        """Raises `Refusal` for a foreign host (421), a foreign origin (403), too many bytes (413), another type than JSON (415), no key (401), or too high a rate (429)."""
+        host = headers.get("host", "")
+        if not self.known_host(host):
+            raise Refusal(421, "this server does not answer to that name.", code="foreign_host")
+        method, path = scope["method"], scope["path"]
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self.max_body:
+            raise Refusal(413, f"a request may have at most {self.max_body:,} bytes.", code="too_large")
+        if method not in ("GET", "HEAD", "OPTIONS"):
+            origin = headers.get("origin")
+            if origin is not None and allowed is None and urlsplit(origin).netloc.lower() != host.lower():
+                raise Refusal(403, "pages of another origin may not send requests here.", code="foreign_origin")
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            form = path == "/login" and kind == "application/x-www-form-urlencoded"
+            if method == "POST" and kind != "application/json" and not form:
+                raise Refusal(415, "send JSON, with the header Content-Type: application/json.", code="not_json")
+        who = (scope.get("client") or ("",))[0]
+        if self.rules.keys is not None and not path.startswith(OPEN_PATHS) and method != "OPTIONS":
+            who = self.owner(headers) or ""
+            if not who and not (path == "/" and method in ("GET", "HEAD")):  # the page itself shows the login
+                raise Refusal(401, "this server needs a key.", code="no_key", headers={"WWW-Authenticate": "Bearer"})
+        rate = self.rules.rate
+        if rate is not None and not path.startswith(OPEN_PATHS) and not self.rules.limiter.hit(rate, who):
+            raise Refusal(429, "too many requests. Wait a little.", code="rate", headers={"Retry-After": "1"})
+        scope.setdefault("state", {})["owner"] = who
+
+    def known_host(self, host: str) -> bool:
+        """Returns whether a `Host` header is `localhost`, an address in numbers, or a listed name."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        if name == "localhost" or name in self.rules.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def owner(self, headers: Headers) -> str | None:
+        """Returns the name of the key or of the cookie of a request."""
+        keys = self.rules.keys
+        if keys is None:
+            return None
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if key:
+            return keys.owner(key.strip()) if scheme.lower() == "bearer" else None
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return None
+        return keys.owner_of_cookie(cookie.value) if cookie is not None else None
