@@ -1,0 +1,167 @@
+"""Marks of people: an image is right or wrong for a text. They become training pairs."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from crosscue.data.pairs import ImageFile, Negative, Pair
+from crosscue.search.collection import Collection
+from crosscue.search.schema import KEY
+
+TABLE = "_labels"
+"""Name of the table. No space can have it."""
+SCHEMA = pa.schema(
+    [
+        pa.field(KEY, pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("image", pa.string()),
+        pa.field("relevant", pa.bool_()),
+        pa.field("space", pa.string()),
+        pa.field("note", pa.string()),
+        pa.field("marked_at", pa.timestamp("us")),
+    ]
+)
+FEWEST_HELD_OUT = 20
+"""Texts without which the gain of training cannot be known."""
+SHARES = (("test", 0.3), ("val", 0.15))
+"""Split -> share of the texts; the rest is `train`."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One mark."""
+
+    text: str
+    image: str
+    """Id of the image."""
+    relevant: bool
+    space: str = ""
+    """Space whose results were shown."""
+    note: str | None = None
+    marked_at: datetime.datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Primary key: a second mark of the same image for the same text replaces the first."""
+        return hashlib.blake2b(f"{self.text}\0{self.image}".encode(), digest_size=10).hexdigest()
+
+
+def add_labels(collection: Collection, labels: Sequence[Label]) -> None:
+    """Adds marks; a mark of the same text and image is replaced. Several processes may do so at once."""
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    rows = [asdict(label) | {KEY: label.key, "marked_at": label.marked_at or now} for label in labels]
+    batch = pa.Table.from_pylist(rows, SCHEMA)
+    table = _table(collection, make=True)
+    table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all().execute(batch)
+
+
+def remove_label(collection: Collection, text: str, image: str) -> bool:
+    """Removes the mark of a text and an image; returns False if there was none."""
+    table = _table(collection)
+    key = Label(text, image, True).key  # hexadecimal, so it needs no quoting
+    if table is None or not table.count_rows(f"{KEY} = '{key}'"):
+        return False
+    table.delete(f"{KEY} = '{key}'")
+    return True
+
+
+def labels_of(collection: Collection) -> list[Label]:
+    """Returns all marks, oldest first."""
+    table = _table(collection)
+    if table is None:
+        return []
+    names = [field.name for field in fields(Label)]
+    rows: list[dict[str, Any]] = table.to_arrow().select(names).sort_by("marked_at").to_pylist()
+    return [Label(**row) for row in rows]
+
+
+def _table(collection: Collection, make: bool = False) -> Any | None:
+    connection = collection.connection
+    if TABLE not in connection.table_names():
+        if not make:
+            return None
+        table = connection.create_table(TABLE, schema=SCHEMA, exist_ok=True)
+        table.set_unenforced_primary_key(KEY)
+        return table
+    return connection.open_table(TABLE)
+
+
+def groups(labels: Iterable[Label]) -> list[set[str]]:
+    """Returns the texts that belong together: those that share an image marked as right, directly or through others."""
+    owner: dict[str, str] = {}
+
+    def root(text: str) -> str:
+        while owner[text] != text:
+            owner[text] = owner[owner[text]]
+            text = owner[text]
+        return text
+
+    by_image: dict[str, str] = {}
+    for label in labels:
+        owner.setdefault(label.text, label.text)
+        if label.relevant:
+            first = by_image.setdefault(label.image, label.text)
+            owner[root(label.text)] = root(first)
+    found: dict[str, set[str]] = {}
+    for text in owner:
+        found.setdefault(root(text), set()).add(text)
+    return list(found.values())
+
+
+def splits(labels: Sequence[Label]) -> dict[str, str]:
+    """Returns text -> split. No text and no image marked as right is in two splits.
+
+    A group of texts has the place that the hash of its first text gives it, so further marks move few texts.
+    """
+    parts = groups(labels)
+    left = {split: share * sum(map(len, parts)) for split, share in SHARES}
+    chosen: dict[str, str] = {}
+    for part in sorted(parts, key=lambda texts: hashlib.sha256(min(texts).encode()).hexdigest()):
+        split = next((name for name, room in left.items() if room >= len(part) / 2), "train")
+        if split in left:
+            left[split] -= len(part)
+        chosen |= dict.fromkeys(part, split)
+    return chosen
+
+
+def pairs_of_labels(collection: Collection, labels: Sequence[Label]) -> tuple[list[Pair], int]:
+    """Returns the pairs that marks make, and the number of marks of images that are gone.
+
+    An image marked as right for texts gets them as captions. A text it was marked as wrong for becomes a negative of it,
+    where both are in one split.
+    """
+    split_of = splits(labels)
+    rows = _rows(collection, {label.image for label in labels})
+    right: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = {}
+    gone = 0
+    for label in labels:
+        if label.image not in rows:
+            gone += 1
+            continue
+        (right if label.relevant else wrong).setdefault(label.image, []).append(label.text)
+    pairs = []
+    for image, captions in right.items():
+        split = split_of[captions[0]]
+        negatives = tuple(Negative(text) for text in wrong.get(image, ()) if split_of[text] == split)
+        file = ImageFile(Path(rows[image]))
+        pairs.append(Pair(file, tuple(captions), image, negatives=negatives, split=split, where="marks"))
+    return pairs, gone
+
+
+def _rows(collection: Collection, ids: set[str]) -> dict[str, Path]:
+    """Returns image id -> file, over all spaces."""
+    found: dict[str, Path] = {}
+    for name in collection.spaces:
+        columns = ["id", "root", "path", "raw"]
+        for row in collection.table(name).search().select(columns).limit(None).to_list():
+            if row["id"] in ids:
+                found.setdefault(row["id"], collection.file(row))
+    return found

@@ -1,0 +1,162 @@
+"""The collections of a server: their spaces under one list of names, their rows, files and thumbnails."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosscue.errors import CollectionError, suggestion
+from crosscue.search.collection import THUMBNAILS, Collection, open_collection
+from crosscue.search.spaces import Space
+from crosscue.serving.failures import Refusal
+
+CONSISTENCY = 1.0
+"""Seconds after which a table looks for the commits of other processes."""
+RETRY = 2.0
+"""Seconds between two looks at a collection that is gone."""
+IDENTIFIER = re.compile(r"[0-9a-f]{20}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A space of a collection."""
+
+    collection: Collection
+    name: str
+
+    @property
+    def space(self) -> Space:
+        """Identity, index and measured recall."""
+        return self.collection.space(self.name)
+
+    @property
+    def table(self) -> Any:
+        """Rows and vectors."""
+        return self.collection.table(self.name)
+
+
+class Holdings:
+    """Collections that are opened when first needed, and again when they come back after they were deleted."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Opens the collections.
+
+        Args:
+            folders: collections, or folders of images with a collection inside.
+
+        Raises:
+            CollectionError: one cannot be opened.
+        """
+        self.folders = {title_of(folder): folder for folder in folders}
+        self._opened = {name: open_collection(folder, consistency=CONSISTENCY) for name, folder in self.folders.items()}
+        self._looked: dict[str, float] = dict.fromkeys(self.folders, time.monotonic())
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all spaces: `SPACE`, or `COLLECTION/SPACE` where there are several collections."""
+        several = len(self.folders) > 1
+        return [f"{title}/{name}" if several else name for title, kept in self._opened.items() for name in kept.spaces]
+
+    def collection(self, title: str | None = None) -> Collection:
+        """Returns a collection, as it is on the disk now.
+
+        Raises:
+            Refusal: no such collection (404), or it was deleted (410).
+        """
+        chosen = title or next(iter(self.folders), "")
+        if chosen not in self.folders:
+            raise Refusal(404, f"there is no collection '{chosen}'.", code="unknown_collection", param="collection")
+        self._look(chosen)
+        return self._opened[chosen]
+
+    def place(self, name: str | None) -> Place:
+        """Returns a space by its name in `names`; without one, the newest space of the first collection.
+
+        Raises:
+            Refusal: no such space (404), or its collection was deleted (410).
+        """
+        title, _, own = (name or "").rpartition("/")
+        collection = self.collection(title or None)
+        if name and own not in collection.spaces:
+            known = suggestion(name, self.names) if self.names else ""
+            raise Refusal(404, f"there is no space '{name}'.{known}", code="unknown_space", param="space")
+        with answered():
+            return Place(collection, collection.space(own or None).name)
+
+    def name_of(self, place: Place) -> str:
+        """Returns the name of a space in `names`."""
+        title = next(title for title, kept in self._opened.items() if kept is place.collection)
+        return f"{title}/{place.name}" if len(self.folders) > 1 else place.name
+
+    def row(self, place: Place, image: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Returns the row of an image.
+
+        Raises:
+            Refusal: there is no such image (404).
+        """
+        if IDENTIFIER.fullmatch(image):
+            with answered():
+                query = place.table.search().where(f"id = '{image}'").limit(1)
+                found = (query.select(list(columns)) if columns else query).to_list()
+            if found:
+                return dict(found[0])
+        raise unknown()
+
+    def file(self, place: Place, row: dict[str, Any]) -> Path:
+        """Returns the file of an image.
+
+        Raises:
+            Refusal: the file is gone, or a link leads out of its root (404).
+        """
+        with answered():
+            path = place.collection.file(row).resolve()
+        root = place.collection.roots[row["root"]].resolve()
+        if not path.is_relative_to(root) or not path.is_file():
+            raise unknown()
+        return path
+
+    def thumbnail(self, place: Place, content: str) -> Path:
+        """Returns the path of a thumbnail, which may be missing."""
+        return place.collection.folder / THUMBNAILS / content[:2] / f"{content}.webp"
+
+    def _look(self, title: str) -> None:
+        """Opens a collection again where it was deleted and is back; refuses while it is gone (410)."""
+        folder = self._opened[title].folder
+        with self._lock:
+            if (folder / "collection.json").exists():
+                if self._looked[title] == 0:
+                    with answered():
+                        self._opened[title].refresh()
+                    self._looked[title] = time.monotonic()
+                return
+            self._looked[title] = 0
+        message = f"the collection '{title}' is gone. Make it again: crosscue index FOLDER --run RUN"
+        raise Refusal(410, message, code="collection_gone", headers={"Retry-After": str(int(RETRY))})
+
+
+def title_of(folder: Path) -> str:
+    """Returns the name of a collection in requests: that of its folder, or of the folder around `.crosscue`."""
+    resolved = folder.resolve()
+    return (resolved.parent if resolved.name == ".crosscue" else resolved).name
+
+
+def unknown() -> Refusal:
+    """Returns the refusal for an image that is not there; it names no path."""
+    return Refusal(404, "there is no such image.", code="unknown_image", param="id")
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Turns a collection that cannot be read into a refusal that names no path."""
+    try:
+        yield
+    except CollectionError as error:
+        message = "the collection cannot be read now. The log of the server says why."
+        raise Refusal(410, message, code="collection_unreadable") from error

@@ -1,0 +1,122 @@
+"""Marks: right or wrong images for a text, their export as pairs, and the way to a better model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+from pydantic import BaseModel, Field
+
+from crosscue.search.labels import FEWEST_HELD_OUT, Label, add_labels, labels_of, pairs_of_labels, remove_label, splits
+from crosscue.serving.failures import Refusal
+from crosscue.serving.holdings import IDENTIFIER
+from crosscue.serving.image_routes import held
+
+router = APIRouter(prefix="/api/labels", tags=["labels"])
+FEWEST = 10
+"""Marked texts with which adapting can begin."""
+Text = Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+class LabelRequest(BaseModel):
+    """Body of POST /api/labels."""
+
+    text: Text
+    id: str
+    relevant: bool
+    space: str | None = None
+    note: Annotated[str, Field(max_length=2_000)] | None = None
+
+
+class LabelName(BaseModel):
+    """Body of DELETE /api/labels."""
+
+    text: Text
+    id: str
+    space: str | None = None
+
+
+@router.post("", summary="Mark an image as right or wrong for a text")
+def mark(body: LabelRequest, request: Request) -> dict[str, Any]:
+    """Adds a mark. It is on the disk when the answer comes."""
+    holdings, place = held(request, body.space)
+    if not body.text.strip():
+        raise Refusal(422, "text has no words.", code="empty_text", param="text")
+    holdings.row(place, body.id, ["id"])
+    add_labels(place.collection, [Label(body.text.strip(), body.id, body.relevant, place.name, body.note)])
+    return {"marked": True}
+
+
+@router.delete("", summary="Remove a mark")
+def unmark(body: LabelName, request: Request) -> dict[str, Any]:
+    """Removes the mark of a text and an image."""
+    _, place = held(request, body.space)
+    known = IDENTIFIER.fullmatch(body.id) and remove_label(place.collection, body.text.strip(), body.id)
+    if not known:
+        raise Refusal(404, "there is no such mark.", code="unknown_mark", param="id")
+    return {"marked": False}
+
+
+@router.get("", summary="All marks, as JSON, JSON lines, CSV, or pairs for training", response_class=Response)
+def marks(
+    request: Request, format: Literal["json", "jsonl", "csv", "pairs"] = "json", space: str | None = None
+) -> Response:
+    """Returns the marks of a collection."""
+    _, place = held(request, space)
+    labels = labels_of(place.collection)
+    rows = [
+        {"text": label.text, "id": label.image, "relevant": label.relevant, "space": label.space, "note": label.note}
+        for label in labels
+    ]
+    if format == "json":
+        return Response(json.dumps({"labels": rows}, ensure_ascii=False), media_type="application/json")
+    if format == "csv":
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["text", "id", "relevant", "space", "note"])
+        writer.writeheader()
+        writer.writerows(rows)
+        return PlainTextResponse(table.getvalue(), media_type="text/csv; charset=utf-8")
+    if format == "pairs":
+        pairs, _ = pairs_of_labels(place.collection, labels)
+        rows = [
+            {"image": pair.image.name, "image_id": pair.image_id, "captions": list(pair.captions), "split": pair.split}
+            | ({"negatives": [negative.to_dict() for negative in pair.negatives]} if pair.negatives else {})
+            for pair in pairs
+        ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return PlainTextResponse(lines, media_type="application/x-ndjson")
+
+
+@router.get("/advice", summary="What the marks are enough for, and the commands")
+def advice(request: Request, space: str | None = None) -> dict[str, Any]:
+    """Returns a sentence about the number of marks, and the commands from marks to a better model."""
+    _, place = held(request, space)
+    labels = labels_of(place.collection)
+    folder = shlex.quote(str(place.collection.folder)) if request.app.state.absolute else "DIR"
+    marked = {label.text for label in labels if label.relevant}
+    split_of = splits(labels)
+    held_out = sum(split_of[text] == "test" for text in marked)
+    commands = [
+        f"crosscue labels {folder} --out pairs.jsonl",
+        "crosscue adapt --data pairs.jsonl --out runs/marked",
+        "crosscue evaluate runs/marked --data pairs.jsonl",
+        f"crosscue index --run runs/marked --collection {folder}",
+    ]
+    return {"advice": sentence(len(marked), held_out), "texts": len(marked), "held_out": held_out, "commands": commands}
+
+
+def sentence(texts: int, held_out: int) -> str:
+    """Returns the advice for a number of texts with a right image, and the number of those that are held out."""
+    if texts < FEWEST:
+        return f"{texts} texts have a right image. Mark {FEWEST - texts} more, and adapting can begin."
+    if held_out < FEWEST_HELD_OUT:
+        return (
+            f"{texts} texts have a right image, and {held_out} of them are held out. Adapting can begin, but below "
+            f"{FEWEST_HELD_OUT} held-out texts its gain cannot be known."
+        )
+    return f"{texts} texts have a right image. {held_out} are held out, and the gain is measured on them."

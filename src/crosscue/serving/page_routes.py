@@ -1,0 +1,128 @@
+"""The page: a shell that shows results without JavaScript, its files, the login, and the list of the API."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from crosscue.errors import CrosscueError
+from crosscue.serving.failures import Refusal
+from crosscue.serving.holdings import Holdings
+from crosscue.serving.search_routes import SearchRequest, found
+from crosscue.serving.security import COOKIE, WEEK, Rules
+from crosscue.serving.service import Service
+
+PAGE = Path(__file__).parent / "page"
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+SHOWN = 60
+"""Results on the page that is drawn without JavaScript."""
+router = APIRouter(include_in_schema=False)
+
+
+@cache
+def template(name: str) -> Template:
+    """Returns a template of the page."""
+    environment = Environment(
+        loader=PackageLoader("crosscue.serving", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+@router.get("/", response_class=HTMLResponse)
+async def page(request: Request, q: str = "", space: str | None = None, filter: str = "") -> HTMLResponse:
+    """Returns the page. Before the models are loaded it is drawn without results."""
+    rules: Rules = request.app.state.rules
+    if rules.keys is not None and not request.scope["state"]["owner"]:
+        return HTMLResponse(template("index.html.j2").render(signed_in=False, wrong_key=False, query=""), 401)
+    holdings: Holdings = request.app.state.holdings
+    place = holdings.place(space or None)
+    shown: dict[str, Any] = {"hits": [], "status": ""}
+    service: Service = request.app.state.service
+    if q.strip() and service.ready:
+        try:
+            answer = await found(request, SearchRequest(query=q, space=space or None, filter=filter or None, k=SHOWN))
+            shown = {"hits": answer["hits"], "status": f"{answer['likely_count']} likely of {answer['images']:,} images"}
+        except CrosscueError as error:
+            shown["status"] = str(error)
+    elif q.strip():
+        shown["status"] = "The model is still loading."
+    return HTMLResponse(
+        template("index.html.j2").render(
+            signed_in=True,
+            query=q,
+            filter=filter,
+            space=holdings.name_of(place),
+            spaces=holdings.names,
+            count=place.table.count_rows(),
+            examples=examples(place.table),
+            **shown,
+        )
+    )
+
+
+def examples(table: Any, number: int = 4) -> list[str]:
+    """Returns a few captions of the collection, to begin with."""
+    rows = table.search().where("array_length(captions) > 0").select(["captions"]).limit(40 * number).to_list()
+    captions = dict.fromkeys(row["captions"][0].strip() for row in rows[::40] if len(row["captions"][0]) < 60)
+    return list(captions)[:number]
+
+
+@router.get("/page/{name}", response_class=FileResponse)
+def files(name: str) -> Response:
+    """Returns a script, a style sheet or the icon."""
+    path = PAGE / name
+    if path.suffix not in TYPES or path.parent != PAGE or not path.is_file():
+        raise Refusal(404, "there is no such file.", code="unknown_file")
+    return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+
+
+@router.post("/login", response_class=HTMLResponse)
+async def login(request: Request, key: Annotated[str, Form(max_length=500)]) -> Response:
+    """Gives a signed cookie for a key, because thumbnails cannot send one."""
+    rules: Rules = request.app.state.rules
+    name = rules.keys.owner(key.strip()) if rules.keys is not None else None
+    if rules.keys is None or name is None:
+        return HTMLResponse(template("index.html.j2").render(signed_in=False, wrong_key=True, query=""), 401)
+    answer = RedirectResponse("/", 303)
+    value = rules.keys.cookie(name, int(time.time()) + WEEK)
+    answer.set_cookie(COOKIE, value, max_age=WEEK, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return answer
+
+
+@router.get("/docs", response_class=HTMLResponse)
+def docs(request: Request) -> HTMLResponse:
+    """Returns the list of the API."""
+    api = request.app.openapi()
+
+    def parts(route: dict[str, Any]) -> list[dict[str, Any]]:
+        fields = [
+            {"name": each["name"], "kind": kind(each["schema"]), "required": each.get("required", False)}
+            for each in route.get("parameters", ())
+        ]
+        for body in route.get("requestBody", {}).get("content", {}).values():
+            schema = api["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+            needed = schema.get("required", ())
+            fields += [
+                {"name": name, "kind": kind(part), "required": name in needed}
+                for name, part in schema["properties"].items()
+            ]
+        return fields
+
+    return HTMLResponse(template("docs.html.j2").render(api=api, parts=parts))
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """Returns the type of a field in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(kind(part) for part in schema["anyOf"] if part.get("type") != "null"))
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"list of {kind(schema['items'])}" if "items" in schema else "list"
+    return str(schema.get("type") or schema.get("$ref", "any").rpartition("/")[2])
