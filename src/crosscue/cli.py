@@ -62,6 +62,8 @@ VERBS = Verbs(
         "index": ("encode folders of images into a collection that can be searched", "index"),
         "cache": ("list what is kept to be read again, and remove what was not used", "cache"),
         "search": ('find images by words and images (search "a red bicycle" --collection DIR)', "search"),
+        "serve": ("search collections in a browser and over HTTP", "serve"),
+        "labels": ("write the marks of a collection as training pairs", "labels"),
         "methods": ("list the methods and their options", "methods"),
         "export": ("write the encoders of a run as ONNX graphs (export onnx RUN --out DIR)", EXPORT),
         "push": ("copy a run or an export to a repository on the Hub (push FOLDER me/birds)", "push"),

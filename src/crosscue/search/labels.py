@@ -58,7 +58,8 @@ def add_labels(collection: Collection, labels: Sequence[Label]) -> None:
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     rows = [asdict(label) | {KEY: label.key, "marked_at": label.marked_at or now} for label in labels]
     batch = pa.Table.from_pylist(rows, SCHEMA)
-    table = _table(collection, make=True)
+    table = collection.connection.create_table(TABLE, schema=SCHEMA, exist_ok=True)
+    table.set_unenforced_primary_key(KEY)
     table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all().execute(batch)
 
 
@@ -82,15 +83,8 @@ def labels_of(collection: Collection) -> list[Label]:
     return [Label(**row) for row in rows]
 
 
-def _table(collection: Collection, make: bool = False) -> Any | None:
-    connection = collection.connection
-    if TABLE not in connection.table_names():
-        if not make:
-            return None
-        table = connection.create_table(TABLE, schema=SCHEMA, exist_ok=True)
-        table.set_unenforced_primary_key(KEY)
-        return table
-    return connection.open_table(TABLE)
+def _table(collection: Collection) -> Any | None:
+    return collection.connection.open_table(TABLE) if collection.table_folder(TABLE).exists() else None
 
 
 def groups(labels: Iterable[Label]) -> list[set[str]]:

@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from crosscue.serving import openai_routes
+from crosscue.serving import image_routes, label_routes, openai_routes, page_routes, search_routes
 from crosscue.serving.failures import Refusal, add_failures
+from crosscue.serving.holdings import Holdings
 from crosscue.serving.logs import Logged
 from crosscue.serving.metrics import Counted
 from crosscue.serving.security import Guard, Rules
@@ -21,8 +22,15 @@ MAX_BODY = 20_000_000
 """Bytes of a request: an image of 15 MB as base64."""
 
 
-def application(service: Service, rules: Rules) -> FastAPI:
-    """Returns the application around some models. They load when it starts, and it answers meanwhile."""
+def application(service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False) -> FastAPI:
+    """Returns the application around some models and collections. The models load when it starts, and it answers meanwhile.
+
+    Args:
+        service: the models.
+        holdings: the collections; without any, it serves embeddings alone.
+        rules: those of the guard.
+        absolute: True puts absolute paths of images into answers, for a server that this machine alone reaches.
+    """
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -37,11 +45,13 @@ def application(service: Service, rules: Rules) -> FastAPI:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
-        max_body_size=MAX_BODY,
     )
-    app.state.service = service
+    app.state.service, app.state.holdings, app.state.rules, app.state.absolute = service, holdings, rules, absolute
     add_failures(app)
     app.include_router(openai_routes.router)
+    if holdings.folders:
+        for routes in (page_routes, search_routes, image_routes, label_routes):
+            app.include_router(routes.router)
     add_signs_of_life(app, service)
     app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)
     app.add_middleware(Counted, metrics=service.metrics)

@@ -128,8 +128,9 @@ def add_failures(app: FastAPI) -> None:
         phrase = HTTPStatus(error.status_code).phrase.lower()
         return answer(Refusal(error.status_code, f"{phrase}.", headers=error.headers))
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        number = secrets.token_hex(6)
-        log.error("failure %s at %s", number, request.url.path, exc_info=error)
-        return answer(Refusal(500, f"this is a fault of the server. It is logged as {number}.", code=number))
+
+def fault(path: str, error: Exception) -> Refusal:
+    """Returns the answer to a request that met a bug of ours, and logs the bug under the number in the answer."""
+    number = secrets.token_hex(6)
+    log.error("failure %s at %s", number, path, exc_info=error)
+    return Refusal(500, f"this is a fault of the server. It is logged as {number}.", code=number)

@@ -20,7 +20,13 @@ from crosscue.serving.holdings import Holdings, Place
 router = APIRouter(tags=["images"])
 RECORD = ("id", "root", "path", "raw", "folder", "name", "content", "size", "format", "width", "height", "taken")
 FURTHER = ("latitude", "longitude", "camera", "captions", "category", "split")
-SHOWN_BY_BROWSERS = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "avif": "image/avif"}
+SHOWN_BY_BROWSERS = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+}
 LARGEST_VIEW = 2048
 """Longest side of an image that is converted for a browser."""
 THUMBNAIL = 320
@@ -44,7 +50,10 @@ def file(image: str, request: Request, space: str | None = None, view: bool = Fa
     row = holdings.row(place, image, RECORD)
     path = holdings.file(place, row)
     known = SHOWN_BY_BROWSERS.get(row["format"])
-    headers = {"ETag": f'"{row["content"]}{"-view" if view and not known else ""}"', "Cache-Control": "private, no-cache"}
+    headers = {
+        "ETag": f'"{row["content"]}{"-view" if view and not known else ""}"',
+        "Cache-Control": "private, no-cache",
+    }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if view and not known:
@@ -137,7 +146,7 @@ class _Part(io.RawIOBase):
 def zipped(files: list[tuple[str, Path]]) -> Iterator[bytes]:
     """Yields a ZIP of files, each under its name, uncompressed: images are compressed already. Vanished files are left out."""
     out = _Part()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as made:  # type: ignore[arg-type]
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as made:
         for name, path in files:
             if not path.is_file():
                 continue

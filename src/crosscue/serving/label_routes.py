@@ -69,7 +69,7 @@ def marks(
     """Returns the marks of a collection."""
     _, place = held(request, space)
     labels = labels_of(place.collection)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": label.text, "id": label.image, "relevant": label.relevant, "space": label.space, "note": label.note}
         for label in labels
     ]

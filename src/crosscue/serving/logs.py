@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log = logging.getLogger("crosscue.serving")
+access = logging.getLogger("crosscue.serving.access")
+query_log = logging.getLogger("crosscue.serving.queries")
 
 
 class JsonLines(logging.Formatter):
@@ -27,14 +28,22 @@ class JsonLines(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def begin_logs(stream: TextIO = sys.stderr) -> None:
-    """Sends the records of the server to a stream: text on a terminal, JSON elsewhere."""
+def begin_logs(stream: TextIO = sys.stderr, *, requests: bool = True, queries: bool = False) -> None:
+    """Sends the records of the server to a stream: text on a terminal, JSON elsewhere.
+
+    Args:
+        stream: where the lines go.
+        requests: True writes one line a request.
+        queries: True writes the texts of searches too, which are private.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S") if stream.isatty() else JsonLines())
     for name in ("crosscue.serving", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
+    access.setLevel(logging.INFO if requests else logging.WARNING)
+    query_log.setLevel(logging.INFO if queries else logging.WARNING)
 
 
 class Logged:
@@ -63,4 +72,4 @@ class Logged:
             took = round((time.perf_counter() - start) * 1000, 1)
             fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": took}
             fields["owner"] = scope.get("state", {}).get("owner", "")
-            log.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, took, extra={"fields": fields})
+            access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, took, extra={"fields": fields})

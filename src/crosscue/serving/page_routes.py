@@ -47,7 +47,10 @@ async def page(request: Request, q: str = "", space: str | None = None, filter: 
     if q.strip() and service.ready:
         try:
             answer = await found(request, SearchRequest(query=q, space=space or None, filter=filter or None, k=SHOWN))
-            shown = {"hits": answer["hits"], "status": f"{answer['likely_count']} likely of {answer['images']:,} images"}
+            shown = {
+                "hits": answer["hits"],
+                "status": f"{answer['likely_count']} likely of {answer['images']:,} images",
+            }
         except CrosscueError as error:
             shown["status"] = str(error)
     elif q.strip():
@@ -91,7 +94,9 @@ async def login(request: Request, key: Annotated[str, Form(max_length=500)]) -> 
         return HTMLResponse(template("index.html.j2").render(signed_in=False, wrong_key=True, query=""), 401)
     answer = RedirectResponse("/", 303)
     value = rules.keys.cookie(name, int(time.time()) + WEEK)
-    answer.set_cookie(COOKIE, value, max_age=WEEK, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.set_cookie(
+        COOKIE, value, max_age=WEEK, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+    )
     return answer
 
 

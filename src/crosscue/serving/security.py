@@ -19,7 +19,7 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 
 from crosscue.errors import OptionError, StorageError
-from crosscue.serving.failures import Refusal, answer
+from crosscue.serving.failures import Refusal, answer, fault
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,8 @@ POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+FORMS = ("/login", "/api/zip")
+"""Paths that take a form of the page; the others take JSON."""
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -150,8 +152,11 @@ class Guard:
             return
         headers = Headers(scope=scope)
         allowed = self.allowed_origin(headers)
+        read, too_large, started = 0, False, False
 
         async def send_guarded(message: Message) -> None:
+            nonlocal started
+            started = True
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -163,12 +168,34 @@ class Guard:
                     out.add_vary_header("origin")
             await send(message)
 
+        async def receive_counted() -> Message:
+            nonlocal read, too_large
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.max_body:
+                too_large = True
+                raise self.larger()
+            return message
+
+        async def send_unless_too_large(message: Message) -> None:
+            if not too_large:
+                await send_guarded(message)
+
         try:
             self.check(scope, headers, allowed)
+            await self.app(scope, receive_counted, send_unless_too_large)
+            if too_large:  # the application has answered something else, which was not sent
+                raise self.larger()
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send_guarded)
-            return
-        await self.app(scope, receive, send_guarded)
+        except Exception as error:
+            if started:
+                raise
+            await answer(fault(scope["path"], error))(scope, receive, send_guarded)
+
+    def larger(self) -> Refusal:
+        """Returns the refusal of a request that is too large."""
+        return Refusal(413, f"a request may have at most {self.max_body:,} bytes.", code="too_large")
 
     def allowed_origin(self, headers: Headers) -> str | None:
         """Returns the foreign origin of a request where it may send requests."""
@@ -183,13 +210,13 @@ class Guard:
         method, path = scope["method"], scope["path"]
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.max_body:
-            raise Refusal(413, f"a request may have at most {self.max_body:,} bytes.", code="too_large")
+            raise self.larger()
         if method not in ("GET", "HEAD", "OPTIONS"):
             origin = headers.get("origin")
             if origin is not None and allowed is None and urlsplit(origin).netloc.lower() != host.lower():
                 raise Refusal(403, "pages of another origin may not send requests here.", code="foreign_origin")
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            form = path == "/login" and kind == "application/x-www-form-urlencoded"
+            form = path in FORMS and kind == "application/x-www-form-urlencoded"
             if method == "POST" and kind != "application/json" and not form:
                 raise Refusal(415, "send JSON, with the header Content-Type: application/json.", code="not_json")
         who = (scope.get("client") or ("",))[0]

@@ -69,18 +69,21 @@ class Towers:
 
     async def encode_texts(self, texts: Sequence[str]) -> Encoded:
         """N texts -> (N, D) unit vectors; remembered texts cost nothing."""
-        rows = {text: self.memory.get(text) for text in texts}
+        rows: dict[str, TextRow | None] = {text: self.memory.get(text) for text in texts}
         new = [text for text, row in rows.items() if row is None]
         if new:
-            for text, row in zip(new, await asyncio.wrap_future(self.text_queue.submit(new)), strict=True):
+            encoded: list[TextRow] = await asyncio.wrap_future(self.text_queue.submit(new))
+            for text, row in zip(new, encoded, strict=True):
                 rows[text] = row
                 self.memory.put(text, row)
-        found = [row for text in texts if (row := rows[text]) is not None]
+        kept = [rows[text] for text in texts]
+        found = [row for row in kept if row is not None]
         return Encoded(np.stack([vector for vector, _ in found]), np.array([left for _, left in found], np.int64))
 
     async def encode_images(self, images: Sequence[Pixels]) -> Floats:
         """B squares (3, S, S) uint8 -> (B, D) unit vectors."""
-        return np.stack(await asyncio.wrap_future(self.image_queue.submit(list(images))))
+        encoded: list[Floats] = await asyncio.wrap_future(self.image_queue.submit(list(images)))
+        return np.stack(encoded)
 
     def _texts(self, texts: Sequence[str]) -> list[TextRow]:
         encoded = self.encoder.encode_texts(texts)
