@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from crosscue.encoding.encoder import Floats, Pixels
+from crosscue.encoding.encoder import Floats
 from crosscue.serving.data_urls import image_of, is_url
 from crosscue.serving.failures import Refusal
 from crosscue.serving.service import Service
@@ -69,16 +68,16 @@ class RerankRequest(BaseModel):
 
 
 @router.post("/embeddings", summary="Unit vectors of texts and images")
-async def embeddings(body: EmbeddingRequest, request: Request) -> dict[str, Any]:
+def embeddings(body: EmbeddingRequest, request: Request) -> dict[str, Any]:
     """Returns one vector for each input, in order."""
     service: Service = request.app.state.service
     towers = service.towers(body.model)
-    width = towers.encoder.identity.width
+    width = towers.identity.width
     if body.dimensions not in (None, width):
         message = f"dimensions: this model has {width}, and its vectors cannot be cut."
         raise Refusal(400, message, code="wrong_dimensions", param="dimensions")
     with service.metrics.stage("/v1/embeddings", "encode"):
-        vectors, unread = await encoded(towers, inputs_of(body), "input")
+        vectors, unread = encoded(towers, inputs_of(body), "input")
     plain = body.encoding_format == "float"
     data = [
         {"object": "embedding", "index": index, "embedding": vector.tolist() if plain else packed(vector)}
@@ -92,13 +91,13 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> dict[str, Any]
 
 
 @router.post("/rerank", summary="Cosines of documents with a query, best first")
-async def rerank(body: RerankRequest, request: Request) -> dict[str, Any]:
+def rerank(body: RerankRequest, request: Request) -> dict[str, Any]:
     """Returns the documents, texts or images, by their cosine with the query."""
     service: Service = request.app.state.service
     towers = service.towers(body.model)
     with service.metrics.stage("/v1/rerank", "encode"):
-        query, _ = await encoded(towers, [content(body.query, "query", None)], "query")
-        vectors, _ = await encoded(towers, [content(each, "documents", None) for each in body.documents], "documents")
+        query, _ = encoded(towers, [content(body.query, "query", None)], "query")
+        vectors, _ = encoded(towers, [content(each, "documents", None) for each in body.documents], "documents")
     scores = vectors @ query[0]
     order = np.argsort(-scores, kind="stable")[: body.top_n]
     results: list[dict[str, Any]] = []
@@ -114,7 +113,7 @@ async def rerank(body: RerankRequest, request: Request) -> dict[str, Any]:
 
 
 @router.get("/models", summary="The models of this server")
-async def models(request: Request) -> dict[str, Any]:
+def models(request: Request) -> dict[str, Any]:
     """Returns the names of the models."""
     service: Service = request.app.state.service
     return {
@@ -180,27 +179,21 @@ def nonempty(text: str, param: str) -> str:
     return text
 
 
-async def encoded(
-    towers: Towers, inputs: list[tuple[Literal["text", "image"], str]], param: str
-) -> tuple[Floats, list[int]]:
+def encoded(towers: Towers, inputs: list[tuple[Literal["text", "image"], str]], param: str) -> tuple[Floats, list[int]]:
     """N inputs -> (N, D) unit vectors and, for each, the number of word pieces that were not read."""
-    vectors = np.empty((len(inputs), towers.encoder.identity.width), np.float32)
+    vectors = np.empty((len(inputs), towers.identity.width), np.float32)
     unread = [0] * len(inputs)
     texts = [index for index, (kind, _) in enumerate(inputs) if kind == "text"]
     images = [index for index, (kind, _) in enumerate(inputs) if kind == "image"]
     if texts:
-        found = await towers.encode_texts([inputs[index][1] for index in texts])
+        found = towers.encode_texts([inputs[index][1] for index in texts])
         vectors[texts] = found.vectors
         for index, left in zip(texts, found.truncated, strict=True):
             unread[index] = int(left)
     if images:
-        vectors[images] = await towers.encode_images([await pixels_of(towers, inputs[i][1], param) for i in images])
+        pixels = [towers.pixels.read(image_of(inputs[index][1], param)) for index in images]
+        vectors[images] = towers.encode_images(np.stack(pixels))
     return vectors, unread
-
-
-async def pixels_of(towers: Towers, url: str, param: str) -> Pixels:
-    """Returns the image of a data URL as the square (3, S, S) that the model reads; decoded in a thread."""
-    return await asyncio.to_thread(lambda: towers.encoder.pixels.read(image_of(url, param)))
 
 
 def packed(vector: Floats) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
 
-from crosscue.encoding.encoder import Encoded, Encoder, Floats, Pixels
+from crosscue.encoding.encoder import Encoded, Encoder, Explainer, Explanation, Floats, Pixels
+from crosscue.encoding.occlusion import explained
 from crosscue.serving.batching import Batcher
 from crosscue.serving.metrics import Metrics
 
@@ -47,11 +47,13 @@ class Memory:
 
 
 class Towers:
-    """Both towers of an encoder, for requests that run side by side."""
+    """An `Encoder` around another one, for requests in many threads: what waits is encoded together."""
 
     def __init__(self, encoder: Encoder, metrics: Metrics) -> None:
         """Starts a thread for each tower."""
         self.encoder, self.memory = encoder, Memory()
+        self.identity, self.pixels, self.bank = encoder.identity, encoder.pixels, encoder.bank
+        self.rerank_modes, self.rerank, self.uncertainty = encoder.rerank_modes, encoder.rerank, encoder.uncertainty
         sizes = metrics.batches
         self.text_queue: Batcher[str, TextRow] = Batcher(
             self._texts, TEXTS_AT_ONCE, observe=sizes.labels("text").observe
@@ -67,23 +69,26 @@ class Towers:
         self.text_queue.close()
         self.image_queue.close()
 
-    async def encode_texts(self, texts: Sequence[str]) -> Encoded:
-        """N texts -> (N, D) unit vectors; remembered texts cost nothing."""
-        rows: dict[str, TextRow | None] = {text: self.memory.get(text) for text in texts}
+    def encode_texts(self, texts: Sequence[str]) -> Encoded:
+        """See `Encoder.encode_texts`; remembered texts cost nothing."""
+        rows = {text: self.memory.get(text) for text in texts}
         new = [text for text, row in rows.items() if row is None]
         if new:
-            encoded: list[TextRow] = await asyncio.wrap_future(self.text_queue.submit(new))
-            for text, row in zip(new, encoded, strict=True):
+            for text, row in zip(new, self.text_queue.submit(new).result(), strict=True):
                 rows[text] = row
                 self.memory.put(text, row)
-        kept = [rows[text] for text in texts]
-        found = [row for row in kept if row is not None]
-        return Encoded(np.stack([vector for vector, _ in found]), np.array([left for _, left in found], np.int64))
+        kept = [row for text in texts if (row := rows[text]) is not None]
+        return Encoded(np.stack([vector for vector, _ in kept]), np.array([left for _, left in kept], np.int64))
 
-    async def encode_images(self, images: Sequence[Pixels]) -> Floats:
-        """B squares (3, S, S) uint8 -> (B, D) unit vectors."""
-        encoded: list[Floats] = await asyncio.wrap_future(self.image_queue.submit(list(images)))
-        return np.stack(encoded)
+    def encode_images(self, pixels: Pixels) -> Floats:
+        """See `Encoder.encode_images`."""
+        return np.stack(self.image_queue.submit(list(pixels)).result())
+
+    def explain(self, pixels: Pixels, text: str) -> Explanation:
+        """Returns the parts of a score: direct effects where the encoder has them, else those of greyed cells."""
+        if isinstance(self.encoder, Explainer):
+            return self.encoder.explain(pixels, text)
+        return explained(self.encoder, pixels, text)
 
     def _texts(self, texts: Sequence[str]) -> list[TextRow]:
         encoded = self.encoder.encode_texts(texts)
