@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from crosscue.data.pairs import ImageFile
 from crosscue.encoding.line import Line
-from crosscue.encoding.query import Term, embedded
+from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
 from crosscue.search.background import Background, fixed_sample
 from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
@@ -63,10 +63,21 @@ class Searcher:
             DataError: an image of the query cannot be read.
             CollectionError: the table is damaged.
         """
-        request = request or Request()
-        words, started = words_of(query), time.perf_counter()
+        return self.search_embedded(lambda: embedded(query, self.encoder), words_of(query), request)
+
+    def search_embedded(
+        self, embed: Callable[[], EmbeddedQuery], words: str = "", request: Request | None = None
+    ) -> Hits:
+        """Returns the hits of a vector; see `search`.
+
+        Args:
+            embed: returns the vector of the query; called after the options are checked.
+            words: the words of the query, if it is of words alone.
+            request: options of the search.
+        """
+        request, started = request or Request(), time.perf_counter()
         self._check(words, request)
-        vector = embedded(query, self.encoder)
+        vector = embed()
         require_vectors(vector.vector[None], self.space.identity.width, ["the query"])
         encoded = time.perf_counter()
         hits = self._hits(vector.vector, words, request)

@@ -47,6 +47,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
         redoc_url=None,
     )
     app.state.service, app.state.holdings, app.state.rules, app.state.absolute = service, holdings, rules, absolute
+    app.state.searchers, app.state.refreshing = {}, {}
     add_failures(app)
     app.include_router(openai_routes.router)
     if holdings.folders:

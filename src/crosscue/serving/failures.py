@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from crosscue.errors import CrosscueError, DataError
+from crosscue.errors import CrosscueError, DataError, OptionError
 
 log = logging.getLogger("crosscue.serving")
 
@@ -113,6 +113,8 @@ def add_failures(app: FastAPI) -> None:
     async def ours(request: Request, error: CrosscueError) -> JSONResponse:
         if isinstance(error, Refusal):
             return answer(error)
+        if not isinstance(error, OptionError | DataError):  # other messages may name paths
+            return answer(fault(request.url.path, error))
         status = 415 if isinstance(error, DataError) else 422
         return answer(Refusal(status, str(error), code=type(error).__name__))
 

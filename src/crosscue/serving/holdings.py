@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.errors import CollectionError, suggestion
-from crosscue.search.collection import THUMBNAILS, Collection, open_collection
+from crosscue.search.collection import FILE, THUMBNAILS, Collection, open_collection
 from crosscue.search.spaces import Space
 from crosscue.serving.failures import Refusal
 
 CONSISTENCY = 1.0
 """Seconds after which a table looks for the commits of other processes."""
-RETRY = 2.0
-"""Seconds between two looks at a collection that is gone."""
 IDENTIFIER = re.compile(r"[0-9a-f]{20}")
 
 
@@ -55,7 +52,7 @@ class Holdings:
         """
         self.folders = {title_of(folder): folder for folder in folders}
         self._opened = {name: open_collection(folder, consistency=CONSISTENCY) for name, folder in self.folders.items()}
-        self._looked: dict[str, float] = dict.fromkeys(self.folders, time.monotonic())
+        self._written = {name: changed_at(kept.folder / FILE) for name, kept in self._opened.items()}
         self._lock = threading.Lock()
 
     @property
@@ -127,18 +124,27 @@ class Holdings:
         return place.collection.folder / THUMBNAILS / content[:2] / f"{content}.webp"
 
     def _look(self, title: str) -> None:
-        """Opens a collection again where it was deleted and is back; refuses while it is gone (410)."""
+        """Reads collection.json again where it has changed; refuses while it is gone (410)."""
         folder = self._opened[title].folder
         with self._lock:
-            if (folder / "collection.json").exists():
-                if self._looked[title] == 0:
+            written = changed_at(folder / FILE)
+            if written is not None:
+                if written != self._written[title]:
                     with answered():
                         self._opened[title].refresh()
-                    self._looked[title] = time.monotonic()
+                    self._written[title] = written
                 return
-            self._looked[title] = 0
+            self._written[title] = None
         message = f"the collection '{title}' is gone. Make it again: crosscue index FOLDER --run RUN"
-        raise Refusal(410, message, code="collection_gone", headers={"Retry-After": str(int(RETRY))})
+        raise Refusal(410, message, code="collection_gone", headers={"Retry-After": "2"})
+
+
+def changed_at(file: Path) -> int | None:
+    """Returns the time of a file in nanoseconds, or None where it is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def title_of(folder: Path) -> str:

@@ -35,7 +35,7 @@ def template(name: str) -> Template:
 
 
 @router.get("/", response_class=HTMLResponse)
-async def page(request: Request, q: str = "", space: str | None = None, filter: str = "") -> HTMLResponse:
+def page(request: Request, q: str = "", space: str | None = None, filter: str = "") -> HTMLResponse:
     """Returns the page. Before the models are loaded it is drawn without results."""
     rules: Rules = request.app.state.rules
     if rules.keys is not None and not request.scope["state"]["owner"]:
@@ -46,7 +46,7 @@ async def page(request: Request, q: str = "", space: str | None = None, filter: 
     service: Service = request.app.state.service
     if q.strip() and service.ready:
         try:
-            answer = await found(request, SearchRequest(query=q, space=space or None, filter=filter or None, k=SHOWN))
+            answer = found(request, SearchRequest(query=q, space=space or None, filter=filter or None, k=SHOWN))
             shown = {
                 "hits": answer["hits"],
                 "status": f"{answer['likely_count']} likely of {answer['images']:,} images",
@@ -72,8 +72,8 @@ async def page(request: Request, q: str = "", space: str | None = None, filter: 
 def examples(table: Any, number: int = 4) -> list[str]:
     """Returns a few captions of the collection, to begin with."""
     rows = table.search().where("array_length(captions) > 0").select(["captions"]).limit(40 * number).to_list()
-    captions = dict.fromkeys(row["captions"][0].strip() for row in rows[::40] if len(row["captions"][0]) < 60)
-    return list(captions)[:number]
+    captions = (row["captions"][0].strip(" .") for row in rows)
+    return [caption for caption in dict.fromkeys(captions) if len(caption) < 40][:number]
 
 
 @router.get("/page/{name}", response_class=FileResponse)
@@ -86,7 +86,7 @@ def files(name: str) -> Response:
 
 
 @router.post("/login", response_class=HTMLResponse)
-async def login(request: Request, key: Annotated[str, Form(max_length=500)]) -> Response:
+def login(request: Request, key: Annotated[str, Form(max_length=500)]) -> Response:
     """Gives a signed cookie for a key, because thumbnails cannot send one."""
     rules: Rules = request.app.state.rules
     name = rules.keys.owner(key.strip()) if rules.keys is not None else None

@@ -2,23 +2,313 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-router = APIRouter(tags=["search"])
+from crosscue.data.pairs import ImageFile
+from crosscue.encoding.query import CANCELLED, EMPTY, SMALLEST, EmbeddedQuery, combined
+from crosscue.search.collection import FAILURES
+from crosscue.search.failures import read_failures
+from crosscue.search.hits import Hits
+from crosscue.search.request import Request as Options
+from crosscue.search.searching import Searcher, compared
+from crosscue.serving.data_urls import image_of
+from crosscue.serving.failures import Refusal
+from crosscue.serving.holdings import Holdings, Place, answered
+from crosscue.serving.image_routes import RECORD, held
+from crosscue.serving.logs import query_log
+from crosscue.serving.service import Service
+from crosscue.serving.towers import Towers
+
+router = APIRouter(prefix="/api", tags=["search"])
+MOST = 500
+TERMS = 16
+Space = Annotated[str | None, Field(max_length=200)]
+Words = Annotated[str, Field(max_length=100_000)]
 
 
-class SearchRequest(BaseModel):
+class TermBody(BaseModel):
+    """One term of a query: words, a data: URL, or the id of an image of the collection."""
+
+    weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
+    text: Words | None = None
+    image: str | None = None
+    id: str | None = None
+
+
+class Query(BaseModel):
+    """What is searched with, and where."""
+
+    query: Words | Annotated[list[TermBody], Field(max_length=TERMS)]
+    filter: Annotated[str | None, Field(max_length=2_000)] = None
+    k: Annotated[int, Field(ge=1, le=MOST)] = 20
+
+
+class SearchRequest(Query):
     """Body of POST /api/search."""
 
-    query: str
-    space: str | None = None
-    filter: str | None = None
-    k: Annotated[int, Field(ge=1, le=500)] = 80
+    space: Space = None
+    offset: Annotated[int, Field(ge=0, le=MOST)] = 0
+    exact: bool = False
+    text: Literal["auto", "only", "off"] = "auto"
+    rerank: str | None = None
+    sort: Literal["score", "taken"] = "score"
+    normalise: Literal["auto", "on", "off"] = "auto"
+    group: bool = True
+    all: bool = True
 
 
-async def found(request: Request, body: SearchRequest) -> dict[str, Any]:
-    """Stub."""
-    raise NotImplementedError
+class CompareRequest(Query):
+    """Body of POST /api/compare."""
+
+    spaces: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class WhyRequest(BaseModel):
+    """Body of POST /api/why."""
+
+    id: str
+    text: Annotated[str, Field(min_length=1, max_length=2_000)]
+    space: Space = None
+
+
+@router.post("/search", summary="The images that a query describes, best first")
+def search(body: SearchRequest, request: Request) -> dict[str, Any]:
+    """Returns the hits; `likely` ones come first, and `likely_count` says how many they are."""
+    return found(request, body)
+
+
+def found(request: Request, body: SearchRequest) -> dict[str, Any]:
+    """Returns the answer to a search."""
+    searcher, place = searcher_of(request, body.space)
+    hits = searched(request, searcher, place, body, options_of(body, searcher, body.offset + body.k))
+    answer = hits.to_dict()
+    shown = answer["hits"][body.offset :]
+    answer |= {"space": held(request, body.space)[0].name_of(place), "images": count(place)}
+    answer |= {"hits": [hit_shown(hit, place, request) for hit in shown], "background": background_of(hits)}
+    return answer
+
+
+@router.post("/compare", summary="One query with two models")
+def compare(body: CompareRequest, request: Request) -> dict[str, Any]:
+    """Returns the hits of both spaces, each with its place in the other."""
+    sides = []
+    for space in body.spaces:
+        searcher, place = searcher_of(request, space)
+        options = Options(k=body.k, filter=body.filter or "", all=True)
+        sides.append((space, place, searched(request, searcher, place, body, options)))
+    both = compared(sides[0][2], sides[1][2])
+    return {
+        "spaces": [
+            {"space": space, "hits": [hit_shown(hit, place, request) for hit in hits.to_dict()["hits"]]}
+            for (space, place, _), hits in zip(sides, both, strict=True)
+        ]
+    }
+
+
+@router.get("/images/{image}/similar", summary="Images like one of the collection")
+def similar(
+    image: str, request: Request, space: str | None = None, k: Annotated[int, Field(ge=1, le=100)] = 20
+) -> dict[str, Any]:
+    """Returns the nearest images, without the image itself."""
+    searcher, place = searcher_of(request, space)
+    holdings, _ = held(request, space)
+    query = EmbeddedQuery(stored(holdings, place, image), 0)
+    with answered():
+        hits = searcher.search_embedded(lambda: query, "", Options(k=k + 1, all=True))
+    shown = [hit_shown(hit, place, request) for hit in hits.to_dict()["hits"] if hit["id"] != image]
+    return {"hits": shown[:k]}
+
+
+@router.post("/why", summary="The places and words that moved a score")
+def why(body: WhyRequest, request: Request) -> dict[str, Any]:
+    """Returns the parts of the score of an image with a text."""
+    holdings, place = held(request, body.space)
+    if not body.text.strip():
+        raise Refusal(422, EMPTY, code="empty_text", param="text")
+    towers = towers_of(request, place)
+    row = holdings.row(place, body.id, RECORD)
+    pixels = towers.pixels.read(ImageFile(holdings.file(place, row)))
+    explanation = asdict(towers.explain(pixels, body.text))
+    return explanation | {"places": explanation["places"].tolist()}
+
+
+@router.get("/collections", summary="The collections and their spaces")
+def collections(request: Request) -> dict[str, Any]:
+    """Returns the number of images, the model and the measured recall of every space."""
+    holdings: Holdings = request.app.state.holdings
+    shown = []
+    for title in holdings.folders:
+        collection = holdings.collection(title)
+        spaces = []
+        for name, space in collection.spaces.items():
+            own, measured = space.identity, space.measured
+            spaces.append(
+                {
+                    "name": holdings.name_of(Place(collection, name)),
+                    "images": count(Place(collection, name)),
+                    "method": own.method,
+                    "run": own.run[:8],
+                    "runtime": own.runtime,
+                    "recall_at_10": min(measured.texts, measured.images) if measured else None,
+                }
+            )
+        failures = len(read_failures(collection.folder / FAILURES))
+        shown.append({"name": title, "spaces": spaces, "unreadable": failures})
+    return {"collections": shown}
+
+
+@router.post("/collections/{name}/refresh", summary="Bring a collection up to its folders", status_code=202)
+def refresh(name: str, request: Request) -> dict[str, Any]:
+    """Begins `crosscue index` in a process of its own. Only with a key, or from the server's own machine."""
+    state = request.app.state
+    if state.rules.keys is None and not state.absolute:
+        raise Refusal(403, "this server may be told to read its folders only with a key.", code="not_allowed")
+    folder: Path = state.holdings.collection(name).folder
+    running: dict[str, subprocess.Popen[bytes]] = state.refreshing
+    if name in running and running[name].poll() is None:
+        raise Refusal(409, "the collection is being brought up to date already.", code="already_running")
+    command = [sys.executable, "-c", "from crosscue.cli import main; main()", "index", "--collection", str(folder)]
+    running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return {"started": True}
+
+
+def searcher_of(request: Request, space: str | None) -> tuple[Searcher, Place]:
+    """Returns the searcher of a space, made anew where the space has changed.
+
+    Raises:
+        Refusal: there is no such space, or its model is not loaded.
+    """
+    holdings, place = held(request, space)
+    kept: dict[str, Searcher] = request.app.state.searchers
+    name = holdings.name_of(place)
+    with answered():
+        if name not in kept or kept[name].space != place.space:
+            kept[name] = Searcher(place.collection, towers_of(request, place), place.name)
+        return kept[name], place
+
+
+def towers_of(request: Request, place: Place) -> Towers:
+    """Returns the model of a space."""
+    service: Service = request.app.state.service
+    holdings: Holdings = request.app.state.holdings
+    return service.towers(holdings.name_of(place))
+
+
+def searched(request: Request, searcher: Searcher, place: Place, body: Query, options: Options) -> Hits:
+    """Returns the hits of the terms of a request."""
+    terms = terms_of(body.query)
+    words = " ".join(term.text for term in terms if term.text)
+    only_words = all(term.text is not None and term.weight > 0 for term in terms)
+    holdings: Holdings = request.app.state.holdings
+    query_log.info("query", extra={"fields": {"words": words}})
+    with answered():
+        return searcher.search_embedded(
+            lambda: embedded(terms, searcher, holdings, place), words if only_words else "", options
+        )
+
+
+def options_of(body: SearchRequest, searcher: Searcher, k: int) -> Options:
+    """Returns the options of a search.
+
+    Raises:
+        Refusal: the model has no such re-ranking, or no bank to normalise with (422).
+    """
+    modes = searcher.encoder.rerank_modes
+    if body.rerank and body.rerank not in modes:
+        there = f"it has {', '.join(modes)}" if modes else "it has none"
+        raise Refusal(422, f"this model has no re-ranking of that name; {there}.", code="no_rerank", param="rerank")
+    if body.normalise == "on" and searcher.encoder.bank is None:
+        message = "this model has no bank of training captions to normalise with."
+        raise Refusal(422, message, code="no_bank", param="normalise")
+    return Options(
+        k=min(k, 2 * MOST),
+        exact=body.exact,
+        filter=body.filter or "",
+        text=body.text,
+        rerank=body.rerank,
+        all=body.all,
+        group=body.group,
+        sort=body.sort,
+        normalise=body.normalise,
+    )
+
+
+def terms_of(query: str | list[TermBody]) -> list[TermBody]:
+    """Returns the terms of a query.
+
+    Raises:
+        Refusal: there is none, or one has not exactly one of text, image and id (422).
+    """
+    terms = [TermBody(text=query)] if isinstance(query, str) else query
+    for term in terms:
+        if sum(part is not None for part in (term.text, term.image, term.id)) != 1:
+            message = "each term of query needs one of text, image and id."
+            raise Refusal(422, message, code="bad_term", param="query")
+    if not terms or any(term.text is not None and not term.text.strip() for term in terms):
+        raise Refusal(422, EMPTY, code="empty_query", param="query")
+    return terms
+
+
+def embedded(terms: list[TermBody], searcher: Searcher, holdings: Holdings, place: Place) -> EmbeddedQuery:
+    """Returns the vector of some terms. An image of the collection costs no encoding.
+
+    Raises:
+        Refusal: the terms cancel out (422), or an image is none (400, 413, 415) or unknown (404).
+    """
+    encoder = searcher.encoder
+    vectors = np.empty((len(terms), encoder.identity.width), np.float32)
+    texts = [index for index, term in enumerate(terms) if term.text is not None]
+    truncated = 0
+    if texts:
+        read = encoder.encode_texts([terms[index].text or "" for index in texts])
+        vectors[texts], truncated = read.vectors, int(read.truncated.sum())
+    for index, term in enumerate(terms):
+        if term.image is not None:
+            vectors[index] = encoder.encode_images(encoder.pixels.read(image_of(term.image, "query"))[None])[0]
+        elif term.id is not None:
+            vectors[index] = stored(holdings, place, term.id)
+    weights = [term.weight for term in terms]
+    if np.linalg.norm(np.asarray(weights, np.float32) @ vectors) < SMALLEST:
+        raise Refusal(422, CANCELLED, code="zero_query", param="query")
+    return EmbeddedQuery(combined(vectors, weights), truncated)
+
+
+def stored(holdings: Holdings, place: Place, image: str) -> Any:
+    """Returns (D,) the vector of an image of the collection."""
+    return np.asarray(holdings.row(place, image, ["id", "vector"])["vector"], np.float32)
+
+
+def count(place: Place) -> int:
+    """Returns the number of images of a space."""
+    with answered():
+        return int(place.table.count_rows())
+
+
+def background_of(hits: Hits) -> dict[str, float] | None:
+    """Returns mean and spread of the query over random images, and the score from which an image is likely."""
+    if hits.background is None:
+        return None
+    mean, spread = hits.background.mean, hits.background.spread
+    return {"mean": mean, "spread": spread, "threshold": max(mean + hits.line.z * spread, hits.line.floor)}
+
+
+def hit_shown(hit: dict[str, Any], place: Place, request: Request) -> dict[str, Any]:
+    """Returns a hit for an answer; paths are absolute on the server's own machine and below their root elsewhere."""
+    paths = [shown_path(Path(path), place, request.app.state.absolute) for path in (hit["path"], *hit["copies"])]
+    return hit | {"path": paths[0], "name": Path(hit["path"]).name, "copies": paths[1:]}
+
+
+def shown_path(path: Path, place: Place, absolute: bool) -> str:
+    """Returns a path as an answer may hold it."""
+    if absolute:
+        return str(path)
+    root = next((root for root in place.collection.roots.values() if path.is_relative_to(root)), path.parent)
+    return path.relative_to(root).as_posix()

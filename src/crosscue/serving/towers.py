@@ -71,12 +71,12 @@ class Towers:
 
     def encode_texts(self, texts: Sequence[str]) -> Encoded:
         """See `Encoder.encode_texts`; remembered texts cost nothing."""
-        rows = {text: self.memory.get(text) for text in texts}
+        rows: dict[str, TextRow | None] = {text: self.memory.get(text) for text in texts}
         new = [text for text, row in rows.items() if row is None]
         if new:
-            for text, row in zip(new, self.text_queue.submit(new).result(), strict=True):
-                rows[text] = row
-                self.memory.put(text, row)
+            for text, encoded in zip(new, self.text_queue.submit(new).result(), strict=True):
+                rows[text] = encoded
+                self.memory.put(text, encoded)
         kept = [row for text in texts if (row := rows[text]) is not None]
         return Encoded(np.stack([vector for vector, _ in kept]), np.array([left for _, left in kept], np.int64))
 

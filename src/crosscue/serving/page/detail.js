@@ -1,7 +1,7 @@
 // One image: its record, its score with the background, why it was found, and images like it.
 
 import { $, make, problem } from "./elements.js";
-import { hitOf, tile } from "./grid.js";
+import { hitOf, shown, tile } from "./grid.js";
 import { clearHeat, drawHeat } from "./heat.js";
 import { get, original, post } from "./server.js";
 import { change, query, state } from "./state.js";
@@ -13,7 +13,7 @@ export async function open(id) {
   const space = encodeURIComponent(state.space);
   try {
     const record = await get(`/api/images/${id}?space=${space}`);
-    current = { ...record, ...(hitOf(id) ?? {}) };
+    current = { ...record, ...(hitOf(id) ?? {}), background: shown.background };
     fill(current);
     if (!dialog.open) dialog.showModal();
     const alike = await get(`/api/images/${id}/similar?k=12&space=${space}`);
@@ -40,8 +40,8 @@ function fill(hit) {
   $("#name").textContent = hit.name;
   $("#captions").textContent = (hit.captions ?? []).join(" · ");
   meter(hit);
-  const shown = { Path: hit.path, Size: `${hit.width} × ${hit.height}`, Taken: hit.taken?.replace("T", " "), Camera: hit.camera, Category: hit.category, Matched: hit.matched, Copies: hit.copies?.length ? hit.copies.join(", ") : null };
-  $("#record").replaceChildren(...Object.entries(shown).filter(([, value]) => value).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
+  const facts = { Path: hit.path, Size: `${hit.width} × ${hit.height}`, Taken: hit.taken?.replace("T", " "), Camera: hit.camera, Category: hit.category, Matched: hit.matched, Copies: hit.copies?.length ? hit.copies.join(", ") : null };
+  $("#record").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
 }
 
 // The score between the query's own mean over random images and the line where good results end.
@@ -71,7 +71,7 @@ export async function why() {
     const found = await post("/api/why", { id: current.id, space: state.space, text: words });
     $("#why").setAttribute("aria-pressed", "true");
     drawHeat(found.places);
-    const places = found.kind === "direct" ? `Red places add ${found.share.toFixed(3)} of the score ${found.score.toFixed(3)}; prompts add ${found.prompts.toFixed(3)}; the rest is spread out or comes from earlier layers.` : `Each place was greyed in turn; the score ${found.score.toFixed(3)} falls most where it is red.`;
+    const places = found.kind === "direct" ? `Red places raise the score and blue ones lower it: together they add ${found.share.toFixed(3)} of ${found.score.toFixed(3)}${found.prompts ? `, and the prompts ${found.prompts.toFixed(3)}` : ""}; the rest is spread out or comes from earlier layers.` : `Each place was greyed in turn; the score ${found.score.toFixed(3)} falls most where it is red.`;
     const list = make("p", { class: "words" }, ...found.words.map(([word, delta]) => make("span", {}, word, " ", make("small", {}, `${delta >= 0 ? "+" : "−"}${Math.abs(delta).toFixed(3)}`))));
     $("#explanation").replaceChildren(make("p", {}, places), list, make("p", { class: "note" }, "Shows what moved this score in this model. It does not show what the model understood."));
   } catch (error) {

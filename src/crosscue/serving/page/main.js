@@ -9,6 +9,7 @@ import { advise, load, mark } from "./labels.js";
 import { chips, search, soon, withTerms } from "./search.js";
 import { change, onChange, query, read, state } from "./state.js";
 
+let before = "";
 if (document.body.dataset.signedIn === "yes") begin();
 
 function begin() {
@@ -54,7 +55,6 @@ function clicked(event) {
   }
 }
 
-let before = "";
 function show(changes) {
   if ($("#words").value.trim() !== state.words.trim()) $("#words").value = state.words;
   $("#filter").value = state.filter;

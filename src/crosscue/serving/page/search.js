@@ -30,7 +30,7 @@ export async function search() {
     const answer = await post("/api/search", body(terms, 0));
     if (number !== latest) return;
     problem("");
-    Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, below: false });
+    Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, background: answer.background, below: false });
     ended = answer.hits.length < PAGE;
     status(summary(answer, performance.now() - started));
     draw();
