@@ -58,8 +58,7 @@ def add_labels(collection: Collection, labels: Sequence[Label]) -> None:
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     rows = [asdict(label) | {KEY: label.key, "marked_at": label.marked_at or now} for label in labels]
     batch = pa.Table.from_pylist(rows, SCHEMA)
-    table = collection.connection.create_table(TABLE, schema=SCHEMA, exist_ok=True)
-    table.set_unenforced_primary_key(KEY)
+    table = _table(collection) or _made(collection)
     table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all().execute(batch)
 
 
@@ -85,6 +84,15 @@ def labels_of(collection: Collection) -> list[Label]:
 
 def _table(collection: Collection) -> Any | None:
     return collection.connection.open_table(TABLE) if collection.table_folder(TABLE).exists() else None
+
+
+def _made(collection: Collection) -> Any:
+    try:
+        table = collection.connection.create_table(TABLE, schema=SCHEMA)
+    except ValueError:  # another process has made it since
+        return collection.connection.open_table(TABLE)
+    table.set_unenforced_primary_key(KEY)
+    return table
 
 
 def groups(labels: Iterable[Label]) -> list[set[str]]:

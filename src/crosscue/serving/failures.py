@@ -95,7 +95,7 @@ def answer(refusal: Refusal) -> JSONResponse:
 
 def sentence(fault: Mapping[str, Any]) -> tuple[str, str | None]:
     """Returns our sentence about one validation error, and the parameter at fault."""
-    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path")]
+    _, *place = [str(part) for part in fault["loc"]]  # body, query or path comes first
     name = next((part for part in place if not part.isdigit()), None)
     kind = fault["type"]
     if kind in LIMITS:

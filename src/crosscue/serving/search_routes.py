@@ -98,11 +98,11 @@ def found(request: Request, body: SearchRequest) -> dict[str, Any]:
 
 @router.post("/compare", summary="One query with two models")
 def compare(body: CompareRequest, request: Request) -> dict[str, Any]:
-    """Returns the hits of both spaces, each with its place in the other."""
+    """Returns the hits of both spaces, each with its place in the other. Words in captions do not count: the models are compared."""
     sides = []
     for space in body.spaces:
         searcher, place = searcher_of(request, space)
-        options = Options(k=body.k, filter=body.filter or "", all=True)
+        options = Options(k=body.k, filter=body.filter or "", text="off", all=True)
         sides.append((space, place, searched(request, searcher, place, body, options)))
     both = compared(sides[0][2], sides[1][2])
     return {
@@ -122,7 +122,7 @@ def similar(
     holdings, _ = held(request, space)
     query = EmbeddedQuery(stored(holdings, place, image), 0)
     with answered():
-        hits = searcher.search_embedded(lambda: query, "", Options(k=k + 1, all=True))
+        hits = searcher.search_embedded(lambda: query, "", Options(k=k + 1, all=True, group=False))
     shown = [hit_shown(hit, place, request) for hit in hits.to_dict()["hits"] if hit["id"] != image]
     return {"hits": shown[:k]}
 
