@@ -1,4 +1,4 @@
-"""Keys, hosts, origins and rates: who is let through, and what the others are told."""
+"""Keys, hosts, origins and rates: the requests that are let through, and the answers to the others."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ FAULTS = {
     "finite_number": "must be a finite number",
     "json_invalid": "is no valid JSON",
 }
-"""Kind of a validation error of pydantic -> the end of our sentence."""
+"""Kind of a validation error of pydantic -> the end of our message."""
 LIMITS = {
     "greater_than_equal": ("ge", "must be at least {}"),
     "less_than_equal": ("le", "must be at most {}"),
@@ -58,7 +58,7 @@ LIMITS = {
     "literal_error": ("expected", "must be {}"),
     "enum": ("expected", "must be {}"),
 }
-"""Kind of a validation error -> the name of its bound, and the end of our sentence."""
+"""Kind of a validation error -> the name of its bound, and the end of our message."""
 
 
 class Refusal(CrosscueError):
@@ -77,7 +77,7 @@ class Refusal(CrosscueError):
 
         Args:
             status: HTTP status.
-            message: one sentence for the user.
+            message: one line for the user.
             code: a word for programs.
             param: name of the parameter at fault.
             headers: further headers of the answer, such as `Retry-After`.
@@ -93,8 +93,8 @@ def answer(refusal: Refusal) -> JSONResponse:
     return JSONResponse({"error": body}, refusal.status, refusal.headers)
 
 
-def sentence(fault: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Returns our sentence about one validation error, and the parameter at fault."""
+def message_of(fault: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Returns our message about one validation error, and the parameter at fault."""
     _, *place = [str(part) for part in fault["loc"]]  # body, query or path comes first
     name = next((part for part in place if not part.isdigit()), None)
     kind = fault["type"]
@@ -120,7 +120,7 @@ def add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        text, param = sentence(error.errors()[0])
+        text, param = message_of(error.errors()[0])
         return answer(Refusal(422, text, code="invalid_parameter", param=param))
 
     @app.exception_handler(HTTPException)

@@ -94,7 +94,7 @@ def marks(
 
 @router.get("/advice", summary="What the marks are enough for, and the commands")
 def advice(request: Request, space: str | None = None) -> dict[str, Any]:
-    """Returns a sentence about the number of marks, and the commands from marks to a better model."""
+    """Returns a line about the number of marks, and the commands from marks to a better model."""
     _, place = held(request, space)
     labels = labels_of(place.collection)
     folder = shlex.quote(str(place.collection.folder)) if request.app.state.absolute else "DIR"
@@ -107,10 +107,15 @@ def advice(request: Request, space: str | None = None) -> dict[str, Any]:
         "crosscue evaluate runs/marked --data pairs.jsonl",
         f"crosscue index --run runs/marked --collection {folder}",
     ]
-    return {"advice": sentence(len(marked), held_out), "texts": len(marked), "held_out": held_out, "commands": commands}
+    return {
+        "advice": advice_of(len(marked), held_out),
+        "texts": len(marked),
+        "held_out": held_out,
+        "commands": commands,
+    }
 
 
-def sentence(texts: int, held_out: int) -> str:
+def advice_of(texts: int, held_out: int) -> str:
     """Returns the advice for a number of texts with a right image, and the number of those that are held out."""
     if texts < FEWEST:
         return f"{texts} texts have a right image. Mark {FEWEST - texts} more, and adapting can begin."

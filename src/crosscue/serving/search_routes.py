@@ -44,7 +44,7 @@ class TermBody(BaseModel):
 
 
 class Query(BaseModel):
-    """What is searched with, and where."""
+    """The terms of a search, and its place."""
 
     query: Words | Annotated[list[TermBody], Field(max_length=TERMS)]
     filter: Annotated[str | None, Field(max_length=2_000)] = None

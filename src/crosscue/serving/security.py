@@ -1,4 +1,4 @@
-"""Who may send a request: keys, hosts, origins, rates; and the headers of every answer."""
+"""Checks of every request: keys, hosts, origins, rates; and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def new_key(name: str, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the guard lets through."""
+    """Rules of the guard."""
 
     keys: Keys | None = None
     hosts: frozenset[str] = frozenset()

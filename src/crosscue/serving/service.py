@@ -1,4 +1,4 @@
-"""What a server holds: its models, each opened in the background, and the collections that they search."""
+"""The models of a server, opened in the background."""
 
 from __future__ import annotations
 

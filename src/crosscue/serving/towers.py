@@ -1,4 +1,4 @@
-"""One encoder behind two queues, with a memory of the texts that were asked for last."""
+"""One encoder behind two queues, with a memory of the latest texts."""
 
 from __future__ import annotations
 
