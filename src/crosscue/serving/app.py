@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from crosscue.serving import image_routes, label_routes, openai_routes, page_routes, search_routes
+from crosscue.serving import collection_routes, image_routes, label_routes, openai_routes, page_routes, search_routes
 from crosscue.serving.failures import Refusal, add_failures
 from crosscue.serving.holdings import Holdings
 from crosscue.serving.logs import Logged
@@ -51,7 +51,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
     add_failures(app)
     app.include_router(openai_routes.router)
     if holdings.folders:
-        for routes in (page_routes, search_routes, image_routes, label_routes):
+        for routes in (page_routes, search_routes, collection_routes, image_routes, label_routes):
             app.include_router(routes.router)
     add_signs_of_life(app, service)
     app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)

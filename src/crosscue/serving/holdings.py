@@ -37,6 +37,12 @@ class Place:
         """Rows and vectors."""
         return self.collection.table(self.name)
 
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        with answered():
+            return int(self.table.count_rows())
+
 
 class Holdings:
     """Collections that are opened when first needed, and again when they come back after they were deleted."""

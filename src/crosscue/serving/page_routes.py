@@ -62,7 +62,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
             filter=filter,
             space=holdings.name_of(place),
             spaces=holdings.names,
-            count=place.table.count_rows(),
+            count=place.count,
             examples=examples(place.table),
             **shown,
         )

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from crosscue.data.pairs import ImageFile
-from crosscue.encoding.query import CANCELLED, EMPTY, SMALLEST, EmbeddedQuery, combined
-from crosscue.search.collection import FAILURES
-from crosscue.search.failures import read_failures
+from crosscue.encoding.query import EMPTY, EmbeddedQuery
 from crosscue.search.hits import Hits
 from crosscue.search.request import Request as Options
 from crosscue.search.searching import Searcher, compared
-from crosscue.serving.data_urls import image_of
 from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import Holdings, Place, answered
 from crosscue.serving.image_routes import RECORD, held
 from crosscue.serving.logs import query_log
 from crosscue.serving.service import Service
+from crosscue.serving.terms import TermBody, Words, embedded, stored, terms_of
 from crosscue.serving.towers import Towers
 
 router = APIRouter(prefix="/api", tags=["search"])
 MOST = 500
-TERMS = 16
 Space = Annotated[str | None, Field(max_length=200)]
-Words = Annotated[str, Field(max_length=100_000)]
-
-
-class TermBody(BaseModel):
-    """One term of a query: words, a data: URL, or the id of an image of the collection."""
-
-    weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
-    text: Words | None = None
-    image: str | None = None
-    id: str | None = None
 
 
 class Query(BaseModel):
     """The terms of a search, and its place."""
 
-    query: Words | Annotated[list[TermBody], Field(max_length=TERMS)]
+    query: Words | Annotated[list[TermBody], Field(max_length=16)]
     filter: Annotated[str | None, Field(max_length=2_000)] = None
     k: Annotated[int, Field(ge=1, le=MOST)] = 20
 
@@ -91,7 +75,7 @@ def found(request: Request, body: SearchRequest) -> dict[str, Any]:
     hits = searched(request, searcher, place, body, options_of(body, searcher, body.offset + body.k))
     answer = hits.to_dict()
     shown = answer["hits"][body.offset :]
-    answer |= {"space": held(request, body.space)[0].name_of(place), "images": count(place)}
+    answer |= {"space": held(request, body.space)[0].name_of(place), "images": place.count}
     answer |= {"hits": [hit_shown(hit, place, request) for hit in shown], "background": background_of(hits)}
     return answer
 
@@ -140,46 +124,6 @@ def why(body: WhyRequest, request: Request) -> dict[str, Any]:
     return explanation | {"places": explanation["places"].tolist()}
 
 
-@router.get("/collections", summary="The collections and their spaces")
-def collections(request: Request) -> dict[str, Any]:
-    """Returns the number of images, the model and the measured recall of every space."""
-    holdings: Holdings = request.app.state.holdings
-    shown = []
-    for title in holdings.folders:
-        collection = holdings.collection(title)
-        spaces = []
-        for name, space in collection.spaces.items():
-            own, measured = space.identity, space.measured
-            spaces.append(
-                {
-                    "name": holdings.name_of(Place(collection, name)),
-                    "images": count(Place(collection, name)),
-                    "method": own.method,
-                    "run": own.run[:8],
-                    "runtime": own.runtime,
-                    "recall_at_10": min(measured.texts, measured.images) if measured else None,
-                }
-            )
-        failures = len(read_failures(collection.folder / FAILURES))
-        shown.append({"name": title, "spaces": spaces, "unreadable": failures})
-    return {"collections": shown}
-
-
-@router.post("/collections/{name}/refresh", summary="Bring a collection up to its folders", status_code=202)
-def refresh(name: str, request: Request) -> dict[str, Any]:
-    """Begins `crosscue index` in a process of its own. Only with a key, or from the server's own machine."""
-    state = request.app.state
-    if state.rules.keys is None and not state.absolute:
-        raise Refusal(403, "this server may be told to read its folders only with a key.", code="not_allowed")
-    folder: Path = state.holdings.collection(name).folder
-    running: dict[str, subprocess.Popen[bytes]] = state.refreshing
-    if name in running and running[name].poll() is None:
-        raise Refusal(409, "the collection is being brought up to date already.", code="already_running")
-    command = [sys.executable, "-c", "from crosscue.cli import main; main()", "index", "--collection", str(folder)]
-    running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return {"started": True}
-
-
 def searcher_of(request: Request, space: str | None) -> tuple[Searcher, Place]:
     """Returns the searcher of a space, made anew where the space has changed.
 
@@ -211,7 +155,7 @@ def searched(request: Request, searcher: Searcher, place: Place, body: Query, op
     query_log.info("query", extra={"fields": {"words": words}})
     with answered():
         return searcher.search_embedded(
-            lambda: embedded(terms, searcher, holdings, place), words if only_words else "", options
+            lambda: embedded(terms, searcher.encoder, holdings, place), words if only_words else "", options
         )
 
 
@@ -239,57 +183,6 @@ def options_of(body: SearchRequest, searcher: Searcher, k: int) -> Options:
         sort=body.sort,
         normalise=body.normalise,
     )
-
-
-def terms_of(query: str | list[TermBody]) -> list[TermBody]:
-    """Returns the terms of a query.
-
-    Raises:
-        Refusal: there is none, or one has not exactly one of text, image and id (422).
-    """
-    terms = [TermBody(text=query)] if isinstance(query, str) else query
-    for term in terms:
-        if sum(part is not None for part in (term.text, term.image, term.id)) != 1:
-            message = "each term of query needs one of text, image and id."
-            raise Refusal(422, message, code="bad_term", param="query")
-    if not terms or any(term.text is not None and not term.text.strip() for term in terms):
-        raise Refusal(422, EMPTY, code="empty_query", param="query")
-    return terms
-
-
-def embedded(terms: list[TermBody], searcher: Searcher, holdings: Holdings, place: Place) -> EmbeddedQuery:
-    """Returns the vector of some terms. An image of the collection costs no encoding.
-
-    Raises:
-        Refusal: the terms cancel out (422), or an image is none (400, 413, 415) or unknown (404).
-    """
-    encoder = searcher.encoder
-    vectors = np.empty((len(terms), encoder.identity.width), np.float32)
-    texts = [index for index, term in enumerate(terms) if term.text is not None]
-    truncated = 0
-    if texts:
-        read = encoder.encode_texts([terms[index].text or "" for index in texts])
-        vectors[texts], truncated = read.vectors, int(read.truncated.sum())
-    for index, term in enumerate(terms):
-        if term.image is not None:
-            vectors[index] = encoder.encode_images(encoder.pixels.read(image_of(term.image, "query"))[None])[0]
-        elif term.id is not None:
-            vectors[index] = stored(holdings, place, term.id)
-    weights = [term.weight for term in terms]
-    if np.linalg.norm(np.asarray(weights, np.float32) @ vectors) < SMALLEST:
-        raise Refusal(422, CANCELLED, code="zero_query", param="query")
-    return EmbeddedQuery(combined(vectors, weights), truncated)
-
-
-def stored(holdings: Holdings, place: Place, image: str) -> Any:
-    """Returns (D,) the vector of an image of the collection."""
-    return np.asarray(holdings.row(place, image, ["id", "vector"])["vector"], np.float32)
-
-
-def count(place: Place) -> int:
-    """Returns the number of images of a space."""
-    with answered():
-        return int(place.table.count_rows())
 
 
 def background_of(hits: Hits) -> dict[str, float] | None:
