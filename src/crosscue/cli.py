@@ -6,6 +6,7 @@ import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
+from crosscue.commands.streams import leave_quietly, take_any_character
 from crosscue.commands.verbs import Verbs
 from crosscue.errors import CrosscueError
 from crosscue.version import __version__
@@ -77,6 +78,7 @@ VERBS = Verbs(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one verb and exits: 0 done, 2 an error of the user, 130 interrupted."""
+    take_any_character()
     sys.exit(dispatch(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -87,10 +89,14 @@ def dispatch(arguments: list[str]) -> int:
         return 0
     command = VERBS.named(arguments)
     try:
-        return VERBS.run(arguments)
+        code = VERBS.run(arguments)
+        sys.stdout.flush()
+        return code
     except CrosscueError as error:
         sys.stderr.write(f"{command}: {error}\n")
         return error.exit_code
+    except BrokenPipeError:
+        return leave_quietly()
     except KeyboardInterrupt:
         sys.stderr.write(f"{command}: interrupted\n")
         return 130

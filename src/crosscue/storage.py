@@ -75,9 +75,18 @@ def writing(target: Path, remedy: str = "choose another folder") -> Iterator[Non
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target`; on success it becomes `target` in one step, on failure it is removed.
 
+    A link stays, and the file that it leads to is written. A pipe or a device is written to, never replaced.
+
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        with tempfile.TemporaryDirectory() as folder, writing(target):
+            yield Path(folder) / target.name
+            with (Path(folder) / target.name).open("rb") as written, target.open("wb", buffering=0) as stream:
+                shutil.copyfileobj(written, stream)
+        return
+    target = Path(os.path.realpath(target))
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
@@ -100,6 +109,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     A reader sees the old folder or the new one, never a mixture. Where the process is killed between the two renames,
     the complete new folder is left under the name ``.<target>.new`` and `recover_folder` puts it in place.
     """
+    target = Path(os.path.realpath(target))
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json, read_source
 from crosscue.commands.parser import options_parser, taken
-from crosscue.errors import DataError, MethodError
+from crosscue.errors import DataError, MethodError, StorageError
 from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
         result_table,
         wordings_table,
     )
-    from crosscue.evaluation.report import Extras, write_report
+    from crosscue.evaluation.report import Extras, write_reports
     from crosscue.evaluation.slices import unread
     from crosscue.evaluation.summary import verdict_line
     from crosscue.training.facts import run_facts
@@ -63,6 +63,7 @@ def run(arguments: list[str]) -> int:
     )
     out = sys.stderr if given.json is True else sys.stdout
     console = report_console(out)
+    comparison = None
     if measured.folder is None:
         if given.oracle:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
@@ -84,10 +85,14 @@ def run(arguments: list[str]) -> int:
         extras = Extras(
             f"{pairs.source}", history, calibration=found, run=run_facts(measured.folder), folds=folds, notes=notes
         )
-        page = write_report(measured.folder / "report", comparison, pairs, extras)
         if result.diagnostics:
             console.print(diagnostics_table(result))
-        console.print(f"report: {page}")
+        try:
+            console.print(
+                f"report: {write_reports(measured.folder / 'report', comparison, pairs, extras)}", highlight=False
+            )
+        except StorageError as error:  # the numbers are worth more than their page
+            console.print(f"no report: {error}", highlight=False)
     console.print(calibration_table(calibration_rows(found)))
     if folds:
         console.print(folds_table(folds))
@@ -97,6 +102,8 @@ def run(arguments: list[str]) -> int:
     if reason := unread():
         out.write(f"recall by wording is left out: {reason}\n")
     content = result.to_dict() | {"calibration": calibration_record(found)}
+    if comparison is not None:
+        content |= {"before": comparison.before.to_dict(), "differences": comparison.to_dict()}
     put_json(given.json, content | ({"folds": folds[-1].to_dict()} if folds else {}))
     if isinstance(given.json, Path):
         out.write(f"{given.json}\n")

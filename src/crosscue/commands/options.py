@@ -89,6 +89,7 @@ def read_source(source: str, reading: Reading, faults: dict[str, list[str]] | No
 def put_json(target: bool | Path, content: dict[str, Any]) -> None:
     """Writes the content of an option `--json`: to standard output where it has no value, else to its file."""
     if target is True:
-        sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=plain) + "\n")
     elif target:
         write_json(target, content)

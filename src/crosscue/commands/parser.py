@@ -25,6 +25,10 @@ SWITCHED = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 """Values that may follow a boolean option: `--resume true` is `--resume`, and `--resume false` is `--no-resume`."""
 
 
+STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output, which `-` is too."""
+
+
 class Parser(ArgumentParser):
     """A parser whose errors are one line with what is wrong and what is allowed."""
 
@@ -91,7 +95,7 @@ class Parser(ArgumentParser):
 def switched(arguments: Sequence[str], switches: Collection[str], outputs: Collection[str] = ()) -> list[str]:
     """Returns the arguments with a value for every boolean option: `--x` and `--no-x` become `--x=true` and `--x=false`.
 
-    A flag of `outputs` gets the value `true` where no value follows it.
+    A flag of `outputs` gets the value `true` where no value follows it, or a name of standard output.
     """
     rewritten: list[str] = []
     left = list(arguments)
@@ -102,8 +106,12 @@ def switched(arguments: Sequence[str], switches: Collection[str], outputs: Colle
         if argument in switches:
             value = SWITCHED[left.pop(0).lower()] if left and left[0].lower() in SWITCHED else "true"
             rewritten.append(f"{argument}={value}")
-        elif argument in outputs and (not left or left[0].startswith("-")):
+        elif argument in outputs and (not left or left[0].startswith("-") or left[0] in STANDARD_OUTPUT):
+            if left and left[0] in ("-", *STANDARD_OUTPUT):
+                left.pop(0)
             rewritten.append(f"{argument}=true")
+        elif argument.partition("=")[0] in outputs and argument.partition("=")[2] in ("-", *STANDARD_OUTPUT):
+            rewritten.append(f"{argument.partition('=')[0]}=true")
         elif argument.startswith("--no-") and f"--{argument.removeprefix('--no-')}" in switches:
             rewritten.append(f"--{argument.removeprefix('--no-')}=false")
         else:

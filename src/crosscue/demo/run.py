@@ -118,4 +118,4 @@ def show_queries(console: Console, comparison: Comparison, pairs: Pairs) -> None
         for label, result in (("before", comparison.before), ("after", comparison.after)):
             found = first_candidates(result, "t2i", caption)
             names = [("[green]" if i == owner[caption] else "[dim]") + glyph(pairs[i].image_id) + "[/]" for i in found]
-            console.print(f"  {label:>6}: " + "   ".join(names), highlight=False)
+            console.print(f"  {label:>6}: " + "   ".join(names), highlight=False, markup=True)

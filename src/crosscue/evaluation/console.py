@@ -14,19 +14,25 @@ from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 WIDEST = 110
 """Columns of the widest table; a file or a pipe, which has no width of its own, gets this many."""
 
 
 def report_console(out: TextIO) -> Console:
-    """Returns a console that writes to `out`: the terminal, or for a file or a pipe one that is wide enough for every table."""
+    """Returns a console that writes to `out`: the terminal, or for a file or a pipe one that is wide enough for every table.
+
+    Text is written as it is. Names of people's folders and captions may contain brackets and colons.
+    """
     from rich.console import Console
 
-    console = Console(file=out)
-    return console if console.is_terminal else Console(file=out, width=max(console.width, WIDEST))
+    console = Console(file=out, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDEST)
+    return console
 
 
-def new_table(title: str, heads: Sequence[str], caption: str | None = None) -> Table:
+def new_table(title: str, heads: Sequence[str], caption: Text | None = None) -> Table:
     """Returns a table without rows; all columns but the first and notes are aligned to the right."""
     from rich.table import Table
 
@@ -52,6 +58,8 @@ def result_table(result: Retrieval) -> Table:
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
     """Returns before and after with paired differences."""
+    from rich.text import Text
+
     heads = ["direction", "k", "before", "after", "difference", "p"]
     caption = _caption(comparison.after, "; p after Holm's correction over the six differences")
     table = new_table(title, heads, caption)
@@ -66,7 +74,7 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
                 f"R@{k}",
                 f"{before.mean:.1f} ({before.low:.1f} to {before.high:.1f})",
                 f"{after.mean:.1f} ({after.low:.1f} to {after.high:.1f})",
-                f"[{colour}]{change.mean:+.1f} ({change.low:+.1f} to {change.high:+.1f})[/]",
+                Text(f"{change.mean:+.1f} ({change.low:+.1f} to {change.high:+.1f})", colour),
                 f"{p:.4f}",
             )
     return table
@@ -146,7 +154,9 @@ def diagnostics_table(result: Retrieval) -> Table:
     return table
 
 
-def _caption(result: Retrieval, ending: str = "") -> str:
+def _caption(result: Retrieval, ending: str = "") -> Text:
+    from rich.text import Text
+
     protocol = result.protocol
     fewest, most = protocol["captions_per_image"]
     per_image = str(fewest) if fewest == most else f"{fewest} to {most}"
@@ -169,4 +179,5 @@ def _caption(result: Retrieval, ending: str = "") -> str:
         )
     for key in ("left_out", "validated_on"):
         text += f"\n{protocol[key]}{' and are left out' if key == 'left_out' else ''}" if key in protocol else ""
-    return f"{text}\n[bold red]NOT COMPARABLE: {result.stamp}[/]" if result.stamp else text
+    stamp = f"\nNOT COMPARABLE: {result.stamp}" if result.stamp else ""
+    return Text.assemble(text, (stamp, "bold red"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +25,7 @@ from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.evaluation.slices import unread
 from crosscue.evaluation.summary import facts, headline, verdict_line
 from crosscue.markdown import markdown_table
-from crosscue.storage import write_json, write_text
+from crosscue.storage import atomic_file, write_json, write_text
 
 NOTED = "The darker a word, the larger its weight for the image of the query. In small print: the triplets that are read with a caption."
 
@@ -61,6 +65,21 @@ def write_report(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ext
     write_json(folder / "report.json", content)
     write_text(folder / "report.md", markdown(comparison, extras))
     return folder / "report.html"
+
+
+def write_reports(folder: Path, comparison: Comparison, pairs: Pairs, extras: Extras) -> Path:
+    """Writes the report to a folder of its evaluation, and as the latest to `folder`; returns the path of the HTML file.
+
+    Evaluations of other pairs or with other options have folders of their own, so none replaces another.
+    """
+    protocol = comparison.after.protocol
+    digest = hashlib.sha256(json.dumps(protocol, sort_keys=True, default=str).encode()).hexdigest()
+    name = re.sub(r"[^\w-]+", "-", Path(str(protocol["source"])).name).strip("-")[:40]
+    page = write_report(folder / f"{name}-{digest[:8]}", comparison, pairs, extras)
+    for written in page.parent.glob("report.*"):
+        with atomic_file(folder / written.name) as part:
+            shutil.copyfile(written, part)
+    return page
 
 
 def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:

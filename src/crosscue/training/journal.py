@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from crosscue.errors import TrainingError
@@ -13,6 +15,12 @@ from crosscue.storage import json_line, write_text, writing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+
+LAUNCHER = re.compile(
+    r"(ACCELERATE|SLURM|PMI|OMPI|MV2|TORCHELASTIC|FSDP)_|((LOCAL|GROUP|NODE)_)?RANK$|(LOCAL_)?WORLD_SIZE$|MASTER_"
+)
+"""Variables that tell a process of others that train with it."""
 
 
 class Journal:
@@ -53,6 +61,16 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
+def without_launcher() -> Iterator[None]:
+    """Hides the variables of a launcher of several processes, for which a tracker would wait for ever."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if LAUNCHER.match(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextlib.contextmanager
 def tracked(trackers: Sequence[str], folder: Path) -> Iterator[Callable[[dict[str, float], int], None]]:
     """Yields a function that sends the metrics of a step to the trackers.
 
@@ -63,7 +81,8 @@ def tracked(trackers: Sequence[str], folder: Path) -> Iterator[Callable[[dict[st
         return
     from accelerate import Accelerator
 
-    accelerator = Accelerator(log_with=list(trackers), project_dir=str(folder), cpu=True)
-    accelerator.init_trackers("crosscue")
+    with without_launcher():
+        accelerator = Accelerator(log_with=list(trackers), project_dir=str(folder), cpu=True)
+        accelerator.init_trackers("crosscue")
     yield lambda values, step: accelerator.log(values, step=step)
     accelerator.end_training()

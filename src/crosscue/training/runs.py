@@ -9,7 +9,7 @@ pairs.json            hashes of the images that were trained on, and of the vali
 README.md             model card
 calibration.json      temperatures fitted on the validation pairs; absent without any
 checkpoints/          state to resume from; not needed after training
-report/               comparison before and after, written by the evaluation
+report/               comparison before and after: the latest, and a folder for each evaluation
 """
 
 from __future__ import annotations
