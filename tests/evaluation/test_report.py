@@ -171,7 +171,7 @@ def test_the_table_of_a_comparison_names_a_direction_once_and_colours_what_is_si
     cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["image → text", "", "", "text → image", "", ""]
     assert cells[1] == ["R@1", "R@5", "R@10"] * 2
-    assert [cell.split("]")[0] for cell in cells[4]] == ["[green", "[red", "[green", *["[default"] * 3]
+    assert [cell.style for cell in cells[4]] == ["green", "red", "green", *["default"] * 3]
     assert cells[5][:1] == ["0.0006"]
     assert [column.justify for column in table.columns] == ["left", *["right"] * 5]
 
