@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from crosscue.data.audit import audit
+from crosscue.data.sources import read_pairs
 from crosscue.demo.emoji import ARTISTS, DemoSize, Emoji, catalogue, choose, emoji_pairs
+from crosscue.demo.run import listing
 from crosscue.errors import DataError
 
 pytestmark = pytest.mark.network
@@ -69,3 +71,7 @@ def test_images_are_drawn_and_the_source_is_clean(tmp_path: Path, monkeypatch: p
     found = audit(pairs)
     assert not found.unreadable
     assert emoji_pairs(SMALL, pixels=64).fingerprint() == pairs.fingerprint()
+    again = read_pairs(listing(pairs))  # as `crosscue export onnx` of the demo's run does
+    assert [(pair.image_id, pair.captions, pair.split) for pair in again] == [
+        (pair.image_id, pair.captions, pair.split) for pair in pairs
+    ]

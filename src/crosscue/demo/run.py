@@ -12,6 +12,7 @@ from rich.console import Console
 from crosscue.api import adapt, before_and_after
 from crosscue.backbones.loading import load_backbone
 from crosscue.data.pairs import Pairs
+from crosscue.data.writing import write_pairs
 from crosscue.demo.emoji import ATTRIBUTION, emoji_pairs, glyph
 from crosscue.demo.searching import search_demo
 from crosscue.evaluation.comparison import Comparison
@@ -21,7 +22,7 @@ from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.measurement import normalised_too
 from crosscue.methods.dual_prompt import DualPromptConfig
-from crosscue.storage import write_json
+from crosscue.storage import cache_dir, write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.facts import run_facts
 from crosscue.training.journal import read_journal
@@ -71,6 +72,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
         options=OPTIONS,
         training=training,
         resume=(out / "config.yaml").exists(),
+        record={"data": str(listing(pairs))},
     )
     if run.outcome is None or run.outcome.ended == "interrupted":
         console.print(f"interrupted; run the demo again to continue {out}")
@@ -103,6 +105,13 @@ def run_demo(out: Path, seed: int = 1) -> None:
     search_demo(console, run, test, out)
     console.print(ATTRIBUTION, style="dim")
     console.print(f"{time.monotonic() - started:.0f} s. Report with images: {page.resolve()}")
+
+
+def listing(pairs: Pairs) -> Path:
+    """Writes the pairs to a file in the cache, from which other verbs read them, and returns its path."""
+    target = cache_dir() / "demo" / "emoji.jsonl"
+    write_pairs(target, pairs)
+    return target
 
 
 def recalls(result: Retrieval) -> dict[str, dict[str, float]]:
