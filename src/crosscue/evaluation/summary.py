@@ -54,4 +54,4 @@ def ranking(comparison: Comparison) -> str:
         parts.append("images with descriptions")
     if protocol.get("normalised", "none") != "none":
         parts.append("normalised by a bank of training queries")
-    return "; ".join([*parts, "equal scores count with the mean of their ranks"])
+    return "; ".join([*parts, "a tie counts with its expected value"])
