@@ -41,13 +41,13 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images with a collection in it: spaces `base` and `other`."""
     folder = tmp_path_factory.mktemp("serving") / "boards"
     paint(folder)
-    for name, encoder in (("base", ColourEncoder()), ("other", OtherEncoder())):
+    for name, opens in (("base", ColourEncoder), ("other", OtherEncoder)):
         with writing(folder / ".crosscue") as collection:
             targets = targets_of(collection, [folder])
             options = Indexing()
             walks = walks_of(collection, targets, options.scan)
             collection.save()
-            index(collection, collection.add_space(name, encoder.identity), encoder, walks, options, {})
+            index(collection, collection.add_space(name, opens.identity), opens, walks, options, {})
     return folder
 
 
