@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Never torchvision next to CPU torch: it breaks the import of transformers.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-fast lint mutants bench docs clean
+.PHONY: demo test test-fast fuzz lint mutants bench docs clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,10 @@ test: .venv/ready lint
 
 test-fast: .venv/ready lint
 	$(PYTEST) -m "not slow and not starter"
+
+# Ten times the damaged sources and images of `make test`.
+fuzz: .venv/ready
+	CROSSCUE_FUZZ=20000 $(BIN)/python -m pytest tests/data/test_fuzzing.py
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks examples

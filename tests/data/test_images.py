@@ -56,7 +56,13 @@ def test_large_jpeg_may_be_decoded_smaller(draw_image) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty"), (b"not an image", "not an image"), (None, "cannot be read"), ("cut", "truncated")],
+    [
+        (b"", "empty"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS is a program"),
+        (b"not an image", "not an image"),
+        (None, "cannot be read"),
+        ("cut", "truncated"),
+    ],
 )
 def test_unusable_files_are_named_with_a_remedy(draw_image, tmp_path: Path, content, words: str) -> None:
     path = tmp_path / "bad.jpg"

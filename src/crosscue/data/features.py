@@ -42,6 +42,8 @@ class FeatureBank:
             )
         self.tower: str | None = record.get("tower")
         names = record.get("names")
+        if not isinstance(self.tower, str | None) or not isinstance(names, list | None):
+            raise DataError(f"{origin}: 'tower' must be a text and 'names' a list. Correct it, or make the bank again.")
         self.rows: dict[str, int] | None = None
         """Name -> index of its row; None if the rows have no names."""
         if names is not None:
@@ -166,7 +168,7 @@ def _opened(path: Path, version: object) -> FeatureBank:
 def _matrix(path: Path) -> Tensor:
     """Returns (N, E) in the dtype of the file, mapped and not read."""
     import torch
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         if path.suffix == ".npy":
@@ -177,8 +179,8 @@ def _matrix(path: Path) -> Tensor:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: not a {path.suffix} file of numbers ({error}). Make it again.") from error
+    except Exception as error:  # the header of an array is evaluated, and damage raises errors of many kinds
+        raise DataError(f"{path}: not a {path.suffix} file of numbers ({str(error)[:200]}). Make it again.") from error
     matrices = {name: tensor for name, tensor in found.items() if tensor.ndim == 2 and tensor.is_floating_point()}
     if len(matrices) != 1:
         shapes = (

@@ -26,6 +26,8 @@ MAX_PIXELS = 178_956_970
 
 
 PNG = b"\x89PNG\r\n\x1a\n"
+PROGRAMS = ("EPS", "WMF")
+"""Formats that Pillow hands to a program of the system, whatever the suffix of the file."""
 Read = TypeVar("Read")
 METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Chunks of a PNG with text and colour profiles, which Pillow refuses beyond a megabyte."""
@@ -69,7 +71,7 @@ def open_header(image: Image) -> Pillow.Image:
     """
     encoded = encoded_bytes(image)
     with decoding(image.name):
-        return png_spared(encoded, lambda content: Pillow.open(io.BytesIO(content)))
+        return png_spared(encoded, lambda content: _opened(image.name, content))
 
 
 def png_spared(encoded: bytes, read: Callable[[bytes], Read]) -> Read:
@@ -82,8 +84,17 @@ def png_spared(encoded: bytes, read: Callable[[bytes], Read]) -> Read:
         return read(without_metadata(encoded))
 
 
-def _decoded(name: str, encoded: bytes, at_least: int | None) -> Pillow.Image:
+def _opened(name: str, encoded: bytes) -> Pillow.Image:
     opened = Pillow.open(io.BytesIO(encoded))
+    if opened.format in PROGRAMS:
+        raise DataError(
+            f"{name}: {opened.format} is a program that draws an image. Convert it to JPEG or PNG, or remove it."
+        )
+    return opened
+
+
+def _decoded(name: str, encoded: bytes, at_least: int | None) -> Pillow.Image:
+    opened = _opened(name, encoded)
     if at_least is not None and min(opened.size) > 2 * at_least:
         opened.draft("RGB", (2 * at_least, 2 * at_least))  # a no-op for all but JPEG
     return upright(name, opened)
@@ -180,11 +191,11 @@ def peculiarities(image: Image) -> list[str]:
     """Returns the conversions that `open_image` makes: CMYK, animation, EXIF rotation. Empty for an ordinary image."""
     encoded = encoded_bytes(image)
     with decoding(image.name):
-        return png_spared(encoded, _peculiarities)
+        return png_spared(encoded, lambda content: _peculiarities(image.name, content))
 
 
-def _peculiarities(encoded: bytes) -> list[str]:
-    with Pillow.open(io.BytesIO(encoded)) as opened:
+def _peculiarities(name: str, encoded: bytes) -> list[str]:
+    with _opened(name, encoded) as opened:
         found = []
         if opened.mode == "CMYK":
             found.append("CMYK, converted to RGB")

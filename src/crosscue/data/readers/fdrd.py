@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crosscue.data.cells import readable, scalar, texts_of
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.readers.contract import Clean
 from crosscue.errors import DataError, suggestion
@@ -112,30 +113,42 @@ def read_fdrd(
     domain = DOMAINS[domain_of(path)]
     known = read_split(split_file) if split_file is not None else None
     named_split = path.stem.rsplit("_", 1)[-1]
-    pairs, unmatched = [], []
+    pairs, unmatched = dict[str, Pair](), list[str]()
     for key, record in content.items():
         where = f"{path} record {key}"
         try:
-            relative, positive = domain.path(key, record), str(record["positive"])
-        except (KeyError, TypeError, ValueError) as error:
+            relative = domain.path(key, record)
+            positive, negatives = record["positive"], record.get("negative") or []
+            if not isinstance(positive, str) or not isinstance(negatives, list):
+                raise TypeError("positive" if isinstance(negatives, list) else "negative")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{where}: field {error} is missing or malformed. This is not a file of the FDRD release."
             ) from error
-        category, split = record.get("class_name"), named_split
+        category, split = scalar(where, "class_name", record.get("class_name")), named_split
         if known is not None:
             if relative not in known:
                 unmatched.append(relative)
                 continue
             split, category = known[relative]
-        texts = [cleaned(text, str(category or ""), clean) for text in (positive, *(record.get("negative") or ()))]
-        image = ImageFile(images / relative)
-        pairs.append(Pair(image, (texts[0],), relative, category, tuple(map(Negative, texts[1:])), split, where))
+        texts = texts_of(where, [positive, *negatives])
+        texts = [cleaned(text, category or "", clean) for text in texts]
+        if not texts[0].strip():
+            raise DataError(f"{where}: the caption is empty. Write one, or remove the record.")
+        image = ImageFile(images / readable(where, "file_name", relative))
+        wrong = tuple(Negative(text) for text in texts[1:] if text.strip())
+        pair = Pair(image, (texts[0],), relative, category, wrong, split, where)
+        known_pair = pairs.get(relative)
+        if known_pair is not None:
+            captions, wrong = known_pair.captions + pair.captions, known_pair.negatives + wrong
+            pair = replace(known_pair, captions=captions, negatives=wrong)
+        pairs[relative] = pair
     if len(unmatched) > UNMATCHED * len(content):
         raise DataError(
             f"{path}: {len(unmatched)} of {len(content)} images are not in {split_file}, e.g. {', '.join(unmatched[:5])}. "
             "Give the split file of the same dataset."
         )
-    return Pairs(pairs, str(path))
+    return Pairs(pairs.values(), str(path))
 
 
 def read_split(path: Path) -> dict[str, tuple[str, str]]:
@@ -153,9 +166,14 @@ def read_split(path: Path) -> dict[str, tuple[str, str]]:
                 for split in ("train", "val", "test")
                 for line in (path / f"images_variant_{split}.txt").read_text(encoding="utf-8").splitlines()
             }
-        content = read_json(path)
-        return {row[0]: (split, str(row[2])) for split, rows in content.items() for row in rows}
-    except (OSError, AttributeError, IndexError, TypeError) as error:
+        found = {}
+        for split, rows in read_json(path).items():
+            for name, _, category in rows:
+                if not isinstance(name, str) or not isinstance(category, str):
+                    raise TypeError(f"{[name, category]!r:.80} must be two texts")
+                found[readable(str(path), "a path", name)] = (split, readable(str(path), "a class", category))
+        return found
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a CoOp split file ({error}).") from error
 
 
