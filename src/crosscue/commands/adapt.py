@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
     pairs = read_source(given.data, reading)
 
     from crosscue.api import adapt
+    from crosscue.methods.lengths import cut_captions
 
     wanted = vars(taken(given, AdaptOptions))
     wanted["method"] = method
@@ -84,6 +85,9 @@ def run(arguments: list[str]) -> int:
         sys.stdout.write(
             f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n"
         )
+    learned = [text for pair in pairs if pair.split in (None, "train", "val") for text in pair.captions]
+    if cut := cut_captions(run.method, learned):
+        sys.stdout.write(f"training and validation: {cut}\n")
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
     words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split, *chosen_inference]
     sys.stdout.write(f"evaluate it: {shlex.join(words)}\n")

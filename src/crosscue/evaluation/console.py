@@ -177,7 +177,7 @@ def _caption(result: Retrieval, ending: str = "") -> Text:
             f"\nENRICHED GALLERY: images carry descriptions by {protocol['described_by']} ({protocol['enrichment']:g} of their weight); "
             "not to be set beside plain results"
         )
-    for key in ("left_out", "validated_on"):
+    for key in ("left_out", "validated_on", "captions_cut"):
         text += f"\n{protocol[key]}{' and are left out' if key == 'left_out' else ''}" if key in protocol else ""
     stamp = f"\nNOT COMPARABLE: {result.stamp}" if result.stamp else ""
     return Text.assemble(text, (stamp, "bold red"))

@@ -18,6 +18,7 @@ from crosscue.evaluation.recall import hits, metrics, recall
 from crosscue.evaluation.result import ARROWS, Retrieval
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether, require
 from crosscue.methods.contract import Method
+from crosscue.methods.lengths import cut_captions
 from crosscue.retrieval.bank import Bank, preselected_by_clip
 from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
@@ -184,7 +185,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
     scores = ranked.scores
     reranking = reranking_protocol(method, inference, *ranked.first) if ranked.first is not None else {}
     per_image = [len(pair.captions) for pair in pairs]
-    backbone = method.backbone
+    backbone, cut = method.backbone, cut_captions(method, pairs.captions)
     protocol = {
         "method": method.name,
         "backbone": backbone.source,
@@ -198,6 +199,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         "gallery": len(pairs),
         "captions": scores.caption_count,
         "captions_per_image": [min(per_image), max(per_image)],
+        **({"captions_cut": cut} if cut else {}),
         "score": scores.kind,
         "ties": f"expected value under random tie-breaking; scores within {TIE:g} are tied",
         "text_mode": inference.mode,
