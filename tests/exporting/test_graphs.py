@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrize import is_parametrized
 
 from crosscue.backbones.protocol import ImageFeatures
 from crosscue.errors import MethodError
-from crosscue.exporting.graphs import ImageGraph, graphs
+from crosscue.exporting.graphs import ImageGraph, folded, graphs
 from crosscue.exporting.onnx import CLOSE, check, image_plan, text_plan, traced, write
 from crosscue.methods.zero_shot import ZeroShot
 from crosscue.testing import FAMILIES, Case, tiny_backbone
@@ -60,6 +61,24 @@ def test_ids_and_texts_give_the_same_vectors_whatever_the_padding(family: str) -
                 padding = [own.pad, 7] * columns  # also with another token than the checkpoint's
                 ids = torch.tensor([(pieces + padding)[:columns]], dtype=torch.int32)
                 np.testing.assert_allclose(graph(ids)[0], wanted[row], atol=CLOSE)
+
+
+def test_weights_that_are_computed_are_folded_into_a_copy() -> None:
+    method = Case("full_ft", {"alpha": 0.5}).build(tiny_backbone("clip")).eval()
+    for parameter in method.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.02)
+    plain = folded(method)
+    assert not any(map(is_parametrized, plain.modules()))
+    assert any(map(is_parametrized, method.modules()))
+    texts, images = ["a red thing"], torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.encode_text(texts), method.encode_text(texts))
+        torch.testing.assert_close(plain.encode_image(images), method.encode_image(images))
+        assert (
+            plain.encode_text(texts) - plain.backbone.encode_text(plain.backbone.tokenize(texts)).pooled
+        ).abs().max() > 0.01
+    assert folded(plain) is plain
 
 
 class FixedBatch(ZeroShot):

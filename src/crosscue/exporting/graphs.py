@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from crosscue.backbones.protocol import TokenBatch
 from crosscue.backbones.tokenizing import Tokenizer
@@ -110,6 +112,22 @@ def padded(ids: Tensor, lengths: Tensor, positions: int, pad: int) -> Tensor:
     return torch.where(torch.arange(positions, device=ids.device) < lengths[:, None], ids, pad)
 
 
+def folded(method: Method[Any]) -> Method[Any]:
+    """Returns the method with each weight that is computed from others in the place of the computation.
+
+    A graph would compute it for every input, and would hold all tensors that it is made of.
+    """
+    if not any(map(parametrize.is_parametrized, method.modules())):
+        return method
+    method = copy.deepcopy(method)
+    for module in list(method.modules()):
+        for name in list(getattr(module, "parametrizations", ())):
+            value = getattr(module, name).detach().clone()
+            parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+            setattr(module, name, nn.Parameter(value, requires_grad=False))
+    return method
+
+
 @contextmanager
 def graphs(method: Method[Any]) -> Iterator[tuple[ImageGraph, TextGraph]]:
     """Yields the two graphs of a method. Within it, the method encodes no other texts.
@@ -118,6 +136,7 @@ def graphs(method: Method[Any]) -> Iterator[tuple[ImageGraph, TextGraph]]:
         MethodError: the method has no one vector a text that depends on the text alone.
     """
     require_vectors(method)
+    method = folded(method)
     towers = [module for module in method.modules() if isinstance(module, TwoTowers)]
     if method.backbone not in towers:
         raise MethodError(
