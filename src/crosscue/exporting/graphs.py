@@ -120,11 +120,17 @@ def folded(method: Method[Any]) -> Method[Any]:
     if not any(map(parametrize.is_parametrized, method.modules())):
         return method
     method = copy.deepcopy(method)
-    for module in list(method.modules()):
-        for name in list(getattr(module, "parametrizations", ())):
-            value = getattr(module, name).detach().clone()
-            parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-            setattr(module, name, nn.Parameter(value, requires_grad=False))
+    for module in filter(parametrize.is_parametrized, list(method.modules())):
+        values = {
+            name: getattr(module, name).detach().clone()
+            for name, _ in module.get_submodule("parametrizations").named_children()
+        }
+        del module.parametrizations
+        module.__class__ = type(module).__bases__[
+            0
+        ]  # `remove_parametrizations` would change the class of the original too
+        for name, value in values.items():
+            module.register_parameter(name, nn.Parameter(value, requires_grad=False))
     return method
 
 
