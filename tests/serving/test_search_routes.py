@@ -221,3 +221,9 @@ def test_hostile_bodies_never_make_a_fault_of_ours(asking: TestClient) -> None:
         )
         assert answer.status_code < 500, (body, answer.text)
         assert "error" in answer.json() or answer.status_code == 200
+
+
+def test_the_list_of_the_api_names_every_route(asking: TestClient) -> None:
+    shown = asking.get("/docs").text
+    for path in asking.get("/openapi.json").json()["paths"]:
+        assert path in shown

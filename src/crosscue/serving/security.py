@@ -126,6 +126,17 @@ class Rules:
     limiter: MovingWindowRateLimiter = field(default_factory=lambda: MovingWindowRateLimiter(MemoryStorage()))
 
 
+def own_origin(headers: Headers, host: str) -> bool:
+    """Returns whether a request comes from a page of this server, or from no page.
+
+    A form sends the origin `null` under our referrer policy; then the browser's own `Sec-Fetch-Site` decides.
+    """
+    origin = headers.get("origin")
+    if origin == "null":
+        return headers.get("sec-fetch-site") == "same-origin"
+    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+
+
 def rate_of(text: str) -> RateLimitItem:
     """Returns a rate such as `20/second`.
 
@@ -212,8 +223,7 @@ class Guard:
         if not length.isdigit() or int(length) > self.max_body:
             raise self.larger()
         if method not in ("GET", "HEAD", "OPTIONS"):
-            origin = headers.get("origin")
-            if origin is not None and allowed is None and urlsplit(origin).netloc.lower() != host.lower():
+            if allowed is None and not own_origin(headers, host):
                 raise Refusal(403, "pages of another origin may not send requests here.", code="foreign_origin")
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             form = path in FORMS and kind == "application/x-www-form-urlencoded"

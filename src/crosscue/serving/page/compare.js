@@ -22,7 +22,7 @@ export async function compare() {
     const columns = answer.spaces.map((part, side) => make("section", {}, make("h2", {}, part.space), make("ul", { class: "grid" }, ...part.hits.map((hit, place) => row(hit, place, side)))));
     const lines = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     lines.classList.add("lines");
-    $("#results").replaceChildren(make("div", { class: "columns" }, ...columns, lines));
+    $("#results").replaceChildren(make("h1", { class: "unseen" }, "Comparison"), make("div", { class: "columns" }, ...columns, lines));
     status(`The first ${SHOWN} of both models.`);
     join();
   } catch (error) {

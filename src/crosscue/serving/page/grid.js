@@ -14,14 +14,14 @@ export function tile(hit, { small = false } = {}) {
   const image = make("img", { src: thumb(hit, state.space), width: hit.width, height: hit.height, alt: hit.captions?.[0] ?? hit.name, loading: "lazy", decoding: "async", draggable: "true" });
   const link = make("a", { href: original(hit, state.space), "aria-label": `${hit.name}, open` }, image);
   link.dataset.open = hit.id;
-  const item = make("li", { class: ["tile", copies ? "stack" : "", hit.likely === false ? "unlikely" : "", mark].join(" ").trim(), role: small ? null : "option" }, link);
+  const item = make("li", { class: ["tile", copies ? "stack" : "", hit.likely === false ? "unlikely" : "", mark].join(" ").trim() }, link);
   item.dataset.id = hit.id;
   item.style.setProperty("--ratio", Math.min(Math.max(hit.width / hit.height, 0.45), 3).toFixed(3));
   item.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-crosscue-id", hit.id));
   if (small) return item;
-  item.setAttribute("aria-selected", String(isSelected(hit.id)));
+  item.classList.toggle("selected", isSelected(hit.id));
   item.append(
-    make("button", { class: "pick", type: "button", "aria-label": `Select ${hit.name}`, tabindex: "-1", onclick: (event) => toggle(hit.id, event.shiftKey) }, "✓"),
+    make("button", { class: "pick", type: "button", "aria-label": `Select ${hit.name}`, "aria-pressed": String(isSelected(hit.id)), tabindex: "-1", onclick: (event) => toggle(hit.id, event.shiftKey) }, "✓"),
     make("div", { class: "over" }, make("span", {}, `${hit.name} · ${hit.score.toFixed(3)}`), make("button", { type: "button", tabindex: "-1", "data-similar": hit.id }, "Similar")),
   );
   if (copies) item.append(make("span", { class: "badge", title: hit.copies.join("\n") }, `${copies + 1} copies`));
@@ -31,11 +31,11 @@ export function tile(hit, { small = false } = {}) {
 export function draw() {
   const likely = shown.hits.filter((hit) => hit.likely);
   const rest = shown.hits.filter((hit) => !hit.likely);
-  const parts = [];
-  if (likely.length) parts.push(make("ul", { class: "grid", id: "likely", role: "listbox", "aria-label": "Likely results", "aria-multiselectable": "true" }, ...likely.map((hit) => tile(hit))));
+  const parts = likely.length ? [make("h1", { class: "unseen" }, "Results")] : [];
+  if (likely.length) parts.push(make("ul", { class: "grid", id: "likely", "aria-label": "Likely results" }, ...likely.map((hit) => tile(hit))));
   else parts.push(make("div", { class: "empty" }, make("h1", {}, "Nothing here looks like that"), make("p", {}, rest.length ? "The closest images are below the line." : "Try other words, or a wider filter.")));
   if (rest.length) parts.push(border(rest.length));
-  if (rest.length && (shown.below || !likely.length)) parts.push(make("ul", { class: "grid", id: "rest", role: "listbox", "aria-label": "Results below the line", "aria-multiselectable": "true" }, ...rest.map((hit) => tile(hit))));
+  if (rest.length && (shown.below || !likely.length)) parts.push(make("ul", { class: "grid", id: "rest", "aria-label": "Results below the line" }, ...rest.map((hit) => tile(hit))));
   const active = document.activeElement?.closest?.(".tile")?.dataset.id;
   $("#results").replaceChildren(...parts);
   if (active) focusTile(active);

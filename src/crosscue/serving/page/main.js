@@ -10,10 +10,14 @@ import { chips, search, soon, withTerms } from "./search.js";
 import { change, onChange, query, read, state } from "./state.js";
 
 let before = "";
+// A change that takes along the words that were typed since the last search.
+const now = (changes) => change({ words: $("#words").value, ...changes });
 if (document.body.dataset.signedIn === "yes") begin();
 
 function begin() {
+  const early = $("#words").value; // typed before this script ran
   read();
+  if (early && !state.words) state.words = early;
   $("#words").addEventListener("input", soon);
   $("#search").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -28,9 +32,9 @@ function begin() {
       withTerms((terms) => terms.push({ weight: written.startsWith("-") ? -1 : 1, text: written.replace(/^[-+]\s*/, "") }));
     } else if (event.key === "Backspace" && !$("#words").value && state.terms.length) withTerms((terms) => terms.pop());
   });
-  $("#space").addEventListener("change", (event) => change({ space: event.target.value }));
-  $("#filter").addEventListener("change", (event) => change({ filter: event.target.value }));
-  $("#compare").addEventListener("click", () => change({ compare: !state.compare }));
+  $("#space").addEventListener("change", (event) => now({ space: event.target.value }));
+  $("#filter").addEventListener("change", (event) => now({ filter: event.target.value }));
+  $("#compare").addEventListener("click", () => now({ compare: !state.compare }));
   $("#help").addEventListener("click", () => $("#keys").showModal());
   $("#loop").addEventListener("click", advise);
   $("#why").addEventListener("click", why);
@@ -41,6 +45,7 @@ function begin() {
   onChange(show);
   show({ first: true });
   load();
+  document.body.dataset.ready = "yes";
 }
 
 function clicked(event) {
@@ -56,7 +61,7 @@ function clicked(event) {
 }
 
 function show(changes) {
-  if ($("#words").value.trim() !== state.words.trim()) $("#words").value = state.words;
+  if ((changes.back || changes.first || "words" in changes) && $("#words").value.trim() !== state.words.trim()) $("#words").value = state.words;
   $("#filter").value = state.filter;
   if (state.space) $("#space").value = state.space;
   $("#compare").setAttribute("aria-pressed", String(state.compare));

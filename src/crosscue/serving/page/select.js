@@ -42,7 +42,10 @@ function show() {
   $("#selection").hidden = !chosen.size;
   $("#selected").textContent = `${count(chosen.size)} selected`;
   document.body.classList.toggle("picking", chosen.size > 0);
-  for (const item of tiles()) item.setAttribute("aria-selected", String(chosen.has(item.dataset.id)));
+  for (const item of tiles()) {
+    item.classList.toggle("selected", chosen.has(item.dataset.id));
+    item.querySelector(".pick")?.setAttribute("aria-pressed", String(chosen.has(item.dataset.id)));
+  }
 }
 
 function paths() {

@@ -1,0 +1,331 @@
+"""The page in a real browser: typing, dropping, keys, comparison, reasons, marks, and every theme and size."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crosscue.search.collection import open_collection
+from crosscue.search.labels import labels_of
+from crosscue.serving.security import Keys, Rules, new_key
+from tests.serving.browser import browser, running
+from tests.serving.encoders import COLOURS, data_url
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+DROP = """([name, body]) => {
+  const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
+  const held = new DataTransfer();
+  held.items.add(new File([bytes], name, { type: "image/png" }));
+  const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
+  window.dispatchEvent(event);
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def boards(painted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "boards"
+    shutil.copytree(painted, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(boards: Path) -> Iterator[str]:
+    with running(boards) as found:
+        yield found
+
+
+@pytest.fixture
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+    opened.goto(f"{address}/?space=base")
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    assert not faults
+    context.close()
+
+
+def ask(page: Any, words: str) -> None:
+    page.fill("#words", words)
+    page.wait_for_function("words => new URLSearchParams(location.search).get('q') === words", arg=words)
+    page.wait_for_selector("#results .tile")
+    settle(page)
+
+
+def settle(page: Any) -> None:
+    page.wait_for_function("() => !document.querySelector('#results').classList.contains('loading')")
+
+
+def names(page: Any, inside: str = "#results .tile img") -> list[str]:
+    return page.eval_on_selector_all(inside, "images => images.map((image) => image.alt)")
+
+
+def focused(page: Any) -> str | None:
+    return page.evaluate("document.activeElement.closest('.tile')?.dataset.id ?? null")
+
+
+def test_results_come_while_one_types_and_the_line_ends_them(page: Any) -> None:
+    ask(page, "green")
+    assert all(name.startswith("a green") for name in names(page, "#likely .tile img"))
+    assert "likely of 60 images" in page.inner_text("#status")
+    assert "Good results end here" in page.inner_text("#line")
+    before = len(names(page))
+    page.click("#below")
+    assert len(names(page)) > before
+
+
+def test_an_older_answer_never_replaces_a_newer_one(page: Any, address: str) -> None:
+    held: list[Any] = []
+
+    def route(handling: Any) -> None:
+        if "red" in (handling.request.post_data or "") and not held:
+            held.append(handling)
+        else:
+            handling.continue_()
+
+    page.route("**/api/search", route)
+    page.fill("#words", "red")
+    page.wait_for_timeout(400)
+    ask(page, "blue")
+    shown = names(page)
+    held[0].continue_()
+    page.wait_for_timeout(600)
+    assert names(page) == shown and shown[0].startswith("a blue")
+
+
+def test_one_request_follows_the_last_key(page: Any) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if "/api/search" in request.url else None)
+    page.click("#words")
+    page.keyboard.type("green board", delay=20)
+    page.wait_for_selector("#results .tile")
+    page.wait_for_timeout(300)
+    assert len(sent) <= 2 and json.loads(sent[-1])["query"][0]["text"] == "green board"
+
+
+def test_a_dropped_image_becomes_a_term_with_a_weight(page: Any) -> None:
+    page.evaluate(DROP, ["red.png", data_url(COLOURS["red"]).split(",")[1]])
+    page.wait_for_selector(".chip img")
+    page.wait_for_selector("#results .tile")
+    assert names(page)[0].startswith("a red")
+    page.click(".chip button >> nth=0")  # twice
+    page.click(".chip button >> nth=0")  # minus
+    page.wait_for_selector(".chip.minus")
+    ask(page, "green")
+    assert names(page)[0].startswith("a green")
+    page.click(".chip button >> nth=1")
+    assert page.query_selector(".chip") is None
+
+
+def test_an_image_is_pasted_and_chosen(page: Any) -> None:
+    body = base64.b64decode(data_url(COLOURS["blue"]).split(",")[1])
+    page.set_input_files("#file", {"name": "blue.png", "mimeType": "image/png", "buffer": body})
+    page.wait_for_selector("#results .tile")
+    assert names(page)[0].startswith("a blue")
+
+
+def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None:
+    ask(page, "red")
+    page.keyboard.press("ArrowDown")
+    first = focused(page)
+    page.keyboard.press("ArrowRight")
+    assert first and focused(page) not in (None, first)
+    page.keyboard.press("ArrowLeft")
+    assert focused(page) == first
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#detail[open]")
+    assert f"open={first}" in page.url
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('#detail').open")
+    page.keyboard.press("Space")
+    assert page.inner_text("#selected") == "1 selected"
+    page.keyboard.press("Control+a")
+    page.wait_for_function("() => document.querySelector('#selected').textContent !== '1 selected'")
+    likely = int(page.inner_text("#selected").split()[0])
+    assert likely == len(names(page, "#likely .tile img"))
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#selection")
+    page.keyboard.press("r")
+    page.wait_for_selector(".tile.right")
+    assert ("red", first, True) in {
+        (label.text, label.image, label.relevant) for label in labels_of(open_collection(boards))
+    }
+    assert "1 marked for 'red'" in page.inner_text("#marked")
+    page.keyboard.press("r")
+    page.wait_for_function("() => !document.querySelector('.tile.right')")
+    page.keyboard.press("?")
+    page.wait_for_selector("#keys[open]")
+
+
+def test_a_selection_is_copied_and_downloaded(page: Any) -> None:
+    ask(page, "blue")
+    page.hover("#likely .tile >> nth=0")
+    page.click("#likely .tile >> nth=0 >> .pick")
+    page.click("#likely .tile >> nth=2 >> .pick", modifiers=["Shift"])
+    assert page.inner_text("#selected") == "3 selected"
+    page.click("[data-act=paths]")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('copied')")
+    paths = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert len(paths) == 3 and all(Path(path).exists() for path in paths)
+    page.click("[data-act=command]")
+    page.wait_for_function("() => document.querySelector('#status').textContent.includes('command')")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("crosscue search 'blue' --collection DIR")
+    with page.expect_download() as download:
+        page.click("#zip button")
+    with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as made:
+        assert sorted(made.namelist()) == sorted(Path(path).name for path in paths)
+
+
+def test_two_models_stand_side_by_side(page: Any) -> None:
+    ask(page, "green")
+    page.click("#compare")
+    page.wait_for_selector(".columns .tile")
+    left, right = (names(page, f".columns section:nth-child({side}) img") for side in (1, 2))
+    assert left[0].startswith("a green") and right[0].startswith("a blue")
+    assert "compare=1" in page.url
+    page.go_back()
+    page.wait_for_selector("#likely .tile")
+
+
+def test_the_reason_is_shown_with_its_warning(page: Any) -> None:
+    ask(page, "red board")
+    page.click("#likely .tile a >> nth=0")
+    page.wait_for_selector("#detail[open]")
+    assert "good from" in page.inner_text("#meter")
+    page.click("#why")
+    page.wait_for_selector("#heat:not([hidden])")
+    text = page.inner_text("#explanation")
+    assert "red" in text and "It does not show what the model understood." in text
+    page.click("#similar")
+    page.wait_for_selector(".chip img")
+    assert "t=1%3A%40" in page.url
+
+
+def test_back_reload_and_sharing_keep_the_state(page: Any, address: str) -> None:
+    ask(page, "red")
+    page.fill("#filter", "name:red-0")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.search.includes('filter=')")
+    settle(page)
+    shown = names(page)
+    page.reload()
+    page.wait_for_selector("#likely .tile")
+    settle(page)
+    assert page.input_value("#words") == "red" and names(page) == shown
+
+
+def test_mistakes_and_a_lost_server_are_said_and_results_stay(page: Any) -> None:
+    ask(page, "red")
+    shown = names(page)
+    page.fill("#filter", "camra:Canon")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "there is no column 'camra'. Did you mean 'camera'?" in page.inner_text("#problem")
+    assert names(page) == shown
+    page.context.set_offline(True)
+    page.fill("#filter", "")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body.offline")
+    assert "does not answer" in page.inner_text("#problem")
+    page.context.set_offline(False)
+    ask(page, "blue")
+    assert page.is_hidden("#problem")
+
+
+def test_nothing_found_is_said(page: Any) -> None:
+    page.fill("#words", "red")
+    page.fill("#filter", "name:nowhere")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "() => document.querySelector('#results h1')?.textContent === 'Nothing here looks like that'"
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_rule_of_accessibility_is_broken(page: Any, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.emulate_media(color_scheme=theme)
+
+    def check() -> None:
+        found = axe.Axe().run(page).response["violations"]
+        assert not found, [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
+
+    check()
+    ask(page, "red")
+    page.click("#below")
+    check()
+    page.keyboard.press("Control+a")
+    page.click("#likely .tile a >> nth=0")
+    page.wait_for_selector("#detail[open]")
+    page.wait_for_timeout(300)
+    check()
+
+
+def test_a_phone_shows_everything_without_overflow(chromium: Any, address: str) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{address}/?space=base")
+    page.wait_for_selector("body[data-ready]")
+    ask(page, "red")
+    wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert page.evaluate(wide)
+    small = page.eval_on_selector_all(
+        "button, select, .icon, #words",
+        "all => all.filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40).map((one) => one.outerHTML)",
+    )
+    assert not [each for each in small if 'tabindex="-1"' not in each and 'id="words"' not in each]
+    page.click("#likely .tile a >> nth=0")
+    page.wait_for_selector("#detail[open]")
+    assert page.evaluate(wide)
+    context.close()
+
+
+def test_without_javascript_the_form_still_searches(chromium: Any, address: str) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/?q=green&space=base")
+    assert names(page, "#plain img")[0].startswith("green")
+    assert page.locator("noscript button").count() == 1
+    context.close()
+
+
+def test_a_server_with_keys_shows_a_login(chromium: Any, boards: Path, tmp_path: Path) -> None:
+    key = new_key("anna", tmp_path / "keys.txt")
+    with running(boards, Rules(Keys.read(tmp_path / "keys.txt"))) as address:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(address)
+        page.fill("#key", "wrong")
+        page.click(".login button")
+        assert "not known" in page.inner_text(".wrong")
+        page.fill("#key", key)
+        page.click(".login button")
+        page.wait_for_selector("body[data-ready]")
+        ask(page, "red")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('#likely img')].some((image) => image.naturalWidth > 0)"
+        )
+        context.close()
+
+
+def test_the_list_of_the_api_is_drawn(page: Any, address: str) -> None:
+    page.goto(f"{address}/docs")
+    assert "POST /api/search" in page.inner_text("main") and "POST /v1/embeddings" in page.inner_text("main")
