@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
+SILENT = 0.5
+"""Seconds after which a command without any line gives a sign of life. A mistake in its options is found earlier."""
 FIRST, EVERY = 0.8, 20.0
 """Seconds before the first line of a task where there is no terminal, and between two lines."""
+
+_noted_once = threading.Event()
 
 
 @contextlib.contextmanager
@@ -50,7 +55,21 @@ def progress(
 
 def note(text: str) -> None:
     """Prints a line about the work in progress on standard error."""
+    _noted_once.set()
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def starting(command: str) -> Iterator[None]:
+    """Prints a sign of life if nothing was noted after `SILENT` seconds, as during large imports."""
+    _noted_once.clear()
+    timer = threading.Timer(SILENT, lambda: None if _noted_once.is_set() else note(f"starting {command}"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

@@ -108,11 +108,15 @@ def test_every_verb_shows_a_sign_of_life_before_the_large_imports(verb: str, tmp
     code = "import sys; from crosscue.cli import dispatch; sys.meta_path.insert(0, Late()); dispatch(sys.argv[1:])"
     late = (
         "class Late:\n    def find_spec(self, name, *rest):\n"
-        "        if name in ('torch', 'numpy'): sys.exit('imports')\nimport sys\n"
+        "        if name in ('torch', 'numpy'): time.sleep(1.2); sys.exit('imports')\nimport sys, time\n"
     )
     words = [*verb.split(), "--data", "nothing"]
     done = subprocess.run([sys.executable, "-c", late + code, *words], capture_output=True, text=True)
     assert done.stderr.splitlines() == [f"starting crosscue {verb}", "imports"]
+
+
+def test_a_mistake_in_the_options_gets_one_line_alone() -> None:
+    assert len(process("adapt", "--nonsense").stderr.splitlines()) == 1
 
 
 def test_a_method_in_the_place_of_a_verb_becomes_a_command(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosscue.errors import CrosscueError, suggestion
-from crosscue.progress import note
+from crosscue.progress import starting
 
 QUICK = ("-h", "--help", "--print_")
 """Beginnings of options that compute nothing."""
@@ -63,7 +64,7 @@ class Verbs:
         found = self.table[verb][1]
         if isinstance(found, Verbs):
             return found.run(rest)
-        if "torch" not in sys.modules and not any(argument.startswith(QUICK) for argument in rest):
-            note(f"starting {self.command} {verb}")  # a sign of life before the seconds of the large imports
-        runner: Any = importlib.import_module(f"crosscue.commands.{found}")
-        return int(runner.run(rest) or 0)
+        quick = "torch" in sys.modules or any(argument.startswith(QUICK) for argument in rest)
+        with contextlib.nullcontext() if quick else starting(f"{self.command} {verb}"):
+            runner: Any = importlib.import_module(f"crosscue.commands.{found}")
+            return int(runner.run(rest) or 0)
