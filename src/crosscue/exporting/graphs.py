@@ -126,9 +126,8 @@ def folded(method: Method[Any]) -> Method[Any]:
             for name, _ in module.get_submodule("parametrizations").named_children()
         }
         del module.parametrizations
-        module.__class__ = type(module).__bases__[
-            0
-        ]  # `remove_parametrizations` would change the class of the original too
+        # `remove_parametrizations` would change the class, which the original has too
+        module.__class__ = type(module).__bases__[0]
         for name, value in values.items():
             module.register_parameter(name, nn.Parameter(value, requires_grad=False))
     return method
