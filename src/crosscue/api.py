@@ -199,11 +199,11 @@ def adapt(
             images = cached_images(val, adapted)
             validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
         outcome = fit(adapted, feed, training, folder, validate, resume=resume)
-        run = Run(adapted, folder, outcome)
         if outcome.ended != "interrupted":
-            keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
+            untouched = keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
+            outcome = replace(outcome, untouched_rsum=untouched)
             runs.finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
-    return run
+    return Run(adapted, folder, outcome)
 
 
 def load(

@@ -144,22 +144,27 @@ def bank_for(
 
 def keep_for_inference(
     folder: Path, method: Method[Any], train: tuple[Pairs, Images], validation: tuple[Pairs, Images] | None
-) -> None:
+) -> float | None:
     """Writes the banks of a run and of its untouched backbone to the run folder, and the run's temperatures.
+
+    Returns the Rsum of the untouched backbone on the validation pairs, if there are any.
 
     Validation pairs choose the beta of a bank, and the temperatures; without any there are no temperatures.
     """
-    banks = {}
+    banks, untouched = {}, None
     for name, reader in ((OWN, method), (UNTOUCHED, build("zero_shot", method.backbone))):
         inference = Inference().of(reader)
         bank = bank_of(reader, *train, inference)
         if validation is not None:
             ranked = rank(reader, *validation, inference)
             bank = judged(bank, ranked, validation[0])
+            if name == UNTOUCHED:
+                untouched = rsum(*map(recall, ranked.ranks))
             if name == OWN:
                 validation_temperatures(method, ranked).save(folder)
         banks[name] = bank
     save_banks(folder / FILE, banks)
+    return untouched
 
 
 def judged(bank: Bank, ranked: Ranked, pairs: Pairs) -> Bank:

@@ -207,7 +207,7 @@ def test_the_evaluation_that_adapt_prints_runs(place: Path) -> None:
     (place / "no test.jsonl").write_text("\n".join(map(json.dumps, rows)))
     command = ["adapt", "--config", "options.yaml", "--data", "no test.jsonl", "--missing", "skip", "--out", "hinted"]
     printed = cli.succeeds(*command, cwd=place).splitlines()[-1]
-    assert printed == "evaluate it: crosscue evaluate hinted --data 'no test.jsonl' --missing=skip --split val"
+    assert printed == "measure it: crosscue evaluate hinted --data 'no test.jsonl' --missing=skip --split val"
     cli.succeeds(*shlex.split(printed)[3:], cwd=place)
 
 

@@ -291,7 +291,7 @@ def test_the_untouched_model_with_normalised_scores_can_be_chosen(
     printed = succeeds("adapt", "--data", "images", *backbone, "--out", "run", cwd=folder.parent)
     assert "Chosen: the untouched model with normalised scores." in printed
     assert "| zero_shot, normalised |" in printed
-    command = printed.splitlines()[-1].removeprefix("evaluate it: crosscue ")
+    command = printed.splitlines()[-1].removeprefix("measure it: crosscue ")
     assert command.endswith("--normalise bank")
     succeeds(*shlex.split(command), cwd=folder.parent)
     written = record(folder.parent / "run")

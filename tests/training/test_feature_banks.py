@@ -133,7 +133,7 @@ def test_the_printed_command_evaluates_a_run_on_accepted_features(folder: Path, 
     (folder / "captions.jsonl").write_text((folder / "captions.jsonl").read_text().replace(".jpg", ""))  # indices
     small = ["--backbone", tiny.dual_folder(), "--precision", "fp32", "--training.epochs", 1, "--out", folder / "run"]
     printed = succeeds("adapt", "--method", "linear_probe", *own, *small)
-    command = printed.partition("evaluate it: crosscue ")[2].splitlines()[0]
+    command = printed.partition("measure it: crosscue ")[2].splitlines()[0]
     assert "linear_probe on" in succeeds(*shlex.split(command))
 
 

@@ -17,6 +17,7 @@ from crosscue.errors import DataError, MethodError, TrainingError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.training.journal import read_journal
 from tests import tiny
+from tests.cli import succeeds
 from tests.training.runs import adapt, config, learned, started
 
 STAGED = {"visual_prompts": 2, "deep_start": 1, "candidates": 2, "second_stage_epochs": 3}
@@ -150,14 +151,32 @@ def test_collapse_is_recognised(folder: Path) -> None:
         )
 
 
-def test_validation_comes_before_the_first_step_and_is_no_candidate(folder: Path) -> None:
+def test_the_untrained_method_is_candidate_0(folder: Path) -> None:
     run = adapt(folder, "first", training=config(epochs=1, lr=1e-9))
     history = read_journal(folder / "first" / "metrics.jsonl")
     first, *later = (line for line in history if line["kind"] == "validation")
     assert (first["step"], first["epoch"]) == (0, 0)
     assert history[0] == first
     assert first["rsum"] == pytest.approx(later[0]["rsum"])  # at this rate nothing is learned
-    assert run.outcome.best_epoch == 1
+    assert (run.outcome.best_epoch, run.outcome.best_rsum) == (0, first["rsum"])
+    start = load_file(folder / "first" / "checkpoints" / "best.safetensors")
+    assert all(torch.equal(start[name], tensor) for name, tensor in learned(folder / "first").items())
+
+
+def test_the_end_compares_with_the_untouched_backbone(folder: Path) -> None:
+    given = ("--data", folder, "--backbone", tiny.clip_folder(), "--precision", "fp32", "--method", "linear_probe")
+    worse = ("--training.epochs", 1, "--training.lr", 3, "--training.schedule", "constant")
+    printed = succeeds("adapt", *given, *worse, "--out", folder / "worse")
+    val = crosscue.read_pairs(folder).split("val")
+    untouched = crosscue.evaluate("zero_shot", val, str(tiny.clip_folder()), precision="fp32")
+    assert (
+        f"the untrained method is best (Rsum {untouched.rsum:.2f})" in printed
+    )  # a linear probe starts as the backbone
+    assert f"the untouched backbone has {untouched.rsum:.2f}, so the run is not better" in printed
+    assert f"trained on 32 images, validated on {len(val)}" in printed
+    assert f"{len(val)} validation images choose little" in printed
+    assert "so the run is not better" in (folder / "worse" / "README.md").read_text()
+    assert crosscue.load(folder / "worse", precision="fp32").evaluate(val).metrics() == untouched.metrics()
 
 
 def test_early_stopping_returns_the_best_epoch(folder: Path) -> None:

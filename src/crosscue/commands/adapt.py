@@ -6,13 +6,18 @@ import shlex
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions, read_source
 from crosscue.commands.parser import chosen, named, options_parser, taken
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
 
+if TYPE_CHECKING:
+    from crosscue.training.loop import Outcome
+
+FEW = 50
+"""Number of validation images below which they choose little."""
 BEGINNING = {
     "--data SOURCE": "Your images and captions: a folder, a CSV, JSON, JSONL or parquet file, or a dataset on the Hub.",
     "--method NAME": "The way to adapt. The default `auto` tries several and keeps the best. `crosscue methods` lists them.",
@@ -80,18 +85,35 @@ def run(arguments: list[str]) -> int:
         report, chosen_inference = search_report(folder)
         sys.stdout.write(report)
     else:
-        rsum, epoch = outcome.best_rsum, outcome.best_epoch
-        best = f", best validation Rsum {rsum:.2f} at epoch {epoch}" if rsum else ""
-        sys.stdout.write(
-            f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s{best}: {folder}\n"
-        )
+        sys.stdout.write(f"{outcome.ended} after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
+        sys.stdout.write(ending(folder, outcome))
     learned = [text for pair in pairs if pair.split in (None, "train", "val") for text in pair.captions]
     if cut := cut_captions(run.method, learned):
         sys.stdout.write(f"training and validation: {cut}\n")
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
     words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split, *chosen_inference]
-    sys.stdout.write(f"evaluate it: {shlex.join(words)}\n")
+    sys.stdout.write(f"measure it: {shlex.join(words)}\n")
     return 0
+
+
+def ending(folder: Path, outcome: Outcome) -> str:
+    """Returns the numbers of images of a run, and its validation beside that of the untouched backbone."""
+    from crosscue.storage import read_json
+    from crosscue.training.card import against_untouched
+    from crosscue.training.runs import ENVIRONMENT
+
+    data = read_json(folder / ENVIRONMENT)["data"]
+    val = data["val"]["images"] if data["val"] else 0
+    text = f"trained on {data['train']['images']:,} images, validated on {val:,}"
+    if beside := against_untouched(outcome):
+        best = "the untrained method is best" if outcome.best_epoch == 0 else f"epoch {outcome.best_epoch} is best"
+        text += f": {best} (Rsum {outcome.best_rsum:.2f}); {beside}"
+    if 0 < val < FEW:
+        text += (
+            f"\n{val} validation images choose little: chance moves their Rsum. Give more, or validate in folds: "
+            "crosscue adapt --method auto --data SOURCE"
+        )
+    return f"{text}\n"
 
 
 def search_report(folder: Path) -> tuple[str, list[str]]:

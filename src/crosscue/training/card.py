@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from crosscue.training.loop import Outcome
 
 
+def against_untouched(outcome: Outcome) -> str:
+    """Returns the validation of the untouched backbone beside that of the run, as a clause; empty without validation."""
+    best, untouched = outcome.best_rsum, outcome.untouched_rsum
+    if best is None or untouched is None:
+        return ""
+    verdict = "" if best > untouched else ", so the run is not better"
+    return f"the untouched backbone has {untouched:.2f}{verdict}"
+
+
 def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any], outcome: Outcome) -> str:
     """Returns README.md of a run folder: the method, its training pairs and its use."""
     learned = sum(tensor.numel() for tensor in method.learned_state().values())
     best = (
         f"The learned tensors are those of epoch {outcome.best_epoch}, the best on validation (Rsum {outcome.best_rsum:.2f})."
+        + (f" On the same pairs {beside}." if (beside := against_untouched(outcome)) else "")
         if outcome.best_rsum is not None
         else "There was no validation split: the learned tensors are those of the last step."
     )

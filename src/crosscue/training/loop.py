@@ -42,7 +42,10 @@ class Outcome:
     epochs: int
     best_rsum: float | None
     best_epoch: int | None
+    """Epochs done at the best validation; 0 is the untrained method."""
     seconds: float
+    untouched_rsum: float | None = None
+    """Rsum of the untouched backbone on the validation pairs; None without any."""
 
 
 def fit(
@@ -55,6 +58,8 @@ def fit(
     resume: bool = False,
 ) -> Outcome:
     """Trains the learned tensors of `method` in place; afterwards they are the best on validation, or the last.
+
+    The untrained tensors are candidate 0 of the best: where no epoch is better, they come back.
 
     Args:
         method: its trainable parameters are updated, nothing else.
@@ -125,7 +130,9 @@ def fit(
         method.eval()
         untrained = validate()
         seen.validated(untrained["rsum"], 0)
-        journal.write("validation", 0, 0, untrained)
+        position.best, position.best_epoch = untrained["rsum"], 0
+        checkpoints.save_best()
+        journal.write("validation", 0, 0, untrained | {"best_epoch": 0})
     method.train()
     started = time.monotonic() - position.seconds
     total_steps = config.epochs * steps_per_epoch
