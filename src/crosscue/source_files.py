@@ -106,6 +106,27 @@ def read_text(path: Path, raises: type[CrosscueError] = DataError) -> str:
         return content.decode(text_encoding(content[:4]))
 
 
+def read_lists(path: Path, example: str, raises: type[CrosscueError] = DataError) -> dict[str, list[str]]:
+    """Reads a YAML file of names with a list each, such as `example`.
+
+    Raises:
+        DataError: no such file, or another content.
+    """
+    import yaml
+
+    text = read_text(path, raises)
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise raises(
+            f"{path}: not YAML that can be read ({reason}). Write one list a line, such as `{example}`."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
+        raise raises(f"{path}: not a mapping of lists. Write one list a line, such as `{example}`.")
+    return {str(name): [str(member) for member in members] for name, members in content.items()}
+
+
 def at_home(path: Path) -> Path:
     """Returns a path whose `~` is replaced by the home folder, where there is one."""
     try:

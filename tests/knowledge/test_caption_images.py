@@ -91,5 +91,5 @@ def test_alias_files(tmp_path: Path) -> None:
     path.write_text("Basset Hound: [basset, basset dog]\n")
     assert read_aliases(path) == {"Basset Hound": ["basset", "basset dog"]}
     path.write_text("Basset Hound: basset\n")
-    with pytest.raises(DataError, match="write one line a class"):
+    with pytest.raises(DataError, match="not a mapping of lists"):
         read_aliases(path)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from crosscue.commands.options import read_source
 from crosscue.commands.parser import options_parser, taken
 from crosscue.data.negatives import NegativesConfig
 from crosscue.data.sources import Reading
 from crosscue.errors import DataError
+from crosscue.source_files import read_lists
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
@@ -94,21 +93,5 @@ def exchanges(given: Any, pairs: Pairs) -> dict[str, list[str]] | None:
                 "--categories meta needs the meta-categories, such as `animal: [owl, rooster]`. Name their file: "
                 "crosscue data negatives SOURCE --categories meta --meta FILE.yaml --out PAIRS.jsonl"
             )
-        return same_meta(names, read_groups(given.meta), str(given.meta))
+        return same_meta(names, read_lists(given.meta, "animal: [owl, rooster]"), str(given.meta))
     return None
-
-
-def read_groups(path: Path) -> dict[str, list[str]]:
-    """Reads a mapping of meta-categories to lists of categories.
-
-    Raises:
-        DataError: no such file, or another content.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: {reason}. Write one list a line, such as `animal: [owl, rooster]`.") from None
-    if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
-        raise DataError(f"{path}: not a mapping of lists. Write one list a line, such as `animal: [owl, rooster]`.")
-    return {str(group): [str(member) for member in members] for group, members in content.items()}

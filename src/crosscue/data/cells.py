@@ -70,7 +70,10 @@ def negatives_of(where: str, value: Any) -> tuple[Negative, ...]:
             raise DataError(
                 f"{where}: negative {number} must be a text or {{text, type}} with type {' or '.join(get_args(NegativeType))}."
             )
-        words = [scalar(where, f"negative {number}", record.get(name)) for name in ("from", "to")]
+        words = [
+            "" if (word := record.get(name)) == "" else scalar(where, f"negative {number}", word)
+            for name in ("from", "to")
+        ]
         found.append(Negative(readable(where, f"negative {number}", text), kind, *words))
     return tuple(found)
 

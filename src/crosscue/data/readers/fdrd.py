@@ -16,6 +16,7 @@ from crosscue.data.cells import readable, scalar, texts_of
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.readers.contract import Clean
 from crosscue.errors import DataError, suggestion
+from crosscue.progress import note
 from crosscue.storage import read_json
 
 UNMATCHED = 0.005
@@ -148,6 +149,8 @@ def read_fdrd(
             f"{path}: {len(unmatched)} of {len(content)} images are not in {split_file}, e.g. {', '.join(unmatched[:5])}. "
             "Give the split file of the same dataset."
         )
+    if unmatched:
+        note(f"{path}: {len(unmatched):,} records are left out, such as {unmatched[0]}: they are not in {split_file}")
     return Pairs(pairs.values(), str(path))
 
 

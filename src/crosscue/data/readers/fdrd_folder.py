@@ -15,6 +15,7 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.readers.contract import Clean, Reader, Reading, json_content, json_sniffer
 from crosscue.data.readers.fdrd import DOMAINS, is_fdrd, read_fdrd
 from crosscue.errors import DataError, suggestion
+from crosscue.source_files import at_home
 from crosscue.storage import read_json
 
 
@@ -36,6 +37,7 @@ def read(path: Path, reading: Reading) -> Pairs:
 
 
 def _read(path: Path, reading: Reading) -> Pairs:
+    split_file = at_home(reading.split_file) if reading.split_file else None
     if path.is_dir():
         names = domains(path) if reading.domain is None else [reading.domain]
         if not names:
@@ -43,7 +45,7 @@ def _read(path: Path, reading: Reading) -> Pairs:
                 f"{path}: no file of the FDRD release, such as pets_test.json. Put the released files there."
             )
         if len(names) == 1:
-            return read_fdrd_folder(path, names[0], reading.clean, reading.split_file)
+            return read_fdrd_folder(path, names[0], reading.clean, split_file)
         read = {name: read_fdrd_folder(path, name, reading.clean) for name in names}
         return Pairs(
             (replace(pair, image_id=f"{name}/{pair.image_id}") for name, pairs in read.items() for pair in pairs),
@@ -54,7 +56,7 @@ def _read(path: Path, reading: Reading) -> Pairs:
         raise DataError(
             f"{path}: not a file of the FDRD release (id -> {{file_name, positive}}). Leave --kind fdrd out."
         )
-    return read_fdrd(path, content, reading.images_beside(path), reading.split_file, reading.clean)
+    return read_fdrd(path, content, reading.images_beside(path), split_file, reading.clean)
 
 
 def read_fdrd_folder(folder: Path, name: str, clean: Clean = "none", split_file: Path | None = None) -> Pairs:

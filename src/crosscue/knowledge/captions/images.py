@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from crosscue.data.folder_tree import SUFFIXES, tree_of
 from crosscue.data.locations import is_file
 from crosscue.data.pairs import Image, ImageFile
@@ -20,6 +18,7 @@ from crosscue.errors import DataError
 from crosscue.knowledge.captions.record import CaptionRecord
 from crosscue.knowledge.conversation import HashedImage, hashed
 from crosscue.progress import note, track
+from crosscue.source_files import read_lists
 from crosscue.storage import atomic_file
 
 Found = tuple[str, Image, str | None, str | None]
@@ -109,13 +108,7 @@ def read_aliases(path: Path) -> dict[str, list[str]]:
     Raises:
         DataError: the file is not of that form.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
-    if not isinstance(content, dict) or not all(isinstance(forms, list) for forms in content.values()):
-        raise DataError(f"{path}: write one line a class, e.g. `Basset Hound: [basset, basset dog]`.")
-    return {str(name): [str(form) for form in forms] for name, forms in content.items()}
+    return read_lists(path, "Basset Hound: [basset, basset dog]")
 
 
 def _path_from(out: Path, image: Image, sha256: str) -> str:

@@ -14,6 +14,7 @@ from crosscue.knowledge.captions.drafting import Writing
 from crosscue.knowledge.captions.judging import TokenCount, sampled
 from crosscue.knowledge.captions.naming import names_class
 from crosscue.knowledge.captions.record import CaptionRecord
+from crosscue.source_files import read_text
 from crosscue.storage import write_text
 
 COLUMNS = ("id", "image", "class", "split", "flags", "caption", "decision", "new_caption")
@@ -38,11 +39,10 @@ def read_decisions(path: Path, known: set[str]) -> dict[str, Decision]:
     """
     if not path.exists():
         return {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason}). Save the file as CSV UTF-8.") from error
-    table = csv.DictReader(io.StringIO(text, newline=""))
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)  # a spreadsheet may save with semicolons or tabs
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     missing = {"id", "decision", "new_caption"} - set(table.fieldnames or ())
     if missing:
         raise DataError(f"{path}: column '{min(missing)}' is missing. Keep the header line as it was written.")

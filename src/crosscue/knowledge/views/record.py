@@ -52,12 +52,13 @@ class ViewKnowledge(KnowledgeStore[Views]):
         empty = [key for key in KEYS if not isinstance(texts[key], str) or not texts[key].strip()]
         if empty:
             raise DataError(f"{where}: the view '{empty[0]}' is empty. Write it, or remove the line and make it again.")
-        if "image_id" not in row or "source" not in row:
+        again = row.get("repeated") or []
+        if "image_id" not in row or "source" not in row or not isinstance(again, list):
             raise DataError(
                 f"{where}: needs image_id, views and source. Make the file again with crosscue describe views."
             )
         overall, background, entity = (texts[key] for key in KEYS)
-        repeated = tuple(map(str, row.get("repeated", ())))
+        repeated = tuple(map(str, again))
         return str(row["image_id"]), Views(overall, background, entity, str(row["source"]), repeated)
 
     def repeated(self) -> dict[str, int]:
