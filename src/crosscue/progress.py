@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from rich.console import RenderableType
+    from rich.progress import Progress
+
 Item = TypeVar("Item")
 SILENT = 0.5
 """Seconds after which a command without any line gives a sign of life. A mistake in its options is found earlier."""
@@ -18,6 +21,8 @@ FIRST, EVERY = 0.8, 20.0
 """Seconds before the first line of a task where there is no terminal, and between two lines."""
 
 _noted_once = threading.Event()
+_bars: Progress | None = None
+"""The bars on the terminal, if there are any."""
 
 
 @contextlib.contextmanager
@@ -76,28 +81,55 @@ def starting(command: str) -> Iterator[None]:
 def _live_bar(
     description: str, total: int, unit: str, note: Callable[[], str] | None
 ) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(description, total=total, rate="")
+    """Adds a bar to those on the terminal: validation, for example, has one below that of training."""
+    with _open_bars() as bars:
+        task = bars.add_task(description, total=total, unit=unit, rate="", below="")
         start, done = time.monotonic(), 0
 
         def advance(n: int) -> None:
             nonlocal done
             done += n
             rate = done / max(time.monotonic() - start, 1e-9)
-            bars.update(task, advance=n, rate=f"{rate:,.1f} {unit}/s{_noted(note)}")
+            below = note() if note is not None else ""
+            bars.update(task, advance=n, rate=f"{rate:,.1f} {unit}/s", below=below)
 
         yield advance
+        if len(bars.tasks) > 1:
+            bars.remove_task(task)
+
+
+@contextlib.contextmanager
+def _open_bars() -> Iterator[Progress]:
+    """Yields the bars that are on the terminal, or opens them."""
+    global _bars
+    if _bars is not None:
+        yield _bars
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(16),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+
+    class Bars(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            for task in self.tasks:
+                yield self.make_tasks_table([task])
+                if task.fields["below"]:
+                    yield Text(f"  {task.fields['below']}", style="dim")
+
+    try:
+        with Bars(*columns, console=Console(stderr=True)) as _bars:
+            yield _bars
+    finally:
+        _bars = None
 
 
 def _noted(note: Callable[[], str] | None) -> str:

@@ -32,6 +32,9 @@ def run(arguments: list[str]) -> int:
     if not given.data:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue evaluate RUN --data SOURCE")
 
+    if given.folds is not None and given.folds < 2:
+        raise MethodError(f"--folds {given.folds}: give at least 2 folds, such as --folds 5.")
+
     from crosscue.api import as_run, before_and_after
     from crosscue.data.sources import Reading, read_pairs
     from crosscue.data.splits import held_out
@@ -114,5 +117,5 @@ def folded(count: int | None, *results: Retrieval) -> list[Folds]:
     """Returns the recall of each result in folds; empty if `--folds` is not given and the gallery is not usually folded."""
     from crosscue.evaluation.folds import fold_recalls, usual_folds
 
-    chosen = [count or usual_folds(result) for result in results]
+    chosen = [count if count is not None else usual_folds(result) for result in results]
     return [fold_recalls(result, folds) for result, folds in zip(results, chosen, strict=True) if folds and all(chosen)]
