@@ -18,5 +18,8 @@ def run_facts(folder: Path) -> dict[str, str]:
     train, val = data["train"], data["val"]
     validated = f"{val['images']:,} for validation" if val else "no validation"
     lines = [line for line in read_journal(folder / "metrics.jsonl") if "best_epoch" in line]
-    chosen = {"chosen epoch": f"{lines[-1]['best_epoch']} of {lines[-1]['epoch']}"} if lines else {}
-    return {"run": folder.resolve().name, "trained on": f"{train['images']:,} images; {validated}", **chosen}
+    facts = {"run": folder.resolve().name, "trained on": f"{train['images']:,} images; {validated}"}
+    if lines:
+        best, last = lines[-1]["best_epoch"], lines[-1]["epoch"]
+        facts["chosen epoch"] = f"{best} of {last}" if best else f"0 of {last}: the method before training"
+    return facts
