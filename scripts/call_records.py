@@ -19,7 +19,7 @@ from types import CodeType, FrameType
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "crosscue"
 ROOMS = ("methods", "losses", "retrieval", "evaluation")
-TESTS = ROOMS
+TESTS = (*ROOMS, "training/test_optimisers.py")
 FAST = "not slow and not starter and not network"
 Calls = dict[str, tuple[float, list[str]]]
 """Test -> its CPU seconds, and the functions it calls as `file:name`."""
@@ -103,7 +103,9 @@ def recorded(out: Path) -> Calls:
     file, part = out / "calls.json", out / "part.json"
     kept = json.loads(file.read_text()) if file.exists() else {"calls": {}, "modules": []}
     paths = [
-        path for name in TESTS for path in sorted((ROOT / "tests").glob(name if "." in name else f"{name}/test_*.py"))
+        path
+        for name in TESTS
+        for path in sorted((ROOT / "tests").glob(name if name.endswith(".py") else f"{name}/test_*.py"))
     ]
     wanted = {f"{path.relative_to(ROOT)} {digest(path.read_text())}": path for path in paths}
     kept["calls"] = {key: calls for key, calls in kept["calls"].items() if key in wanted}

@@ -121,6 +121,8 @@ def test_an_image_without_the_caption_of_a_model_is_named() -> None:
     batch = dataclasses.replace(eight_pairs(method.backbone), synthetic=["a thing", None, *["things"] * 6])
     with pytest.raises(MethodError, match=r"'1' has nothing\. Add a column 'synthetic'"):
         method.losses(batch)
+    with pytest.raises(MethodError, match="'0' has nothing"):
+        method.losses(dataclasses.replace(batch, synthetic=()))
 
 
 def test_an_image_without_category_is_named() -> None:

@@ -16,6 +16,7 @@ from crosscue.losses.contrastive import contrastive
 from crosscue.methods.clip_adapter import Bottleneck, ClipAdapterConfig
 from crosscue.methods.contract import Batch
 from crosscue.methods.dual_prompt import DualPromptLearner
+from crosscue.methods.full_ft import Change
 from crosscue.methods.maple import MapleConfig
 from crosscue.methods.registry import build
 from crosscue.testing import eight_pairs, embeddings, step
@@ -268,6 +269,13 @@ def test_blending_is_linear_in_the_weights(backbone: Backbone) -> None:
         torch.testing.assert_close(blended(0.5)[place], blended(1.0, scale=0.5)[place], rtol=0, atol=1e-6)
     with pytest.raises(MethodError, match="alpha is 2"):
         build("full_ft", backbone, {"alpha": 2})
+
+
+def test_the_whole_change_is_trained_and_a_share_of_it_evaluated() -> None:
+    pretrained, change = torch.randn(3, 2), Change(torch.zeros(3, 2), 0.3)
+    torch.nn.init.normal_(change.delta)
+    torch.testing.assert_close(change.train()(pretrained), pretrained + change.delta)
+    torch.testing.assert_close(change.eval()(pretrained), pretrained + 0.3 * change.delta)
 
 
 def test_a_step_of_full_fine_tuning_is_a_step_of_the_towers_themselves() -> None:

@@ -19,12 +19,13 @@ from crosscue.methods.contract import Batch
 from crosscue.methods.dcar.category import CategoryHead
 from crosscue.methods.dcar.config import DcarConfig
 from crosscue.methods.dcar.model import Dcar
+from crosscue.methods.dcar.weighting import share
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import optimizer
 from tests import tiny
-from tests.tiny import tiny_backbones
+from tests.tiny import square_clip, tiny_backbones
 
 TEXTS = ["a red thing", "two dogs on a black cat in the white photo", "pink", "the blue dog is on the grey cat"]
 
@@ -116,6 +117,26 @@ def test_the_literal_rescale_is_mean_one_divided_by_the_number_of_words() -> Non
     content = dcar().tokenize(TEXTS).content
     count = content.sum(1, keepdim=True)
     torch.testing.assert_close((literal * count)[content], one[content])
+
+
+def test_words_that_all_differ_by_nothing_share_alike() -> None:
+    content = torch.tensor([[False, True, True, True, False], [False, True, False, False, False]])
+    shares = share(torch.zeros(2, 5), content)
+    torch.testing.assert_close(shares, torch.tensor([[0, 1 / 3, 1 / 3, 1 / 3, 0], [0, 1, 0, 0, 0]]))
+    given = torch.tensor([[0.0, 3.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(share(given, content), torch.tensor([[0, 0.75, 0.25, 0, 0], [0, 1, 0, 0, 0]]))
+
+
+@torch.no_grad()
+def test_input_features_are_the_word_embeddings_as_unit_vectors() -> None:
+    backbone = square_clip()
+    method = build("dcar", backbone, {"context_tokens": 2, "token_feature": "input"})
+    tokens = method.tokenize(TEXTS)
+    found = method.token_features(TEXTS, tokens)
+    for row, ids in enumerate(tokens.ids):
+        for place in tokens.content[row].nonzero()[:, 0].tolist():
+            word = backbone.word_embedding(ids[place : place + 1])[0].float()
+            torch.testing.assert_close(found[row, place], word / word.norm())
 
 
 def test_blending_and_limits() -> None:

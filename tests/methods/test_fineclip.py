@@ -73,6 +73,8 @@ def test_boxes_are_inside_and_a_function_of_seed_and_image() -> None:
     sides = boxes[:, 1:, 2] - boxes[:, 1:, 0]
     assert sides.min() >= 0.3 - 1e-6
     assert sides.max() <= 0.8 + 1e-6
+    torch.testing.assert_close(boxes[..., 3] - boxes[..., 1], boxes[..., 2] - boxes[..., 0])
+    assert boxes[:, 1:, :2].std() > 0.05, "boxes are in many places"
     assert torch.equal(drawn(["c", "a"]), boxes[[2, 0]])
     assert not torch.equal(drawn(["a"], seed=2), boxes[:1])
 

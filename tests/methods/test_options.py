@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from crosscue import evaluation, losses, methods, retrieval
 from crosscue.errors import MethodError
+from crosscue.methods.images import check_images
 from crosscue.methods.registry import METHODS, build, method_class
 from crosscue.retrieval.options import Inference
 from tests.tiny import colour_knowledge, tiny_backbones
@@ -96,3 +98,16 @@ def test_numbers_at_the_limits_are_accepted_and_those_beyond_are_refused(
             build(name, backbone, others | {option: value})
         if option.endswith("layer"):
             assert "layers 0 to 2" in str(error.value)
+
+
+def test_a_method_that_reads_pixels_names_those_that_read_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosscue.methods.images.feature_rows", lambda images, origin: images)
+    pairs: Any = SimpleNamespace(images=[SimpleNamespace(name="0.jpg")], origin="bank")
+    with pytest.raises(MethodError, match=r"Methods that read features: ([\w, ]+)\. E\.g\.") as error:
+        check_images(pairs, build("lora", tiny_backbones["clip"]()))
+    named = str(error.value).split("features: ")[1].split(". E.g.")[0].split(", ")
+    assert {"zero_shot", "linear_probe", "clip_adapter"} <= set(named)
+    assert not {"lora", "full_ft", "dual_prompt", "maple", "action"} & set(named)
+    check_images(pairs, build("linear_probe", tiny_backbones["clip"]()))
+    with pytest.raises(MethodError, match="augmentation 'crop' changes pixels"):
+        check_images(pairs, build("linear_probe", tiny_backbones["clip"]()), "crop")

@@ -201,6 +201,14 @@ def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None
 
 
 @pytest.mark.usefixtures("brief")
+def test_a_rung_is_entered_by_the_best_of_the_rung_before(timed: Callable[..., dict[str, Any]]) -> None:
+    rows = timed("1h")["trials"]
+    first, second = ([row for row in rows if row["steps"] == steps] for steps in (2, 3))
+    assert first[0]["rsum"] != first[1]["rsum"]
+    assert [row["lr"] for row in second] == [max(first, key=lambda row: row["rsum"])["lr"]]
+
+
+@pytest.mark.usefixtures("brief")
 def test_a_method_that_is_too_costly_is_left_out(timed: Callable[..., dict[str, Any]]) -> None:
     short_of_time = timed("25s")
     assert short_of_time["left_out"]["lora"] == "too costly for the budget: a step takes 2 s here"
