@@ -98,7 +98,7 @@ class Run:
         Raises:
             DataError: a source cannot be read, or holds nothing but training pairs.
         """
-        choices = configured(Inference, inference, "inference")
+        choices = configured(Inference, inference, "inference").effective(self.method)
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
         chosen, entries = unseen(self.folder, chosen)
         own = bank_for(self.method, self.folder, OWN, chosen, None if bank is None else as_pairs(bank), choices)
@@ -114,7 +114,7 @@ class Run:
         bank: Pairs | str | Path | None = None,
     ) -> list[Candidate]:
         """Returns the best images of a text, or the best texts of an image, as `evaluate` ranks them; see `best_candidates`."""
-        choices = configured(Inference, inference, "inference").of(self.method)
+        choices = configured(Inference, inference, "inference").effective(self.method).of(self.method)
         queries = bank_for(self.method, self.folder, OWN, None, None if bank is None else as_pairs(bank), choices)
         return best_candidates(self.method, query, candidates, top, choices, queries)
 
@@ -167,9 +167,9 @@ def adapt(
         tower = loaded(backbone, image_size, precision, device)
         request = Request(as_pairs(pairs), tower, folder, training, budget, shots, validation, precision, record)
         return Run(*choose(request, resume=resume))
-    config = config_of(method_class(method), options)
-    source = as_pairs(pairs)
+    config, source = config_of(method_class(method), options), as_pairs(pairs)
     train, val = training_pairs(source, shots, validation, training.seed)
+    training.require_validation(val is not None)
     tower = loaded(backbone, image_size, precision, device)
     resolved = {
         "method": method,

@@ -60,6 +60,7 @@ def against_untouched(
 ) -> Comparison:
     """Evaluates the untouched backbone and an adapted method on the same pairs; see `crosscue.before_and_after`."""
     inference.check(method)
+    inference.effective(method)
     pairs, entries = unseen(folder, pairs)
     images = cached_images(pairs, method)
     shared = ("centre", "minimal_pairs", "normalise", "beta")
@@ -131,6 +132,8 @@ def bank_for(
         DataError: the given pairs are those that are evaluated.
     """
     if inference.normalise == "none":
+        if given is not None:
+            raise MethodError("a bank has no effect without --normalise bank. Add it, or leave --bank out.")
         return None
     complete = inference.of(method)
     if given is not None:

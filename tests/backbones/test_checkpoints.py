@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,21 @@ def test_a_mistyped_path_is_no_id_of_the_hub(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(BackboneError, match="there is no folder 'models/clip', and 'models' is one"):
             load_backbone("models/clip")
         assert not requested
+
+
+@pytest.mark.parametrize("line", ["import pickle", "import torch\n\ntorch.load('x')", "from torch import save"])
+def test_the_linter_forbids_pickles_in_the_package(line: str) -> None:
+    root = Path(__file__).parents[2]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--select",
+        "TID251",
+        "--stdin-filename",
+        "src/crosscue/new.py",
+        "-",
+    ]
+    done = subprocess.run(command, input=f"{line}\n", capture_output=True, text=True, cwd=root)
+    assert "TID251" in done.stdout, done.stderr

@@ -19,6 +19,7 @@ from crosscue.methods.registry import build
 from crosscue.retrieval.bank import Bank, save_banks
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines
+from crosscue.training.provenance import Provenance
 from tests.images import draw_noise
 from tests.tiny import tiny_backbones
 
@@ -62,6 +63,7 @@ def run_of(name: str, options: dict[str, Any], pairs: Pairs, folder: Path) -> Ru
         for parameter in method.parameters():
             if parameter.requires_grad:
                 parameter += 0.2 * torch.randn_like(parameter)  # an untrained method may equal its backbone
+    Provenance([], []).save(folder)
     return Run(method.eval(), folder)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.clip import ClipBackbone
+from crosscue.backbones.device import usable_device
 from crosscue.backbones.dual import DualBackbone
 from crosscue.backbones.hub import fetch_from_hub
 from crosscue.backbones.precision import Precision, choose_precision
@@ -49,22 +50,17 @@ def load_backbone(
         BackboneError: no such backbone, an unsupported family, missing weights, an impossible size.
         NetworkError: the Hub cannot be reached.
     """
-    if image_size is not None and type(image_size) is not int:
-        raise BackboneError(f"image_size is {image_size!r}; it must be an integer or null.")
-    try:
-        place = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
-    except (RuntimeError, TypeError) as error:
-        raise BackboneError(f"there is no device {device!r}. Give cpu, cuda, or cuda:1 for the second GPU.") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise BackboneError(f"device is {device}, and PyTorch finds no GPU on this machine. Leave --device out.")
+    if image_size is not None and (type(image_size) is not int or image_size < 1):
+        raise BackboneError(f"image_size is {image_size!r}; it must be an integer from 1 on, or null.")
+    place = usable_device(device)
     chosen = choose_precision(precision, place)
     name, _, revision = source.partition("@")
     if source == "starter":
         from crosscue.backbones.starter import starter_folder
 
         folder, revision = starter_folder(), ""
-    elif Path(source).is_dir():
-        folder, revision = Path(source), ""
+    elif Path(source).expanduser().is_dir():
+        folder, revision = Path(source).expanduser(), ""
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = fetch_from_hub(name, revision or None)
     else:

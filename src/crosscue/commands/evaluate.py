@@ -70,7 +70,8 @@ def run(arguments: list[str]) -> int:
     if measured.folder is None:
         if given.oracle:
             raise MethodError(f"--oracle needs a run folder, and '{given.run}' is a method. Leave --oracle out.")
-        bank = source if bank is None and "train" in source.splits else bank
+        queries = "train" in source.splits and inference.normalise != "none"
+        bank = source if bank is None and queries else bank
         before, result = None, measured.evaluate(pairs, inference, bank)
         folds = folded(given.folds, result)
         found = calibration(measured.method, result)

@@ -11,6 +11,7 @@ from crosscue.methods.capabilities import (
     LateInteraction,
     ReadsTogether,
     ScoresPairs,
+    UsesKnowledge,
     has,
     require_text_mode,
     text_modes,
@@ -68,6 +69,26 @@ class Inference:
             rerank=together is not None and together.reranks if self.rerank is None else self.rerank,
             preselect=self.preselect or (together.preselect if together is not None else "tuned"),
         )
+
+    def effective(self, method: Method[Any]) -> Inference:
+        """Returns these options. Raises `MethodError` for one that has no effect beside the others."""
+        together = method if isinstance(method, ReadsTogether) else None
+        reranks = together is not None and together.reranks if self.rerank is None else self.rerank
+        usual = type(self)()
+        idle = {
+            "--rerank": () if reranks else ("top", "pooled"),
+            "--views FILE": () if self.views is not None else ("enrichment",),
+            "--normalise bank": () if self.normalise != "none" else ("beta",),
+        }
+        for missing, names in idle.items():
+            for name in names:
+                if getattr(self, name) != getattr(usual, name):
+                    raise MethodError(f"{name} has no effect without {missing}. Add {missing}, or leave {name} out.")
+        if self.preselect == "clip" and not reranks:
+            raise MethodError("preselect has no effect without --rerank. Add --rerank, or leave preselect out.")
+        if self.knowledge is not None and not has(method, UsesKnowledge):
+            raise MethodError(f"method '{method.name}' uses no knowledge of captions. Leave --knowledge out.")
+        return self
 
     def check(self, method: Method[Any] | type[Method[Any]]) -> None:
         """Raises `MethodError` if a method, or a class of methods, does not have what these options need."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,13 @@ class TrainingConfig:
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Services that receive the metrics besides metrics.jsonl."""
 
+    def require_validation(self, there: bool) -> None:
+        """Raises `TrainingError` for `patience` where there are no validation pairs to wait for."""
+        if not there and self.patience is not None:
+            raise TrainingError(
+                "training.patience has no effect without validation. Leave it out, or add --validation 0.1"
+            )
+
     def __post_init__(self) -> None:
         for name, smallest in AT_LEAST.items():
             value = getattr(self, name)
@@ -68,7 +76,17 @@ class TrainingConfig:
                 raise TrainingError(f"training.{name} is {value}; it must be at least {smallest}.")
         for name in ("lr", "clip_grad"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise TrainingError(f"training.{name} is {value}; it must be above 0.")
+            if value is not None and not 0 < value < math.inf:
+                raise TrainingError(f"training.{name} is {value}; it must be above 0 and finite.")
         if self.momentum >= 1:
             raise TrainingError(f"training.momentum is {self.momentum}; it must be below 1.")
+        if self.weight_decay == math.inf:
+            raise TrainingError("training.weight_decay is inf; it must be finite.")
+        if self.optimizer != "sgd" and self.momentum != type(self).momentum:
+            raise TrainingError(
+                f"training.momentum belongs to sgd, and training.optimizer is {self.optimizer}. Leave it out."
+            )
+        if self.schedule != "cosine" and self.warmup_steps:
+            raise TrainingError(
+                f"training.warmup_steps belongs to cosine, and training.schedule is {self.schedule}. Leave it out."
+            )

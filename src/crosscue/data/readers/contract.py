@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosscue.data.pairs import Pairs
-from crosscue.errors import DataError
+from crosscue.errors import DataError, OptionError
 from crosscue.progress import note
 from crosscue.source_files import at_home
 from crosscue.storage import read_json
@@ -46,6 +46,10 @@ class Reading:
     """Largest number of captions of each image; default all."""
     clean: Clean = "none"
     """Repairs of FDRD captions. none: as released. spaces: spacing. full: also underscores and doubled class names."""
+
+    def __post_init__(self) -> None:
+        if self.captions_per_image is not None and self.captions_per_image < 1:
+            raise OptionError(f"captions_per_image is {self.captions_per_image}; it must be at least 1.")
 
     def images_beside(self, path: Path) -> Path:
         """Returns the folder that the paths of images in the file or folder `path` start from."""
