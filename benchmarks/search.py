@@ -1,0 +1,310 @@
+"""CPU time and recall of a query in a collection, beside faiss, usearch and rclip's way, in one process.
+
+    python benchmarks/search.py DATA --sizes 20000,100000 --queries 100
+
+DATA holds `flickr8k` and `cars_features` with features of the starter's image tower. A vector of the collection is a real
+feature plus a part of the difference of two others, so the vectors spread as real ones do. Queries are captions and images.
+Recall@10 is against all vectors. A peer that is not installed is named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load_file
+
+from crosscue.api import as_run
+from crosscue.data.pixels import PixelSpec
+from crosscue.encoding.encoder import Encoded, Identity
+from crosscue.encoding.query import Term
+from crosscue.search.collection import Collection, create_collection
+from crosscue.search.indices import maintain
+from crosscue.search.request import Request
+from crosscue.search.schema import COLUMNS, identifier, schema, vector_array
+from crosscue.search.searching import Searcher
+from crosscue.search.spaces import VectorIndex
+from crosscue.search.tuning import search as vector_search
+from crosscue.search.writing import Writer
+
+K = 10
+CHUNK = 10_000
+SHARE = 0.3
+"""Part of the difference of two features that is added to a third one."""
+
+
+@dataclass
+class Side:
+    """One way to answer a query."""
+
+    name: str
+    answer: Callable[[np.ndarray], np.ndarray]
+    """(D,) -> the positions of the ten best."""
+    built: float
+    """CPU seconds that it took to build."""
+
+
+class Known:
+    """An encoder whose text is the number of a query, so that a search costs no encoding."""
+
+    rerank_modes: tuple[str, ...] = ()
+    bank = None
+    pixels = PixelSpec(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def __init__(self, queries: np.ndarray) -> None:
+        self.queries = queries
+        self.identity = Identity("0" * 64, "features", "zero_shot", "starter", queries.shape[1], 224, "torch", "fp32")
+
+    def encode_texts(self, texts: list[str]) -> Encoded:
+        return Encoded(self.queries[[int(text) for text in texts]], np.zeros(len(texts), np.int64))
+
+    def uncertainty(self, scores: np.ndarray) -> None:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with flickr8k and cars_features")
+    parser.add_argument("--sizes", default="20000,100000", help="numbers of vectors, such as 20000,100000,1000000")
+    parser.add_argument("--queries", type=int, default=100, help="captions, and as many images")
+    parser.add_argument("--json", type=Path, help="file of the numbers")
+    given = parser.parse_args()
+    features = real_features(given.data)
+    texts = caption_vectors(given.data, given.queries)
+    images = unit(features[:: max(len(features) // given.queries, 1)][: given.queries])
+    found = {}
+    for size in map(int, given.sizes.split(",")):
+        with tempfile.TemporaryDirectory() as scratch:
+            found[size] = benchmark(Path(scratch), features, size, texts, images)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def benchmark(scratch: Path, features: np.ndarray, size: int, texts: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+    """Print and return the numbers of one size."""
+    vectors = np.concatenate(list(spread(features, size)))
+    queries = np.concatenate([texts, images])
+    exact = [np.argpartition(-(vectors @ query), K)[:K] for query in queries]
+    print(f"\n{size:,} vectors of {vectors.shape[1]} numbers; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    numbers = {}
+    for make in (ours, exact_numpy, faiss_ivf, faiss_hnsw, usearch_exact, rclip):
+        try:
+            sides = make(scratch, vectors, queries)
+        except ImportError as missing:
+            print(f"{make.__name__}: left out, because {missing.name} is not installed")
+            continue
+        for side in sides:
+            numbers[side.name] = measured(side, queries, exact, len(texts))
+    return numbers
+
+
+def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], texts: int) -> dict[str, float]:
+    """Print and return recall and time of one side."""
+    side.answer(queries[0])
+    walls, hits = [], []
+    start = time.process_time()
+    for query, right in zip(queries, exact, strict=True):
+        began = time.perf_counter()
+        hits.append(len(set(side.answer(query).tolist()) & set(right.tolist())) / K)
+        walls.append(time.perf_counter() - began)
+    cpu = 1000 * (time.process_time() - start) / len(queries)
+    p95 = 1000 * float(np.quantile(walls, 0.95))
+    of_texts, of_images = float(np.mean(hits[:texts])), float(np.mean(hits[texts:]))
+    print(
+        f"{side.name:42} recall@10 {of_texts:.3f} texts {of_images:.3f} images; {cpu:8.2f} CPU-ms, p95 {p95:7.1f} ms; "
+        f"built in {side.built:6.1f} CPU-s"
+    )
+    return {"texts": of_texts, "images": of_images, "cpu_ms": cpu, "p95_ms": p95, "built_cpu_s": side.built}
+
+
+def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """A collection: its index alone, the whole search with line and copies, and the exact search."""
+    start = time.process_time()
+    collection = create_collection(scratch / "collection")
+    encoder = Known(queries)
+    space = collection.add_space("features", encoder.identity)
+    table = collection.table("features")
+    places: dict[str, int] = {}
+    for first in range(0, len(vectors), CHUNK):
+        rows = table_of(first, vectors[first : first + CHUNK])
+        places |= {one: first + place for place, one in enumerate(rows["id"].to_pylist())}
+        table.add(rows)
+    collection.roots["r"] = scratch
+    wrote = time.process_time() - start
+    start = time.process_time()
+    maintain(collection, space, Writer(table, collection.table_folder("features")))
+    collection.refresh()
+    collection.roots["r"] = scratch
+    built = time.process_time() - start
+    print(f"collection: {wrote:.1f} CPU-s to write the rows, {built:.1f} CPU-s for all indices")
+    sides = []
+    index = collection.space("features").index
+    if index is not None:
+        sides.append(
+            Side(
+                f"crosscue, index ({index.partitions} partitions, {index.nprobes} read)",
+                of_index(collection, index, places),
+                built,
+            )
+        )
+    return [*sides, *whole(collection, encoder, places, queries, built)]
+
+
+def of_index(collection: Collection, index: VectorIndex, places: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the query of the index, as `crosscue index tune` measures it, with the ids of the results."""
+    table = collection.table("features")
+
+    def answer(query: np.ndarray) -> np.ndarray:
+        chosen = table.search(query).distance_type("dot").nprobes(index.nprobes).refine_factor(index.refine_factor(K))
+        rows = chosen.limit(K).select(["id", "_distance"]).to_arrow()
+        return np.array([places[one] for one in rows["id"].to_pylist()])
+
+    assert len(vector_search(table, np.ones(table.schema.field("vector").type.list_size, np.float32), index)) == K
+    return answer
+
+
+def whole(
+    collection: Collection, encoder: Known, places: dict[str, int], queries: np.ndarray, built: float
+) -> Iterator[Side]:
+    """Yield the whole search, by the index and exact; a query is found by its bytes."""
+    searcher = Searcher(collection, encoder)  # type: ignore[arg-type]
+    numbers = {query.tobytes(): str(number) for number, query in enumerate(queries)}
+    for name, exact in (("crosscue, whole search", False), ("crosscue, whole search, exact", True)):
+        request = Request(k=K, all=True, text="off", group=False, exact=exact)
+
+        def answer(query: np.ndarray, request: Request = request) -> np.ndarray:
+            hits = searcher.search([Term(numbers[query.tobytes()])], request)
+            return np.array([places[hit.id] for hit in hits])
+
+        yield Side(name, answer, built)
+
+
+def exact_numpy(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """All vectors in memory."""
+    return [Side("numpy, exact, in memory", lambda query: np.argpartition(-(vectors @ query), K)[:K], 0.0)]
+
+
+def faiss_ivf(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """Inverted lists with 8-bit scalars, in memory."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    start = time.process_time()
+    lists = int(2 ** round(np.log2(4 * len(vectors) ** 0.5)))
+    index = faiss.index_factory(vectors.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:: max(len(vectors) // (64 * lists), 1)])
+    index.add(vectors)
+    index.nprobe = max(lists // 16, 8)
+    built = time.process_time() - start
+    return [
+        Side(
+            f"faiss IVF{lists},SQ8, {index.nprobe} lists read", lambda query: index.search(query[None], K)[1][0], built
+        )
+    ]
+
+
+def faiss_hnsw(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """A graph, in memory."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    start = time.process_time()
+    index = faiss.IndexHNSWFlat(vectors.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 80, 256
+    index.add(vectors)
+    return [Side("faiss HNSW16, ef 256", lambda query: index.search(query[None], K)[1][0], time.process_time() - start)]
+
+
+def usearch_exact(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """All vectors as int8, in memory."""
+    from usearch.index import search
+
+    start = time.process_time()
+    small = np.round(127 * vectors).astype(np.int8)
+    built = time.process_time() - start
+
+    def answer(query: np.ndarray) -> np.ndarray:
+        found = search(small, np.round(127 * query).astype(np.int8), K, "ip", exact=True, threads=1)
+        return np.asarray(found.keys, np.int64)
+
+    return [Side("usearch int8, exact", answer, built)]
+
+
+def rclip(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
+    """The way of rclip 3.3: all vectors from SQLite by its own class, then its product and its sort of all scores."""
+    from rclip.db import DB
+
+    start = time.process_time()
+    database = DB(scratch / "rclip.db")
+    for place, vector in enumerate(vectors):
+        row = {"filepath": f"/r/{place}", "modified_at": 0.0, "size": 0, "vector": vector.tobytes(), "hash": ""}
+        database.upsert_image(row, commit=False)
+    built = time.process_time() - start
+
+    def answer(query: np.ndarray) -> np.ndarray:
+        paths, rows = [], []
+        for image in database.get_image_vectors_by_dir_path("/r"):
+            paths.append(image["filepath"])
+            rows.append(np.frombuffer(image["vector"], np.float32))
+        scores = query @ np.stack(rows).T
+        ranked = sorted(zip(scores, range(len(scores)), strict=True), key=lambda pair: pair[0], reverse=True)
+        return np.array([int(paths[place][3:]) for _, place in ranked[:K]])
+
+    return [Side("rclip 3.3, from its database", answer, built)]
+
+
+def table_of(first: int, vectors: np.ndarray) -> pa.Table:
+    """Return rows of a space for some vectors."""
+    count = len(vectors)
+    paths = [f"{first + place}.jpg" for place in range(count)]
+    given = {
+        "id": [identifier("r", path.encode()) for path in paths],
+        "root": ["r"] * count,
+        "path": paths,
+        "name": paths,
+        "folder": [""] * count,
+        "content": paths,
+        "text": [""] * count,
+    }
+    arrays = [pa.array(given.get(name, [None] * count), kind) for name, kind in COLUMNS.items()]
+    width = vectors.shape[1]
+    return pa.Table.from_arrays([*arrays, vector_array(vectors, width)], schema=schema(width))
+
+
+def real_features(data: Path) -> np.ndarray:
+    """Return the features of the images of both sources, as unit vectors."""
+    files = (data / name / "clip_b16_features.safetensors" for name in ("flickr8k", "cars_features"))
+    return unit(np.concatenate([next(iter(load_file(file).values())).astype(np.float32) for file in files]))
+
+
+def caption_vectors(data: Path, count: int) -> np.ndarray:
+    """Return the vectors of captions of Flickr8k by the starter."""
+    rows = json.loads((data / "flickr8k" / "captions.json").read_text(encoding="utf-8"))
+    chosen = rows[:: max(len(rows) // count, 1)][:count]
+    return as_run("zero_shot").encode_text([row["captions"][0] for row in chosen]).float().numpy()
+
+
+def spread(features: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield `size` vectors in chunks: the real ones first, then real ones moved by a part of a difference of two others."""
+    draw = np.random.default_rng(0)
+    yield features[:size]
+    for first in range(len(features), size, CHUNK):
+        one, other, third = draw.integers(0, len(features), (3, min(CHUNK, size - first)))
+        yield unit(features[one] + SHARE * (features[other] - features[third]))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+if __name__ == "__main__":
+    main()
