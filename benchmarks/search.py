@@ -3,7 +3,7 @@
     python benchmarks/search.py DATA --sizes 20000,100000 --queries 100
 
 DATA holds `flickr8k` and `cars_features` with features of the starter's image tower. A vector of the collection is a real
-feature plus a part of the difference of two others, so the vectors spread as real ones do. Queries are captions and images.
+feature plus a part of the difference of two others. So they spread as real ones do. Queries are captions and images.
 Recall@10 is against all vectors. A peer that is not installed is named and left out.
 """
 
