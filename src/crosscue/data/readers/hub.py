@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,43 @@ ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.
 """One of the two parts of the id of a dataset."""
 
 
+NOWHERE = "{}: there is no such file or folder, and no such dataset on the Hub. Check the path or the name."
+
+
+def reachable(name: str) -> bool:
+    """Returns True if the Hub answers within seconds; `datasets` alone would try for half a minute.
+
+    Raises:
+        DataError: the Hub has no such dataset.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(name, timeout=5)
+    except RepositoryNotFoundError as error:
+        raise DataError(NOWHERE.format(name)) from error
+    except HfHubHTTPError:
+        return True
+    except Exception:  # of the network, whichever library carries the request
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def from_cache() -> Iterator[None]:
+    """Lets `datasets` read its cache alone while the block runs."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
 def read_datasets(path: Path, reading: Reading) -> Pairs:
     """Reads a local `datasets` folder or a Hub id; images stay in the table until they are needed.
 
@@ -31,15 +69,20 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
 
     source = str(path)
     try:
-        loaded = datasets.load_from_disk(source) if Path(source).is_dir() else datasets.load_dataset(source)
+        if Path(source).is_dir():
+            loaded = datasets.load_from_disk(source)
+        else:
+            with contextlib.nullcontext() if reachable(source) else from_cache():
+                loaded = datasets.load_dataset(source)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(
-            f"{source}: neither a local source of pairs nor a dataset on the Hub. Check the name."
-        ) from error
+        raise DataError(NOWHERE.format(source)) from error
     except (ConnectionError, OSError) as error:
         raise NetworkError(
-            f"{source}: the Hub cannot be reached ({type(error).__name__}). Give a local folder or file."
+            f"{source}: there is no such file or folder, and the Hub, which may have a dataset of that name, cannot be "
+            f"reached ({type(error).__name__}). Check the path, or connect."
         ) from error
+    except CrosscueError:
+        raise
     except Exception as error:  # the library reads foreign files, and raises whatever its formats raise
         raise _unread(source, error) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
@@ -127,7 +170,8 @@ def _sniff(path: Path) -> bool:
     """Returns True for a folder that `save_to_disk` wrote, and for a name of the form owner/dataset that is no path."""
     if path.exists():
         return (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists()
-    return len(path.parts) == 2 and not path.suffix and all(ID.fullmatch(part) for part in path.parts)
+    named = len(path.parts) == 2 and not path.suffix and all(ID.fullmatch(part) for part in path.parts)
+    return named and not path.parent.is_dir()  # `data/mistyped` beside a folder `data` is a path
 
 
 DATASETS = Reader("datasets", _sniff, read_datasets)
