@@ -28,6 +28,7 @@ from crosscue.encoding.onnx_encoder import OnnxEncoder
 from crosscue.errors import MethodError, OptionError, RunError
 from crosscue.exporting import layout, parity
 from crosscue.exporting.hub import pull, push
+from crosscue.exporting.layout import export_folder
 from crosscue.opening import open_encoder
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -202,6 +203,16 @@ def test_an_export_is_pushed_and_pulled(export: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         open_encoder(pulled).encode_texts(TEXTS).vectors, open_encoder(export).encode_texts(TEXTS).vectors
     )
+
+
+def test_weights_of_a_large_graph_stand_beside_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosscue.exporting.onnx.LARGEST", 1)
+    pairs = read_pairs(write_source(tmp_path / "few", train=0, val=0, test=4))
+    export_folder(run.method, None, tmp_path / "export", pairs)
+    files = {path.name for path in (tmp_path / "export" / "textual").glob("model*")}
+    assert files == {"model.onnx", "model.onnx.data", "model.w8.onnx"}
+    pulled = pull(push(tmp_path / "export", str(tmp_path / "birds")), tmp_path / "pulled")
+    assert open_encoder(pulled).encode_texts(TEXTS).vectors.shape == (4, 32)
 
 
 def test_graphs_that_do_not_agree_are_not_written(

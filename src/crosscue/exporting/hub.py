@@ -30,7 +30,7 @@ RUN_FILES = (
     "metrics.jsonl",
 )
 """Files of a run folder that are pushed. The report contains the user's images, and checkpoints only serve to resume."""
-SAFE = (".json", ".jsonl", ".md", ".onnx", ".safetensors", ".yaml")
+SAFE = (".data", ".json", ".jsonl", ".md", ".onnx", ".safetensors", ".yaml")
 """Kinds of files that are pulled; none of them can execute anything."""
 
 

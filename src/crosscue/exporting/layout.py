@@ -96,7 +96,8 @@ def write_graphs(method: Method[Any], part: Path, chosen: tuple[str, ...], opset
             quantise(folder / FILES["fp32"], folder / FILES["w8"])
     if "fp32" not in chosen:
         for folder in (images, texts):
-            (folder / FILES["fp32"]).unlink()
+            for file in folder.glob(f"{FILES['fp32']}*"):
+                file.unlink()
     pixels = backbone.pixels
     preparation = {
         "size": pixels.size,

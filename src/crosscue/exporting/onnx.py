@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from crosscue.errors import MethodError
 from crosscue.exporting.graphs import ImageGraph, TextGraph
-from crosscue.storage import atomic_file
+from crosscue.storage import writing
 
 BATCHES = (1, 3, 7)
 """Batches at which a graph must equal its module before it is written."""
@@ -24,6 +24,8 @@ MOST = 4096
 """Largest batch that a graph is made for."""
 CLOSE = 1e-5
 """Greatest difference of a component."""
+LARGEST = 1_900_000_000
+"""Bytes of weights in one file; a larger graph has them beside it, in `model.onnx.data`."""
 OUTPUT = "vector"
 """Name of the output. `embedding` collides with the node of `nn.Embedding`, and ONNX Runtime refuses the file."""
 
@@ -79,7 +81,7 @@ def traced(plan: Plan) -> torch.export.ExportedProgram:
 
 
 def write(plan: Plan, target: Path, opset: int) -> None:
-    """Writes a module as an ONNX file that was compared with it.
+    """Writes a module as an ONNX file and compares the two; what is refused may stay on the disk.
 
     Args:
         plan: the module.
@@ -97,10 +99,12 @@ def write(plan: Plan, target: Path, opset: int) -> None:
             program, input_names=[plan.name], output_names=[OUTPUT], opset_version=opset, dynamo=True, verbose=False
         )
     assert found is not None
-    with atomic_file(target) as part:
-        found.save(str(part), include_initializers=True, external_data=False)
-        session = InferenceSession(str(part), providers=["CPUExecutionProvider"])
-        check(plan, lambda sample: session.run([OUTPUT], {plan.name: sample.numpy()})[0])
+    size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        found.save(str(target), external_data=size > LARGEST)
+    session = InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    check(plan, lambda sample: session.run([OUTPUT], {plan.name: sample.numpy()})[0])
 
 
 def check(plan: Plan, run: Callable[[Tensor], Vectors]) -> None:
