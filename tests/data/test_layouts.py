@@ -123,6 +123,19 @@ def test_both_forms_of_an_image_folder_give_the_same_pairs(put, tmp_path: Path, 
     assert found(read_pairs(tmp_path / "one")) == found(read_pairs(tmp_path / "each")) == expected
 
 
+@pytest.mark.parametrize("above", ["", "data/"])
+def test_shards_of_parquet_are_read_with_their_splits(put, tmp_path: Path, above: str) -> None:
+    (tmp_path / "set" / above).mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        for shard in range(2):
+            image = put(f"{split}{shard}.jpg").read_bytes()
+            table = pyarrow.table({"image": [{"bytes": image, "path": "image.jpg"}], "caption": [f"{split} {shard}"]})
+            parquet.write_table(table, tmp_path / "set" / above / f"{split}-{shard:05}-of-00002.parquet")
+    names = {"train": "train", "validation": "val", "test": "test"}
+    expected = {f"{name} {shard}": (split, None) for name, split in names.items() for shard in range(2)}
+    assert found(read_pairs(tmp_path / "set")) == expected
+
+
 HIDDEN = [
     "._a.jpg",
     "._a.txt",

@@ -113,6 +113,21 @@ def test_datasets_folder(draw_image, tmp_path: Path) -> None:
     assert pairs[0].image.read() == (tmp_path / "1.jpg").read_bytes()
 
 
+def test_a_dataset_with_null_images_names_their_rows(draw_image, tmp_path: Path) -> None:
+    import datasets
+
+    cells = [{"bytes": draw_image("1.jpg").read_bytes(), "path": None}, None, {"bytes": None, "path": None}]
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    rows = {"image": cells, "caption": ["one", "two", "three"]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="row 2: column 'image' is empty"):
+        read_pairs(tmp_path / "saved")
+    faults: dict[str, list[str]] = {}
+    assert read_pairs(tmp_path / "saved", faults=faults).captions == ["one"]
+    assert len(faults["missing images"]) == 2
+    assert read_pairs(tmp_path / "saved", reading=Reading(missing="skip")).captions == ["one"]
+
+
 def test_a_hub_id_without_network_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True, raising=False)

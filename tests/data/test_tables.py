@@ -51,6 +51,15 @@ def test_every_dialect_is_read(images: Path, content: str, encoding: str) -> Non
     assert read(images, content, encoding=encoding) == ["one, two", "three"]
 
 
+def test_numbered_columns_are_the_captions_of_an_image(images: Path) -> None:
+    assert read(images, "image,Caption_0,caption_1\n0.jpg,one,uno\n1.jpg,two,") == ["one", "uno", "two"]
+
+
+def test_a_column_that_is_there_twice_is_refused(images: Path) -> None:
+    with pytest.raises(DataError, match=r"t.csv: the header has column 'caption' twice"):
+        read(images, "image,caption,caption\n0.jpg,one,uno")
+
+
 def test_columns_that_are_not_known_are_named(images: Path) -> None:
     with pytest.raises(DataError, match=r"line 2: no image column. Columns found: Bild;Satz"):
         read(images, "Bild;Satz\n0.jpg;eins")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -25,17 +26,22 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split", "set", "subset", "partition"),
 }
 """Field of a pair -> names of its column, best first; upper case, spaces and hyphens of a header do not count."""
+NUMBERED = re.compile(r"caption_?\d+")
+"""Names of columns with one caption each."""
 SHOWN = 20
 """Largest number of names in a message."""
 
 
 def named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Returns a row with the names of its columns in lower case, words joined by underscores."""
+    """Returns a row with plain names of its columns; `caption_0`, `caption_1` and so on are the list of its captions."""
     values: dict[str, Any] = {}
     for column, value in row.items():
         name = plain(str(column))
         if name not in values or name == column:
             values[name] = value
+    if values.keys().isdisjoint(COLUMNS["captions"]):
+        numbered = [value for name, value in values.items() if NUMBERED.fullmatch(name) and not absent(value)]
+        values |= {"captions": numbered} if numbered else {}
     return values
 
 
@@ -47,7 +53,8 @@ def plain(column: str) -> str:
 
 def has(names: Iterable[str], field: str) -> bool:
     """Returns True if one of the names of columns is one of a field."""
-    return not {plain(name) for name in names}.isdisjoint(COLUMNS[field])
+    found = {plain(name) for name in names}
+    return not found.isdisjoint(COLUMNS[field]) or (field == "captions" and any(map(NUMBERED.fullmatch, found)))
 
 
 def required(where: str, row: Mapping[str, Any], field: str, given: Mapping[str, Any]) -> Any:

@@ -47,6 +47,9 @@ def table_rows(path: Path, reading: Reading) -> Iterator[Row]:
         lines = iter(file)
         dialect = header(path, lines)
         count = len(dialect.names)
+        twice = next((name for place, name in enumerate(dialect.names) if name and name in dialect.names[:place]), None)
+        if twice is not None:
+            raise DataError(f"{path}: the header has column '{twice}' twice. Give each column its own name.")
         for number, values in (quoted if dialect.quoted else unquoted)(path, lines, dialect, reading):
             where = f"{path} line {number}"
             if len(values) != count:

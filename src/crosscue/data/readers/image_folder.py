@@ -1,12 +1,14 @@
-"""Folders of the `datasets` library's ImageFolder: a table `metadata` in the folder of each split."""
+"""Folders of the `datasets` library: a table `metadata` in the folder of each split (ImageFolder), or shards of parquet."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from crosscue.data.columns import COLUMNS, named
 from crosscue.data.folder_tree import tree_of
+from crosscue.data.locations import entries
 from crosscue.data.pairs import Pairs
 from crosscue.data.path_splits import folder_split
 from crosscue.data.readers.contract import Reader, Reading
@@ -14,26 +16,33 @@ from crosscue.data.readers.tables import rows_of
 from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
 
+SHARD = re.compile(r"([A-Za-z]+)-\d+-of-\d+(-[0-9a-f]+)?\.parquet")
+"""Name of a shard, which begins with its split."""
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def read_image_folder(folder: Path, reading: Reading) -> Pairs:
-    """Reads the tables below a folder. Paths start from the folder of their table, whose name gives the split.
+    """Reads the tables below a folder. Paths start from the folder of their table.
+
+    The name of that folder gives the split, or the name of a shard.
 
     Raises:
         DataError: there is no such table, or something in one cannot be used.
     """
     tree = tree_of(folder)
-    tables = list(tree.named(*TABLES))
+    tables = list(tree.named(*TABLES)) or sorted(
+        place / name for place, names in tree.names.items() for name in names.values() if SHARD.fullmatch(name)
+    )
     if not tables:
-        raise DataError(f"{folder}: no table {', '.join(TABLES)} in it. Leave --kind imagefolder out.")
+        raise DataError(f"{folder}: no table {', '.join(TABLES)} and no shard in it. Leave --kind imagefolder out.")
     for line in tree.notes():
         reading.note(line)
 
     def rows() -> Iterator[Row]:
         for table in tables:
             below = table.parent.relative_to(folder)
-            split = next((split for name in below.parts if (split := folder_split(name))), None)
+            names = (*below.parts, table.name.partition("-")[0])
+            split = next((split for name in names if (split := folder_split(name))), None)
             for where, row in rows_of(table, reading):
                 values = {"split": split, **named(row)}
                 for column in COLUMNS["image"]:
@@ -47,8 +56,10 @@ def read_image_folder(folder: Path, reading: Reading) -> Pairs:
 def _sniff(path: Path) -> bool:
     if not path.is_dir():
         return False
-    below = (*path.iterdir(), *(place for part in path.iterdir() if part.is_dir() for place in part.iterdir()))
-    return any((place / name).is_file() for place in below if folder_split(place.name) for name in TABLES)
+    inside = entries(path)
+    below = [*inside, *(place for part in inside if part.is_dir() for place in entries(part))]
+    tables = any((place / name).is_file() for place in below if folder_split(place.name) for name in TABLES)
+    return tables or any(SHARD.fullmatch(place.name) for place in below)
 
 
 IMAGE_FOLDER = Reader("imagefolder", _sniff, read_image_folder)

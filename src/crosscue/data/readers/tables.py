@@ -82,6 +82,6 @@ def is_list(content: Any) -> bool:
 
 
 CSV = Reader("csv", suffix_sniffer(".csv", ".tsv"), read_csv)
-JSONL = Reader("jsonl", suffix_sniffer(".jsonl"), read_jsonl)
+JSONL = Reader("jsonl", suffix_sniffer(".jsonl", ".ndjson"), read_jsonl)
 JSON = Reader("json", json_sniffer(is_list), read_records)
 PARQUET = Reader("parquet", suffix_sniffer(".parquet"), read_parquet)
