@@ -116,7 +116,7 @@ def test_datasets_folder(draw_image, tmp_path: Path) -> None:
 def test_a_dataset_with_null_images_names_their_rows(draw_image, tmp_path: Path) -> None:
     import datasets
 
-    cells = [{"bytes": draw_image("1.jpg").read_bytes(), "path": None}, None, {"bytes": None, "path": None}]
+    cells = [{"bytes": draw_image("1.jpg").read_bytes(), "path": None}, None, None]
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
     rows = {"image": cells, "caption": ["one", "two", "three"]}
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
