@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import crosscue
-from crosscue.errors import RunError, StorageError
+from crosscue.errors import RunError, StorageError, TrainingError
 from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
 from crosscue.storage import sole_run
 from crosscue.training.journal import read_journal
@@ -191,3 +191,18 @@ def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
     assert not (folder / "busy" / "config.yaml").exists()
     adapt(folder, "busy", training=config(epochs=1))
     adapt(folder, "busy", training=config(epochs=1), resume=True)
+
+
+def test_a_run_that_failed_at_its_first_step_can_be_repeated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crosscue.training import loop
+
+    def fails(*_: object) -> None:
+        raise TrainingError("the first step failed")
+
+    with monkeypatch.context() as patched, pytest.raises(TrainingError):
+        patched.setattr(loop, "_require_finite", fails)
+        adapt(folder, "run")
+    assert read_journal(folder / "run" / "metrics.jsonl")  # the validation before the first step
+    adapt(folder, "run", training=config(epochs=1))
+    with pytest.raises(RunError, match="there is a run in this folder"):
+        adapt(folder, "run", training=config(epochs=1))

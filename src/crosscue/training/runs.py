@@ -34,6 +34,7 @@ from crosscue.errors import BackboneError, OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
 from crosscue.storage import fingerprint_of, read_json, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
+from crosscue.training.journal import read_journal
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ def check_run(
 
 def _begun(folder: Path) -> bool:
     """Returns True if a run in the folder has made a step; one that failed earlier has nothing to protect."""
-    journal = folder / "metrics.jsonl"
-    kept = (folder / ADAPTER).exists() or (folder / "checkpoints").exists()
-    return kept or (journal.exists() and journal.stat().st_size > 0)
+    kept = (folder / ADAPTER).exists() or (folder / "checkpoints" / "last").exists()
+    return kept or any(line["step"] > 0 for line in read_journal(folder / "metrics.jsonl"))
 
 
 def start_run(
