@@ -16,6 +16,7 @@ from crosscue.data.pairs import EmbeddedImage, Pairs
 from crosscue.data.readers.contract import Reader, Reading
 from crosscue.data.records import Row, pairs_of
 from crosscue.errors import CrosscueError, DataError, NetworkError
+from crosscue.progress import note
 
 ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
 """One of the two parts of the id of a dataset."""
@@ -72,6 +73,7 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
         if Path(source).is_dir():
             loaded = datasets.load_from_disk(source)
         else:
+            note(f"{source}: there is no such file or folder; the Hub may have a dataset of that name")
             with contextlib.nullcontext() if reachable(source) else from_cache():
                 loaded = datasets.load_dataset(source)
     except datasets.exceptions.DatasetNotFoundError as error:
