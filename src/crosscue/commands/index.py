@@ -163,7 +163,7 @@ def _require_folders(folders: Sequence[Path], place: Path) -> None:
 
 def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
     """Returns the spaces to index, each with what opens its encoder."""
-    from crosscue.opening import open_encoder
+    from crosscue.opening import encoder_of, open_encoder
     from crosscue.search.spaces import space_name
 
     options = {name: getattr(given, name) for name in ("runtime", "precision", "device", "backbone")}
@@ -185,7 +185,7 @@ def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
     def opening(space: Space) -> Opens:
         @functools.cache
         def opens() -> Encoder:
-            encoder = open_encoder(space.identity.source, **options)
+            encoder = encoder_of(space.identity, **options)
             collection.add_space(space.name, encoder.identity)  # refuses another run
             return encoder
 

@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("collection", type=Path, help="The collection, or the folder of images that holds it.")
     given = parser.instantiate(parser.parse_args(arguments))
 
-    from crosscue.opening import open_encoder
+    from crosscue.opening import encoder_of
     from crosscue.search.collection import open_collection
     from crosscue.search.indexing import writing
     from crosscue.search.tuning import tune
@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
         if given.name is None:
             chosen = [space for space in collection.spaces.values() if space.index is not None] or chosen
         for space in chosen:
-            encoder = open_encoder(space.identity.source, precision=given.precision, device=given.device)
+            encoder = encoder_of(space.identity, precision=given.precision, device=given.device)
             kept, trials = tune(collection, space, encoder)
             sys.stdout.write(f"{space.name}: recall@10 and CPU-ms a query on texts, and on images\n")
             for trial in trials:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosscue.encoding.onnx_encoder import OnnxEncoder, is_export
 from crosscue.errors import OptionError, RunError, suggestion
 
 if TYPE_CHECKING:
     from crosscue.api import Run
-    from crosscue.encoding.encoder import Encoder
+    from crosscue.encoding.encoder import Encoder, Identity
 
 RUNTIMES = ("auto", "torch", "onnx")
 
@@ -54,3 +54,14 @@ def open_encoder(
     from crosscue.opening.run_encoder import RunEncoder
 
     return RunEncoder(as_run(source, backbone, image_size=image_size, precision=precision, device=device))
+
+
+def encoder_of(identity: Identity, **options: Any) -> Encoder:
+    """Returns the encoder that an identity names, opened as it was: a method without a run folder on the same backbone.
+
+    `options` are those of `open_encoder`; its errors are raised.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if not Path(identity.source).exists():
+        given = {"backbone": identity.backbone, "image_size": identity.image_size} | given
+    return open_encoder(identity.source, **given)

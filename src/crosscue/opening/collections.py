@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError
-from crosscue.opening import open_encoder
+from crosscue.opening import encoder_of, open_encoder
 from crosscue.search.collection import Collection, create_collection, open_collection
 from crosscue.search.indexing import Indexing, Outcome, index, targets_of, walks_of, writing
 from crosscue.search.request import Request
@@ -52,11 +52,7 @@ class OpenedCollection:
         """
         found = self.collection.space(space)
         if found.name not in self._encoders:
-            source, options = found.identity.source, dict(self._options)
-            if not Path(source).exists():
-                options["image_size"] = found.identity.image_size  # of a method without a run folder
-                options.setdefault("backbone", found.identity.backbone)
-            self._encoders[found.name] = open_encoder(source, **options)
+            self._encoders[found.name] = encoder_of(found.identity, **self._options)
         return self._encoders[found.name]
 
     def searcher(self, space: str | None = None) -> Searcher:
