@@ -28,7 +28,7 @@ from crosscue.encoding.onnx_encoder import OnnxEncoder
 from crosscue.errors import MethodError, OptionError, RunError
 from crosscue.exporting import layout, parity
 from crosscue.exporting.hub import pull, push
-from crosscue.exporting.layout import export_folder
+from crosscue.exporting.layout import export_folder, with_special_tokens
 from crosscue.opening import open_encoder
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -86,6 +86,18 @@ def test_eight_bits_are_smaller_and_nearly_equal(export: Path) -> None:
     given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in nodes[0].attribute}
     assert (given["bits"], given["block_size"], given["accuracy_level"]) == (8, 64, 4)
     assert len(nodes) >= 12
+
+
+def test_a_written_tokenizer_adds_the_special_tokens_itself(run: Run) -> None:
+    own = run.method.backbone.tokenizer
+    inner = Tokenizer.from_str(own.tokenizer.backend_tokenizer.to_str())
+    wanted = inner.encode("a red thing").ids
+    assert with_special_tokens(inner, own.prefix, own.suffix).encode("a red thing").ids == wanted
+    record = json.loads(inner.to_str())
+    bare = Tokenizer.from_str(json.dumps(record | {"post_processor": None}))
+    bare.enable_padding(length=30)
+    assert bare.encode("a red thing").ids[:5] != wanted
+    assert with_special_tokens(bare, own.prefix, own.suffix).encode("a red thing").ids == wanted
 
 
 def test_immich_reads_the_folder_as_its_own(run: Run, export: Path, tmp_path: Path) -> None:

@@ -141,11 +141,30 @@ def write_tokenizer(given: GivenTokens, folder: Path) -> None:
             f"method '{given.name}': the tokenizer of this backbone ({type(tokenizer).__name__}) has no fast form, so it "
             "cannot be exported. Use a checkpoint with a tokenizer.json."
         )
-    inner.no_padding()
-    inner.no_truncation()
-    inner.save(str(folder / "tokenizer.json"))
+    written = with_special_tokens(inner, given.own.prefix, given.own.suffix)
+    written.save(str(folder / "tokenizer.json"))
     pad = tokenizer.convert_ids_to_tokens(given.own.pad)
     write_json(folder / "tokenizer_config.json", {"pad_token": pad, "model_max_length": given.length})
+
+
+def with_special_tokens(inner: Any, prefix: list[int], suffix: list[int]) -> Any:
+    """Returns a copy of a tokenizer of the library `tokenizers` that adds the special tokens itself, and neither pads nor cuts.
+
+    `transformers` may add them in Python instead.
+    """
+    from tokenizers import Tokenizer, processors  # words: ok
+
+    copied = Tokenizer.from_str(inner.to_str())
+    copied.no_padding()
+    copied.no_truncation()
+    plain = copied.encode("a", add_special_tokens=False).ids
+    if copied.encode("a").ids != [*prefix, *plain, *suffix]:
+        names = {token: copied.id_to_token(token) for token in (*prefix, *suffix)}
+        around = [[names[token] for token in tokens] for tokens in (prefix, suffix)]
+        copied.post_processor = processors.TemplateProcessing(  # words: ok
+            single=[*around[0], "$A", *around[1]], special_tokens=[(name, token) for token, name in names.items()]
+        )
+    return copied
 
 
 def card(record: ExportRecord, found: dict[str, Parity], pairs: Pairs) -> str:
