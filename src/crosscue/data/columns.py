@@ -80,7 +80,11 @@ def required(where: str, row: Mapping[str, Any], field: str, given: Mapping[str,
 
 def optional(row: Mapping[str, Any], field: str) -> Any:
     """Returns the first value of a field, or None where the row has none."""
-    return next((row[column] for column in COLUMNS[field] if column in row and not absent(row[column])), None)
+    for column in COLUMNS[field]:
+        value = row.get(column)
+        if not absent(value):
+            return value
+    return None
 
 
 def absent(value: Any) -> bool:

@@ -6,7 +6,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from crosscue.source_files import at_home
@@ -28,9 +28,12 @@ class Locations:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._real: dict[Path, str] = {}
+        self.place = cache(self._place)
+        """A path as it is written -> the path of the image; an image of many rows is looked for once."""
+        self.is_file, self.identity = cache(is_file), cache(self._identity)
 
-    def place(self, written: str) -> Path:
-        """Returns the path of an image: the first spelling that exists, or the path as it is written."""
+    def _place(self, written: str) -> Path:
+        """Returns the first spelling that exists, or the path as it is written."""
         plain = self.folder / written
         if mode(plain) is not None:
             return plain
@@ -46,7 +49,7 @@ class Locations:
         named = [entry for home in homes for entry in entries(home) if entry.name.lower() in IMAGE_FOLDERS]
         return [self.folder, *named, *(entry / entry.name for entry in named if (entry / entry.name).is_dir())]
 
-    def identity(self, path: Path) -> str:
+    def _identity(self, path: Path) -> str:
         """Returns the path of a file without links and detours: equal for one file, different for two."""
         try:
             if path.is_symlink() or path.name in ("", ".."):

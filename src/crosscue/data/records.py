@@ -11,7 +11,7 @@ from typing import Any
 from crosscue.data.cells import image_of, negatives_of, readable, scalar, texts_of
 from crosscue.data.columns import named, optional, required
 from crosscue.data.features import FeatureRow
-from crosscue.data.locations import Locations, is_file, mode
+from crosscue.data.locations import Locations, mode
 from crosscue.data.pairs import EmbeddedImage, Image, ImageFile, Pair, Pairs
 from crosscue.data.path_splits import Folders, canonical_split, folder_split, split_depth
 from crosscue.data.readers.contract import Missing, Reading
@@ -53,7 +53,7 @@ def pairs_of(rows: Iterable[Row], path: Path, reading: Reading) -> Pairs:
     for where, row in rows:
         try:
             found = row_of(where, row, folder, reading)
-            usable(found.pair, str(path), reading.missing)
+            usable(found.pair, str(path), folder, reading.missing)
             group = groups.setdefault(found.image, [found])
             if group[0] is not found:
                 require_agreement(group[0].pair, found.pair)
@@ -144,9 +144,9 @@ def require_agreement(known: Pair, pair: Pair) -> None:
         )
 
 
-def usable(pair: Pair, source: str, missing: Missing) -> None:
+def usable(pair: Pair, source: str, folder: Locations, missing: Missing) -> None:
     """Raises `DataError` for a pair whose image file does not exist, unless `missing` is keep."""
-    if missing == "keep" or not isinstance(pair.image, ImageFile) or is_file(pair.image.path):
+    if missing == "keep" or not isinstance(pair.image, ImageFile) or folder.is_file(pair.image.path):
         return
     path = pair.image.path
     if pair.image_id.startswith(("http://", "https://")):

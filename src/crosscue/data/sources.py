@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 
@@ -71,9 +71,9 @@ def read_pairs(
     """
     if not isinstance(source, str | PathLike):
         raise DataError(f"the source of pairs is {source!r}; it must be a path, or the id of a dataset on the Hub.")
-    reading = Examination(
-        **vars(reading or Reading()), collect=faults is not None, faults={} if faults is None else faults
-    )
+    given = reading or Reading()
+    options = {option.name: getattr(given, option.name) for option in fields(Reading)}
+    reading = Examination(**options, collect=faults is not None, faults={} if faults is None else faults)
     path = at_home(Path(source))
     try:
         with in_one_line(path):
