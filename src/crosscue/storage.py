@@ -21,6 +21,11 @@ from crosscue.source_files import open_text, read_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EBUSY),
+)
+"""Refusals of the operating system that another place for the file avoids."""
 REMAKE = "Correct the file, or make it again."
 """The remedy for a file of JSON that cannot be read."""
 
@@ -64,7 +69,7 @@ def writing(target: Path, remedy: str = "choose another folder") -> Iterator[Non
             ) from error
         if error.errno == errno.EISDIR:
             raise StorageError(f"{target}: this is a folder. Name a file, such as {target}/pairs.jsonl.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in REFUSED:
             raise StorageError(
                 f"{target}: cannot be written ({error.strerror}). {remedy[0].upper()}{remedy[1:]}."
             ) from error

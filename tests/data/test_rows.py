@@ -70,6 +70,13 @@ def test_what_a_killed_process_finished_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "c" / "9999-killed-earlier").exists()
 
 
+def test_a_damaged_part_is_computed_again(tmp_path: Path) -> None:
+    filled(tmp_path / "c", "34")
+    (values,) = (tmp_path / "c").glob("*/values.bin")
+    values.write_bytes(values.read_bytes()[:-1])
+    assert filled(tmp_path / "c", "345") == ([9, 16, 25], ["3", "4", "5"])
+
+
 def test_two_runs_fill_one_cache_one_after_the_other(tmp_path: Path) -> None:
     keys, begun = [str(number) for number in range(8)], threading.Event()
     slow = Squares(keys)
@@ -163,3 +170,11 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("crosscue.data.rows.reserve", full)
     with pytest.raises(StorageError, match="no space left on the disk"):
         filled(tmp_path / "c", "3")
+
+
+@pytest.mark.parametrize("place", ["file", "file/inside", "x" * 300])
+def test_a_cache_that_cannot_be_a_folder_is_named(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / place))
+    with pytest.raises(StorageError, match=r"cannot be written .*Set CROSSCUE_CACHE to a folder"):
+        PixelStore([ImageFile(draw_noise(tmp_path / "one.png", 1, 9, 9))], SPEC)[[0]]

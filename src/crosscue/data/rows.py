@@ -18,6 +18,7 @@ from crosscue.progress import note, progress
 from crosscue.storage import require_space, reserve, write_json, writing
 
 ABOUT, KEYS, VALUES, DONE = "rows.json", "keys.bin", "values.bin", "done.bin"
+ELSEWHERE = "set CROSSCUE_CACHE to a folder that can be written"
 KEY = 16
 """Bytes of a key on disk."""
 Make = Callable[[Sequence[int]], np.ndarray[Any, Any]]
@@ -43,7 +44,8 @@ class RowCache:
         """
         self.folder, self.shape, self.dtype, self.about = folder, shape, np.dtype(dtype), about
         self.keys = [hashlib.sha256(key.encode()).digest()[:KEY] for key in keys]
-        self._find()
+        with writing(folder, ELSEWHERE):
+            self._find()
 
     def _find(self) -> None:
         """Notes for each key the part and the row that hold it."""
@@ -53,6 +55,9 @@ class RowCache:
             names = np.fromfile(part, dtype=f"V{KEY}")
             done = np.fromfile(part.parent / DONE, dtype="u1")
             whole = (len(names), *self.shape)
+            size = int(np.prod(whole)) * self.dtype.itemsize
+            if len(done) != len(names) or (part.parent / VALUES).stat().st_size != size:
+                continue  # a damaged copy; its rows are computed again
             self._parts.append(np.memmap(part.parent / VALUES, self.dtype, "r", shape=whole))
             place |= {names[row].tobytes(): (len(self._parts) - 1, int(row)) for row in np.flatnonzero(done)}
         self._place = np.array([place.get(key, (-1, -1)) for key in self.keys], dtype=np.int64).reshape(-1, 2)
@@ -74,7 +79,7 @@ class RowCache:
             with contextlib.suppress(OSError):  # a cache that is only read has no date of use
                 os.utime(self.folder / ABOUT)
             return
-        with writing(self.folder, "set CROSSCUE_CACHE to a folder that can be written"):
+        with writing(self.folder, ELSEWHERE):
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._sole():
                 self._find()

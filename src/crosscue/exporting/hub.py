@@ -28,6 +28,7 @@ RUN_FILES = (
     "config.yaml",
     "environment.json",
     "metrics.jsonl",
+    "pairs.json",
 )
 """Files of a run folder that are pushed. The report contains the user's images, and checkpoints only serve to resume."""
 SAFE = (".data", ".json", ".jsonl", ".md", ".onnx", ".safetensors", ".yaml")
