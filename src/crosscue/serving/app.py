@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from crosscue.serving import collection_routes, image_routes, label_routes, openai_routes, page_routes, search_routes
-from crosscue.serving.failures import Refusal, add_failures
+from crosscue.serving.failures import REFUSALS, Refusal, add_failures
 from crosscue.serving.holdings import Holdings
 from crosscue.serving.logs import Logged
 from crosscue.serving.metrics import Counted
@@ -45,6 +45,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        responses=REFUSALS,
     )
     app.state.service, app.state.holdings, app.state.rules, app.state.absolute = service, holdings, rules, absolute
     app.state.searchers, app.state.refreshing = {}, {}

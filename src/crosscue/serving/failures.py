@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from crosscue.errors import CrosscueError, DataError, OptionError
@@ -59,6 +60,27 @@ LIMITS = {
     "enum": ("expected", "must be {}"),
 }
 """Kind of a validation error -> the name of its bound, and the end of our message."""
+
+
+class ErrorParts(BaseModel):
+    """Parts of a refusal."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Body of every answer that is no success."""
+
+    error: ErrorParts
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 405, 409, 410, 413, 415, 421, 422, 429, 503)
+}
+"""Refusals of every operation, for the schema of the API."""
 
 
 class Refusal(CrosscueError):
