@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -44,4 +45,5 @@ def run(app: FastAPI, sock: socket.socket) -> None:
     config = uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=DRAIN, server_header=False, date_header=True
     )
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn drains, then raises the signal once more
     uvicorn.Server(config).run(sockets=[sock])
