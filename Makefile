@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Never torchvision next to CPU torch: it breaks the import of transformers.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-fast fuzz lint mutants bench docs clean
+.PHONY: demo serve test test-fast fuzz lint mutants bench docs clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 demo: .venv/ready
 	$(BIN)/crosscue demo
+
+# The page over the emoji of `make demo`, with the model before and after.
+serve: .venv/ready
+	$(BIN)/crosscue serve runs/demo/emoji.crosscue --open
 
 # One process a core, one thread each (tests/conftest.py); tests that share downloads stay in one process.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup

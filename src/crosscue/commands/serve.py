@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from crosscue.commands.parser import options_parser, taken
 from crosscue.errors import OptionError
@@ -24,7 +25,7 @@ def run(arguments: list[str]) -> int:
     if not given.collections and options.run is None:
         raise OptionError("name a collection: crosscue serve DIR. Make one: crosscue index FOLDER --run RUN")
 
-    from crosscue.opening import open_encoder
+    from crosscue.opening import encoder_of, open_encoder
     from crosscue.serving.app import application
     from crosscue.serving.holdings import Holdings
     from crosscue.serving.logs import begin_logs
@@ -32,20 +33,18 @@ def run(arguments: list[str]) -> int:
     from crosscue.serving.running import run as run_server
     from crosscue.serving.service import Opener, Service
 
-    opened = partial(
-        open_encoder,
-        runtime=options.runtime,
-        precision=options.precision,
-        device=options.device,
-        threads=options.threads,
-    )
+    opened: dict[str, Any] = {
+        "runtime": options.runtime,
+        "precision": options.precision,
+        "device": options.device,
+        "threads": options.threads,
+    }
     holdings = Holdings([Path(folder) for folder in given.collections])
     openers: dict[str, Opener] = {}
     for name in holdings.names:
-        identity = holdings.place(name).space.identity
-        openers[name] = partial(opened, identity.source)
+        openers[name] = partial(encoder_of, holdings.place(name).space.identity, **opened)
     if options.run is not None:
-        openers[Path(options.run).name] = partial(opened, options.run)
+        openers[Path(options.run).name] = partial(open_encoder, options.run, **opened)
     rules = options.rules()
     sock = listening(options.host, options.port)
     address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{sock.getsockname()[1]}/"
