@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,12 @@ def test_bad_input_gets_one_sentence(place: Path, arguments: tuple[str, ...], me
 def test_a_folder_without_a_collection_names_the_command(tmp_path: Path) -> None:
     message = refused("search", "x", "--collection", tmp_path)
     assert f"{tmp_path}: no collection here. Make one: crosscue index FOLDER --collection {tmp_path}" in message
+
+
+def test_a_missing_package_is_named_with_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    message = refused("search", "x", "--collection", place)
+    assert "a collection needs the package lancedb: pip install 'crosscue[search]'" in message
 
 
 def test_words_may_stand_between_options() -> None:

@@ -25,10 +25,14 @@ def connect(tables: Path, consistency: float | None = None) -> Any:
         consistency: seconds after which a table looks for commits of other processes; None: only on `refresh`.
 
     Raises:
-        CollectionError: this process is a fork of one that had a connection, where Lance's threads do not run.
+        CollectionError: LanceDB is not installed, or this process is a fork of one that had a connection, where Lance's threads
+            do not run.
     """
     global _session, _process
-    import lancedb
+    try:
+        import lancedb
+    except ImportError as error:
+        raise CollectionError(f"a collection needs the package {error.name}: pip install 'crosscue[search]'") from error
 
     if _session is None:
         _session = lancedb.Session(index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE)
