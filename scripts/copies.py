@@ -16,7 +16,7 @@ from PIL import Image
 
 from crosscue.api import as_run
 from crosscue.data.images import open_image
-from crosscue.data.sources import read_pairs
+from crosscue.data.sources import Reading, read_pairs
 from crosscue.markdown import markdown_table
 from crosscue.search.grouping import COPY
 
@@ -31,7 +31,7 @@ def main(run: str, data: str, split: str = "val", count: int = 100, image_size: 
         count: number of images, evenly spaced.
         image_size: side of the input image, for a method.
     """
-    model, pairs = as_run(run, image_size=image_size), read_pairs(data).split(split)
+    model, pairs = as_run(run, image_size=image_size), read_pairs(data, reading=Reading(missing="skip")).split(split)
     images = [open_image(pair.image) for pair in pairs[:: max(len(pairs) // count, 1)]]
     first = model.encode_image([np.asarray(image) for image in images])
     others = first @ first.T
