@@ -78,7 +78,7 @@ def test_no_json(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.jsonl").write_text(text)
     with pytest.raises(DataError, match=message):
         ActionKnowledge.load(tmp_path / "a.jsonl")
-    with pytest.raises(DataError, match=r"nowhere\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: there is no such file"):
         ActionKnowledge.load(tmp_path / "nowhere.jsonl")
 
 

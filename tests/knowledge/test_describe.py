@@ -293,7 +293,7 @@ def test_review_and_what_comes_next(source: Path, whole: tuple[Path, Scripted], 
         (["--writer.base_url", ""], "the writer has no endpoint"),
         (["--limits.max_spend", "1"], "max_spend needs prices"),
         (["--writing.domain", "pet"], "Did you mean 'pets'"),
-        (["--aliases", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--aliases", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
     ],
 )
 def test_mistakes_are_one_line(source: Path, serve: Serve, more: list[str], message: str) -> None:
