@@ -277,3 +277,21 @@ def test_folders_that_are_missing_or_not_named_are_refused(place: Path, tmp_path
             targets_of(found, [])
         with pytest.raises(CollectionError, match="no such folder"):
             targets_of(found, [tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("rows", [1, 512])
+def test_a_content_that_is_overwritten_and_appears_elsewhere_keeps_its_own_vector(
+    tmp_path: Path, place: Path, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(ingest, "ROWS", rows)
+    photos = tmp_path / "photos"
+    paint(photos / "a.png", 1)
+    indexed(place, [photos], encoder)
+    before = rows_of(place)["a.png"]["vector"]
+    (photos / "a.png").rename(photos / "b.png")
+    paint(photos / "a.png", 2)
+    counts = indexed(place, [photos], encoder, batch_size=1).counts
+    after = rows_of(place)
+    assert (counts.images, counts.changed) == (2, 1)
+    assert np.allclose(after["b.png"]["vector"], before, atol=1e-6)
+    assert not np.allclose(after["a.png"]["vector"], before, atol=1e-2)
