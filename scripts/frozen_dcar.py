@@ -37,7 +37,7 @@ from crosscue.training.schedules import cosine_factor
 RATES = (0.00003, 0.0001, 0.0003)
 KINDS = ("category", "attribute")
 LAMBDA1, LAMBDA2 = 0.8, 0.2
-BATCH, STEPS, WARMUP, HELD_OUT = 32, 600, 10, 4
+BATCH, STEPS, WARMUP, HELD_OUT = 32, 300, 10, 4
 
 
 class Changes(nn.Module):
@@ -188,7 +188,7 @@ def main(data: str, out: Path, seeds: int = 5, kept: Path | None = None) -> None
     untrained = Found(0.0, {})
     measure(features, Changes(features, head=False).eval(), Row("zero-shot"), untrained)
     results = {"zero-shot": untrained}
-    for row in rows_of(features):
+    for row in rows_of():
         results[row.label] = examined(features, row, seeds)
         print(row.label, results[row.label].rate, f"{np.mean([one['Rsum'] for one in results[row.label].recalls]):.1f}")
     record, page = pages(results, CLAIMS, STEPS, len(features.captions), len(features.test_captions))

@@ -25,7 +25,12 @@ from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 
 PLACES: tuple[WeightsPlace, ...] = ("pooling", "input", "attention")
-CONTROLS = ("own", "wrong image", "shuffled", "marginal blank")
+CONTROLS = {
+    "pooling": ("own", "wrong image", "shuffled", "marginal blank"),
+    "input": ("own", "wrong image"),
+    "attention": ("own", "wrong image"),
+}
+"""Place -> weights and their controls."""
 DRAWS = 2
 """Draws of a random control; a step takes one of them."""
 ALPHA = 0.5
@@ -96,8 +101,8 @@ class Features:
 CLAIMS = [
     *((f"own weights over none ({place})", f"own, {place}", "no weights") for place in PLACES),
     *((f"own weights over a wrong image's ({place})", f"own, {place}", f"wrong image, {place}") for place in PLACES),
-    *((f"own weights over shuffled ones ({place})", f"own, {place}", f"shuffled, {place}") for place in PLACES),
-    *((f"marginal blank over none ({place})", f"marginal blank, {place}", "no weights") for place in PLACES),
+    ("own weights over shuffled ones (pooling)", "own, pooling", "shuffled, pooling"),
+    ("marginal blank over none (pooling)", "marginal blank, pooling", "no weights"),
     ("half without weights over none (pooling)", "own, pooling, half without", "no weights"),
     ("negatives of any name, no head, over none", "any name, no head", "no weights"),
     ("negatives of near names, no head, over none", "near names, no head", "no weights"),
@@ -107,19 +112,17 @@ CLAIMS = [
 """Claim, row, and the row it is compared with."""
 
 
-def rows_of(features: Features) -> list[Row]:
+def rows_of() -> list[Row]:
     """Returns the rows in the order of the tables."""
     rows = [Row("no weights")]
-    rows += [Row(f"{name}, {place}", f"{name}, {place}") for place in PLACES for name in CONTROLS]
+    rows += [Row(f"{name}, {place}", f"{name}, {place}") for place in PLACES for name in CONTROLS[place]]
     rows.append(Row("own, pooling, half without", "own, pooling", dropout=0.5))
-    for negatives in features.edited:
-        none = Row(f"{negatives}, no head", negatives=negatives)
-        head = replace(none, label=f"{negatives}, head", head="head")
-        slow = replace(head, label=f"{negatives}, slow head", head_rate=0.01)
-        total = replace(head, label=f"{negatives}, head, printed sum", reduction="sum")
-        within = replace(head, label=f"{negatives}, head in L_con too", in_contrast=True)
-        rows += [none, head, slow, total, within]
-    return rows
+    none = Row("near names, no head", negatives="near names")
+    head = replace(none, label="near names, head", head="head")
+    slow = replace(head, label="near names, slow head", head_rate=0.01)
+    total = replace(head, label="near names, head, printed sum", reduction="sum")
+    within = replace(head, label="near names, head in L_con too", in_contrast=True)
+    return [*rows, replace(none, label="any name, no head", negatives="any name"), none, head, slow, total, within]
 
 
 def read_features(source: str, kept: Path | None) -> Features:
@@ -136,9 +139,10 @@ def read_features(source: str, kept: Path | None) -> Features:
     vectors = normalize(sides[0].pooled, dim=-1)
     plain, weighted = encoded(dcar, captions), {}
     weighted["none"] = [plain]
+    dcar.remember(captions)
     for place in PLACES:
-        own = built(place)
-        for name in CONTROLS:
+        own = built(place, dcar)
+        for name in CONTROLS[place]:
             weighted[f"{name}, {place}"] = [weighed(own, captions, vectors, name) for _ in range(drawn(name))]
             print(name, place, flush=True)
     names = list(pairs.categories)
@@ -147,7 +151,7 @@ def read_features(source: str, kept: Path | None) -> Features:
     for label, exchanges in (("any name", None), ("near names", near)):
         writer = NegativeWriter(pairs, NegativesConfig(category=1, attribute=1), exchanges=exchanges)
         edited[label] = edited_rows(dcar, with_negatives(train, writer)[0])
-    hard = NegativeWriter(pairs, NegativesConfig(), exchanges=near)
+    hard = NegativeWriter(pairs, NegativesConfig(category=1, attribute=1), exchanges=near)
     contests = Contests.of(with_negatives(test, hard)[0])
     test_captions = [pair.captions[0] for pair in test]
     made = Features(
@@ -172,12 +176,14 @@ def drawn(name: str) -> int:
     return DRAWS if name in ("wrong image", "shuffled") else 1
 
 
-def built(place: WeightsPlace) -> Dcar:
-    """Returns method dcar without prompts, on the starter at 160 px."""
-    backbone = load_backbone("starter", image_size=160, device="cpu")
+def built(place: WeightsPlace, beside: Dcar | None = None) -> Dcar:
+    """Returns method dcar without prompts, on the starter at 160 px, or on the backbone and token features of another one."""
+    backbone = load_backbone("starter", image_size=160, device="cpu") if beside is None else beside.backbone
     options = {"dp": False, "ca": False, "image_prompts": False, "weights_image": "frozen", "weights_place": place}
     method = build("dcar", backbone, options | {"context_tokens": 8})
     assert isinstance(method, Dcar)
+    if beside is not None:
+        method.token_features = beside.token_features
     return method.eval()
 
 
@@ -209,7 +215,7 @@ def weighed(dcar: Dcar, captions: Sequence[str], images: Tensor, control: str) -
         dcar: it has the place of the weights.
         captions: N captions.
         images: (N, D) unit vectors of their images.
-        control: one of `CONTROLS`.
+        control: a name in `CONTROLS`.
     """
     count = len(captions)
     shift = int(torch.randint(1, count, ())) if control == "wrong image" else 0
@@ -221,7 +227,6 @@ def weighed(dcar: Dcar, captions: Sequence[str], images: Tensor, control: str) -
         texts = [captions[row] for row in rows]
         return TokenWeights(dcar.token_weights(texts, dcar.tokenize(texts), given[rows], blank), dcar.place)
 
-    dcar.remember(captions)
     return encoded(dcar, captions, weights)
 
 

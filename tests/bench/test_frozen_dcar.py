@@ -45,7 +45,7 @@ def test_the_features_and_the_loss_are_those_of_dcar(scripts: tuple[Any, Any], t
         weighted = normalize(features.weighted[f"own, {place}"][0].pooled, dim=-1)
         assert torch.allclose(weighted, own.weighted(captions, images), atol=1e-5)
         assert not torch.allclose(weighted, normalize(features.weighted[f"wrong image, {place}"][0].pooled, dim=-1))
-    row = next(row for row in rows.rows_of(features) if row.label == "near names, no head")
+    row = next(row for row in rows.rows_of() if row.label == "near names, no head")
     chosen, edited = torch.arange(8), features.edited["near names"]
     wrong = torch.stack([normalize(edited.rows.pooled[edited.place[:8, column]], dim=-1) for column in (0, 1)], 1)
     plain = normalize(features.plain.pooled[:8], dim=-1)
