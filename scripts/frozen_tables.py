@@ -20,20 +20,24 @@ HEADS = [
 
 
 def pages(
-    results: dict[str, Found], claims: Sequence[tuple[str, str, str]], steps: int, learned_from: int, queries: int
+    results: dict[str, Found],
+    claims: Sequence[tuple[str, str, str]],
+    rate: float,
+    steps: int,
+    learned_from: int,
+    queries: int,
 ) -> tuple[dict[str, Any], str]:
     """Returns the record and the page of all rows."""
     tested = {direction: tests(results, claims, direction) for direction in ("i2t", "t2i")}
     seeds = max(len(found.recalls) for found in results.values())
     intro = (
         f"Starter, 160 px, both towers frozen; a linear change behind each learns from {learned_from:,} pairs: {steps} steps, batch 32, "
-        f"adamw, cosine schedule; {seeds} seeds. The rate of each row is chosen from three on a quarter of the training images. "
+        f"adamw, cosine schedule; {seeds} seeds. lr {rate:g}, chosen from three without weights on a quarter of the training images. "
         f"Gallery {queries:,} images with one caption each, which are encoded without weights.\n\n"
         "R@k in percent: mean ± standard deviation over the seeds."
     )
     recalls = [
-        [name(label, found), *(spread([one[head] for one in found.recalls]) for head in HEADS)]
-        for label, found in results.items()
+        [label, *(spread([one[head] for one in found.recalls]) for head in HEADS)] for label, found in results.items()
     ]
     kinds = ["category (plain)", "attribute (plain)", "category (caa)", "attribute (caa)"]
     edits = [
@@ -68,11 +72,10 @@ def pages(
             "",
         ]
     )
-    rows = {
-        label: {"rate": found.rate, "validation": found.validation, "recalls": found.recalls, "edits": found.edits}
-        for label, found in results.items()
-    }
+    rows = {label: {"recalls": found.recalls, "edits": found.edits} for label, found in results.items()}
     record = {
+        "rate": rate,
+        "steps": steps,
         "rows": rows,
         "claims": [
             {"claim": claim, "row": row, "over": over}
@@ -81,6 +84,14 @@ def pages(
         ],
     }
     return record, text
+
+
+def untrained_section(found: dict[str, dict[str, float]]) -> str:
+    """Returns the section of the training pairs before training."""
+    heads = list(next(iter(found.values())))
+    rows = [[label, *(f"{one[head]:.1f}" for head in heads)] for label, one in found.items()]
+    about = "The training pairs before training. Captions are weighted by an image, so these rows see the pairing."
+    return f"\n## Before training\n\n{about}\n\n{markdown_table(['', *heads], rows)}\n"
 
 
 def tests(
@@ -97,11 +108,6 @@ def tests(
 def in_words(found: Difference, p: float) -> str:
     """Returns a difference with its interval and p."""
     return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f}), p {p:.4f}"
-
-
-def name(label: str, found: Found) -> str:
-    """Returns the label of a row with its rate."""
-    return f"{label} (lr {found.rate:g})" if found.rate else label
 
 
 def spread(values: Sequence[float]) -> str:

@@ -41,7 +41,7 @@ GRIDS = {
 """Grid in configs/grids/ -> sources, and their name in docs/methods.md. The first grid of a source that has a row counts."""
 BRIDGE = ROOT / "runs" / "starter-without-cars"
 """The backbone of the grid `cars`: the starter with a bridge that was trained without cars."""
-FURTHER = ("Claims", "Evaluated again", "Minimal pairs")
+FURTHER = ("Claims", "Evaluated again", "Minimal pairs", "Before training")
 """First words of the tables after the recalls."""
 
 
