@@ -157,6 +157,9 @@ def test_a_diagnostic_is_stamped(pairs: Pairs, tmp_path: Path) -> None:
     assert "NOT COMPARABLE" in (page.parent / "report.md").read_text(encoding="utf-8")
     assert "NOT COMPARABLE" in str(comparison_table(comparison, "t").caption)
     assert "NOT COMPARABLE" not in str(result_table(before).caption)
+    before.protocol.update(left_out="3 pairs cannot be read", validated_on="4 folds")
+    caption = str(result_table(before).caption)
+    assert "3 pairs cannot be read and are left out\n4 folds" in caption
 
 
 def test_the_table_of_a_comparison_names_a_direction_once_and_colours_what_is_significant(pairs: Pairs) -> None:

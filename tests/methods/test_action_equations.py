@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, normali
 
 from crosscue.backbones.protocol import ImageState, Prompts
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.methods.action.knowledge import KnowledgeSource
 from crosscue.methods.action.model import RANKING, Action
 from crosscue.methods.action.modules import TripletEncoder
 from crosscue.methods.contract import Batch
@@ -238,3 +239,20 @@ def test_what_is_added_to_pieces_starts_small() -> None:
     for added in (encoder.slots, encoder.indices):
         assert 0.01 < float(added.detach().std()) < 0.03
         assert abs(float(added.detach().mean())) < 0.01
+
+
+def test_triplets_of_attributes_can_be_left_out(tmp_path: Path) -> None:
+    known = KNOWN["a man rides a horse"]
+    for attributes, actions in ((True, ["riding", "is"]), (False, ["riding"])):
+        chosen = trained(tmp_path, attributes=attributes).reader.chosen(known)
+        assert [triplet.action for triplet, _ in chosen] == actions
+
+
+def test_knowledge_that_spacy_reads_replaces_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ActionKnowledge(KNOWN).save(tmp_path / "known.jsonl")
+    read = {"a cat": CaptionKnowledge()}
+    monkeypatch.setattr("crosscue.methods.action.knowledge.parsed_knowledge", lambda captions: read)
+    source = KnowledgeSource(str(tmp_path / "known.jsonl"))
+    source.prepare(["a photo"])
+    source.prepare(["a cat"], "spacy")
+    assert (source.opened, source.known) == ("spacy", read)

@@ -160,7 +160,7 @@ def test_what_cannot_be_ranked_is_refused(pairs: Pairs, tmp_path: Path) -> None:
         ("a red thing", ["a thing", "two things"], "query and candidates are all texts"),
         (paths[0], paths, "query and candidates are all images"),
         ("a red thing", [*paths, "a thing"], "candidate 6 is a text, and candidate 0 is not: 'a thing'"),
-        (paths[0], ["a thing", "two things", paths[0]], "candidate 2 is an image, and candidate 0 is not"),
+        (paths[0], ["a thing", paths[0], "two things"], "candidate 1 is an image, and candidate 0 is not"),
     ):
         with pytest.raises(DataError, match=words):
             run.rank(query, candidates)
