@@ -71,8 +71,12 @@ def test_the_sample_of_a_background_stays_when_images_come(tmp_path: Path) -> No
 def test_copies_stand_behind_their_best_hit() -> None:
     base = unit(np.eye(3, 8))
     near = unit(base[:1] + 0.01 * base[1:2])
-    far = unit(base[:1] + 0.3 * base[1:2])
+    far = unit(base[:1] + 0.6 * base[1:2])
+    nowhere = np.zeros(8, np.float32)
     assert float((near @ base[0])[0]) > COPY > float((far @ base[0])[0])
     vectors = np.concatenate([base[:1], base[1:2], near, far, base[2:]])
-    assert leaders(["a", "b", "c", "d", "b"], vectors) == [0, 1, 0, 3, 1]
-    assert leaders([], np.empty((0, 8), np.float32)) == []
+    assert leaders(["a", "b", "c", "d", "b"], vectors, nowhere) == [0, 1, 0, 3, 1]
+    assert leaders([], np.empty((0, 8), np.float32), nowhere) == []
+    assert leaders(["a", "b", "c", "d", "b"], vectors, None) == [0, 1, 2, 3, 1]
+    crowded = unit(vectors + 5 * unit(np.ones((1, 8))))  # all cosines are above .9, as in CLIP's own space
+    assert leaders(["a", "b", "c", "d", "e"], crowded, crowded.mean(0)) == [0, 1, 0, 3, 4]

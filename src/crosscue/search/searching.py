@@ -15,10 +15,10 @@ from crosscue.data.pairs import ImageFile
 from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
-from crosscue.search.background import Background, fixed_sample
+from crosscue.search.background import FEWEST, Background, fixed_sample
 from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
 from crosscue.search.fusion import fused, matched_field
-from crosscue.search.grouping import COPY, leaders
+from crosscue.search.grouping import leaders
 from crosscue.search.hits import Hit, Hits
 from crosscue.search.request import Request
 from crosscue.search.schema import require_vectors
@@ -26,6 +26,9 @@ from crosscue.search.schema import require_vectors
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats
     from crosscue.search.collection import Collection
+
+SAME = 0.985
+"""Cosine from which an image is the image of the query."""
 
 
 class Searcher:
@@ -138,12 +141,14 @@ class Searcher:
         if request.rerank:
             again = self._reranked(request.rerank, words, order[: request.top], found, scores)
             order = [*sorted(again, key=lambda place: -again[place]), *(place for place in order if place not in again)]
-        background = Background.of(vector, self.sample())
+        sample = self.sample()
+        background = Background.of(vector, sample)
+        centre = sample.mean(0) if len(sample) >= FEWEST else None
         z = background.z(scores) if background else np.zeros(len(scores), np.float32)
         likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
         likely[found.by_words] = True
-        likely |= scores >= COPY  # the image of the query itself
-        groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request)
+        likely |= scores >= SAME  # the image of the query itself
+        groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request, centre)
         count = sum(bool(likely[first]) for first, *_ in groups)
         if not request.all and count:
             groups = groups[:count]
@@ -221,10 +226,14 @@ def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
     return sides[0], sides[1]
 
 
-def _groups(order: list[int], found: Candidates, request: Request) -> list[list[int]]:
+def _groups(order: list[int], found: Candidates, request: Request, centre: Floats | None) -> list[list[int]]:
     """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
     deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
-    of = leaders([found.contents[place] for place in deep], found.vectors[deep]) if request.group else range(len(deep))
+    of = (
+        leaders([found.contents[place] for place in deep], found.vectors[deep], centre)
+        if request.group
+        else range(len(deep))
+    )
     members: dict[int, list[int]] = {}
     for place, leader in zip(deep, of, strict=True):
         members.setdefault(leader, []).append(place)
