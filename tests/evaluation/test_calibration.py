@@ -160,3 +160,14 @@ def test_a_result_without_scores_has_no_calibration(
     result = score(method, pairs, images, captions)
     assert calibration(method, replace(result, scores=None)) == {}
     assert calibration_curves({}) is None
+
+
+def test_every_query_has_an_uncertainty_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    method = build("acke", tiny_backbones["clip"]())
+    scores = Cosines(normalize(torch.randn(3, 32), dim=-1), normalize(torch.randn(7, 32), dim=-1))
+    whole = {direction: uncertainties(method, scores, direction) for direction in ("i2t", "t2i")}
+    assert {direction: len(found) for direction, found in whole.items()} == {"i2t": 3, "t2i": 7}
+    monkeypatch.setattr("crosscue.evaluation.calibration.QUERIES_AT_ONCE", 2)
+    for direction, found in whole.items():
+        np.testing.assert_allclose(uncertainties(method, scores, direction), found, rtol=1e-5)

@@ -7,7 +7,9 @@ from math import comb
 
 import numpy as np
 import pytest
+import torch
 
+from crosscue.evaluation.group_recall import _best_of
 from crosscue.evaluation.intervals import _tested, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import Recall, hits, recall, rsum
@@ -46,3 +48,13 @@ def test_the_interval_of_two_images() -> None:
     """A quarter of the draws has none of the hits, a quarter all: the interval is the whole range."""
     found = interval(np.array([0.0, 1.0, 1.0]), np.array([7, 3, 3]))
     assert (found.mean, found.low, found.high) == pytest.approx((200 / 3, 0, 100))
+
+
+def test_queries_that_share_positives_are_ranked_in_blocks() -> None:
+    """300 queries, more than one block; query q has the positives q and q + 1."""
+    scores = torch.rand(300, 301, generator=torch.Generator().manual_seed(0))
+    query = torch.arange(300).repeat_interleave(2)
+    positive = query + torch.tensor([0, 1]).repeat(300)
+    found = _best_of(lambda rows: scores[rows], 300, query, positive)
+    best = torch.maximum(scores.diagonal(), scores[:, 1:].diagonal())
+    np.testing.assert_array_equal(found.better, (scores > best[:, None] + 1e-6).sum(1).numpy())
