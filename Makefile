@@ -46,7 +46,8 @@ mutants: .venv/ready
 	nice -n 19 $(BIN)/python scripts/mutants.py
 
 # Real captions set the lengths that speed depends on: `make bench CAPTIONS=SOURCE` takes any source of pairs.
-CAPTIONS ?= $(or $(CROSSCUE_SHARED),../shared/data)/fdrd_caltech101
+SHARED := $(or $(CROSSCUE_SHARED),../shared/data)
+CAPTIONS ?= $(SHARED)/fdrd_caltech101
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
@@ -58,6 +59,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/act_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/search.py $(SHARED) --sizes 20000
+	test -d exports/starter || $(BIN)/crosscue export onnx zero_shot --data $(CAPTIONS) --out exports/starter
+	$(BIN)/python benchmarks/onnx_encoding.py $(CAPTIONS)
 
 # The site goes into site/; a warning fails the target.
 docs: .venv/ready

@@ -43,6 +43,8 @@ NOT_RUN = {
     r"crosscue bench (few-shot|methods) ": "trains dozens of runs",
     r"runs/chosen|caltech101-25": "chooses a method for half an hour, on a published dataset",
     r"runs/action": "needs a trained run of `action` and its knowledge",
+    r"crosscue serve (?!key)": "serves until it is stopped",
+    r"pairs\.jsonl|runs/marked": "needs marks of a person",
     r"SOURCE|RUN|DATA|NAME": "has a placeholder",
     r"^make |^pip |^python (scripts|benchmarks)/|^pytest ": "is checked by name: the target, extra, script or test exists",
 }
