@@ -134,7 +134,9 @@ class Action(Method[ActionConfig], KnowsTriplets, ReadsTogether, TrainsInStages,
         return torch.stack(enriched)
 
     def triplets(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """See `KnowsTriplets.triplets`: each triplet with its state."""
+        """See `KnowsTriplets.triplets`: each triplet with its state; none where the run has no knowledge."""
+        if not (self.source.source or self.source.opened):
+            return [() for _ in texts]
         return [
             tuple(
                 f"({', '.join(filter(None, (one.subject, one.action, one.object)))}): {state}"
