@@ -105,6 +105,8 @@ def test_an_explanation_has_the_score_of_the_encoders_and_a_place_for_each_patch
 def test_prompts_have_a_part_of_their_own() -> None:
     assert explained(method_of("clip"), image(), TEXT).prompts == 0
     assert explained(method_of("clip", "dual_prompt", context_tokens=3), image(), TEXT).prompts != 0
+    late = explained(method_of("clip", "dual_prompt", context_tokens=3, image_start_layer=2), image(), TEXT)
+    assert late.prompts != 0 and late.places.shape == (4, 4)
 
 
 @pytest.mark.starter

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.tracing import traced
 from crosscue.encoding.encoder import Explanation
@@ -39,7 +40,8 @@ def explained(method: Method[Any], pixels: torch.Tensor, text: str) -> Explanati
         score = image @ vectors[0]
         (gradient,) = torch.autograd.grad(score, trace.token)  # (1, W)
     with torch.no_grad():
-        added = torch.stack([read(gradient[0]) for read in trace.reads]).sum(0)  # (positions,)
+        parts = [read(gradient[0]) for read in trace.reads]  # layers before the first prompts have fewer positions
+        added = pad_sequence(parts).sum(1)  # (positions,)
         scores = (vectors @ image.detach()).cpu().numpy()
     start, count = trace.first_patch, backbone.patch_count
     side = int(count**0.5)
