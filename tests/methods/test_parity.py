@@ -16,7 +16,7 @@ from crosscue.backbones.protocol import Backbone, TokenBatch
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
-from tests.tiny import character_tokenizer, finish
+from tests.tiny import finish
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity"
 START, END, POSITIONS = 38, 39, 20
@@ -46,10 +46,27 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     assert not loaded.unexpected_keys
     assert all("position_ids" in name for name in loaded.missing_keys)
     model.save_pretrained(folder)
-    finish(folder, character_tokenizer("<start>", "<end>", "<pad>"))
+    finish(folder, letters())
     backbone = load_backbone(str(folder), precision="fp32", device="cpu")
     backbone.tokenize = tokenize  # type: ignore[method-assign]
     return backbone
+
+
+def letters() -> Any:
+    """A tokenizer of single letters whose ids the text tower has. The captions do not pass it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors  # words: ok
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = {"<pad>": 0, "[UNK]": 1, "<start>": START, "<end>": END}
+    pieces |= {letter: place for place, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 2)}
+    tokenizer = Tokenizer(models.WordLevel(pieces, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(  # words: ok
+        single="<start> $A <end>", special_tokens=[("<start>", START), ("<end>", END)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<start>", eos_token="<end>", pad_token="<pad>", unk_token="[UNK]"
+    )
 
 
 def tokenize(texts: Sequence[str], prompt_count: int = 0) -> TokenBatch:
