@@ -160,7 +160,12 @@ def without_metadata(encoded: bytes) -> bytes:
 
 
 def jpeg_url(image: Image, side: int, quality: int) -> str:
-    """Returns an image as a JPEG data URL, both sides at most `side` pixels.
+    """Returns an image as a JPEG data URL; see `jpeg`."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, side, quality)).decode("ascii")
+
+
+def jpeg(image: Image, side: int, quality: int) -> bytes:
+    """Returns an image as a JPEG, both sides at most `side` pixels.
 
     Raises:
         DataError: the image cannot be read.
@@ -169,7 +174,7 @@ def jpeg_url(image: Image, side: int, quality: int) -> str:
     opened.thumbnail((side, side), Pillow.Resampling.LANCZOS)
     encoded = io.BytesIO()
     opened.save(encoded, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    return encoded.getvalue()
 
 
 def to_rgb(opened: Pillow.Image) -> Pillow.Image:

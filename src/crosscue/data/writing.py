@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.data.features import FeatureRow
-from crosscue.data.pairs import EmbeddedImage, ImageFile, Pair
+from crosscue.data.pairs import EmbeddedImage, Pair
 from crosscue.errors import DataError
 from crosscue.storage import write_lines
 
@@ -19,19 +19,16 @@ def write_pairs(target: Path, pairs: Iterable[Pair]) -> int:
     Raises:
         DataError: an image is inside a table, so no path leads to it.
     """
-    rows = [_row(pair, target.parent.resolve()) for pair in pairs]
+    folder = target.parent.resolve()
+    rows = [row_of(pair, _place(pair, folder)) for pair in pairs]
     write_lines(target, rows)
     return len(rows)
 
 
-def _row(pair: Pair, folder: Path) -> dict[str, Any]:
-    if isinstance(pair.image, EmbeddedImage):
-        raise DataError(
-            f"{pair.where}: the image is inside a table, and a JSONL file can only name files. Save the images of this "
-            "source as files first."
-        )
+def row_of(pair: Pair, image: str) -> dict[str, Any]:
+    """Returns a pair as a row of a pairs file, with `image` as its path."""
     row = {
-        "image": _place(pair.image, folder),
+        "image": image,
         "image_id": pair.image_id,
         "captions": list(pair.captions),
         "category": pair.category,
@@ -42,6 +39,12 @@ def _row(pair: Pair, folder: Path) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _place(image: ImageFile | FeatureRow, folder: Path) -> str:
+def _place(pair: Pair, folder: Path) -> str:
+    image = pair.image
+    if isinstance(image, EmbeddedImage):
+        raise DataError(
+            f"{pair.where}: the image is inside a table, and a JSONL file can only name files. Save the images of this "
+            "source as files first."
+        )
     path, row = (image.bank.path, f"#{image.row}") if isinstance(image, FeatureRow) else (image.path, "")
     return Path(os.path.relpath(path.resolve(), folder)).as_posix() + row

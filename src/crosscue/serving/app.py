@@ -12,10 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from crosscue.serving import collection_routes, image_routes, label_routes, openai_routes, page_routes, search_routes
 from crosscue.serving.failures import REFUSALS, Refusal, add_failures
 from crosscue.serving.holdings import Holdings
-from crosscue.serving.logs import Logged
-from crosscue.serving.metrics import Counted
 from crosscue.serving.security import Guard, Rules
 from crosscue.serving.service import Service
+from crosscue.serving.watching import Watched
 from crosscue.version import __version__
 
 MAX_BODY = 20_000_000
@@ -56,8 +55,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
             app.include_router(routes.router)
     add_signs_of_life(app, service)
     app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)
-    app.add_middleware(Counted, metrics=service.metrics)
-    app.add_middleware(Logged)
+    app.add_middleware(Watched, metrics=service.metrics)
     return app
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscue.errors import CollectionError, suggestion
-from crosscue.search.collection import FILE, THUMBNAILS, Collection, open_collection
+from crosscue.search.collection import FILE, Collection, open_collection
 from crosscue.search.spaces import Space
 from crosscue.serving.failures import Refusal
 
@@ -124,10 +124,6 @@ class Holdings:
         if not path.is_relative_to(root) or not path.is_file():
             raise unknown()
         return path
-
-    def thumbnail(self, place: Place, content: str) -> Path:
-        """Returns the path of a thumbnail, which may be missing."""
-        return place.collection.folder / THUMBNAILS / content[:2] / f"{content}.webp"
 
     def _look(self, title: str) -> None:
         """Reads collection.json again where it has changed; refuses while it is gone (410)."""

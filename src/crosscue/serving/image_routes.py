@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
-from PIL import Image as Pillow
 
-from crosscue.data.images import open_image
+from crosscue.data.images import jpeg
 from crosscue.data.pairs import ImageFile
+from crosscue.search.collection import THUMBNAILS
+from crosscue.search.thumbnails import SIDE, has_thumbnail, thumbnail_path
 from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import Holdings, Place
 
@@ -29,7 +30,7 @@ SHOWN_BY_BROWSERS = {
 }
 LARGEST_VIEW = 2048
 """Longest side of an image that is converted for a browser."""
-THUMBNAIL = 320
+QUALITY = 88
 MOST_BYTES = 2_000_000_000
 MOST_FILES = 5_000
 FOREVER = "private, max-age=31536000, immutable"
@@ -57,7 +58,7 @@ def file(image: str, request: Request, space: str | None = None, view: bool = Fa
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if view and not known:
-        return Response(jpeg(path), media_type="image/jpeg", headers=headers)
+        return Response(jpeg(ImageFile(path), LARGEST_VIEW, QUALITY), media_type="image/jpeg", headers=headers)
     kind = known or "application/octet-stream"
     return FileResponse(path, media_type=kind, headers=headers, filename=row["name"], content_disposition_type="inline")
 
@@ -67,13 +68,14 @@ def thumbnail(image: str, request: Request, space: str | None = None) -> Respons
     """Returns the thumbnail of an image, made anew where its file is missing."""
     holdings, place = held(request, space)
     row = holdings.row(place, image, RECORD)
-    path = holdings.thumbnail(place, row["content"])
+    thumbs = place.collection.folder / THUMBNAILS
     headers = {"ETag": f'"{row["content"]}"', "Cache-Control": FOREVER}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    if path.is_file():
-        return FileResponse(path, media_type="image/webp", headers=headers)
-    return Response(jpeg(holdings.file(place, row), THUMBNAIL), media_type="image/jpeg", headers=headers)
+    if has_thumbnail(thumbs, row["content"]):
+        return FileResponse(thumbnail_path(thumbs, row["content"]), media_type="image/webp", headers=headers)
+    made = jpeg(ImageFile(holdings.file(place, row)), SIDE, QUALITY)
+    return Response(made, media_type="image/jpeg", headers=headers)
 
 
 @router.post("/api/zip", summary="Several images in one archive", response_class=StreamingResponse)
@@ -105,19 +107,6 @@ def described(row: dict[str, Any], place: Place, absolute: bool) -> dict[str, An
     shown = {key: value for key, value in row.items() if key not in ("vector", "raw", "taken", "root")}
     path = str(place.collection.file(row)) if absolute else row["path"]
     return shown | {"path": path, "taken": taken.isoformat() if taken else None}
-
-
-def jpeg(path: Path, side: int = LARGEST_VIEW) -> bytes:
-    """Returns an image as a JPEG, no side longer than `side`.
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    opened = open_image(ImageFile(path), at_least=side)
-    opened.thumbnail((side, side), Pillow.Resampling.LANCZOS)
-    made = io.BytesIO()
-    opened.save(made, "JPEG", quality=88)
-    return made.getvalue()
 
 
 class _Part(io.RawIOBase):

@@ -12,10 +12,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
+from crosscue.data.writing import row_of
 from crosscue.search.labels import FEWEST_HELD_OUT, Label, add_labels, labels_of, pairs_of_labels, remove_label, splits
 from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import IDENTIFIER
 from crosscue.serving.image_routes import held
+from crosscue.storage import json_line
 
 router = APIRouter(prefix="/api/labels", tags=["labels"])
 FEWEST = 10
@@ -83,12 +85,8 @@ def marks(
         return PlainTextResponse(table.getvalue(), media_type="text/csv; charset=utf-8")
     if format == "pairs":
         pairs, _ = pairs_of_labels(place.collection, labels)
-        rows = [
-            {"image": pair.image.name, "image_id": pair.image_id, "captions": list(pair.captions), "split": pair.split}
-            | ({"negatives": [negative.to_dict() for negative in pair.negatives]} if pair.negatives else {})
-            for pair in pairs
-        ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        rows = [row_of(pair, pair.image.name) for pair in pairs]
+    lines = "".join(map(json_line, rows))
     return PlainTextResponse(lines, media_type="application/x-ndjson")
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import BaseModel, Field
 
-from crosscue.encoding.query import CANCELLED, EMPTY, SMALLEST, EmbeddedQuery, combined
+from crosscue.encoding.query import EMPTY, EmbeddedQuery, combined
+from crosscue.errors import OptionError
 from crosscue.serving.data_urls import image_of
 from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import Holdings, Place
@@ -61,9 +62,10 @@ def embedded(terms: list[TermBody], encoder: Encoder, holdings: Holdings, place:
         elif term.id is not None:
             vectors[index] = stored(holdings, place, term.id)
     weights = [term.weight for term in terms]
-    if np.linalg.norm(np.asarray(weights, np.float32) @ vectors) < SMALLEST:
-        raise Refusal(422, CANCELLED, code="zero_query", param="query")
-    return EmbeddedQuery(combined(vectors, weights), truncated)
+    try:
+        return EmbeddedQuery(combined(vectors, weights), truncated)
+    except OptionError as error:
+        raise Refusal(422, str(error), code="zero_query", param="query") from error
 
 
 def stored(holdings: Holdings, place: Place, image: str) -> Floats:
