@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosscue.evaluation.intervals import Difference, differences, holm
+from crosscue.intervals import Difference, differences, holm
 from crosscue.markdown import markdown_table
 
 if TYPE_CHECKING:

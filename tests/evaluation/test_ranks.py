@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from crosscue.errors import CrosscueError
-from crosscue.evaluation.intervals import difference, holm, interval
 from crosscue.evaluation.ranks import Ranks, placed, ranks
 from crosscue.evaluation.recall import hits, recall, rsum
+from crosscue.intervals import difference, holm, interval
 from tests.evaluation.loop import by_hand
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from crosscue.evaluation.group_recall import _best_of
-from crosscue.evaluation.intervals import _tested, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import Recall, hits, recall, rsum
+from crosscue.intervals import _tested, interval
 
 
 def test_the_chance_of_a_hit_is_one_minus_the_share_of_draws_that_miss() -> None:

@@ -16,12 +16,12 @@ from crosscue.errors import CrosscueError, DataError, RunError
 from crosscue.evaluation.comparison import BETTER, SAME, WORSE, Comparison, compare
 from crosscue.evaluation.console import comparison_table, result_table
 from crosscue.evaluation.example_queries import examples, first_candidates
-from crosscue.evaluation.intervals import Difference, holm
 from crosscue.evaluation.measuring import evaluate, rank_embeddings, result_of, validation_metrics
 from crosscue.evaluation.recall import KS, recall
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.result import Retrieval
 from crosscue.evaluation.summary import facts, ranking, verdict_line
+from crosscue.intervals import Difference, holm
 from crosscue.knowledge.actions import parser
 from crosscue.methods.registry import build
 from crosscue.retrieval.encoding import embed_captions, embed_images

@@ -10,9 +10,9 @@ import numpy as np
 
 from crosscue.bench.cells import Cell
 from crosscue.bench.grid import Claim
-from crosscue.evaluation.intervals import Difference, differences, holm
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import DIRECTIONS
+from crosscue.intervals import Difference, differences, holm
 
 LEVEL = 0.05
 BETTER, EQUAL = "*", "°"

@@ -13,9 +13,9 @@ from crosscue.bench.results import Results
 from crosscue.bench.significance import Tested, Verdict
 from crosscue.bench.table import Line, Number, Table, in_words
 from crosscue.evaluation.figures import ShotsLine, domain_bars, shots_curves
-from crosscue.evaluation.intervals import SEEDS
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
+from crosscue.intervals import SEEDS
 
 MARKS = (
     "R@k in percent: mean ± standard deviation over the seeds. * better than every other row; ° not told apart from the best "

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from crosscue.errors import CrosscueError
-from crosscue.evaluation.intervals import Difference, difference, difference_of_sums, holm
 from crosscue.evaluation.recall import KS, hits
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
+from crosscue.intervals import Difference, difference, difference_of_sums, holm
 
 BETTER, SAME, WORSE = "Better", "Not distinguishable", "Worse"
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.folds import Folds
-from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
+from crosscue.intervals import LEVEL
 
 if TYPE_CHECKING:
     from rich.console import Console

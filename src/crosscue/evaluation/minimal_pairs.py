@@ -12,8 +12,8 @@ from torch import Tensor
 
 from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
-from crosscue.evaluation.intervals import interval
 from crosscue.evaluation.ranks import TIE
+from crosscue.intervals import interval
 from crosscue.methods.capabilities import LateInteraction, require
 from crosscue.retrieval.encoding import embed_captions, embed_images
 from crosscue.retrieval.late_scores import late_scores

@@ -19,11 +19,11 @@ from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.example_page import example_parts
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
 from crosscue.evaluation.folds import Folds
-from crosscue.evaluation.intervals import LEVEL
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.evaluation.slices import unread
 from crosscue.evaluation.summary import facts, headline, verdict_line
+from crosscue.intervals import LEVEL
 from crosscue.markdown import markdown_table
 from crosscue.storage import atomic_file, write_json, write_text
 

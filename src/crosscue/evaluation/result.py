@@ -13,10 +13,10 @@ import numpy as np
 from crosscue.errors import RunError
 from crosscue.evaluation.diagnostics import Diagnostic
 from crosscue.evaluation.group_recall import group_aware
-from crosscue.evaluation.intervals import Interval, interval
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
 from crosscue.evaluation.slices import by_category, by_wording
+from crosscue.intervals import Interval, interval
 from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json

@@ -13,9 +13,9 @@ from crosscue.backbones.embedding import embed_texts
 from crosscue.data.features import FeatureRow
 from crosscue.data.stream import require_readable
 from crosscue.errors import DataError, MethodError
-from crosscue.evaluation.intervals import Difference, difference
 from crosscue.evaluation.ranks import ranks
 from crosscue.evaluation.recall import hits
+from crosscue.intervals import Difference, difference
 from crosscue.retrieval.streaming import encoded_images
 
 if TYPE_CHECKING:
