@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ ABOUT, KEYS, VALUES, DONE = "rows.json", "keys.bin", "values.bin", "done.bin"
 ELSEWHERE = "set CROSSCUE_CACHE to a folder that can be written"
 KEY = 16
 """Bytes of a key on disk."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Refusals of a folder that may be read and not written."""
 Make = Callable[[Sequence[int]], np.ndarray[Any, Any]]
 """Computes the rows of some indices."""
 
@@ -43,6 +46,7 @@ class RowCache:
             about: the computation in words.
         """
         self.folder, self.shape, self.dtype, self.about = folder, shape, np.dtype(dtype), about
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.keys = [hashlib.sha256(key.encode()).digest()[:KEY] for key in keys]
         with writing(folder, ELSEWHERE):
             self._find()
@@ -51,7 +55,8 @@ class RowCache:
         """Notes for each key the part and the row that hold it."""
         self._parts: list[np.ndarray[Any, Any]] = []
         place: dict[bytes, tuple[int, int]] = {}
-        for part in sorted(self.folder.glob(f"*/{KEYS}")):
+        folders = [self.folder, *([Path(self._temporary.name)] if self._temporary else [])]
+        for part in (part for folder in folders for part in sorted(folder.glob(f"*/{KEYS}"))):
             names = np.fromfile(part, dtype=f"V{KEY}")
             done = np.fromfile(part.parent / DONE, dtype="u1")
             whole = (len(names), *self.shape)
@@ -72,43 +77,55 @@ class RowCache:
     def fill(self, make: Make, block: int, description: str, unit: str) -> None:
         """Computes the rows that are not there, `block` at a time; waits for another process that adds to the folder.
 
+        Beside a folder that is only read, they are kept in a temporary folder, as long as this object.
+
         Raises:
-            StorageError: the folder cannot be written, or the disk is full.
+            StorageError: the folder cannot be one, or the disk is full.
         """
         if not self.missing():
             with contextlib.suppress(OSError):  # a cache that is only read has no date of use
                 os.utime(self.folder / ABOUT)
             return
-        with writing(self.folder, ELSEWHERE):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._sole():
+        with writing(self.folder, ELSEWHERE), self._writable(unit) as place:
+            self._find()
+            missing = self.missing()
+            if missing:
+                self._add(place, missing, make, block, description, unit)
                 self._find()
-                missing = self.missing()
-                if missing:
-                    self._add(missing, make, block, description, unit)
-                    self._find()
 
     @contextlib.contextmanager
-    def _sole(self) -> Any:
+    def _writable(self, unit: str) -> Iterator[Path]:
+        """Yields the folder for a new part, locked; a temporary one where the folder is only read."""
         lock = FileLock(self.folder / ".filling")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             lock.acquire(timeout=1)
         except Timeout:
             note(f"waiting for another run that fills {self.folder}")
             lock.acquire()
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            count = len(self.missing())
+            note(f"{self.folder}: cannot be written, so {count:,} {unit} are kept for this run alone. Or {ELSEWHERE}")
+            self._temporary = tempfile.TemporaryDirectory(prefix="crosscue-")
+            yield Path(self._temporary.name)
+            return
         try:
-            yield
+            yield self.folder
         finally:
             lock.release()
 
-    def _add(self, missing: Sequence[int], make: Make, block: int, description: str, unit: str) -> None:
-        for killed in self.folder.glob("*/"):
+    def _add(self, folder: Path, missing: Sequence[int], make: Make, block: int, description: str, unit: str) -> None:
+        for killed in folder.glob("*/"):
             if not (killed / KEYS).exists():
                 shutil.rmtree(killed)
         size = len(missing) * int(np.prod(self.shape)) * self.dtype.itemsize
-        require_space(self.folder, size)
-        write_json(self.folder / ABOUT, {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)})
-        part = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{len(self._parts):04d}-"))
+        require_space(folder, size)
+        write_json(folder / ABOUT, {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)})
+        part = Path(tempfile.mkdtemp(dir=folder, prefix=f"{len(self._parts):04d}-"))
         part.chmod(0o755)
         reserve(part / VALUES, size)
         reserve(part / DONE, len(missing))
