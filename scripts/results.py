@@ -37,6 +37,10 @@ GRIDS = {
     "action_flickr8k": (f"flickr8k-val={{runs}}/flickr8k-val.jsonl {SUGAR}", FLICKR),
     "acke_flickr8k": (PIXELS, FLICKR),
     "cars": ("cars={runs}/cars.jsonl --unverified", ""),
+    "dcar_places": ("caltech101={shared}/fdrd_caltech101", ""),
+    "dcar_negatives": ("nearest={runs}/caltech101-25-nearest.jsonl edits={runs}/caltech101-25-edits.jsonl", ""),
+    "action_acts": ("flickr8k-first={runs}/flickr8k-first.jsonl", ""),
+    "acke_other_views": (PIXELS, ""),
 }
 """Grid in configs/grids/ -> sources, and their name in docs/methods.md. The first grid of a source that has a row counts."""
 BRIDGE = ROOT / "runs" / "starter-without-cars"
@@ -63,8 +67,11 @@ def measure(grid: str, data: str, runs: Path) -> None:
 
 
 def tables(grid: str, further: str) -> str:
-    """Return the tables of recalls with their protocol, or the tables whose title starts with `further`."""
-    intro, *sections = re.split(r"^## ", (KEPT / f"{grid}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    """Return the tables of recalls with their protocol, or the tables whose title starts with `further`, of a grid that is kept."""
+    kept = KEPT / f"{grid}.md"
+    if not kept.exists():
+        return "" if further else f"Not measured yet: `configs/grids/{grid}.yaml`."
+    intro, *sections = re.split(r"^## ", kept.read_text(encoding="utf-8"), flags=re.MULTILINE)
     chosen = [] if further else [intro.partition("\n")[2].strip()]
     for section in sections:
         title, _, body = section.partition("\n")
@@ -97,8 +104,8 @@ def quoted(label: str) -> str:
     """Return the R@1 of a row before and after training, for every source that it was measured on."""
     found: dict[str, str] = {}
     for grid, (_, source) in GRIDS.items():
-        cells = {c["row"]: c for c in read_json(KEPT / f"{grid}.json")["cells"]}
-        if source and label in cells:
+        cells = {c["row"]: c for c in read_json(KEPT / f"{grid}.json")["cells"]} if source else {}
+        if label in cells:
             change = f"{recalls(cells['zero-shot'])} → {recalls(cells[label])} in {cells[label]['steps']} steps"
             found.setdefault(source, f"{source}: {change}")
     return f"**Our numbers.** {'; '.join(found.values()) or 'None yet'}."
