@@ -15,7 +15,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from crosscue.api import Run, as_run
+from crosscue.api import as_run
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import Reading, read_pairs
 from crosscue.evaluation.measuring import Ranked, rank
@@ -27,6 +27,7 @@ from crosscue.methods.images import cached_images
 from crosscue.retrieval.bank import bank_of
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines
+from crosscue.run import Run
 from crosscue.search.background import SIZE, Background
 
 WORDS = (

@@ -61,5 +61,5 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout
-    for type_name in ("crosscue.api.Run", "dict[str, float]", "crosscue.evaluation.comparison.Comparison"):
+    for type_name in ("crosscue.run.Run", "dict[str, float]", "crosscue.evaluation.comparison.Comparison"):
         assert f'Revealed type is "{type_name}"' in done.stdout.replace("builtins.", ""), done.stdout

@@ -15,7 +15,7 @@ from crosscue.errors import CrosscueError
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
-    from crosscue.api import Run, adapt, before_and_after, evaluate, load
+    from crosscue.api import adapt, before_and_after, evaluate, load
     from crosscue.backbones.loading import load_backbone
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Negative, Pair, Pairs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from crosscue.opening.collections import OpenedCollection
     from crosscue.opening.collections import open as open
     from crosscue.retrieval.options import Inference
+    from crosscue.run import Run
     from crosscue.training.config import TrainingConfig
 
 __all__ = [
@@ -56,7 +57,7 @@ __all__ = [
 """Names of `from crosscue import *`: all but `open`, which would hide Python's own."""
 
 _MODULES = {
-    "api": ("Run", "adapt", "before_and_after", "evaluate", "load"),
+    "api": ("adapt", "before_and_after", "evaluate", "load"),
     "backbones.loading": ("load_backbone",),
     "backbones.protocol": ("Backbone",),
     "data.pairs": ("Negative", "Pair", "Pairs"),
@@ -67,6 +68,7 @@ _MODULES = {
     "methods.contract": ("Batch", "Method"),
     "opening.collections": ("OpenedCollection", "open"),
     "retrieval.options": ("Inference",),
+    "run": ("Run",),
     "training.config": ("TrainingConfig",),
 }
 

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from crosscue.backbones.embedding import embed_texts
 from crosscue.backbones.loading import loaded
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
-from crosscue.data.splits import held_out, training_pairs
-from crosscue.data.stream import Given, given_texts, require_readable
+from crosscue.data.splits import training_pairs
 from crosscue.errors import RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
-from crosscue.measurement import OWN, against_untouched, bank_for, keep_for_inference, measured, unseen
-from crosscue.methods.capabilities import Untrained, require_vectors, studied
-from crosscue.methods.contract import Method
+from crosscue.measurement import against_untouched, keep_for_inference
+from crosscue.methods.capabilities import Untrained, studied
 from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build, config_of, method_class, method_names
-from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.ranking import Candidate, best_candidates
-from crosscue.retrieval.streaming import encoded_images
+from crosscue.run import Run
 from crosscue.selection.choosing import Request, choose, refuse_mixed
 from crosscue.selection.defaults import chosen_itself, named_method
 from crosscue.storage import sole_run
@@ -38,85 +32,8 @@ from crosscue.training import runs
 from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
 from crosscue.training.feed import training_feed
-from crosscue.training.loop import Outcome, fit
+from crosscue.training.loop import fit
 from crosscue.training.provenance import Provenance, data_record
-
-
-class Run:
-    """An adapted model, which encodes images and texts and can be evaluated."""
-
-    def __init__(self, method: Method[Any], folder: Path | None = None, outcome: Outcome | None = None) -> None:
-        self.method, self.folder, self.outcome = method, folder, outcome
-
-    def __repr__(self) -> str:
-        return f"Run(method={self.method.name!r}, backbone={self.method.backbone.source!r}, folder={self.folder})"
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over backbone, method, options and learned tensors: equal if equal inputs get equal embeddings."""
-        return runs.fingerprint(self.method)
-
-    @property
-    def temperatures(self) -> Temperatures | None:
-        """Temperatures that were fitted on the run's validation pairs; None without any. See `largest_probability`."""
-        return None if self.folder is None else Temperatures.load(self.folder)
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (N, D) unit vectors.
-
-        Raises:
-            CrosscueError: `texts` is one text, an item is none, or the method has no one vector a text.
-        """
-        require_vectors(self.method)
-        found = given_texts(texts)
-        return embed_texts(found, self.method.encode_text) if found else torch.empty(0, self.method.backbone.embed_dim)
-
-    def encode_image(self, images: Iterable[Given]) -> Tensor:
-        """Paths, opened images or arrays -> (N, D) unit vectors. `encoded_images` does the same in bounded memory.
-
-        Raises:
-            CrosscueError: images cannot be read, `images` is one image, or the method has no one vector an image.
-        """
-        require_vectors(self.method)
-        batches = list(encoded_images(self.method, images))
-        require_readable(batches)
-        return torch.cat([torch.empty(0, self.method.backbone.embed_dim), *(batch.vectors for batch in batches)])
-
-    def evaluate(
-        self,
-        pairs: Pairs | str | Path,
-        inference: Inference | Mapping[str, Any] | None = None,
-        bank: Pairs | str | Path | None = None,
-    ) -> Retrieval:
-        """Measures retrieval in both directions on held-out pairs; images that the run learned from are left out.
-
-        Args:
-            pairs: pairs of one split, which are used as they are; otherwise see `held_out`.
-            inference: options of inference; default those of the method.
-            bank: training pairs for `inference.normalise`; default the bank of the run folder.
-
-        Raises:
-            DataError: a source cannot be read, or holds nothing but training pairs.
-        """
-        choices = configured(Inference, inference, "inference").effective(self.method)
-        chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
-        chosen, entries = unseen(self.folder, chosen)
-        own = bank_for(self.method, self.folder, OWN, chosen, None if bank is None else as_pairs(bank), choices)
-        result = measured(self.method, chosen, choices, bank=own)
-        return replace(result, protocol=result.protocol | entries)
-
-    def rank(
-        self,
-        query: Given,
-        candidates: Iterable[Given],
-        top: int = 20,
-        inference: Inference | Mapping[str, Any] | None = None,
-        bank: Pairs | str | Path | None = None,
-    ) -> list[Candidate]:
-        """Returns the best images of a text, or the best texts of an image, as `evaluate` ranks them; see `best_candidates`."""
-        choices = configured(Inference, inference, "inference").effective(self.method).of(self.method)
-        queries = bank_for(self.method, self.folder, OWN, None, None if bank is None else as_pairs(bank), choices)
-        return best_candidates(self.method, query, candidates, top, choices, queries)
 
 
 def adapt(

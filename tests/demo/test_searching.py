@@ -11,10 +11,10 @@ pytest.importorskip("lancedb")
 
 from rich.console import Console
 
-from crosscue.api import Run
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.demo import searching
 from crosscue.methods.registry import build
+from crosscue.run import Run
 from crosscue.testing import tiny_backbone
 from tests.search.conftest import paint
 

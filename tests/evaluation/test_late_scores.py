@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import crosscue
-from crosscue.api import Run, before_and_after
+from crosscue.api import before_and_after
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import CrosscueError, MethodError
@@ -27,6 +27,7 @@ from crosscue.methods.registry import build
 from crosscue.retrieval import late_scores as module
 from crosscue.retrieval.late_scores import LateScores, TokenStore, late_scores
 from crosscue.retrieval.options import Inference
+from crosscue.run import Run
 from crosscue.testing import similarity
 from crosscue.training.config import TrainingConfig
 from tests.evaluation.loop import by_hand

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from crosscue.api import Run
 from crosscue.cli import dispatch
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.pixels import PixelStore
@@ -18,6 +17,7 @@ from crosscue.evaluation.minimal_pairs import Contests, preferences
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
+from crosscue.run import Run
 from tests import tiny
 from tests.images import draw_noise
 from tests.tiny import tiny_backbones

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
-from crosscue.api import Run, adapt
+from crosscue.api import adapt
 from crosscue.data.pairs import ImageFile
 from crosscue.data.sources import read_pairs
 from crosscue.encoding.export_folder import ExportRecord, read_record
@@ -30,6 +30,7 @@ from crosscue.exporting import layout, parity
 from crosscue.exporting.hub import pull, push
 from crosscue.exporting.layout import export_folder, with_special_tokens
 from crosscue.opening import open_encoder
+from crosscue.run import Run
 from tests import tiny
 from tests.cli import refused, succeeds
 from tests.images import draw_noise, write_source

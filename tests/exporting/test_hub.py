@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import crosscue
-from crosscue.api import Run, adapt
+from crosscue.api import adapt
 from crosscue.errors import CrosscueError, NetworkError, OptionError, RunError
 from crosscue.exporting.hub import MANIFEST, pull, push
+from crosscue.run import Run
 from tests import tiny
 from tests.cli import refused, succeeds
 from tests.exporting.hub_server import hub

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from crosscue.api import Run
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.result import Retrieval
@@ -19,6 +18,7 @@ from crosscue.methods.registry import build
 from crosscue.retrieval.bank import Bank, save_banks
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines
+from crosscue.run import Run
 from crosscue.training.provenance import Provenance
 from tests.images import draw_noise
 from tests.tiny import tiny_backbones

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crosscue.api import Run, adapt, as_run, load
+from crosscue.api import adapt, as_run, load
 from crosscue.backbones.protocol import Backbone
 from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Shots
@@ -31,6 +31,7 @@ from crosscue.measurement import OWN, normalised_result
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
+from crosscue.run import Run
 from crosscue.storage import read_json, write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from crosscue.api import Run
 from crosscue.data.pairs import ImageFile
 from crosscue.demo.emoji import glyph
 from crosscue.methods.registry import build
 from crosscue.opening.collections import OpenedCollection
 from crosscue.opening.collections import open as open_searchable
+from crosscue.run import Run
 
 if TYPE_CHECKING:
     from rich.console import Console

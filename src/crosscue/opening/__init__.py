@@ -9,8 +9,8 @@ from crosscue.encoding.onnx_encoder import OnnxEncoder, is_export
 from crosscue.errors import OptionError, RunError, suggestion
 
 if TYPE_CHECKING:
-    from crosscue.api import Run
     from crosscue.encoding.encoder import Encoder, Identity
+    from crosscue.run import Run
 
 RUNTIMES = ("auto", "torch", "onnx")
 

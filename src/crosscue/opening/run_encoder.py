@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from crosscue.api import Run
 from crosscue.encoding.encoder import Encoded, Explanation, Floats, Identity, Pixels
 from crosscue.encoding.hubness import TextBank, load_text_bank
 from crosscue.errors import MethodError, suggestion
@@ -17,6 +16,7 @@ from crosscue.explaining.places import explained
 from crosscue.methods.capabilities import KnowsUncertainty, ReadsTogether, ScoresPairs, require_vectors
 from crosscue.retrieval.bank import FILE, reading
 from crosscue.retrieval.options import Inference
+from crosscue.run import Run
 
 if TYPE_CHECKING:
     from crosscue.data.pixels import PixelSpec
