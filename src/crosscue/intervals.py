@@ -11,6 +11,8 @@ from crosscue.errors import CrosscueError
 
 DRAWS = 10_000
 LEVEL = 0.95
+AT_ONCE = 200_000
+"""Numbers drawn at once: they fit in the cache of a core."""
 SEEDS = 3
 """Fewest seeds that are resampled too. With fewer, a difference is one of these runs, not of their methods."""
 
@@ -44,9 +46,8 @@ def interval(hits: np.ndarray, clusters: np.ndarray, *, draws: int = DRAWS, seed
         draws: resamples.
         seed: of the resampling.
     """
-    (means,) = _means([hits[None]], clusters, draws, seed)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(100 * float(hits.mean()), float(low), float(high))
+    ((means,),) = resampled([([hits], clusters)], draws=draws, seed=seed)
+    return interval_of(hits, means)
 
 
 def difference(
@@ -76,24 +77,41 @@ def differences(
         draws: resamples.
         seed: of the resampling.
     """
-    drawn = zip(changes, _means(changes, clusters, draws, seed), strict=True)
-    return [_tested(100 * float(change.mean()), means) for change, means in drawn]
+    (drawn,) = resampled([(changes, clusters)], draws=draws, seed=seed)
+    return [difference_of([change], [means]) for change, means in zip(changes, drawn, strict=True)]
 
 
-def difference_of_sums(
-    parts: Sequence[tuple[Sequence[np.ndarray], np.ndarray]], *, draws: int = DRAWS, seed: int = 0
-) -> Difference:
-    """Tests the sum of the mean changes of several kinds of queries, such as the change of Rsum.
+def resampled(
+    kinds: Sequence[tuple[Sequence[np.ndarray], np.ndarray]], *, draws: int = DRAWS, seed: int = 0
+) -> list[list[np.ndarray]]:
+    """Returns (draws,) resampled means in percent of each of the values, in one pass over the draws.
+
+    The draws depend on the seed and the number of clusters alone, so many numbers together are those of each alone.
 
     Args:
-        parts: for each kind, changes (Q,) and the clusters (Q,) of its queries. All kinds have the same clusters, which
-            are drawn together.
+        kinds: for each kind of queries, values (Q,) or (S, Q), one row a seed, and the clusters (Q,) of its queries. All kinds
+            have the same number of clusters, which are drawn together.
         draws: resamples.
         seed: of the resampling.
     """
-    drawn = [_means([change[None] for change in changes], clusters, draws, seed) for changes, clusters in parts]
-    total = sum(float(change.mean()) for changes, _ in parts for change in changes)
-    return _tested(100 * total, np.sum([means for part in drawn for means in part], axis=0))
+    rows = [[_rows(value) for value in values] for values, _ in kinds]
+    stacked = [(np.concatenate(own), clusters) for own, (_, clusters) in zip(rows, kinds, strict=True)]
+    found = []
+    for own, means in zip(rows, _cluster_means(stacked, draws, seed), strict=True):
+        parts = np.split(100 * means, np.cumsum([len(row) for row in own])[:-1])  # (S, draws) each
+        found.append([(part * _shares(len(part), draws, seed)).sum(0) for part in parts])
+    return found
+
+
+def interval_of(hits: np.ndarray, means: np.ndarray) -> Interval:
+    """Returns the mean of hits (Q,) with the interval of their (draws,) resampled means."""
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(100 * float(hits.mean()), float(low), float(high))
+
+
+def difference_of(changes: Sequence[np.ndarray], means: Sequence[np.ndarray]) -> Difference:
+    """Returns the test of the sum of the mean changes, such as the change of Rsum, from the resampled means of each."""
+    return _tested(100 * sum(float(change.mean()) for change in changes), np.sum(means, axis=0))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -115,12 +133,10 @@ def _tested(mean: float, means: np.ndarray) -> Difference:
     return Difference(mean, float(low), float(high), float(max(min(2 * tail, 1.0), 1 / len(means))))
 
 
-def _means(values: Sequence[np.ndarray], clusters: np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
-    """(S, Q) values each -> (draws,) means in percent when whole clusters are drawn with replacement, and seeds too."""
-    rows = [value if len(value) >= SEEDS else value.mean(0, keepdims=True) for value in values]
-    means = 100 * _cluster_means(np.concatenate(rows), clusters, draws, seed)  # (sum of S, draws)
-    parts = np.split(means, np.cumsum([len(row) for row in rows])[:-1])
-    return [(part * _shares(len(part), draws, seed)).sum(0) for part in parts]
+def _rows(value: np.ndarray) -> np.ndarray:
+    """(Q,) or (S, Q) -> (S, Q), or the mean (1, Q) of fewer seeds than `SEEDS`."""
+    rows = np.atleast_2d(value)
+    return rows if len(rows) >= SEEDS else rows.mean(0, keepdims=True)
 
 
 def _shares(seeds: int, draws: int, seed: int) -> np.ndarray:
@@ -130,17 +146,23 @@ def _shares(seeds: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng((seed, seeds)).multinomial(seeds, np.full(seeds, 1 / seeds), draws).T / seeds
 
 
-def _cluster_means(values: np.ndarray, clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """(V, draws) means of the (V, Q) values when whole clusters are drawn with replacement, the same for every row."""
-    _, member = np.unique(clusters, return_inverse=True)
-    sizes = np.bincount(member).astype(np.float64)  # (C,)
-    sums = np.stack([np.bincount(member, row) for row in values])  # (V, C)
-    generator, count = np.random.default_rng(seed), len(sizes)
-    means = np.empty((len(values), draws))
-    step = max(1, 4_000_000 // count)
+def _cluster_means(kinds: Sequence[tuple[np.ndarray, np.ndarray]], draws: int, seed: int) -> list[np.ndarray]:
+    """Returns (V, draws) means of the (V, Q) values of each kind when whole clusters are drawn, the same for all values."""
+    members = [np.unique(clusters, return_inverse=True)[1] for _, clusters in kinds]
+    sizes = [np.bincount(member).astype(np.float64) for member in members]  # (C,) each
+    sums = [
+        np.stack([np.bincount(member, row) for row in values])  # (V, C)
+        for member, (values, _) in zip(members, kinds, strict=True)
+    ]
+    generator, count = np.random.default_rng(seed), len(sizes[0])
+    means = [np.empty((len(values), draws)) for values, _ in kinds]
+    step = max(1, AT_ONCE // count)
     for start in range(0, draws, step):
         rows = min(step, draws - start)
         drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
-        means[:, start : start + rows] = (sums @ times.T) / (times @ sizes)
+        for found, own, size in zip(means, sums, sizes, strict=True):
+            counts = times @ size
+            for row, value in zip(found, own, strict=True):  # one at a time: a number does not depend on the others
+                row[start : start + rows] = (times @ value) / counts
     return means

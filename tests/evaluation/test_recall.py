@@ -12,7 +12,7 @@ import torch
 from crosscue.evaluation.group_recall import _best_of
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import Recall, hits, recall, rsum
-from crosscue.intervals import _tested, interval
+from crosscue.intervals import _tested, difference, interval, interval_of, resampled
 
 
 def test_the_chance_of_a_hit_is_one_minus_the_share_of_draws_that_miss() -> None:
@@ -48,6 +48,19 @@ def test_the_interval_of_two_images() -> None:
     """A quarter of the draws has none of the hits, a quarter all: the interval is the whole range."""
     found = interval(np.array([0.0, 1.0, 1.0]), np.array([7, 3, 3]))
     assert (found.mean, found.low, found.high) == pytest.approx((200 / 3, 0, 100))
+
+
+def test_numbers_of_one_pass_are_those_of_each_alone() -> None:
+    """Both directions of 300 images, one of them with 1 to 3 captions an image: hits without fractions, to the last digit."""
+    random = np.random.default_rng(0)
+    images, owner = np.arange(300), np.repeat(np.arange(300), random.integers(1, 4, 300))
+    kinds = [([random.integers(0, 2, len(own)).astype(float) for _ in range(4)], own) for own in (images, owner)]
+    for (values, clusters), drawn in zip(kinds, resampled(kinds), strict=True):
+        for value, means in zip(values, drawn, strict=True):
+            assert interval_of(value, means) == interval(value, clusters)
+        (alone,) = resampled([([values[1] - values[0]], clusters)])
+        found = difference(values[0], values[1], clusters)
+        assert found == _tested(100 * float((values[1] - values[0]).mean()), alone[0])
 
 
 def test_queries_that_share_positives_are_ranked_in_blocks() -> None:

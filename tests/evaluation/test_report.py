@@ -13,7 +13,7 @@ import torch
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import CrosscueError, DataError, RunError
-from crosscue.evaluation.comparison import BETTER, SAME, WORSE, Comparison, compare
+from crosscue.evaluation.comparison import BETTER, SAME, WORSE, compare
 from crosscue.evaluation.console import comparison_table, result_table
 from crosscue.evaluation.example_queries import examples, first_candidates
 from crosscue.evaluation.measuring import evaluate, rank_embeddings, result_of, validation_metrics
@@ -72,7 +72,7 @@ def test_validation_examines_nothing_and_gives_the_same_recall(pairs: Pairs, mon
     again = Retrieval.from_dict(json.loads(json.dumps(content)))
     assert again.categories == result.categories
     assert again.group_aware == result.group_aware
-    for name in ("by_category", "by_wording", "group_aware", "interval"):
+    for name in ("by_category", "by_wording", "group_aware", "resampled"):
         monkeypatch.setattr(f"crosscue.evaluation.result.{name}", pytest.fail)
     monkeypatch.setattr(Pairs, "fingerprint", pytest.fail)
     torch.manual_seed(1)
@@ -170,7 +170,7 @@ def test_the_table_of_a_comparison_names_a_direction_once_and_colours_what_is_si
         direction: {f"r{k}": change for k, change in zip(KS, changes, strict=True)}
         for direction, changes in (("i2t", certain), ("t2i", chance))
     }
-    table = comparison_table(Comparison(before, before, differences), "t")
+    table = comparison_table(replace(compare(before, before), differences=differences), "t")
     cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["image → text", "", "", "text → image", "", ""]
     assert cells[1] == ["R@1", "R@5", "R@10"] * 2

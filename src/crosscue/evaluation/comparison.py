@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
 
 from crosscue.errors import CrosscueError
 from crosscue.evaluation.recall import KS, hits
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
-from crosscue.intervals import Difference, difference, difference_of_sums, holm
+from crosscue.intervals import Difference, difference_of, holm, interval_of, resampled
 
+Number = TypeVar("Number")
 BETTER, SAME, WORSE = "Better", "Not distinguishable", "Worse"
 
 
@@ -21,15 +25,8 @@ class Comparison:
     after: Retrieval
     differences: dict[str, dict[str, Difference]]
     """direction -> r1, r5, r10 -> after minus before."""
-
-    @cached_property
-    def total(self) -> Difference:
-        """The change of Rsum, by one paired test over both directions."""
-        parts = []
-        for direction in DIRECTIONS:
-            before, after = self.before.ranks[direction], self.after.ranks[direction]
-            parts.append(([hits(after, k) - hits(before, k) for k in KS], self.after.clusters(direction)))
-        return difference_of_sums(parts)
+    total: Difference
+    """The change of Rsum, by one paired test over both directions."""
 
     @property
     def corrected(self) -> dict[str, dict[str, float]]:
@@ -58,7 +55,7 @@ class Comparison:
 
 
 def compare(before: Retrieval, after: Retrieval) -> Comparison:
-    """Pairs two results query by query.
+    """Pairs two results query by query; all intervals and tests come from one pass over the draws.
 
     Raises:
         CrosscueError: they were measured on different pairs.
@@ -68,16 +65,20 @@ def compare(before: Retrieval, after: Retrieval) -> Comparison:
             f"the two results are of different pairs ({before.protocol['source']} and {after.protocol['source']}, or other "
             "captions). Measure both on the same split."
         )
-    return Comparison(
-        before,
-        after,
-        {
-            direction: {
-                f"r{k}": difference(
-                    hits(before.ranks[direction], k), hits(after.ranks[direction], k), after.clusters(direction)
-                )
-                for k in KS
-            }
-            for direction in DIRECTIONS
-        },
-    )
+    kinds, size = [], len(KS)
+    for direction in DIRECTIONS:
+        old, new = ([hits(one.ranks[direction], k) for k in KS] for one in (before, after))
+        kinds.append(([*old, *new, *map(np.subtract, new, old)], after.clusters(direction)))
+    means = resampled(kinds)
+
+    def table(first: int, make: Callable[[np.ndarray, np.ndarray], Number]) -> dict[str, dict[str, Number]]:
+        return {
+            direction: {f"r{k}": make(values[first + i], drawn[first + i]) for i, k in enumerate(KS)}
+            for direction, (values, _), drawn in zip(DIRECTIONS, kinds, means, strict=True)
+        }
+
+    for result, first in ((before, 0), (after, size)):
+        vars(result)["intervals"] = table(first, interval_of)  # the cached property, without a pass of its own
+    changes, drawn = ([one for part in parts for one in part[2 * size :]] for parts in ([v for v, _ in kinds], means))
+    differences = table(2 * size, lambda change, own: difference_of([change], [own]))
+    return Comparison(before, after, differences, difference_of(changes, drawn))

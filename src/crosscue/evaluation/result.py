@@ -16,7 +16,7 @@ from crosscue.evaluation.group_recall import group_aware
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
 from crosscue.evaluation.slices import by_category, by_wording
-from crosscue.intervals import Interval, interval
+from crosscue.intervals import Interval, interval_of, resampled
 from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json
@@ -53,6 +53,15 @@ class Retrieval:
 
     stored: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False, compare=False)
     """Slices and group-aware recall of a result read from JSON, by name."""
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Direction -> r1, r5, r10 -> recall in percent with its 95 % bootstrap interval."""
+        kinds = [([hits(self.ranks[d], k) for k in KS], self.clusters(d)) for d in DIRECTIONS]
+        return {
+            direction: {f"r{k}": interval_of(*one) for k, *one in zip(KS, values, means, strict=True)}
+            for direction, (values, _), means in zip(DIRECTIONS, kinds, resampled(kinds), strict=True)
+        }
 
     @cached_property
     def categories(self) -> dict[str, dict[str, float]]:
@@ -96,7 +105,7 @@ class Retrieval:
 
     def interval(self, direction: str, k: int) -> Interval:
         """Returns R@k of one direction with its 95 % bootstrap interval."""
-        return interval(hits(self.ranks[direction], k), self.clusters(direction))
+        return self.intervals[direction][f"r{k}"]
 
     def metrics(self) -> dict[str, float]:
         """Returns flat numbers for a log; see `recall.metrics`."""
@@ -105,12 +114,11 @@ class Retrieval:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; `from_dict` reads them back."""
         pessimistic = {direction: asdict(recall(self.ranks[direction], "pessimistic")) for direction in DIRECTIONS}
-        intervals = {d: {f"r{k}": asdict(self.interval(d, k)) for k in KS} for d in DIRECTIONS}
         return {
             "i2t": asdict(self.i2t),
             "t2i": asdict(self.t2i),
             "rsum": self.rsum,
-            "intervals": intervals,
+            "intervals": {d: {name: asdict(one) for name, one in by_k.items()} for d, by_k in self.intervals.items()},
             "pessimistic": pessimistic,
             "group_aware": {direction: asdict(result) for direction, result in self.group_aware.items()},
             "categories": self.categories,
