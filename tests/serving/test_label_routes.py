@@ -15,6 +15,7 @@ from crosscue.search.collection import open_collection
 from crosscue.search.labels import Label, add_labels, groups, labels_of, remove_label, splits
 from tests.cli import crosscue
 from tests.serving.conftest import serving
+from tests.serving.encoders import ColourEncoder, OtherEncoder
 
 
 @pytest.fixture
@@ -94,3 +95,27 @@ def test_no_marks_give_one_line(painted: Path) -> None:
     done = crosscue("labels", painted)
     assert done.returncode == 2 and "no image is marked as right" in done.stderr and "Traceback" not in done.stderr
     assert remove_label(open_collection(painted), "red", "f" * 20) is False
+
+
+def test_the_gain_is_that_of_the_command(marking: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asking, folder = marking
+    collection = open_collection(folder)
+    refusal = asking.get("/api/labels/gain?before=base&after=other")
+    assert refusal.status_code == 422 and "no held-out text has a right image" in refusal.json()["error"]["message"]
+    green, blue = ids(asking, "green")[:10], ids(asking, "blue")[:10]
+    right = zip(
+        ["green", "blue"] * 10, [image for pair in zip(green, blue, strict=True) for image in pair], strict=True
+    )
+    add_labels(collection, [Label(f"{colour} {number}", image, True) for number, (colour, image) in enumerate(right)])
+    found = asking.get("/api/labels/gain?before=base&after=other").json()
+    assert len(found["texts"]) == 10 and not found["known"] and found["difference"]["mean"] < 0
+    assert all(text["after"] == 0 for text in found["texts"])  # `other` takes blue for green
+    monkeypatch.setattr(
+        "crosscue.opening.collections.encoder_of",
+        lambda identity: {"0": ColourEncoder, "1": OtherEncoder}[identity.run[0]](),
+    )
+    done = crosscue("labels", folder, "--gain", "other")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == found["verdict"]
+    assert len(done.stdout.splitlines()) == 11 and "0.0  green" in done.stdout
+    unknown = crosscue("labels", folder, "--gain", "othr")
+    assert unknown.returncode == 2 and "Did you mean 'other'?" in unknown.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from crosscue.search.collection import open_collection
-from crosscue.search.labels import labels_of
+from crosscue.search.labels import Label, add_labels, labels_of, remove_label
 from crosscue.serving.security import Keys, Rules, new_key
 from tests.serving.browser import browser, running
 from tests.serving.encoders import COLOURS, data_url
@@ -203,6 +203,35 @@ def test_two_models_stand_side_by_side(page: Any) -> None:
     assert "compare=1" in page.url
     page.go_back()
     page.wait_for_selector("#likely .tile")
+
+
+def test_compare_without_words_shows_the_gain_on_held_out_marks(page: Any, boards: Path) -> None:
+    collection = open_collection(boards)
+    page.goto(page.url + "&compare=1")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "no held-out text has a right image" in page.inner_text("#problem")
+    rows = {row["name"][:-4]: row["id"] for row in collection.table("base").search().limit(None).to_list()}
+    chosen = [name for name in sorted(rows) if not name.startswith("red")]
+    labels = [Label(f"a {name.split('-')[0]} board like {name}", rows[name], True) for name in chosen]
+    add_labels(collection, labels)
+    page.goto(page.url.replace("&compare=1", ""))
+    page.wait_for_selector("#marks:not([hidden])")
+    page.click("#loop")
+    page.wait_for_selector("#next[open]")
+    assert "are held out, and the gain is measured on them" in page.inner_text("#advice")
+    assert page.inner_text("#commands").splitlines()[-1].endswith("--gain marked")
+    page.click("#gains")
+    page.wait_for_selector(".gains tbody tr")
+    assert "recall@10 of 20 held-out texts" in page.inner_text("#gain") and "compare=1" in page.url
+    assert len(page.query_selector_all(".gains tbody tr")) == 20
+    page.click(".gains tbody button >> nth=0")
+    page.wait_for_selector(".columns .tile")
+    page.go_back()
+    page.wait_for_selector(".gains")
+    page.click("#compare")
+    page.wait_for_selector("#start")
+    for label in labels:
+        remove_label(collection, label.text, label.image)
 
 
 def test_the_reason_is_shown_with_its_warning(page: Any) -> None:

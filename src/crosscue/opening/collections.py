@@ -11,7 +11,9 @@ from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError
 from crosscue.opening import encoder_of, open_encoder
 from crosscue.search.collection import Collection, create_collection, open_collection
+from crosscue.search.gain import Gain, gain
 from crosscue.search.indexing import Indexing, Outcome, index, targets_of, walks_of, writing
+from crosscue.search.labels import labels_of
 from crosscue.search.request import Request
 from crosscue.search.searching import Searcher, compared
 from crosscue.search.spaces import Space, space_name
@@ -79,6 +81,14 @@ class OpenedCollection:
     def compare(self, query: Any, left: str, right: str, k: int = 10, **options: Any) -> tuple[Hits, Hits]:
         """Returns the hits of two spaces, each with its place in the other."""
         return compared(*(self.search(query, k, space, **options) for space in (left, right)))
+
+    def gain(self, before: str, after: str) -> Gain:
+        """Returns recall of the held-out marks in two spaces, with the interval of the difference.
+
+        Raises:
+            DataError: no held-out text has a right image.
+        """
+        return gain(labels_of(self.collection), self.searcher(before), self.searcher(after))
 
     def add(
         self, *folders: str | Path, run: Any = None, name: str | None = None, options: Indexing | None = None

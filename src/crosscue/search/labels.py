@@ -30,8 +30,10 @@ SCHEMA = pa.schema(
 )
 FEWEST_HELD_OUT = 20
 """Texts without which the gain of training cannot be known."""
-SHARES = (("test", 0.3), ("val", 0.15))
-"""Split -> share of the texts; the rest is `train`."""
+LEAST, MOST = 0.3, 0.5
+"""Share of the texts that is held out: `LEAST` of many, and up to `MOST` of few, to reach `FEWEST_HELD_OUT`."""
+VALIDATION = 0.15
+"""Share of the texts in `val`; the rest is `train`."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def splits(labels: Sequence[Label]) -> dict[str, str]:
     A group of texts has the place that the hash of its first text gives it, so further marks move few texts.
     """
     parts = groups(labels)
-    left = {split: share * sum(map(len, parts)) for split, share in SHARES}
+    count = sum(map(len, parts))
+    left = {"test": max(LEAST * count, min(MOST * count, FEWEST_HELD_OUT)), "val": VALIDATION * count}
     chosen: dict[str, str] = {}
     for part in sorted(parts, key=lambda texts: hashlib.sha256(min(texts).encode()).hexdigest()):
         split = next((name for name, room in left.items() if room >= len(part) / 2), "train")

@@ -13,10 +13,13 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from crosscue.data.writing import row_of
+from crosscue.errors import DataError
+from crosscue.search.gain import gain
 from crosscue.search.labels import FEWEST_HELD_OUT, Label, add_labels, labels_of, pairs_of_labels, remove_label, splits
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import IDENTIFIER
+from crosscue.serving.holdings import IDENTIFIER, answered
 from crosscue.serving.image_routes import held
+from crosscue.serving.search_routes import searcher_of
 from crosscue.storage import json_line
 
 router = APIRouter(prefix="/api/labels", tags=["labels"])
@@ -104,6 +107,7 @@ def advice(request: Request, space: str | None = None) -> dict[str, Any]:
         "crosscue adapt --data pairs.jsonl --out runs/marked",
         "crosscue evaluate runs/marked --data pairs.jsonl",
         f"crosscue index --run runs/marked --collection {folder}",
+        f"crosscue labels {folder} --gain marked",
     ]
     return {
         "advice": advice_of(len(marked), held_out),
@@ -111,6 +115,20 @@ def advice(request: Request, space: str | None = None) -> dict[str, Any]:
         "held_out": held_out,
         "commands": commands,
     }
+
+
+@router.get("/gain", summary="Recall of the held-out marks with two models")
+def gained(request: Request, before: str, after: str) -> dict[str, Any]:
+    """Returns recall@10 of each held-out text in both spaces, and the interval of the difference."""
+    sides = [searcher_of(request, name) for name in (before, after)]
+    if sides[0][1].collection is not sides[1][1].collection:
+        raise Refusal(422, "both spaces must belong to one collection.", code="two_collections", param="after")
+    with answered():
+        labels = labels_of(sides[0][1].collection)
+        try:
+            return gain(labels, sides[0][0], sides[1][0]).to_dict()
+        except DataError as error:
+            raise Refusal(422, str(error), code="no_held_out_text") from error
 
 
 def advice_of(texts: int, held_out: int) -> str:

@@ -1,6 +1,7 @@
 // Two models side by side: the same image is joined by a line, and each place shows its place in the other.
 
 import { $, make, problem, status } from "./elements.js";
+import { drawGain } from "./gain.js";
 import { tile } from "./grid.js";
 import { post } from "./server.js";
 import { query, state } from "./state.js";
@@ -11,10 +12,10 @@ let latest = 0;
 export async function compare() {
   const number = ++latest;
   const terms = query();
-  if (!terms.length) return;
   const names = [...$("#space").options].map((option) => option.value);
   const other = names.find((name) => name !== state.space) ?? state.space;
   const spaces = names.indexOf(other) < names.indexOf(state.space) ? [other, state.space] : [state.space, other];
+  if (!terms.length) return drawGain(spaces, () => number === latest);
   try {
     const answer = await post("/api/compare", { query: terms, spaces, k: SHOWN, filter: state.filter.trim() || null });
     if (number !== latest) return;

@@ -37,6 +37,11 @@ function begin() {
   $("#compare").addEventListener("click", () => now({ compare: !state.compare }));
   $("#help").addEventListener("click", () => $("#keys").showModal());
   $("#loop").addEventListener("click", advise);
+  $("#gains").addEventListener("click", () => {
+    $("#next").close();
+    $("#words").value = "";
+    change({ words: "", terms: [], compare: true });
+  });
   $("#why").addEventListener("click", why);
   $("#similar").addEventListener("click", () => similar(currentId()));
   $("#right").addEventListener("click", () => mark([currentId()], true));
@@ -68,11 +73,11 @@ function show(changes) {
   document.title = state.words ? `${state.words} · crosscue` : "crosscue";
   chips();
   const asked = JSON.stringify([query(), state.space, state.filter, state.compare]);
-  if (asked !== before && query().length) {
+  if (asked !== before && (query().length || state.compare)) {
     before = asked;
     if (state.compare) compare();
     else search();
-  }
+  } else if (asked !== before && $("#results .gains")) location.reload(); // the server draws the start
   if (state.open && state.open !== currentId()) open(state.open);
   else if (!state.open && (changes.back || "open" in changes)) close();
 }
