@@ -97,7 +97,7 @@ def adapt(
         "validation": validation,
         **(record or {"data": source.source}),
         "options": asdict(config),
-        "training": asdict(training) | {"trackers": list(training.trackers)},
+        "training": training.recorded(),
     }
     data = data_record(source, train, val)
     identity = runs.BackboneIdentity.of(tower)

@@ -48,6 +48,12 @@ class TrainingError(CrosscueError):
     """Training cannot continue; the last good checkpoint is kept."""
 
 
+class ProcessError(TrainingError):
+    """Another process of a run ended, does not answer, or differs."""
+
+    exit_code = 1
+
+
 class StorageError(CrosscueError):
     """The disk is full, a folder cannot be written, or the content of a file is not the expected one."""
 

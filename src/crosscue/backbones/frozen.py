@@ -16,6 +16,7 @@ from torch import Tensor
 
 from crosscue.backbones.banks import BankFeatures, no_patches
 from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
+from crosscue.backbones.rows import WHOLE, divided
 from crosscue.data.features import FeatureBank, FeatureRow, feature_rows
 from crosscue.data.pixels import PixelStore
 from crosscue.data.rows import RowCache
@@ -100,7 +101,7 @@ class FrozenRows(ABC):
         return self._rows
 
     def _on_cpu(self, indices: Sequence[int]) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), divided(self.backbone, WHOLE):
             return self.compute(self.images[indices].to(self.backbone.device)).cpu()
 
     def _values(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -193,6 +193,8 @@ class Backbone(nn.Module, ABC):
     patch_count: int
     context_length: int
     """Most text positions, special tokens and prompts included."""
+    rows: Any
+    """Rows that go through the towers in this process, and how many at once: a `crosscue.backbones.rows.Rows`."""
 
     @property
     @abstractmethod

@@ -22,12 +22,15 @@ from crosscue.backbones.protocol import (
     TokenBatch,
     fingerprint,
 )
+from crosscue.backbones.rows import WHOLE, Rows
 from crosscue.backbones.token_weights import TokenWeights
 from crosscue.backbones.tokenizing import Tokenizer
 
 
 class TwoTowers(Backbone):
     """A backbone made of an image tower and a text tower; families differ in what the towers are."""
+
+    rows: Rows = WHOLE
 
     def __init__(
         self,
@@ -79,11 +82,13 @@ class TwoTowers(Backbone):
         self, tokens: TokenBatch, prompts: Prompts | None = None, token_weights: TokenWeights | None = None
     ) -> TextFeatures:
         """See `Backbone.encode_text`."""
-        features: TextFeatures = self.text(tokens, prompts, token_weights)
-        return features
+        return self.rows.texts(self.text, tokens, prompts, token_weights)
 
     def image_state(self, pixels: Tensor, until_layer: int) -> ImageState:
         """See `Backbone.image_state`; layers in which nothing is learned record no gradients."""
+        return self.rows.state(lambda part: self._state(part, until_layer), pixels, until_layer)
+
+    def _state(self, pixels: Tensor, until_layer: int) -> ImageState:
         state: ImageState = self.image.state(self.normalise(pixels), until_layer)
         return state
 
@@ -102,8 +107,12 @@ class TwoTowers(Backbone):
                     f"prompts enter at layer {first}, the cached features are the output of the whole tower"
                 )
             return images
-        state = images if isinstance(images, ImageState) else self.image_state(images, first)
-        if prompts is not None and state.layer > first:
-            raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {state.layer}")
-        features: ImageFeatures = self.image(state, prompts)
-        return features
+        if prompts is not None and isinstance(images, ImageState) and images.layer > first:
+            raise ValueError(f"prompts enter at layer {first}, the cached state is the input of layer {images.layer}")
+
+        def encode(some: Tensor | ImageState, prompts: Prompts | None) -> ImageFeatures:
+            state = some if isinstance(some, ImageState) else self._state(some, first)
+            features: ImageFeatures = self.image(state, prompts)
+            return features
+
+        return self.rows.images(encode, images, prompts)

@@ -100,7 +100,7 @@ class Job:
         words = [self.domain.name, self.method]
         if self.trains:
             settings |= {
-                "training": asdict(self.training),
+                "training": self.training.recorded(),
                 "shots": self.shots,
                 "validation": self.validation,
                 "learned_from": self.domain.learned_from,

@@ -98,7 +98,7 @@ def choose(
     check_source(request.source, request.validation)
     folder, home = request.folder, request.folder / "selection"
     options = request.resolved(AUTO) | {"budget": request.budget or DEFAULT}
-    options |= {"training": asdict(request.training) | {"trackers": list(request.training.trackers)}}
+    options |= {"training": request.training.recorded()}
     learn = learnable(request.source)
     data = {"source": request.source.source, "learnable": {"images": len(learn), "fingerprint": learn.fingerprint()}}
     identity = BackboneIdentity.of(request.backbone)
@@ -209,7 +209,7 @@ def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path |
         where = search.folder / "final"
         with Trainee(candidate, pool, search.base) as trainee:
             outcome, training = trainee.fitted(candidate, winner.steps, where, Fold(pool.everything, []))
-        winner.training.update(asdict(training), trackers=[])
+        winner.training.update(training.recorded(), trackers=[])
         return trainee.method, outcome, where
     where = search.folder / f"{winner.number:03d}-{winner.method}"
     method = build(winner.method, pool.backbone, candidate.options)
@@ -242,7 +242,7 @@ def write_run(
     share = False if pool.crossed else held_share(request.source, request.validation)
     config = request.resolved(method.name) | {"validation": share, "chosen_by": AUTO}
     options = asdict(config_of(method_class(method.name), method.config))
-    usual = asdict(request.training) | {"trackers": []}
+    usual = request.training.recorded() | {"trackers": []}
     config |= {"options": options, "training": verdict.chosen.training or usual}
     start_run(folder, config, BackboneIdentity.of(request.backbone), data, resume=True)
     Provenance.of(train if where is not None else (), val).save(folder)

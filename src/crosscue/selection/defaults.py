@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 AUTO, SINGLE = "auto", "dual_prompt"
 """The default method, and the default where options of a single training are given."""
-FREE = ("batch_size", "clip_grad", "seed")
+FREE = ("batch_size", "clip_grad", "rows_at_once", "seed")
 """Options of training that a search takes as they are given. It chooses the others itself."""
 
 

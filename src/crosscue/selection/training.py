@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +134,7 @@ class Trainee:
             number,
             best,
             min(most, len(self.pool.folds[0].train)),
-            asdict(training) | {"trackers": []},
+            training.recorded() | {"trackers": []},
         )
 
     def fitted(

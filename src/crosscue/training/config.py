@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from crosscue.errors import TrainingError
 
@@ -15,6 +15,7 @@ AT_LEAST = {
     "validate_every": 1,
     "checkpoint_every": 1,
     "patience": 1,
+    "rows_at_once": 1,
     "warmup_steps": 0,
     "seed": 0,
     "momentum": 0,
@@ -61,6 +62,20 @@ class TrainingConfig:
     """Seed of the initial values, the order of the pairs, the drawn captions and the crops."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Services that receive the metrics besides metrics.jsonl."""
+    rows_at_once: int | None = None
+    """Number of images or texts in one call of a tower in a training step. null: all, which is fastest. A number: less memory
+    and 1.5 times the time, with the same gradients. It is no part of config.yaml, so a run may be resumed with another."""
+
+    @property
+    def chunk(self) -> int | None:
+        """`rows_at_once`; None where a batch is no larger."""
+        return self.rows_at_once if self.rows_at_once and self.rows_at_once < self.batch_size else None
+
+    def recorded(self) -> dict[str, Any]:
+        """Returns the options that decide a result, in types that YAML has: all but `rows_at_once`."""
+        return {name: value for name, value in asdict(self).items() if name != "rows_at_once"} | {
+            "trackers": list(self.trackers)
+        }
 
     def require_validation(self, there: bool) -> None:
         """Raises `TrainingError` for `patience` where there are no validation pairs to wait for."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from crosscue.backbones.rows import Rows, divided
 from crosscue.errors import TrainingError
 from crosscue.interruption import interruption
 from crosscue.progress import progress
@@ -73,6 +74,18 @@ def fit(
         TrainingError: nothing to train, a loss or gradient that is not finite, or collapsed embeddings. The last good
             checkpoint is kept.
     """
+    with divided(method, Rows(at_once=config.chunk)):
+        return _fit(method, feed, config, folder, validate, resume)
+
+
+def _fit(
+    method: Method[Any],
+    feed: Feed,
+    config: TrainingConfig,
+    folder: Path,
+    validate: Validate | None,
+    resume: bool,
+) -> Outcome:
     require_trackers(config.trackers)
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
     plan = Plan(stages_of(method), config.epochs)
@@ -92,12 +105,14 @@ def fit(
         stepper.zero_grad()
         for index in group:
             batch = feed.batch(position.epoch, index)
-            with attention_of_training(method.backbone):
+            with attention_of_training(
+                method.backbone
+            ):  # for chunks, which are computed again in the backward pass, too
                 losses: dict[str, Tensor] = method(batch)
-            total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
-            _require_finite(total, "loss", position.step + 1)
-            if total.requires_grad:  # a stage may have nothing to learn from a batch
-                (total / len(group)).backward()
+                total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
+                _require_finite(total, "loss", position.step + 1)
+                if total.requires_grad:  # a stage may have nothing to learn from a batch
+                    (total / len(group)).backward()
             for key, value in {**losses, "loss": total}.items():
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
