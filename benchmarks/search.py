@@ -30,7 +30,7 @@ from crosscue.encoding.query import Term
 from crosscue.search.collection import Collection, create_collection
 from crosscue.search.indices import maintain
 from crosscue.search.request import Request
-from crosscue.search.schema import COLUMNS, identifier, schema, vector_array
+from crosscue.search.schema import COLUMNS, identifier, schema, vector_array, vectors_of
 from crosscue.search.searching import Searcher
 from crosscue.search.spaces import VectorIndex
 from crosscue.search.tuning import search as vector_search
@@ -160,13 +160,16 @@ def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
 
 
 def of_index(collection: Collection, index: VectorIndex, places: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the query of the index, as `crosscue index tune` measures it, with the ids of the results."""
+    """Return the query of the index, as `crosscue index tune` measures it, with the positions of the results."""
     table = collection.table("features")
+    rows = table.search().select(["id"]).with_row_id(True).to_arrow()
+    positions = {row: places[one] for row, one in zip(rows["_rowid"].to_pylist(), rows["id"].to_pylist(), strict=True)}
 
     def answer(query: np.ndarray) -> np.ndarray:
-        chosen = table.search(query).distance_type("dot").nprobes(index.nprobes).refine_factor(index.refine_factor(K))
-        rows = chosen.limit(K).select(["id", "_distance"]).to_arrow()
-        return np.array([places[one] for one in rows["id"].to_pylist()])
+        chosen = table.search(query).distance_type("dot").nprobes(index.nprobes).limit(index.pool(K))
+        found = chosen.select(["vector", "_distance"]).with_row_id(True).to_arrow()
+        best = np.argsort(-(vectors_of(found) @ query))[:K]
+        return np.array([positions[one] for one in found["_rowid"].take(best).to_pylist()])
 
     assert len(vector_search(table, np.ones(table.schema.field("vector").type.list_size, np.float32), index)) == K
     return answer

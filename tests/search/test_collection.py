@@ -125,7 +125,7 @@ def test_vectors_of_another_width_or_not_finite_are_refused_before_lance_sees_th
 
 def test_a_query_for_many_results_scores_at_least_four_times_as_many() -> None:
     index = VectorIndex(64, 100_000, 32)
-    assert [index.refine_factor(k) for k in (10, 50, 100)] == [20, 4, 4]
+    assert [index.pool(k) for k in (10, 50, 100)] == [200, 200, 400]
 
 
 def test_captions_have_a_table_of_their_own(collection: Collection, encoder: ColourEncoder) -> None:

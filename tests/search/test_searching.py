@@ -15,6 +15,8 @@ from crosscue.encoding.hubness import TextBank
 from crosscue.encoding.line import Line
 from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError, MethodError, OptionError
+from crosscue.search import searching
+from crosscue.search.candidates import Candidates, candidates
 from crosscue.search.collection import Collection
 from crosscue.search.fusion import fused
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
@@ -182,6 +184,26 @@ def test_first_hits_are_reranked_and_the_cosine_stays(opened: Collection) -> Non
         searcher.search([Term("x"), Term("y", -0.5)], Request(rerank="pairs"))
     with pytest.raises(MethodError, match="Leave --rerank out"):
         Searcher(opened, ColourEncoder("a"), "a").search([Term("x")], Request(rerank="pairs"))
+
+
+def test_rows_that_another_process_changes_meanwhile_are_read_again(
+    tmp_path: Path, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        paint(tmp_path / "photos" / f"{number}.png", number)
+    collection = add(tmp_path / "c", encoder, "mine", tmp_path / "photos")
+    changes = iter([True, True, False])
+
+    def changing(*arguments: object, **options: object) -> Candidates:
+        found = candidates(*arguments, **options)
+        if next(changes):
+            table = collection.table()
+            table.merge_insert("id").when_matched_update_all().execute(table.to_arrow())
+        return found
+
+    monkeypatch.setattr(searching, "candidates", changing)
+    hits = Searcher(collection, encoder).search([Term("one")], Request(k=5, all=True))
+    assert len(hits) == 5
 
 
 def test_two_spaces_are_compared(opened: Collection) -> None:

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from crosscue.search.request import Request
     from crosscue.search.spaces import Space
 
-LIGHT = ["id", "content", "hubness", "vector"]
-"""Columns that the order of hits needs."""
+LIGHT = ["hubness", "vector"]
+"""Columns that the order of hits needs. Each further one would cost a read of all candidates."""
 POOL, DEEP = 200, 1_000
-"""Fewest rows that are read for the order of hits: plain, and corrected for hubness."""
+"""Fewest rows that are read for the order of hits: without an index, and corrected for hubness."""
 
 
 @dataclass(frozen=True)
 class Candidates:
     """N rows that may become hits, each once."""
 
-    ids: list[str]
-    contents: list[str]
+    rows: list[int]
+    """Row ids of Lance, which another version of the table may not have; see `rows_of`."""
     hubness: Floats
     """(N,) 0 where the space has none."""
     vectors: Floats
@@ -64,32 +64,27 @@ def candidates(
     """
     table = collection.table(space.name)
     index = space.index
-    pool = max(DEEP if corrects else POOL, 4 * request.k, index.candidates if index else 0)
+    pool = max(DEEP if corrects else 0, index.pool(request.k) if index else max(POOL, 4 * request.k))
     found: list[pa.Table] = []
     if vector is not None:
         nearest = table.search(vector).distance_type("dot")
-        if index is None or request.exact:
-            nearest = nearest.bypass_vector_index()
-        else:
-            nearest = nearest.nprobes(index.nprobes).refine_factor(1)  # of `pool`, which are read anyway
-        found.append(_read(collection.folder, nearest, "_distance", request, pool))
+        nearest = nearest.nprobes(index.nprobes) if index and not request.exact else nearest.bypass_vector_index()
+        part = _read(collection.folder, nearest, "_distance", request, pool)
+        found.append(part.take(np.argsort(-(vectors_of(part) @ vector), kind="stable")))  # an index has them roughly
     if words:
         found.append(
             _read(collection.folder, table.search(text_query(words), query_type="fts"), "_score", request, pool)
         )
-    places: dict[str, int] = {}
-    rankings = [[places.setdefault(one, len(places)) for one in part["id"].to_pylist()] for part in found]
-    contents, hubness = [""] * len(places), np.zeros(len(places), np.float32)
+    places: dict[int, int] = {}
+    rankings = [[places.setdefault(one, len(places)) for one in part["_rowid"].to_pylist()] for part in found]
+    hubness = np.zeros(len(places), np.float32)
     vectors = np.empty((len(places), space.identity.width), np.float32)
     for part, ranking in zip(found, rankings, strict=True):
         if ranking:
             vectors[ranking] = vectors_of(part)
             hubness[ranking] = np.nan_to_num(part["hubness"].to_numpy())
-            for place, content in zip(ranking, part["content"].to_pylist(), strict=True):
-                contents[place] = content
     return Candidates(
         list(places),
-        contents,
         hubness,
         vectors,
         rankings[0] if vector is not None else [],
@@ -102,15 +97,13 @@ def has_words(collection: Collection, space: Space) -> bool:
     return any("text" in index.columns for index in collection.table(space.name).list_indices())
 
 
-def rows_of(collection: Collection, space: Space, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Returns id -> row of some images, without vectors."""
-    from lancedb.expr import col, lit
-
-    wanted = list(ids)
+def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Returns row id -> row of some images, without vectors; rows that were changed or moved since are missing."""
+    wanted = list(rows)
     if not wanted:
         return {}
-    query = collection.table(space.name).search().where(col("id").isin([lit(one) for one in wanted]))
-    return {row["id"]: row for row in query.select(list(COLUMNS)).limit(len(wanted)).to_list()}
+    query = collection.table(space.name).take_row_ids(wanted).select(list(COLUMNS)).with_row_id()
+    return {row["_rowid"]: row for row in query.to_list()}
 
 
 def _read(folder: Path, query: Any, score: str, request: Request, count: int) -> pa.Table:
@@ -120,7 +113,7 @@ def _read(folder: Path, query: Any, score: str, request: Request, count: int) ->
     if request.where is not None:
         query = query.where(checked_sql(request.where))
     try:
-        return query.select([*LIGHT, score]).limit(count).to_arrow()
+        return query.select([*LIGHT, score]).with_row_id(True).limit(count).to_arrow()
     except (ValueError, RuntimeError) as error:
         if request.where is not None and "Invalid input" in str(error):
             raise OptionError(

@@ -49,7 +49,7 @@ class Searcher:
                 f"{own.run[:8]} ({own.source}). Add it: crosscue index --collection {shlex.quote(str(collection.folder))} "
                 f"--run {shlex.quote(own.source)} --name NEW"
             )
-        self._sample: tuple[int, Floats] | None = None
+        self._sample: tuple[int, Floats, Floats | None] | None = None
 
     @property
     def line(self) -> Line:
@@ -102,13 +102,17 @@ class Searcher:
             and (request.normalise == "on" or (request.normalise == "auto" and bank.helps))
         )
 
-    def sample(self) -> Floats:
-        """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""
+    def sample(self) -> tuple[Floats, Floats | None]:
+        """Returns (n, D) the fixed random images of the background, and (D,) their mean; None where they are few.
+
+        They are read again when the table changes.
+        """
         table = self.collection.table(self.space.name)
         version = int(table.version)
         if self._sample is None or self._sample[0] != version:
-            self._sample = version, fixed_sample(table)
-        return self._sample[1]
+            images = fixed_sample(table)
+            self._sample = version, images, images.mean(0) if len(images) >= FEWEST else None
+        return self._sample[1:]
 
     def _check(self, words: str, request: Request) -> None:
         modes = self.encoder.rerank_modes
@@ -121,7 +125,7 @@ class Searcher:
                 f"{option} needs words. Give a query without images and minus signs, or leave {option} out."
             )
 
-    def _hits(self, vector: Floats, words: str, request: Request) -> Hits:
+    def _hits(self, vector: Floats, words: str, request: Request, tries: int = 3) -> Hits:
         corrects = self.corrects(words, request)
         searched = words if request.text != "off" and has_words(self.collection, self.space) else ""
         if request.text == "only" and not searched:
@@ -141,9 +145,8 @@ class Searcher:
         if request.rerank:
             again = self._reranked(request.rerank, words, order[: request.top], found, scores)
             order = [*sorted(again, key=lambda place: -again[place]), *(place for place in order if place not in again)]
-        sample = self.sample()
+        sample, centre = self.sample()
         background = Background.of(vector, sample)
-        centre = sample.mean(0) if len(sample) >= FEWEST else None
         z = background.z(scores) if background else np.zeros(len(scores), np.float32)
         likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
         likely[found.by_words] = True
@@ -152,14 +155,17 @@ class Searcher:
         count = sum(bool(likely[first]) for first, *_ in groups)
         if not request.all and count:
             groups = groups[:count]
-        rows = rows_of(self.collection, self.space, [found.ids[place] for group in groups for place in group])
+        wanted = [found.rows[place] for group in groups for place in group]
+        rows = rows_of(self.collection, self.space, wanted)
+        if len(rows) < len(wanted) and tries > 1:  # changed or moved by another process since
+            return self._hits(vector, words, request, tries - 1)
         ranks = {place: rank for rank, place in enumerate(by_vector, 1)}
         text_ranks = {place: rank for rank, place in enumerate(found.by_words, 1)}
         hits = []
         for group in groups:
-            members = [(place, rows[found.ids[place]]) for place in group if found.ids[place] in rows]
+            members = [(place, rows[found.rows[place]]) for place in group if found.rows[place] in rows]
             if not members:
-                continue  # removed since by another process
+                continue
             place, row = members[0]
             hits.append(
                 Hit(
@@ -190,10 +196,10 @@ class Searcher:
         self, mode: str, words: str, places: Sequence[int], found: Candidates, scores: Floats
     ) -> dict[int, float]:
         """Returns the new scores of some candidates; a file that cannot be read any more keeps its place behind them."""
-        rows = rows_of(self.collection, self.space, [found.ids[place] for place in places])
+        rows = rows_of(self.collection, self.space, [found.rows[place] for place in places])
         read: dict[int, Any] = {}
         for place in places:
-            row = rows.get(found.ids[place])
+            row = rows.get(found.rows[place])
             if row is not None:
                 try:
                     read[place] = self.encoder.pixels.read(ImageFile(self.collection.file(row)))
@@ -229,11 +235,7 @@ def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
 def _groups(order: list[int], found: Candidates, request: Request, centre: Floats | None) -> list[list[int]]:
     """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
     deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
-    of = (
-        leaders([found.contents[place] for place in deep], found.vectors[deep], centre)
-        if request.group
-        else range(len(deep))
-    )
+    of = leaders(found.vectors[deep], centre) if request.group else range(len(deep))
     members: dict[int, list[int]] = {}
     for place, leader in zip(deep, of, strict=True):
         members.setdefault(leader, []).append(place)

@@ -22,9 +22,9 @@ class VectorIndex:
     candidates: int = 200
     """Candidates that are scored again with their full vectors; at least 4 for each result."""
 
-    def refine_factor(self, k: int) -> int:
-        """Returns the multiple of `k` results that is scored again."""
-        return -(-max(self.candidates, 4 * k) // k)
+    def pool(self, k: int) -> int:
+        """Returns the number of candidates of a query for `k` results."""
+        return max(self.candidates, 4 * k)
 
 
 @dataclass(frozen=True)
