@@ -4,7 +4,8 @@
 
 DATA holds `flickr8k` and `cars_features` with features of the starter's image tower. A vector of the collection is a real
 feature plus a part of the difference of two others. So they spread as real ones do. Queries are captions and images.
-Recall@10 is against all vectors. A peer that is not installed is named and left out.
+Recall@10 is against all vectors. A peer that is not installed is named and left out. With --json, a run that was stopped
+continues after the last peer.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from crosscue.api import as_run
 from crosscue.data.pixels import PixelSpec
 from crosscue.encoding.encoder import Encoded, Identity
 from crosscue.encoding.query import Term
-from crosscue.search.collection import Collection, create_collection
+from crosscue.search import collection as collections
 from crosscue.search.indices import maintain
 from crosscue.search.request import Request
 from crosscue.search.schema import COLUMNS, identifier, schema, vector_array, vectors_of
@@ -76,39 +78,53 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with flickr8k and cars_features")
     parser.add_argument("--sizes", default="20000,100000", help="numbers of vectors, such as 20000,100000,1000000")
     parser.add_argument("--queries", type=int, default=100, help="captions, and as many images")
-    parser.add_argument("--json", type=Path, help="file of the numbers")
+    parser.add_argument("--seconds", type=float, default=120, help="CPU seconds for the queries of one side")
+    parser.add_argument("--json", type=Path, help="file of the numbers; sides that it has are not measured again")
     given = parser.parse_args()
     features = real_features(given.data)
     texts = caption_vectors(given.data, given.queries)
     images = unit(features[:: max(len(features) // given.queries, 1)][: given.queries])
-    found = {}
-    for size in map(int, given.sizes.split(",")):
-        with tempfile.TemporaryDirectory() as scratch:
-            found[size] = benchmark(Path(scratch), features, size, texts, images)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    queries = np.stack([texts, images], 1).reshape(-1, texts.shape[1])  # a text, an image, a text, ...
+    kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+    for size in given.sizes.split(","):
+        numbers = kept.setdefault(size, {})
+
+        def keep(name: str, sides: dict[str, Any], numbers: dict[str, Any] = numbers) -> None:
+            numbers[name] = sides
+            if given.json:
+                given.json.write_text(json.dumps(kept, indent=1) + "\n")
+
+        benchmark(features, int(size), queries, given.seconds, numbers, keep)
 
 
-def benchmark(scratch: Path, features: np.ndarray, size: int, texts: np.ndarray, images: np.ndarray) -> dict[str, Any]:
-    """Print and return the numbers of one size."""
-    vectors = np.concatenate(list(spread(features, size)))
-    queries = np.concatenate([texts, images])
+def benchmark(
+    features: np.ndarray,
+    size: int,
+    queries: np.ndarray,
+    seconds: float,
+    done: Collection[str],
+    keep: Callable[[str, dict[str, Any]], None],
+) -> None:
+    """Print and keep the numbers of one size, peer by peer."""
+    vectors = spread(features, size)
     exact = [np.argpartition(-(vectors @ query), K)[:K] for query in queries]
     print(f"\n{size:,} vectors of {vectors.shape[1]} numbers; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    numbers = {}
     for make in (ours, exact_numpy, faiss_ivf, faiss_hnsw, usearch_exact, rclip):
-        try:
-            sides = make(scratch, vectors, queries)
-        except ImportError as missing:
-            print(f"{make.__name__}: left out, because {missing.name} is not installed")
+        name = make.__name__
+        if name in done:
+            print(f"{name}: measured before")
             continue
-        for side in sides:
-            numbers[side.name] = measured(side, queries, exact, len(texts))
-    return numbers
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                sides = make(Path(scratch), vectors, queries)
+            except ImportError as missing:
+                print(f"{name}: left out, because {missing.name} is not installed")
+                continue
+            keep(name, {side.name: measured(side, queries, exact, seconds) for side in sides})
 
 
-def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], texts: int) -> dict[str, float]:
-    """Print and return recall and time of one side."""
+def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], seconds: float) -> dict[str, float]:
+    """Print and return recall and time of one side; fewer queries than given if they take more CPU seconds."""
     side.answer(queries[0])
     walls, hits = [], []
     start = time.process_time()
@@ -116,20 +132,32 @@ def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], texts: in
         began = time.perf_counter()
         hits.append(len(set(side.answer(query).tolist()) & set(right.tolist())) / K)
         walls.append(time.perf_counter() - began)
-    cpu = 1000 * (time.process_time() - start) / len(queries)
+        if time.process_time() - start > seconds:
+            break
+    cpu = 1000 * (time.process_time() - start) / len(hits)
     p95 = 1000 * float(np.quantile(walls, 0.95))
-    of_texts, of_images = float(np.mean(hits[:texts])), float(np.mean(hits[texts:]))
+    of_texts, of_images = float(np.mean(hits[::2])), float(np.mean(hits[1::2]))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{side.name:42} recall@10 {of_texts:.3f} texts {of_images:.3f} images; {cpu:8.2f} CPU-ms, p95 {p95:7.1f} ms; "
-        f"built in {side.built:6.1f} CPU-s"
+        f"{len(hits)} queries; built in {side.built:6.1f} CPU-s; at most {memory:,.0f} MB so far",
+        flush=True,
     )
-    return {"texts": of_texts, "images": of_images, "cpu_ms": cpu, "p95_ms": p95, "built_cpu_s": side.built}
+    return {
+        "texts": of_texts,
+        "images": of_images,
+        "cpu_ms": cpu,
+        "p95_ms": p95,
+        "queries": len(hits),
+        "built_cpu_s": side.built,
+        "load": os.getloadavg()[0],
+    }
 
 
 def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
     """A collection: its index alone, the whole search with line and copies, and the exact search."""
     start = time.process_time()
-    collection = create_collection(scratch / "collection")
+    collection = collections.create_collection(scratch / "collection")
     encoder = Known(queries)
     space = collection.add_space("features", encoder.identity)
     table = collection.table("features")
@@ -159,7 +187,9 @@ def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
     return [*sides, *whole(collection, encoder, places, queries, built)]
 
 
-def of_index(collection: Collection, index: VectorIndex, places: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+def of_index(
+    collection: collections.Collection, index: VectorIndex, places: dict[str, int]
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return the query of the index, as `crosscue index tune` measures it, with the positions of the results."""
     table = collection.table("features")
     rows = table.search().select(["id"]).with_row_id(True).to_arrow()
@@ -176,7 +206,7 @@ def of_index(collection: Collection, index: VectorIndex, places: dict[str, int])
 
 
 def whole(
-    collection: Collection, encoder: Known, places: dict[str, int], queries: np.ndarray, built: float
+    collection: collections.Collection, encoder: Known, places: dict[str, int], queries: np.ndarray, built: float
 ) -> Iterator[Side]:
     """Yield the whole search, by the index and exact; a query is found by its bytes."""
     searcher = Searcher(collection, encoder)  # type: ignore[arg-type]
@@ -296,13 +326,15 @@ def caption_vectors(data: Path, count: int) -> np.ndarray:
     return as_run("zero_shot").encode_text([row["captions"][0] for row in chosen]).float().numpy()
 
 
-def spread(features: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield `size` vectors in chunks: the real ones first, then real ones moved by a part of a difference of two others."""
+def spread(features: np.ndarray, size: int) -> np.ndarray:
+    """Return `size` vectors: the real ones first, then real ones moved by a part of a difference of two others."""
     draw = np.random.default_rng(0)
-    yield features[:size]
+    vectors = np.empty((size, features.shape[1]), np.float32)
+    vectors[: len(features)] = features[:size]
     for first in range(len(features), size, CHUNK):
         one, other, third = draw.integers(0, len(features), (3, min(CHUNK, size - first)))
-        yield unit(features[one] + SHARE * (features[other] - features[third]))
+        vectors[first : first + CHUNK] = unit(features[one] + SHARE * (features[other] - features[third]))
+    return vectors
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
