@@ -23,7 +23,7 @@ from crosscue.retrieval import bank as banks
 from crosscue.retrieval.bank import Bank, bank_of, load_bank, save_banks
 from crosscue.retrieval.normalising import normalised
 from crosscue.retrieval.options import Inference
-from crosscue.retrieval.scores import Cosines
+from crosscue.retrieval.scores import Cosines, Scores
 from tests import tiny
 from tests.images import write_source
 from tests.training import runs
@@ -115,16 +115,26 @@ def test_a_bank_is_spread_over_many_pairs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = source(place).split("test")
     tried: list[float] = []
+    computed: list[slice] = []
 
-    def correct(bank: Bank, scores: Cosines, inference: Inference) -> Cosines:
-        tried.append(inference.beta)
+    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float) -> Cosines:
+        tried.append(beta)
+        for part in (scores, of_images, of_captions):
+            part.block(slice(0, 2), slice(0, 2))
         right = torch.eye(len(pairs))[torch.tensor(pairs.caption_owner)]
-        return Cosines(torch.eye(len(pairs)), right if inference.beta == BETAS[2] else right.roll(1, 0))
+        return Cosines(torch.eye(len(pairs)), right if beta == BETAS[2] else right.roll(1, 0))
 
-    monkeypatch.setattr(Bank, "correct", correct)
-    bank = Bank(Cosines(torch.eye(3), torch.eye(3)))
+    class Counted(Cosines):
+        def block(self, images: slice, captions: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            computed.append(images)
+            return super().block(images, captions)
+
+    monkeypatch.setattr("crosscue.measurement.corrected", correct)
+    monkeypatch.setattr("crosscue.retrieval.normalising.Cosines", Counted)  # of images and bank, of bank and captions
+    bank = Bank(Counted(torch.eye(3), torch.eye(3)))
     assert best_beta(bank, bank.scores, pairs) == BETAS[2]
     assert tried == list(BETAS)
+    assert len(computed) == 3, "each of the three is computed once for all betas"
 
 
 def hubs(hub: bool) -> tuple[Cosines, Bank]:

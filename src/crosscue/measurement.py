@@ -24,7 +24,9 @@ from crosscue.evaluation.temperature import validation_temperatures
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, load_bank, reading, save_banks
+from crosscue.retrieval.normalising import corrected, crossed
 from crosscue.retrieval.options import Inference
+from crosscue.retrieval.scores import held
 from crosscue.training.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -193,10 +195,11 @@ def right_images(scores: Scores, owner: Tensor) -> tuple[Floats, Floats]:
 def best_beta(bank: Bank, scores: Scores, pairs: Pairs) -> float:
     """Returns the beta with the largest Rsum, from the first scores of validation pairs; the first of equal ones."""
     owner = torch.tensor(pairs.caption_owner)
+    of_images, of_captions = held(crossed(scores, bank.scores)), held(crossed(bank.scores, scores))
+    scores = held(scores)
 
     def total(beta: float) -> float:
-        chosen = Inference(normalise="bank", beta=beta)
-        i2t, t2i = rank_scores(bank.correct(scores, chosen), owner)
+        i2t, t2i = rank_scores(corrected(scores, of_images, of_captions, beta), owner)
         return rsum(recall(i2t), recall(t2i))
 
     return max(BETAS, key=total)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from crosscue.evaluation.group_recall import _best_of
-from crosscue.evaluation.ranks import Ranks
+from crosscue.evaluation.ranks import Ranks, rank_links
 from crosscue.evaluation.recall import Recall, hits, recall, rsum
 from crosscue.intervals import _tested, difference, interval, interval_of, resampled
+from crosscue.retrieval.scores import Cosines
+from tests.evaluation.loop import by_hand
 
 
 def test_the_chance_of_a_hit_is_one_minus_the_share_of_draws_that_miss() -> None:
@@ -63,11 +64,19 @@ def test_numbers_of_one_pass_are_those_of_each_alone() -> None:
         assert found == _tested(100 * float((values[1] - values[0]).mean()), alone[0])
 
 
-def test_queries_that_share_positives_are_ranked_in_blocks() -> None:
-    """300 queries, more than one block; query q has the positives q and q + 1."""
-    scores = torch.rand(300, 301, generator=torch.Generator().manual_seed(0))
-    query = torch.arange(300).repeat_interleave(2)
-    positive = query + torch.tensor([0, 1]).repeat(300)
-    found = _best_of(lambda rows: scores[rows], 300, query, positive)
-    best = torch.maximum(scores.diagonal(), scores[:, 1:].diagonal())
-    np.testing.assert_array_equal(found.better, (scores > best[:, None] + 1e-6).sum(1).numpy())
+def test_ranks_where_captions_have_several_images() -> None:
+    """More captions than one tile; image i and caption c are a right pair where c % 30 is i or i + 1."""
+    random = torch.Generator().manual_seed(0)
+    images, texts = (torch.nn.functional.normalize(torch.randn(n, 8, generator=random), dim=-1) for n in (30, 2_100))
+    texts[30:60] = texts[:30]  # ties
+    positive = torch.zeros(30, 2_100, dtype=torch.bool)
+    for moved in (0, 1):
+        positive[(torch.arange(2_100) + moved) % 30, torch.arange(2_100)] = True
+    found = rank_links(Cosines(images, texts), *positive.nonzero().T.flip(1), block=7)
+    plain = (images @ texts.T).numpy()
+    for direction, (scores, right) in zip(
+        found, ((plain, positive.numpy()), (plain.T, positive.numpy().T)), strict=True
+    ):
+        wanted = by_hand(scores, right)
+        for name in Ranks.__annotations__:
+            np.testing.assert_array_equal(getattr(direction, name), getattr(wanted, name), err_msg=name)

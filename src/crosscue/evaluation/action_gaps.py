@@ -10,7 +10,6 @@ import torch
 from crosscue.evaluation.example_queries import first_candidates
 from crosscue.evaluation.result import DIRECTIONS, Retrieval
 from crosscue.evaluation.slices import knowledge_of, unread
-from crosscue.retrieval.normalising import firsts
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _first(result: Retrieval) -> dict[str, list[int]]:
     """Returns direction -> the first candidate of every query, after re-ranking if there is any."""
     assert result.scores is not None
     if result.again is None:
-        return {direction: one.tolist() for direction, one in zip(DIRECTIONS, firsts(result.scores), strict=True)}
+        return {direction: one.tolist() for direction, one in zip(DIRECTIONS, result.firsts, strict=True)}
     counts = (result.scores.image_count, result.scores.caption_count)
     return {
         direction: [first_candidates(result, direction, int(query), 1)[0] for query in torch.arange(count)]

@@ -17,7 +17,11 @@ TIE = 1e-6
 embeddings are always tied. It is far below any difference that means something."""
 
 BLOCK = 255
-"""Images compared with all captions at once."""
+"""Most images compared with all captions at once."""
+AT_ONCE = 24_000_000
+"""Most scores held at once: 96 MB."""
+COLUMNS = 2_048
+"""Captions whose scores are compared at once: a tile of them stays in the cache of a core."""
 
 
 @dataclass(frozen=True)
@@ -38,49 +42,68 @@ def ranks(images: Tensor, texts: Tensor, owner: Tensor, *, block: int = BLOCK) -
 
 
 def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
-    """Ranks both directions in one pass over the scores, `block` images at a time.
+    """Ranks both directions: image to text (any of the image's captions counts) and text to image.
 
     Args:
         scores: of N images and M captions.
-        owner: (M,) the image each caption belongs to; every image has at least one caption. A caption that stands for
-            several images is given once for each.
-        block: images per block; memory is `block` x M scores.
-
-    Returns:
-        image to text (any of the image's captions counts) and text to image.
+        owner: (M,) the image each caption belongs to; every image has at least one caption.
+        block: images per block.
 
     Raises:
         CrosscueError: an image has no caption.
     """
+    _require_captions(scores.image_count, owner)
+    return rank_links(scores, owner, torch.arange(scores.caption_count), block=block)
+
+
+def rank_links(scores: Scores, image: Tensor, caption: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
+    """Ranks both directions in one pass over the scores: image to text and text to image.
+
+    Args:
+        scores: of N images and M captions.
+        image: (L,) images of the right pairs; every image has at least one.
+        caption: (L,) their captions; every caption has at least one image, and may have several.
+        block: images per block; memory is `block` x M scores, and at most `AT_ONCE`.
+    """
+    order = torch.argsort(image, stable=True)  # by image: the right pairs of a block are one slice
+    image, caption = image[order], caption[order]
     count, total = scores.image_count, scores.caption_count
-    _require_captions(count, owner)
-    order = torch.argsort(owner, stable=True)  # captions grouped by image: the positives of a block are one slice
-    scores, owner = scores.chosen(order), owner[order]
-    first = torch.searchsorted(owner, torch.arange(count + 1))
-    own_i2t, own_t2i = scores.own(owner, torch.arange(total))  # (M,) score of each caption with its own image
-    best = torch.full((count,), -torch.inf).scatter_reduce(0, owner, own_i2t, "amax")  # (N,)
-    i2t = torch.zeros(3, count, dtype=torch.int64)  # better, tied, tied positives
-    t2i = torch.zeros(2, total, dtype=torch.int64)  # better, tied
-    i2t[2] = torch.zeros(count, dtype=torch.int64).scatter_add(0, owner, (own_i2t > best[owner] - TIE).long())
-    counter = Counter(min(block, count), total)
+    own_i2t, own_t2i = scores.own(image, caption)  # (L,)
+    i2t, t2i = Places(own_i2t, image, count), Places(own_t2i, caption, total)
+    block = max(min(block, AT_ONCE // total, count), 1)
+    counter = Counter(block, COLUMNS)
     for start in range(0, count, block):
-        stop = min(start + block, count)
-        by_image, by_text = scores.block(slice(start, stop), slice(0, total))  # (b, M), (b, M)
-        rows, columns = owner[first[start] : first[stop]] - start, torch.arange(int(first[start]), int(first[stop]))
-        by_image[rows, columns] = own_i2t[columns]  # a positive is compared with itself exactly
-        by_text[rows, columns] = own_t2i[columns]
-        high, low = best[start:stop, None] + TIE, best[start:stop, None] - TIE
-        i2t[0, start:stop] = counter.above(by_image, high, axis=1)
-        i2t[1, start:stop] = counter.above(by_image, low, axis=1) - i2t[0, start:stop]
-        above = counter.above(by_text, own_t2i + TIE, axis=0)
-        t2i[0] += above
-        t2i[1] += counter.above(by_text, own_t2i - TIE, axis=0) - above
-    back = torch.empty_like(t2i)
-    back[:, order] = t2i
-    return (
-        Ranks(*(row.numpy() for row in i2t)),
-        Ranks(back[0].numpy(), back[1].numpy(), np.ones(total, dtype=np.int64)),
-    )
+        rows = slice(start, min(start + block, count))
+        by_image, by_text = scores.block(rows, slice(0, total))  # (b, M), (b, M)
+        first, last = torch.searchsorted(image, torch.tensor([rows.start, rows.stop])).tolist()
+        places = image[first:last] - start, caption[first:last]
+        by_image[places], by_text[places] = own_i2t[first:last], own_t2i[first:last]  # exact against itself
+        for begin in range(0, total, COLUMNS):
+            columns = slice(begin, min(begin + COLUMNS, total))
+            i2t.count(counter, by_image[:, columns], rows, axis=1)
+            t2i.count(counter, by_text[:, columns], columns, axis=0)
+    return i2t.ranks(), t2i.ranks()
+
+
+class Places:
+    """Places of the best positive of Q queries, counted tile by tile."""
+
+    def __init__(self, own: Tensor, query: Tensor, count: int) -> None:
+        """Takes the scores (L,) of the right pairs and their queries (L,)."""
+        best = torch.full((count,), -torch.inf).scatter_reduce(0, query, own, "amax")  # (Q,)
+        self.high, self.low = best + TIE, best - TIE
+        self.positives = torch.zeros(count, dtype=torch.int64).scatter_add(0, query, (own > self.low[query]).long())
+        self.above = torch.zeros(2, count, dtype=torch.int64)  # above the tie, above its lower end
+
+    def count(self, counter: Counter, scores: Tensor, queries: slice, *, axis: int) -> None:
+        """Counts a tile (b, m): the queries are its rows with axis 1, and its columns with axis 0."""
+        for row, threshold in enumerate((self.high[queries], self.low[queries])):
+            self.above[row, queries] += counter.above(scores, threshold[:, None] if axis else threshold, axis=axis)
+
+    def ranks(self) -> Ranks:
+        """Returns the ranks of all queries."""
+        high, low = self.above
+        return Ranks(high.numpy(), (low - high).numpy(), self.positives.numpy())
 
 
 def reranked(again: tuple[Reranked, Reranked], owner: Tensor, plain: tuple[Ranks, Ranks]) -> tuple[Ranks, Ranks]:
@@ -119,7 +142,7 @@ class Counter:
 
     def above(self, scores: Tensor, threshold: Tensor, *, axis: int) -> Tensor:
         """(b, M) scores -> how many are above the threshold, along an axis; the threshold is (b, 1) or (M,)."""
-        flags = torch.gt(scores, threshold, out=self.flags[: len(scores)]).numpy()
+        flags = torch.gt(scores, threshold, out=self.flags[: len(scores), : scores.shape[1]]).numpy()
         if axis == 1:
             return torch.tensor([np.count_nonzero(row) for row in flags])  # (b,) counts bytes 64 at a time
         bytes_ = flags.view(np.uint8)

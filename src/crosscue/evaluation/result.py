@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from crosscue.errors import RunError
 from crosscue.evaluation.diagnostics import Diagnostic
@@ -17,6 +18,7 @@ from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
 from crosscue.evaluation.slices import by_category, by_wording
 from crosscue.intervals import Interval, interval_of, resampled
+from crosscue.retrieval.normalising import firsts
 from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json
@@ -83,6 +85,12 @@ class Retrieval:
         if self.pairs is None or self.scores is None:
             return {direction: Recall(**one) for direction, one in self.stored.get("group_aware", {}).items()}
         return {} if "re-ranking" in self.protocol else group_aware(self.pairs, self.scores, *self.ranks.values())
+
+    @cached_property
+    def firsts(self) -> tuple[Tensor, Tensor]:
+        """(N,) the first caption of each image and (M,) the first image of each caption, before re-ranking."""
+        assert self.scores is not None
+        return firsts(self.scores)
 
     @property
     def rsum(self) -> float:

@@ -14,7 +14,9 @@ from crosscue.storage import read_json, write_json
 
 FILE = "calibration.json"
 BLOCK = 255
-"""Images compared with all captions at once."""
+"""Most images compared with all captions at once."""
+AT_ONCE = 12_000_000
+"""Most scores of a block; the sums of a block hold as many numbers again."""
 MOST = 2.0
 """Margin of a query with one candidate: the distance of the largest and the smallest cosine."""
 
@@ -76,8 +78,9 @@ def first_candidates(scores: Scores, i2t: list[float], t2i: list[float]) -> tupl
     everything, rows = slice(0, scores.caption_count), []
     best = torch.full((2, scores.caption_count), -torch.inf)
     total = torch.full((len(t2i), scores.caption_count), -torch.inf)
-    for start in range(0, scores.image_count, BLOCK):
-        by_image, by_text = scores.block(slice(start, min(start + BLOCK, scores.image_count)), everything)
+    block = max(min(BLOCK, AT_ONCE // scores.caption_count), 1)
+    for start in range(0, scores.image_count, block):
+        by_image, by_text = scores.block(slice(start, min(start + block, scores.image_count)), everything)
         top = by_image.topk(min(2, by_image.shape[1]), dim=1).values.T  # (2, b)
         rows.append((top, torch.stack([(by_image / one).logsumexp(1) for one in i2t])))
         best = torch.cat([best, by_text]).topk(2, dim=0).values  # (2, M)

@@ -83,7 +83,17 @@ def normalised(scores: Scores, bank: Scores, beta: float, mode: Correction) -> N
     Raises:
         MethodError: beta is not positive, or the bank has no queries of a direction.
     """
-    of_images, of_captions = crossed(scores, bank), crossed(bank, scores)
+    return corrected(scores, crossed(scores, bank), crossed(bank, scores), beta, mode)
+
+
+def corrected(
+    scores: Scores, of_images: Scores, of_captions: Scores, beta: float, mode: Correction = "bank"
+) -> Normalised:
+    """Returns scores corrected by those of the images with bank captions, and of bank images with the captions.
+
+    Raises:
+        MethodError: beta is not positive, or the bank has no queries of a direction.
+    """
     biases = bias_of_images(of_images, beta), bias_of_captions(of_captions, beta)
     from_image, from_caption = torch.ones(scores.image_count), torch.ones(scores.caption_count)
     if mode == "dynamic":

@@ -9,6 +9,11 @@ from torch import Tensor
 
 from crosscue.errors import CrosscueError
 
+ROWS = 4_096
+"""Vectors that are read at once where each is read by itself."""
+MOST_HELD, HELD_ROWS = 12_000_000, 256
+"""Most scores that are held, 96 MB for both directions; images whose scores are computed at once."""
+
 
 class Scores(Protocol):
     """N images against M captions. The directions may score differently, so everything comes in twos: i2t, t2i."""
@@ -62,7 +67,8 @@ class Cosines:
 
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
-        scores = (self.images[image] * self.texts[caption]).sum(1)
+        pairs = zip(image.split(ROWS), caption.split(ROWS), strict=True)
+        scores = torch.cat([(self.images[some] * self.texts[own]).sum(1) for some, own in pairs])
         return scores, scores
 
     def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
@@ -80,9 +86,32 @@ class Cosines:
         return Cosines(self.images, self.texts[captions])
 
 
+class Held:
+    """Scores whose blocks were computed once and are read from memory; see `Scores`."""
+
+    def __init__(self, scores: Scores) -> None:
+        """Computes all blocks, `HELD_ROWS` images at a time."""
+        self.own, self.chosen, self.kind = scores.own, scores.chosen, scores.kind
+        self.image_count, self.caption_count = scores.image_count, scores.caption_count
+        self.both = torch.empty(2, scores.image_count, scores.caption_count)
+        for start in range(0, scores.image_count, HELD_ROWS):
+            rows = slice(start, min(start + HELD_ROWS, scores.image_count))
+            for place, block in enumerate(scores.block(rows, slice(0, scores.caption_count))):
+                self.both[place, rows] = block
+
+    def block(self, images: slice, captions: slice) -> tuple[Tensor, Tensor]:
+        """See `Scores.block`."""
+        return self.both[0, images, captions].clone(), self.both[1, images, captions].clone()
+
+
+def held(scores: Scores) -> Scores:
+    """Returns the same scores, in memory where there are at most `MOST_HELD`."""
+    return Held(scores) if scores.image_count * scores.caption_count <= MOST_HELD else scores
+
+
 def require_finite(what: str, vectors: Tensor) -> None:
     """Raises `CrosscueError` where a row of (N, D) is not finite, naming the first."""
-    bad = (~torch.isfinite(vectors).all(1)).nonzero()
+    bad = (~torch.cat([torch.isfinite(rows).all(1) for rows in vectors.split(ROWS)])).nonzero()
     if len(bad):
         raise CrosscueError(
             f"the embedding of {what} {int(bad[0])} is not finite ({len(bad)} such). The learned tensors are damaged, or bf16 "
