@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import crosscue
 from crosscue.backbones.device import usable_device
 from crosscue.backbones.loading import load_backbone
-from crosscue.errors import BackboneError, CrosscueError, MethodError
+from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
 from crosscue.training.config import TrainingConfig
 from tests import tiny
 from tests.cli import refused
-from tests.images import write_source
+from tests.images import draw_noise, write_source
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,40 @@ def test_options_of_inference(given: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         Inference(**given).effective(method)
     Inference().of(method).effective(method)  # resolved defaults are no options
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clean": "full"}, "--clean has no effect on it (reader csv). Leave --clean out."),
+        ({"domain": "pets"}, "--domain has no effect"),
+        ({"split_file": Path("split.json")}, "--split_file has no effect"),
+        ({"unverified": True}, "--unverified has no effect, because no image is a row of features"),
+        ({"images": Path("nowhere")}, "--images nowhere: there is no such folder"),
+    ],
+)
+def test_options_of_reading(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    draw_noise(tmp_path / "a.png", 1, 5, 5)
+    (tmp_path / "t.csv").write_text("image,caption\na.png,one\n")
+    with pytest.raises(DataError, match=re.escape(message)):
+        crosscue.read_pairs(tmp_path / "t.csv", reading=crosscue.Reading(**given))
+    assert len(crosscue.read_pairs(tmp_path / "t.csv", reading=crosscue.Reading(images=tmp_path))) == 1
+
+
+def test_options_of_reading_that_belong_to_one_form_of_a_source(tmp_path: Path) -> None:
+    draw_noise(tmp_path / "a.png", 1, 5, 5)
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(DataError, match=r"--images has no effect on it \(reader folder\)"):
+        crosscue.read_pairs(tmp_path, reading=crosscue.Reading(images=tmp_path))
+    for name in ("pets_test.json", "dtd_test.json"):
+        (tmp_path / name).write_text('{"0": {"file_name": "0", "class_name": "a", "positive": "one", "negative": []}}')
+    file = tmp_path / "pets_test.json"
+    with pytest.raises(DataError, match="--domain has no effect on a file of FDRD"):
+        crosscue.read_pairs(file, reading=crosscue.Reading(domain="pets"))
+    with pytest.raises(DataError, match="--images has no effect on a folder of FDRD"):
+        crosscue.read_pairs(tmp_path, reading=crosscue.Reading(images=tmp_path))
+    with pytest.raises(DataError, match=r"--split_file belongs to one domain.*Add --domain pets"):
+        crosscue.read_pairs(tmp_path, reading=crosscue.Reading(split_file=file))
 
 
 def test_they_are_refused_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def read_pairs(
     try:
         with in_one_line(path):
             reader, place = _choose(path, reading.kind)
+            reader.require_effect(place, reading)
             pairs = reader.read(place, replace(reading, missing="keep") if reading.features else reading)
             if reading.features is not None:
                 pairs = with_features(pairs, at_home(reading.features), reading.images_beside(place))
@@ -89,6 +90,8 @@ def read_pairs(
     for line in reading.notes:
         note(line)
     if reading.unverified:
+        if not any(isinstance(pair.image, FeatureRow) for pair in pairs):
+            raise DataError(f"{path}: --unverified has no effect, because no image is a row of features. Leave it out.")
         pairs = pairs.part(_accepted(pair) for pair in pairs)
     pairs = Pairs(pairs, pairs.source, reading.command(str(source)), reading.notes)
     if reading.captions_per_image is not None:

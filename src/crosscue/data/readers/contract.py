@@ -17,6 +17,8 @@ from crosscue.storage import read_json
 
 Missing = Literal["error", "skip", "keep"]
 Clean = Literal["none", "spaces", "full"]
+PARTIAL = ("images", "split_file", "domain", "clean")
+"""Options that some readers obey."""
 LEFT_OUT = ("missing images", "empty captions", "images without captions")
 """Kinds of fault that `--missing skip` leaves out."""
 
@@ -109,6 +111,16 @@ class Reader:
     """Returns True for a source that it reads. A source need not exist: it may be an id of the Hub."""
     read: Callable[[Path, Reading], Pairs]
     """Returns the pairs of a source, or raises a `DataError` that names file and row."""
+    obeys: tuple[str, ...] = ("images",)
+    """Names of the options among `PARTIAL` that it obeys; the others are refused."""
+
+    def require_effect(self, source: Path, reading: Reading) -> None:
+        """Raises `DataError` for an option that the reader does not obey, and for a folder of images that is not there."""
+        for name in PARTIAL:
+            if getattr(reading, name) != getattr(Reading(), name) and name not in self.obeys:
+                raise DataError(f"{source}: --{name} has no effect on it (reader {self.name}). Leave --{name} out.")
+        if reading.images is not None and reading.missing != "keep" and not at_home(reading.images).is_dir():
+            raise DataError(f"--images {reading.images}: there is no such folder. Check the path.")
 
 
 def json_content(path: Path) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crosscue.data.locations import is_file
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.data.readers.contract import Clean, Reader, Reading, json_content, json_sniffer
+from crosscue.data.readers.contract import PARTIAL, Clean, Reader, Reading, json_content, json_sniffer
 from crosscue.data.readers.fdrd import DOMAINS, is_fdrd, read_fdrd
 from crosscue.errors import DataError, suggestion
 from crosscue.source_files import at_home
@@ -38,6 +38,11 @@ def read(path: Path, reading: Reading) -> Pairs:
 
 def _read(path: Path, reading: Reading) -> Pairs:
     split_file = at_home(reading.split_file) if reading.split_file else None
+    idle = {"images": path.is_dir(), "domain": not path.is_dir()}
+    for name in (name for name, without in idle.items() if without and getattr(reading, name) is not None):
+        raise DataError(
+            f"{path}: --{name} has no effect on a {'folder' if path.is_dir() else 'file'} of FDRD. Leave it out."
+        )
     if path.is_dir():
         names = domains(path) if reading.domain is None else [reading.domain]
         if not names:
@@ -46,6 +51,10 @@ def _read(path: Path, reading: Reading) -> Pairs:
             )
         if len(names) == 1:
             return read_fdrd_folder(path, names[0], reading.clean, split_file)
+        if split_file is not None:
+            raise DataError(
+                f"{path}: --split_file belongs to one domain, and the folder has {', '.join(names)}. Add --domain {names[0]}"
+            )
         read = {name: read_fdrd_folder(path, name, reading.clean) for name in names}
         return Pairs(
             (replace(pair, image_id=f"{name}/{pair.image_id}") for name, pairs in read.items() for pair in pairs),
@@ -101,4 +110,4 @@ def _sniff(path: Path) -> bool:
     return bool(domains(path)) if path.is_dir() else json_sniffer(is_fdrd)(path)
 
 
-FDRD = Reader("fdrd", _sniff, read)
+FDRD = Reader("fdrd", _sniff, read, obeys=PARTIAL)

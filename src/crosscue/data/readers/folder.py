@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from crosscue.data.folder_tree import SUFFIXES, tree_of
@@ -60,7 +59,7 @@ def read_folder(folder: Path, reading: Reading) -> Pairs:
             }
             yield str(sidecar), values
 
-    return pairs_of(rows(), folder, replace(reading, images=None))
+    return pairs_of(rows(), folder, reading)
 
 
-FOLDER = Reader("folder", Path.is_dir, read_folder)
+FOLDER = Reader("folder", Path.is_dir, read_folder, obeys=())
