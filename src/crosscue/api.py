@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from crosscue.backbones.loading import loaded
 from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
-from crosscue.data.splits import training_pairs
 from crosscue.errors import RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
-from crosscue.evaluation.measuring import validation_metrics
 from crosscue.evaluation.result import Retrieval
-from crosscue.measurement import against_untouched, keep_for_inference
-from crosscue.methods.capabilities import Untrained, studied
-from crosscue.methods.images import cached_images, check_images
+from crosscue.measurement import against_untouched
+from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
 from crosscue.selection.choosing import Request, choose, refuse_mixed
 from crosscue.selection.defaults import chosen_itself, named_method
-from crosscue.storage import sole_run
+from crosscue.selection.single import parts_of, train_single
 from crosscue.training import runs
-from crosscue.training.card import model_card
 from crosscue.training.config import TrainingConfig
-from crosscue.training.feed import training_feed
-from crosscue.training.loop import fit
-from crosscue.training.provenance import Provenance, data_record
 
 
 def adapt(
@@ -47,6 +37,7 @@ def adapt(
     training: TrainingConfig | Mapping[str, Any] | None = None,
     shots: int | None = None,
     validation: float | bool | None = None,
+    folds: int | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     device: str | None = None,
@@ -68,6 +59,8 @@ def adapt(
         shots: few-shot: this many pairs of each category, drawn with the training seed.
         validation: a share of the training pairs to hold out; False trains without validation; None takes the `val`
             split, or a tenth of a source that has no splits at all.
+        folds: number of parts that are each validated after training on the others; then all pairs are trained on, for
+            the number of epochs that was best.
         image_size: another input size than the backbone's own; positions are interpolated.
         precision: auto, fp32 or bf16.
         device: where to compute; default the GPU where there is one.
@@ -80,47 +73,15 @@ def adapt(
     training = configured(TrainingConfig, training, "training")
     method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))
     folder = Path(out) if out is not None else runs.new_folder(method)
-    if refuse_mixed(method, budget, options):
+    if refuse_mixed(method, budget, options, folds):
         tower = loaded(backbone, image_size, precision, device)
         request = Request(as_pairs(pairs), tower, folder, training, budget, shots, validation, precision, record)
         return Run(*choose(request, resume=resume))
     config, source = config_of(method_class(method), options), as_pairs(pairs)
-    train, val = training_pairs(source, shots, validation, training.seed)
-    training.require_validation(val is not None)
+    parts = parts_of(source, shots, validation, folds, training)
     tower = loaded(backbone, image_size, precision, device)
-    resolved = {
-        "method": method,
-        "backbone": tower.source,
-        "image_size": tower.pixels.size,
-        "precision": precision,
-        "shots": shots,
-        "validation": validation,
-        **(record or {"data": source.source}),
-        "options": asdict(config),
-        "training": training.recorded(),
-    }
-    data = data_record(source, train, val)
-    identity = runs.BackboneIdentity.of(tower)
-    torch.manual_seed(training.seed)
-    adapted = build(method, tower, config)
-    for part in (train, val or train):
-        check_images(part, adapted, training.augmentation)
-    captions = [*train.captions, *(val.captions if val else ())]
-    runs.check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
-    with studied(adapted, train, captions) as knowledge, sole_run(folder):
-        data |= knowledge
-        runs.start_run(folder, resolved, identity, data, resume=resume)
-        Provenance.of(train, val).save(folder)
-        feed, validate = training_feed(adapted, train, training), None
-        if val:
-            images = cached_images(val, adapted)
-            validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
-        outcome = fit(adapted, feed, training, folder, validate, resume=resume)
-        if outcome.ended != "interrupted":
-            untouched = keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
-            outcome = replace(outcome, untouched_rsum=untouched)
-            runs.finish_run(folder, adapted, model_card(adapted, resolved, data, outcome))
-    return Run(adapted, folder, outcome)
+    request = Request(source, tower, folder, training, None, shots, validation, precision, record)
+    return Run(*train_single(request, method, config, *parts, folds, resume=resume))
 
 
 def load(

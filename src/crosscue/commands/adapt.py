@@ -103,15 +103,20 @@ def ending(folder: Path, outcome: Outcome) -> str:
     from crosscue.training.runs import ENVIRONMENT
 
     data = read_json(folder / ENVIRONMENT)["data"]
-    val = data["val"]["images"] if data["val"] else 0
-    text = f"trained on {data['train']['images']:,} images, validated on {val:,}"
+    val, images, folds = data["val"]["images"] if data["val"] else 0, data["train"]["images"], data.get("folds")
+    text = f"trained on {images:,} images, " + (
+        f"validated in {folds} folds of them" if folds else f"validated on {val:,}"
+    )
     if beside := against_untouched(outcome):
         best = "the untrained method is best" if outcome.best_epoch == 0 else f"epoch {outcome.best_epoch} is best"
         text += f": {best} (Rsum {outcome.best_rsum:.2f}); {beside}"
     if 0 < val < FEW:
+        again = (
+            f"--config {shlex.quote(f'{folder}/config.yaml')} --validation null --out {shlex.quote(f'{folder}-folds')}"
+        )
         text += (
             f"\n{val} validation images choose little: chance moves their Rsum. Give more, or validate in folds: "
-            "crosscue adapt --method auto --data SOURCE"
+            f"crosscue adapt {again} --folds 4"
         )
     return f"{text}\n"
 

@@ -53,6 +53,8 @@ class AdaptOptions:
     """Number of training pairs of each category (few-shot). null: all training pairs."""
     validation: float | bool | None = None
     """Share of the training pairs that is held out for validation. Default the split `val` of the source. false: no validation."""
+    folds: int | None = None
+    """Number of folds that validate one method, in place of --validation, for few images. Then it is trained on all pairs."""
     resume: bool = False
     """True: the interrupted run in --out is continued."""
     chosen_by: str | None = None

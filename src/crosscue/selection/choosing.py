@@ -145,16 +145,18 @@ def choose(
         return method, folder, outcome
 
 
-def refuse_mixed(method: str, budget: str | None, options: object) -> bool:
+def refuse_mixed(method: str, budget: str | None, options: object, folds: int | None) -> bool:
     """Returns True for method `auto`.
 
     Raises:
-        OptionError: `auto` has options of a method, or a method has a budget.
+        OptionError: `auto` has options of a method or folds, or a method has a budget.
     """
     if method != AUTO and budget is not None:
         raise OptionError(f"method '{method}' has no budget; its length is training.epochs. Leave --budget out.")
     if method == AUTO and options:
         raise OptionError("method 'auto' has no options of its own. Leave them out, or name a method.")
+    if method == AUTO and folds is not None:
+        raise OptionError("method 'auto' chooses folds itself. Leave --folds out, or name a method.")
     return method == AUTO
 
 

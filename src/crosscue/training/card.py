@@ -44,7 +44,7 @@ def model_card(method: Method[Any], config: dict[str, Any], data: dict[str, Any]
         else "Not trained: this is the model as it was."
     )
     best = best if outcome.steps else "It has no learned tensors."
-    val = data["val"]
+    val, folds = data["val"], data.get("folds")
     return f"""---
 library_name: crosscue
 tags: [image-text-retrieval, prompt-learning]
@@ -56,7 +56,7 @@ base_model: {config["backbone"]}
 {method.summary} {learned:,} trained parameters around the frozen backbone `{config["backbone"]}`.
 
 - {trained}
-- Validated on {f"{val['images']:,} images (fingerprint `{val['fingerprint'][:16]}`)" if val else "nothing"}.
+- Validated on {f"{val['images']:,} images (fingerprint `{val['fingerprint'][:16]}`)" if val else f"{folds} folds of these images" if folds else "nothing"}.
 - {best}
 - Written by crosscue {__version__}.
 

@@ -57,6 +57,7 @@ def fit(
     validate: Validate | None = None,
     *,
     resume: bool = False,
+    until: int | None = None,
 ) -> Outcome:
     """Trains the learned tensors of `method` in place; afterwards they are the best on validation, or the last.
 
@@ -69,13 +70,14 @@ def fit(
         folder: run folder; metrics.jsonl and checkpoints/ are written there.
         validate: called before the first step, every `validate_every` epochs and after the last one.
         resume: continue from `checkpoints/last` where there is one, bit-exactly.
+        until: number of epochs after which training ends; the schedule keeps the length of `config`.
 
     Raises:
         TrainingError: nothing to train, a loss or gradient that is not finite, or collapsed embeddings. The last good
             checkpoint is kept.
     """
     with divided(method, Rows(at_once=config.chunk)):
-        return _fit(method, feed, config, folder, validate, resume)
+        return _fit(method, feed, config, folder, validate, resume, until)
 
 
 def _fit(
@@ -85,6 +87,7 @@ def _fit(
     folder: Path,
     validate: Validate | None,
     resume: bool,
+    until: int | None,
 ) -> Outcome:
     require_trackers(config.trackers)
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
@@ -150,11 +153,12 @@ def _fit(
         journal.write("validation", 0, 0, untrained | {"best_epoch": 0})
     method.train()
     started = time.monotonic() - position.seconds
-    total_steps = config.epochs * steps_per_epoch
+    epochs = config.epochs if until is None else until
+    position.finished |= epochs == 0
     with (
         tracked(config.trackers, folder) as log,
         interruption() as stop,
-        progress(f"training {method.name}", total_steps, "steps", seen.text) as advance,
+        progress(f"training {method.name}", epochs * steps_per_epoch, "steps", seen.text) as advance,
     ):
         advance(position.step)
         while not position.finished and not stop.requested:
@@ -169,7 +173,7 @@ def _fit(
             validated = False
             if epoch_done:
                 position.epoch, position.step_in_epoch = position.epoch + 1, 0
-                last = position.epoch == config.epochs
+                last = position.epoch == epochs
                 validated = last or position.epoch % config.validate_every == 0
                 early = validation() if validated else False
                 position.finished = last or early
@@ -182,7 +186,7 @@ def _fit(
     method.eval()
     if position.finished and position.best is not None:
         checkpoints.load_best()
-    early = position.epoch < config.epochs
+    early = position.epoch < epochs
     return Outcome(
         ended="interrupted" if not position.finished else "stopped early" if early else "finished",
         steps=position.step,

@@ -9,6 +9,7 @@ pairs.json            hashes of the images that were trained on, and of the vali
 README.md             model card
 calibration.json      temperatures fitted on the validation pairs; absent without any
 checkpoints/          state to resume from; not needed after training
+folds/                journals and checkpoints of the trainings on folds, after --folds; not needed after training
 report/               comparison before and after: the latest, and a folder for each evaluation
 """
 
@@ -121,7 +122,8 @@ def check_run(
 def _begun(folder: Path) -> bool:
     """Returns True if a run in the folder has made a step; one that failed earlier has nothing to protect."""
     kept = (folder / ADAPTER).exists() or (folder / "checkpoints" / "last").exists()
-    return kept or any(line["step"] > 0 for line in read_journal(folder / "metrics.jsonl"))
+    journals = (folder / "metrics.jsonl", *folder.glob("folds/*/metrics.jsonl"))
+    return kept or any(line["step"] > 0 for journal in journals for line in read_journal(journal))
 
 
 def start_run(
