@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
+from crosscue.search.collection import open_collection
 from tests.serving.conftest import serving
 from tests.serving.encoders import COLOURS, data_url
 
@@ -226,3 +229,25 @@ def test_the_list_of_the_api_names_every_route(asking: TestClient) -> None:
     shown = asking.get("/docs").text
     for path in asking.get("/openapi.json").json()["paths"]:
         assert path in shown
+
+
+def test_metrics_count_images_and_rows_that_no_index_has_yet(painted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "boards"
+    shutil.copytree(painted, folder)
+    with serving(folder) as asking:
+        lines = asking.get("/metrics").text.splitlines()
+        assert 'crosscue_images{space="base"} 60.0' in lines and 'crosscue_unindexed_rows{space="base"} 0.0' in lines
+        table = open_collection(folder).table("base")
+        rows = table.search().limit(2).to_arrow()
+        late = pa.array(["f" * 20, "e" * 20])
+        table.add(
+            rows.select(table.schema.names).set_column(rows.schema.get_field_index("id"), rows.schema.field("id"), late)
+        )
+        until = time.monotonic() + 20
+        while 'crosscue_images{space="base"} 62.0' not in (text := asking.get("/metrics").text):
+            assert time.monotonic() < until, text
+        assert 'crosscue_unindexed_rows{space="base"} 2.0' in text and 'crosscue_images{space="other"} 60.0' in text
+        (space, *_) = asking.get("/api/collections").json()["collections"][0]["spaces"]
+        assert (space["name"], space["images"], space["unindexed"]) == ("base", 62, 2)
+        shutil.move(folder, tmp_path / "away")
+        assert 'crosscue_images{space="base"} 62.0' in asking.get("/metrics").text

@@ -60,10 +60,16 @@ def maintain(collection: Collection, space: Space, writer: Writer) -> tuple[Spac
         if VECTOR in present and count < SMALLEST:
             table.drop_index(present[VECTOR])
         writer.force()
-    late = max((_unindexed(table, name) for name in present.values()), default=0)
+    late = unindexed_rows(table)
     if late >= UNINDEXED or late > UNINDEXED_SHARE * count or writer.fragments > FRAGMENTS:
         writer.tidy()
     return space, built
+
+
+def unindexed_rows(table: Any) -> int:
+    """Returns the number of rows that the oldest index of a table lacks; 0 without any index."""
+    stats = [table.index_stats(index.name) for index in table.list_indices()]
+    return max((int(found.num_unindexed_rows) for found in stats if found is not None), default=0)
 
 
 def _index_vectors(collection: Collection, space: Space, table: Any, count: int) -> Space:
@@ -93,8 +99,3 @@ def _index_column(table: Any, column: str) -> None:
     from lancedb.index import Bitmap, BTree
 
     table.create_index(column, config=Bitmap() if column in LISTED else BTree(), replace=True)
-
-
-def _unindexed(table: Any, name: str) -> int:
-    found = table.index_stats(name)
-    return 0 if found is None else int(found.num_unindexed_rows)

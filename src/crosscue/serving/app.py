@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -53,13 +53,13 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
     if holdings.folders:
         for routes in (page_routes, search_routes, collection_routes, image_routes, label_routes):
             app.include_router(routes.router)
-    add_signs_of_life(app, service)
+    add_signs_of_life(app, service, holdings)
     app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)
     app.add_middleware(Watched, metrics=service.metrics)
     return app
 
 
-def add_signs_of_life(app: FastAPI, service: Service) -> None:
+def add_signs_of_life(app: FastAPI, service: Service, holdings: Holdings) -> None:
     """Adds what load balancers and Prometheus read."""
 
     @app.get("/healthz", tags=["operation"], summary="The server runs")
@@ -77,9 +77,14 @@ def add_signs_of_life(app: FastAPI, service: Service) -> None:
         raise Refusal(503, f"not ready: {states}.", code="loading", headers=headers)
 
     @app.get("/metrics", tags=["operation"], summary="Counters for Prometheus", response_class=PlainTextResponse)
-    async def metrics(request: Request) -> PlainTextResponse:
+    def metrics() -> PlainTextResponse:
+        found = service.metrics
         for name, model in service.models.items():
             if model.towers is not None:
-                service.metrics.waiting.labels(f"{name} text").set(len(model.towers.text_queue))
-                service.metrics.waiting.labels(f"{name} image").set(len(model.towers.image_queue))
-        return PlainTextResponse(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+                found.waiting.labels(f"{name} text").set(len(model.towers.text_queue))
+                found.waiting.labels(f"{name} image").set(len(model.towers.image_queue))
+        with contextlib.suppress(Refusal):  # a collection that is gone keeps its last numbers
+            for place in holdings.places():
+                found.images.labels(holdings.name_of(place)).set(place.count)
+                found.unindexed.labels(holdings.name_of(place)).set(place.unindexed)
+        return PlainTextResponse(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)

@@ -31,6 +31,7 @@ def collections(request: Request) -> dict[str, Any]:
                 {
                     "name": holdings.name_of(Place(collection, name)),
                     "images": Place(collection, name).count,
+                    "unindexed": Place(collection, name).unindexed,
                     "method": own.method,
                     "run": own.run[:8],
                     "runtime": own.runtime,

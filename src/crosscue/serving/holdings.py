@@ -12,6 +12,7 @@ from typing import Any
 
 from crosscue.errors import CollectionError, suggestion
 from crosscue.search.collection import FILE, Collection, open_collection
+from crosscue.search.indices import unindexed_rows
 from crosscue.search.spaces import Space
 from crosscue.serving.failures import Refusal
 
@@ -42,6 +43,12 @@ class Place:
         """Number of images."""
         with answered():
             return int(self.table.count_rows())
+
+    @property
+    def unindexed(self) -> int:
+        """Number of images that an index of the space lacks."""
+        with answered():
+            return unindexed_rows(self.table)
 
 
 class Holdings:
@@ -92,6 +99,15 @@ class Holdings:
             raise Refusal(404, f"there is no space '{name}'.{known}", code="unknown_space", param="space")
         with answered():
             return Place(collection, collection.space(own or None).name)
+
+    def places(self) -> list[Place]:
+        """Returns all spaces.
+
+        Raises:
+            Refusal: a collection was deleted (410).
+        """
+        kept = [self.collection(title) for title in self.folders]
+        return [Place(collection, name) for collection in kept for name in collection.spaces]
 
     def name_of(self, place: Place) -> str:
         """Returns the name of a space in `names`."""

@@ -28,6 +28,10 @@ class Metrics:
             registry=self.registry,
         )
         self.waiting = Gauge("crosscue_waiting", "Requests before a tower", ["tower"], registry=self.registry)
+        self.images = Gauge("crosscue_images", "Images of a space", ["space"], registry=self.registry)
+        self.unindexed = Gauge(
+            "crosscue_unindexed_rows", "Rows of a space that an index lacks", ["space"], registry=self.registry
+        )
         ProcessCollector(registry=self.registry)
 
     @contextmanager

@@ -1,0 +1,42 @@
+"""Make a collection of emoji and mark images in it, as a person would who looks at the first 60 results of each text.
+
+    python examples/emoji_marks.py my_emoji --texts 150
+
+The right image of a text is marked, and the first result where it is wrong. Texts whose image is not found are left out.
+"""
+
+import argparse
+import random
+import shutil
+from pathlib import Path
+
+import crosscue
+from crosscue.demo.emoji import emoji_pairs
+from crosscue.search.labels import Label, add_labels
+
+parser = argparse.ArgumentParser()
+parser.add_argument("folder", type=Path, help="the folder for the images and their collection")
+parser.add_argument("--texts", type=int, default=150, help="number of texts to mark an image for")
+parser.add_argument("--image_size", type=int, default=160)
+given = parser.parse_args()
+
+given.folder.mkdir(parents=True, exist_ok=True)
+text_of = {}
+for pair in emoji_pairs():
+    name = f"{pair.image_id.replace('/', '-')}.png"
+    shutil.copyfile(pair.image.path, given.folder / name)
+    text_of[name] = pair.captions[0].removeprefix("An emoji of ").split(", ")[0]
+place = given.folder / ".crosscue"
+collection = crosscue.open(place, run="zero_shot", name="before", image_size=given.image_size)
+collection.add(given.folder)
+labels, count = [], 0
+for name, text in random.Random(1).sample(sorted(text_of.items()), len(text_of)):
+    found = {Path(hit.path).name: hit.id for hit in collection.search(text, 60, text="off", all=True, group=False)}
+    first = next(iter(found))
+    if name in found:
+        labels += [Label(text, found[name], True)] + [Label(text, found[first], False)] * (first != name)
+        count += 1
+    if count == given.texts:
+        break
+add_labels(collection.collection, labels)
+print(f"{count} texts are marked in {place}")
