@@ -21,6 +21,11 @@ class LabelsOptions:
     """Space whose gain on the held-out texts is measured; then no pairs are written."""
     before: str | None = None
     """Space that --gain compares with. Default the oldest one."""
+    next: Path | None = None
+    """File of texts, one a line, such as searches of a log. Those without marks are listed, the most uncertain first;
+    then no pairs are written."""
+    top: int = 20
+    """Number of texts that --next lists."""
 
 
 def run(arguments: list[str]) -> int:
@@ -35,6 +40,8 @@ def run(arguments: list[str]) -> int:
     options = taken(given, LabelsOptions)
     if options.gain is not None:
         return measure(given.collection, options.before, options.gain)
+    if options.next is not None:
+        return suggest(given.collection, options.next, options.top)
 
     from crosscue.data.writing import write_pairs
     from crosscue.search.collection import open_collection
@@ -73,4 +80,16 @@ def measure(folder: str, before: str | None, after: str) -> int:
     if found.trained:
         sys.stdout.write(f"{found.trained} texts are left out, because a run has learned from their images.\n")
     sys.stdout.write(f"{found.verdict}\n")
+    return 0
+
+
+def suggest(folder: str, file: Path, top: int) -> int:
+    """Prints the texts of a file that are worth a mark, each with the number of images that its scores leave possible."""
+    from crosscue.opening.collections import open as open_searchable
+
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such file. Write texts into it, one a line.")
+    texts = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for one in open_searchable(folder).to_mark(texts, top):
+        sys.stdout.write(f"{one.possible:6.1f}  {one.text}\n")
     return 0

@@ -17,8 +17,11 @@ from crosscue.search.labels import labels_of
 from crosscue.search.request import Request
 from crosscue.search.searching import Searcher, compared
 from crosscue.search.spaces import Space, space_name
+from crosscue.search.uncertainty import Uncertain, most_uncertain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from crosscue.encoding.encoder import Encoder
     from crosscue.search.hits import Hits
 
@@ -89,6 +92,10 @@ class OpenedCollection:
             DataError: no held-out text has a right image.
         """
         return gain(labels_of(self.collection), self.searcher(before), self.searcher(after))
+
+    def to_mark(self, texts: Iterable[str], number: int = 20, space: str | None = None) -> list[Uncertain]:
+        """Returns those of some texts that have no marks and of which the model is least sure: marks of them teach most."""
+        return most_uncertain(self.searcher(space), texts, labels_of(self.collection), number)
 
     def add(
         self, *folders: str | Path, run: Any = None, name: str | None = None, options: Indexing | None = None

@@ -32,8 +32,8 @@ FEWEST_HELD_OUT = 20
 """Texts without which the gain of training cannot be known."""
 LEAST, MOST = 0.3, 0.5
 """Share of the texts that is held out: `LEAST` of many, and up to `MOST` of few, to reach `FEWEST_HELD_OUT`."""
-VALIDATION = 0.15
-"""Share of the texts in `val`; the rest is `train`."""
+VALIDATION, VALIDATED = 0.15, 200
+"""Share of the texts in `val`, and the number of texts from which there is this split: fewer choose no epoch. The rest is `train`."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ def splits(labels: Sequence[Label]) -> dict[str, str]:
     """
     parts = groups(labels)
     count = sum(map(len, parts))
-    left = {"test": max(LEAST * count, min(MOST * count, FEWEST_HELD_OUT)), "val": VALIDATION * count}
+    left = {"test": max(LEAST * count, min(MOST * count, FEWEST_HELD_OUT))}
+    left["val"] = VALIDATION * count if count >= VALIDATED else 0.0
     chosen: dict[str, str] = {}
     for part in sorted(parts, key=lambda texts: hashlib.sha256(min(texts).encode()).hexdigest()):
         split = next((name for name, room in left.items() if room >= len(part) / 2), "train")
