@@ -50,8 +50,10 @@ SHARED := $(or $(CROSSCUE_SHARED),../shared/data)
 CAPTIONS ?= $(SHARED)/fdrd_caltech101
 
 bench: .venv/ready
+	$(BIN)/python benchmarks/ceiling.py
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/late_interaction.py
 	$(BIN)/python benchmarks/prompt_steps.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)

@@ -68,7 +68,9 @@ def main() -> None:
         def timed(name, work):
             taken = cpu_seconds(work)
             parts[name] = taken.seconds
-            print(f"{name:38} {taken.seconds:7.2f} CPU-s, peak {peak_megabytes() - memory:6.0f} MB above the features")
+            print(
+                f"{name:38} {taken.seconds:7.2f} CPU-s ({taken.wall:.2f} s wall), peak {peak_megabytes() - memory:6.0f} MB above the features"
+            )
             return taken.result
 
         before = timed("ranks before", lambda: score(method, pairs, gallery, captions))
@@ -79,7 +81,7 @@ def main() -> None:
         timed("group-aware recall", lambda: (before.group_aware, after.group_aware))
         if not unread():
             read = cpu_seconds(lambda: knowledge_of(tuple(pairs.captions)))
-            print(f"{'captions read by spaCy, not counted':38} {read.seconds:7.2f} CPU-s")
+            print(f"{'captions read by spaCy, not counted':38} {read.seconds:7.2f} CPU-s ({read.wall:.2f} s wall)")
         extras = Extras(calibration=known, folds=folds)
         timed("page, JSON, Markdown", lambda: write_report(Path(scratch) / "report", comparison, pairs, extras))
     print(f"{'whole report':38} {sum(parts.values()):7.2f} CPU-s for {given.images:,} x {total:,}, before and after")

@@ -70,8 +70,8 @@ def main() -> None:
         later = cpu_seconds(lambda method=method, feed=feed, epochs=epochs: [epoch(method, feed, i) for i in epochs])
         share = later.seconds / given.epochs / plain.seconds
         print(
-            f"{name:13} with the towers {plain.seconds:.2f} s, first cached epoch {first.seconds:.2f} s, "
-            f"later epochs {100 * share:.2f} % of the first way   loss {plain.result:.5f} and {loss:.5f}"
+            f"{name:13} with the towers {plain}, first cached epoch {first}, "
+            f"later epochs {100 * share:.2f} % of the first way's CPU time   loss {plain.result:.5f} and {loss:.5f}"
         )
 
 

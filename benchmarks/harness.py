@@ -1,12 +1,14 @@
 """The harness of the benchmarks: arguments, backbones, ways that alternate, CPU time and tables.
 
-CPU time is compared, so that other programs on the machine do not disturb it. The first round is warm-up.
+CPU time is compared, so that other programs on the machine do not disturb it. Wall time stands beside it. A ratio of wall
+times is printed on an idle machine only. The first round is warm-up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -31,10 +33,15 @@ Way = Callable[[int], Any]
 
 @dataclass
 class Timing:
-    """CPU seconds of all rounds but the warm-up, and the result of the last round."""
+    """Seconds of all rounds but the warm-up, and the result of the last round."""
 
     seconds: float = 0.0
+    """CPU time of all threads of this process."""
+    wall: float = 0.0
     result: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} CPU-s ({self.wall:.2f} s wall)"
 
 
 def arguments(description: str, **defaults: Any) -> argparse.Namespace:
@@ -68,10 +75,10 @@ def batches(captions: Sequence[str], count: int) -> list[list[str]]:
 
 
 def cpu_seconds(work: Callable[[], Any]) -> Timing:
-    """Return the CPU seconds of a piece of work, and its result."""
-    start = time.process_time()
+    """Return the CPU and wall seconds of a piece of work, and its result."""
+    start, began = time.process_time(), time.perf_counter()
     result = work()
-    return Timing(time.process_time() - start, result)
+    return Timing(time.process_time() - start, time.perf_counter() - began, result)
 
 
 def alternate(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
@@ -81,7 +88,9 @@ def alternate(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[st
         for name, way in ways.items():
             taken = cpu_seconds(lambda way=way, index=index: way(index))
             timings[name].result = taken.result
-            timings[name].seconds += taken.seconds if index >= warm_up else 0.0
+            if index >= warm_up:
+                timings[name].seconds += taken.seconds
+                timings[name].wall += taken.wall
     return timings
 
 
@@ -97,11 +106,23 @@ def training_step(method: nn.Module, loss: Callable[[int], Tensor], watched: Seq
     return way
 
 
+def busy() -> str:
+    """Return the reason that wall times of this machine cannot be compared; empty on an idle machine."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"load {load:.1f} on {cores} cores" if load > cores else ""
+
+
 def print_table(title: str, timings: Mapping[str, Timing], work: int, unit: str) -> None:
-    """Print the work in a CPU second, and the time relative to the first row."""
-    first = next(iter(timings.values())).seconds
+    """Print the work in a CPU second, and the times relative to the first row; no ratio of wall times on a busy machine."""
+    first, reason = next(iter(timings.values())), busy()
     for name, timing in timings.items():
-        print(f"{title}  {name:50} {work / timing.seconds:10.1f} {unit}/s {timing.seconds / first:6.2f}x the time")
+        wall = "" if reason else f", {timing.wall / first.wall:5.2f}x the wall time"
+        print(
+            f"{title}  {name:50} {work / timing.seconds:10.1f} {unit}/CPU-s {timing.seconds / first.seconds:6.2f}x the CPU time; "
+            f"{timing.wall:.2f} s wall{wall}"
+        )
+    if reason:
+        print(f"{title}  no ratio of wall times: {reason}")
 
 
 def print_agreement(title: str, one: Timing, other: Timing) -> None:

@@ -59,7 +59,7 @@ def main() -> None:
         for way, own in zip(tiled, token_wise(few.vectors, alone.vectors, alone.valid), strict=True):
             difference = max(difference, float((way[:, caption] - own[:, 0]).abs().max()))
     print(
-        f"{IMAGES:,} x {CAPTIONS:,} pairs: {taken.seconds:.1f} s of CPU time on {torch.get_num_threads()} thread(s), peak memory "
+        f"{IMAGES:,} x {CAPTIONS:,} pairs: {taken} on {torch.get_num_threads()} thread(s), peak memory "
         f"{after:.0f} MB ({before:.0f} MB of it libraries and tokens), largest difference from pairs by themselves "
         f"{difference:.1e}, R@1 {taken.result}"
     )
