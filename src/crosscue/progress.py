@@ -21,6 +21,7 @@ FIRST, EVERY = 0.8, 20.0
 """Seconds before the first line of a task where there is no terminal, and between two lines."""
 
 _noted_once = threading.Event()
+_muted = threading.Event()
 _bars: Progress | None = None
 """The bars on the terminal, if there are any."""
 
@@ -34,6 +35,9 @@ def progress(
     On a terminal it is a live bar. Elsewhere (a log file, CI) it is one line in the first second, then one every 20
     seconds. A task that took longer has a line at its end. `note` returns a text to add, such as the loss so far.
     """
+    if _muted.is_set():
+        yield lambda n: None
+        return
     if sys.stderr.isatty():
         with _live_bar(description, total, unit, note) as live:
             yield live
@@ -61,7 +65,13 @@ def progress(
 def note(text: str) -> None:
     """Prints a line about the work in progress on standard error."""
     _noted_once.set()
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    if not _muted.is_set():
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def mute() -> None:
+    """Shows nothing from now on: of several processes of a run, one shows its progress."""
+    _muted.set()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,154 @@
+"""Processes that train one run together: each encodes its own rows, and process 0 alone writes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from crosscue.backbones.protocol import fingerprint_of_tensors
+from crosscue.backbones.rows import Rows
+from crosscue.errors import ProcessError
+from crosscue.progress import mute, note
+
+Result = TypeVar("Result")
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+"""Variables of torchrun. Where one is missing, a run has one process, whatever other launchers have left behind."""
+PATIENCE = datetime.timedelta(days=7)
+"""Longest work that one process does while the others wait, such as filling a cache."""
+NEAR = 1e-4
+"""Largest difference of parameters between processors that compute differently."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    control: Any = None
+    """Group of the messages between steps, apart from that of the rows: a process that encodes alone is found out."""
+    patient: Any = None
+    """Group of waiting for work of any length."""
+    store: Any = None
+    _found: ClassVar[list[Processes]] = []
+
+    @classmethod
+    def found(cls, timeout: float = 120) -> Processes:
+        """Returns the processes that torchrun started, connected; one process without torchrun.
+
+        Raises:
+            ProcessError: another process did not come within `timeout` seconds.
+        """
+        if not cls._found and os.environ.keys() >= LAUNCHED and os.environ["WORLD_SIZE"] != "1":
+            cls._found.append(cls._connected(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")), timeout))
+        return cls._found[0] if cls._found else cls()
+
+    @classmethod
+    def _connected(cls, rank: int, world: int, timeout: float) -> Processes:
+        local, limit = int(os.environ["LOCAL_RANK"]), datetime.timedelta(seconds=timeout)
+        host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+        if rank:
+            mute()
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local % torch.cuda.device_count())
+        late = 0
+        try:
+            hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the agent of torchrun
+            tcp = dist.TCPStore(host, int(port), None, not hosted and rank == 0, limit, wait_for_workers=False)
+            store = dist.PrefixStore(f"crosscue/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", tcp)
+            store.set(f"here/{rank}", "")
+            for late in range(world):
+                store.wait([f"here/{late}"], limit)
+            dist.init_process_group(store=store, rank=rank, world_size=world, timeout=limit)
+        except (RuntimeError, ValueError) as error:
+            raise ProcessError(
+                f"process {late} of {world} did not come within {timeout:g} s ({host}:{port}). Are all started, with the "
+                "same --nnodes, and is the port open?"
+            ) from error
+        control, patient = (dist.new_group(backend="gloo", timeout=each) for each in (limit, PATIENCE))
+        return cls(rank, world, local, control, patient, store)
+
+    @property
+    def main(self) -> bool:
+        """True for the one process that writes."""
+        return self.rank == 0
+
+    def __str__(self) -> str:
+        return f"{self.world} process{'es' if self.world > 1 else ''}"
+
+    def rows(self, at_once: int | None) -> Rows:
+        """Returns the rows of this process."""
+        return Rows(self.rank, self.world, at_once)
+
+    def wait(self) -> None:
+        """Returns when all processes are here, however long it takes."""
+        if self.world > 1:
+            dist.barrier(self.patient)
+
+    def first(self, work: Callable[[], Result]) -> Result:
+        """Returns what `work` returns; the first process of each machine does it before the others, alone."""
+        if self.local_rank == 0:
+            result = work()
+            self.wait()
+            return result
+        self.wait()
+        return work()
+
+    def everywhere(self, value: Any) -> list[Any]:
+        """Returns the values of all processes, in their order."""
+        found: list[Any] = [value] * self.world
+        if self.world > 1:
+            try:
+                dist.all_gather_object(found, value, self.control)
+            except RuntimeError as error:
+                raise ProcessError(f"another process did not come to the end of a step ({error}).") from error
+        return found
+
+    def agree(self, flag: bool) -> bool:
+        """Returns True if the flag is set on any process."""
+        return any(self.everywhere(flag)) if self.world > 1 else flag
+
+    def same(self, what: str, values: Mapping[str, Any], remedy: str) -> None:
+        """Raises `ProcessError` on all processes where one has other values than process 0; the message names both."""
+        first, *others = self.everywhere(dict(values))
+        for rank, other in enumerate(others, 1):
+            for name in first.keys() | other.keys():
+                if first.get(name) != other.get(name):
+                    own, its = (str(found.get(name))[:40] for found in (first, other))
+                    raise ProcessError(f"process {rank} has other {what} ({name} {its}, process 0 {own}). {remedy}")
+
+    def check_equal(self, state: Mapping[str, Tensor]) -> None:
+        """Compares tensors that all processes computed; where they differ a little, takes those of process 0.
+
+        Raises:
+            ProcessError: they differ by more than `NEAR`.
+        """
+        if self.world == 1 or len(set(self.everywhere(fingerprint_of_tensors(dict(state))))) == 1:
+            return
+        apart = 0.0
+        for tensor in state.values():
+            first = tensor.detach().clone()
+            dist.broadcast(first, 0)
+            apart = max(apart, float((first - tensor.detach()).abs().max()))
+            tensor.detach().copy_(first)
+        furthest = max(self.everywhere(apart))
+        if not furthest <= NEAR:
+            raise ProcessError(
+                f"the processes have trained different parameters, {furthest:.1e} apart. Use the same versions and the same "
+                "kind of device everywhere, and draw random numbers on all processes alike."
+            )
+        note(
+            f"the parameters of the processes were {furthest:.1e} apart, as mixed processors make them; those of process 0 are kept"
+        )
+
+
+ALONE = Processes()
+"""A run of one process."""
