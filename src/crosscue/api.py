@@ -24,6 +24,7 @@ from crosscue.selection.defaults import chosen_itself, named_method
 from crosscue.selection.single import parts_of, train_single
 from crosscue.training import runs
 from crosscue.training.config import TrainingConfig
+from crosscue.training.processes import Processes
 
 
 def adapt(
@@ -43,6 +44,7 @@ def adapt(
     device: str | None = None,
     resume: bool = False,
     record: Mapping[str, Any] | None = None,
+    timeout: float = 120,
 ) -> Run:
     """Adapts a backbone to pairs and writes a run folder.
 
@@ -66,22 +68,27 @@ def adapt(
         device: where to compute; default the GPU where there is one.
         resume: continue the run in `out`.
         record: more of the configuration to write down, e.g. how the pairs were read.
+        timeout: seconds that a process waits for another, if torchrun started several.
 
     Raises:
         CrosscueError: anything the user can put right; the message contains what, where and how.
     """
-    training = configured(TrainingConfig, training, "training")
+    processes, training = Processes.found(timeout), configured(TrainingConfig, training, "training")
+    processes.require_rows(training.batch_size)
     method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))
-    folder = Path(out) if out is not None else runs.new_folder(method)
+    folder = Path(processes.everywhere(str(out or runs.new_folder(method)))[0])
     if refuse_mixed(method, budget, options, folds):
+        processes.refuse("method auto")
         tower = loaded(backbone, image_size, precision, device)
         request = Request(as_pairs(pairs), tower, folder, training, budget, shots, validation, precision, record)
         return Run(*choose(request, resume=resume))
     config, source = config_of(method_class(method), options), as_pairs(pairs)
     parts = parts_of(source, shots, validation, folds, training)
-    tower = loaded(backbone, image_size, precision, device)
+    if folds:
+        processes.refuse("--folds")
+    tower = processes.first(lambda: loaded(backbone, image_size, precision, device))
     request = Request(source, tower, folder, training, None, shots, validation, precision, record)
-    return Run(*train_single(request, method, config, *parts, folds, resume=resume))
+    return Run(*train_single(request, method, config, *parts, folds, processes, resume=resume))
 
 
 def load(

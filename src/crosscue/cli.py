@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from crosscue.commands.streams import leave_quietly, take_any_character
 from crosscue.commands.verbs import Verbs
-from crosscue.errors import CrosscueError
+from crosscue.errors import CrosscueError, ProcessError
+from crosscue.interruption import LAUNCHED, OURS
+from crosscue.progress import mute
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+PAUSE = 2.0
+"""Seconds in which a launcher ends the other processes of a run."""
 
 
 def as_method(word: str) -> str:
@@ -82,17 +90,34 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(dispatch(list(sys.argv[1:] if arguments is None else arguments)))
 
 
+def one_of_many() -> bool:
+    """Returns True in a process that torchrun started."""
+    return os.environ.keys() >= LAUNCHED and os.environ["WORLD_SIZE"] != "1"
+
+
+def leave_the_word(error: CrosscueError) -> None:
+    """Waits before a process of several prints an error, so that it is printed once: by process 0, or by what started them.
+
+    Either ends this process meanwhile. If it is the only one with the error, it prints it after that.
+    """
+    if one_of_many() and (os.environ["RANK"] != "0" or (isinstance(error, ProcessError) and OURS in os.environ)):
+        time.sleep(PAUSE)
+
+
 def dispatch(arguments: list[str]) -> int:
     """Runs one verb and returns the exit code; a `CrosscueError` becomes one line on standard error."""
     if arguments and arguments[0] in ("-V", "--version"):
         sys.stdout.write(f"crosscue {__version__}\n")
         return 0
     command = VERBS.named(arguments)
+    if one_of_many() and os.environ["RANK"] != "0":
+        mute()
     try:
         code = VERBS.run(arguments)
         sys.stdout.flush()
         return code
     except CrosscueError as error:
+        leave_the_word(error)
         sys.stderr.write(f"{command}: {error}\n")
         return error.exit_code
     except BrokenPipeError:

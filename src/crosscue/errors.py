@@ -53,6 +53,11 @@ class ProcessError(TrainingError):
 
     exit_code = 1
 
+    def __init__(self, message: str = "", what: str = "") -> None:
+        """Keeps the line, and the thing that was waited for."""
+        super().__init__(message)
+        self.what = what
+
 
 class StorageError(CrosscueError):
     """The disk is full, a folder cannot be written, or the content of a file is not the expected one."""

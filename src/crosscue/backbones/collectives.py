@@ -88,4 +88,4 @@ def _together(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessError(f"another process did not send {what} ({str(error).splitlines()[0]}).") from error
+        raise ProcessError(f"another process did not come ({error})", what) from error

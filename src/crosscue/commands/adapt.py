@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import asdict, fields
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from crosscue.commands.options import AdaptOptions, BackboneOptions, SourceOptions, read_source
 from crosscue.commands.parser import chosen, named, options_parser, taken
 from crosscue.data.sources import Reading
-from crosscue.errors import DataError
+from crosscue.errors import DataError, OptionError
+from crosscue.progress import note
 
 if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+    from crosscue.run import Run
     from crosscue.training.loop import Outcome
 
 FEW = 50
@@ -56,15 +60,21 @@ def run(arguments: list[str]) -> int:
     if not given.data:
         raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
 
+    from crosscue.training.processes import Processes
+
+    processes = Processes.found(given.timeout)
+    if given.processes != 1 and processes.world == 1:
+        return in_processes(given, method, arguments)
+    note(f"training on {processes}")
     reading = taken(given, Reading)
     pairs = read_source(given.data, reading)
 
     from crosscue.api import adapt
-    from crosscue.methods.lengths import cut_captions
 
     wanted = vars(taken(given, AdaptOptions))
     wanted["method"] = method
     by = wanted.pop("chosen_by")
+    del wanted["processes"]
     run = adapt(
         pairs,
         options=given.get("options"),
@@ -72,6 +82,16 @@ def run(arguments: list[str]) -> int:
         **wanted,
         **vars(taken(given, BackboneOptions)),
     )
+    code = told(run, pairs, given.data, reading, method) if processes.main else 0
+    sys.stdout.flush()
+    return max(processes.everywhere(code))
+
+
+def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> int:
+    """Prints the end of a run and the command that measures it; returns the exit code."""
+    from crosscue.methods.lengths import cut_captions
+    from crosscue.selection.defaults import AUTO
+
     outcome, folder = run.outcome, run.folder
     assert outcome is not None
     assert folder is not None
@@ -91,9 +111,32 @@ def run(arguments: list[str]) -> int:
     if cut := cut_captions(run.method, learned):
         sys.stdout.write(f"training and validation: {cut}\n")
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
-    words = ["crosscue", "evaluate", str(folder), "--data", given.data, *flags(reading), *split, *chosen_inference]
+    words = ["crosscue", "evaluate", str(folder), "--data", source, *flags(reading), *split, *chosen_inference]
     sys.stdout.write(f"measure it: {shlex.join(words)}\n")
     return 0
+
+
+def in_processes(given: Any, method: str, arguments: list[str]) -> int:
+    """Starts the command in several processes of this machine and returns the exit code.
+
+    Raises:
+        OptionError: the number is no number of processes for this command.
+    """
+    from crosscue.selection.defaults import AUTO
+    from crosscue.training.launch import launch
+    from crosscue.training.processes import Processes
+    from crosscue.training.runs import new_folder
+
+    if given.processes < 1:
+        raise OptionError(f"processes is {given.processes}; it must be at least 1.")
+    asked, cores = Processes(world=given.processes), os.cpu_count() or 1
+    if method == AUTO:
+        asked.refuse("method auto")
+    asked.require_rows(given.training.batch_size)
+    if given.processes > cores:
+        note(f"{given.processes} processes share {cores} cores and wait for each other: --processes {cores} is faster")
+    folder = given.out or new_folder(method)
+    return launch(given.processes, ["adapt", *arguments, "--out", str(folder)], folder)
 
 
 def ending(folder: Path, outcome: Outcome) -> str:

@@ -57,6 +57,11 @@ class AdaptOptions:
     """Number of folds that validate one method, in place of --validation, for few images. Then it is trained on all pairs."""
     resume: bool = False
     """True: the interrupted run in --out is continued."""
+    processes: int = 1
+    """Number of processes of this machine that train together, with the results of one. 1 is right for prompts and small
+    batches. More are faster for `full_ft`, large batches and validation, if each has a GPU or several cores of its own."""
+    timeout: float = 120
+    """Seconds that a process waits for another before the run ends with a message."""
     chosen_by: str | None = None
     """Record in the config.yaml of a run whose method `auto` chose. It changes nothing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,14 @@ from crosscue.training.journal import read_journal
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.provenance import Provenance, data_record
 from crosscue.training.runs import BackboneIdentity, check_run, finish_run, start_run
+from crosscue.training.starts import compare, note_start
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
     from crosscue.selection.choosing import Request
     from crosscue.training.config import TrainingConfig
+    from crosscue.training.processes import Processes
 
 FOLDS = "folds"
 """Folder of the trainings on folds in a run folder."""
@@ -63,7 +66,15 @@ def parts_of(
 
 
 def train_single(
-    request: Request, name: str, config: Any, train: Pairs, val: Pairs | None, count: int | None, *, resume: bool
+    request: Request,
+    name: str,
+    config: Any,
+    train: Pairs,
+    val: Pairs | None,
+    count: int | None,
+    processes: Processes,
+    *,
+    resume: bool,
 ) -> tuple[Method[Any], Path, Outcome]:
     """Trains one method and writes its run folder.
 
@@ -74,6 +85,7 @@ def train_single(
         train: the training pairs.
         val: the validation pairs.
         count: number of folds that find the number of epochs, where there are no validation pairs.
+        processes: the processes of the run. All encode in the loop; outside it each works alone, and process 0 writes.
         resume: continue the run in the folder.
 
     Returns:
@@ -96,8 +108,10 @@ def train_single(
     for part in (train, val or train):
         check_images(part, adapted, training.augmentation)
     captions = [*train.captions, *(val.captions if val else ())]
-    check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
-    with sole_run(folder):
+    compare(adapted, resolved, data, processes)
+    if processes.main:
+        check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
+    with sole_run(folder) if processes.main else nullcontext():
         if count:
             start_run(folder, resolved, identity, data, resume=resume)
             found = folded(built, train, count, training, folder / FOLDS)
@@ -105,22 +119,28 @@ def train_single(
                 return adapted, folder, found
             torch.manual_seed(training.seed)
         with studied(adapted, train, captions) as knowledge:
-            start_run(folder, resolved, identity, data | knowledge, resume=resume or bool(count))
-            Provenance.of(train, val).save(folder)
+            if processes.main:
+                start_run(folder, resolved, identity, data | knowledge, resume=resume or bool(count))
+                Provenance.of(train, val).save(folder)
+                note_start(folder, {"processes": processes.world, "rows_at_once": training.rows_at_once})
             feed, validate = training_feed(adapted, train, training), None
             if val:
                 images = cached_images(val, adapted)
                 validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
+            if processes.world > 1:  # the first process of a machine fills the caches, and the others read them
+                processes.first(lambda: feed.batch(0, 0))
+                processes.first(lambda: images[[0]] if val else None)
             until = found.best_epoch if count else None
-            outcome = fit(adapted, feed, training, folder, validate, resume=resume, until=until)
-            if outcome.ended != "interrupted":
+            outcome = fit(adapted, feed, training, folder, validate, resume=resume, until=until, processes=processes)
+            if outcome.ended != "interrupted" and processes.main:
                 untouched = keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
                 outcome = replace(outcome, untouched_rsum=untouched)
                 if count:
                     best = {name: getattr(found, name) for name in ("best_rsum", "best_epoch", "untouched_rsum")}
                     outcome = replace(outcome, **best)
                 finish_run(folder, adapted, model_card(adapted, resolved, data | knowledge, outcome))
-    return adapted, folder, outcome
+    processes.wait()
+    return adapted, folder, processes.everywhere(outcome)[0]
 
 
 def folded(

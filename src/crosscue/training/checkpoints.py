@@ -50,6 +50,17 @@ class Position:
     """Time spent training, over all resumptions."""
 
 
+def standing(folder: Path) -> str:
+    """Returns the end of the message about an ended process: the step of the last checkpoint, and the way on."""
+    last = folder / "checkpoints" / "last" / "position.json"
+    if not last.exists():
+        return "The run has no checkpoint yet. Start it again with the same command."
+    step = read_json(last)["step"]
+    return (
+        f"The run stands at step {step}. Go on with the same command and --resume; the number of processes may change."
+    )
+
+
 def save_learned(path: Path, state: dict[str, Tensor]) -> None:
     """Writes learned tensors to `path` atomically."""
     with atomic_file(path) as part:
@@ -110,12 +121,17 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 class Checkpoints:
     """`checkpoints/last` to resume from, and `checkpoints/best.safetensors` if there is a validation split."""
 
-    def __init__(self, folder: Path, method: Method[Any], optimizer: Optimizer, schedule: LambdaLR) -> None:
-        self.last, self.best = folder / "last", folder / "best.safetensors"
+    def __init__(
+        self, folder: Path, method: Method[Any], optimizer: Optimizer, schedule: LambdaLR, *, writes: bool = True
+    ) -> None:
+        """Without `writes`, checkpoints are only loaded, as on all processes of a run but one."""
+        self.last, self.best, self.writes = folder / "last", folder / "best.safetensors", writes
         self.method, self.optimizer, self.schedule = method, optimizer, schedule
 
     def save(self, position: Position) -> None:
         """Writes `checkpoints/last`, atomically."""
+        if not self.writes:
+            return
         state = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -132,7 +148,8 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is damaged or belongs to another method.
         """
-        recover_folder(self.last)
+        if self.writes:
+            recover_folder(self.last)
         if not self.last.exists():
             return None
         try:
@@ -160,7 +177,8 @@ class Checkpoints:
 
     def save_best(self) -> None:
         """Keeps the present learned tensors as the best on validation."""
-        save_learned(self.best, self.method.learned_state())
+        if self.writes:
+            save_learned(self.best, self.method.learned_state())
 
     def load_best(self) -> None:
         """Restores the learned tensors that were best on validation."""

@@ -26,14 +26,18 @@ LAUNCHER = re.compile(
 class Journal:
     """Appends metrics to a file that survives interruption and never holds a step twice."""
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
-        """Starts a new journal, or keeps the lines up to `resume_step` of an existing one."""
-        self.path = path
+    def __init__(self, path: Path, resume_step: int | None = None, *, writes: bool = True) -> None:
+        """Starts a new journal, or keeps the lines up to `resume_step` of an existing one; without `writes`, does nothing."""
+        self.path, self.writes = path, writes
+        if not writes:
+            return
         kept = [line for line in read_journal(path) if line["step"] <= resume_step] if resume_step is not None else []
         write_text(path, "".join(map(json_line, kept)))
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
         """Appends one line: kind is `train` or `validation`, step counts optimiser steps from 1."""
+        if not self.writes:
+            return
         line = {"kind": kind, "step": step, "epoch": epoch, **values}
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json_line(line))
@@ -74,7 +78,7 @@ def without_launcher() -> Iterator[None]:
 def tracked(trackers: Sequence[str], folder: Path) -> Iterator[Callable[[dict[str, float], int], None]]:
     """Yields a function that sends the metrics of a step to the trackers.
 
-    Training itself uses no launcher: its result depends on no variable of the environment.
+    Accelerate is here for its trackers alone: it receives no variable of a launcher, and the groups of the processes stay.
     """
     if not trackers:
         yield lambda values, step: None
@@ -85,4 +89,5 @@ def tracked(trackers: Sequence[str], folder: Path) -> Iterator[Callable[[dict[st
         accelerator = Accelerator(log_with=list(trackers), project_dir=str(folder), cpu=True)
         accelerator.init_trackers("crosscue")
     yield lambda values, step: accelerator.log(values, step=step)
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()

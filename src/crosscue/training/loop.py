@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from crosscue.backbones.rows import Rows, divided
+from crosscue.backbones.rows import divided, sum_gradients
 from crosscue.errors import TrainingError
 from crosscue.interruption import interruption
 from crosscue.progress import progress
@@ -21,6 +21,7 @@ from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
 from crosscue.training.journal import Journal, require_trackers, tracked
 from crosscue.training.optimisers import optimizer
+from crosscue.training.processes import ALONE, Processes
 from crosscue.training.schedules import scheduler
 from crosscue.training.seen import Seen
 from crosscue.training.stages import Plan, stages_of
@@ -58,6 +59,7 @@ def fit(
     *,
     resume: bool = False,
     until: int | None = None,
+    processes: Processes = ALONE,
 ) -> Outcome:
     """Trains the learned tensors of `method` in place; afterwards they are the best on validation, or the last.
 
@@ -71,13 +73,15 @@ def fit(
         validate: called before the first step, every `validate_every` epochs and after the last one.
         resume: continue from `checkpoints/last` where there is one, bit-exactly.
         until: number of epochs after which training ends; the schedule keeps the length of `config`.
+        processes: the processes that train together. Everything that encodes is called on all of them at the same time.
 
     Raises:
         TrainingError: nothing to train, a loss or gradient that is not finite, or collapsed embeddings. The last good
             checkpoint is kept.
+        ProcessError: another process ended.
     """
-    with divided(method, Rows(at_once=config.chunk)):
-        return _fit(method, feed, config, folder, validate, resume, until)
+    with divided(method, processes.rows(config.chunk)):
+        return _fit(method, feed, config, folder, validate, resume, until, processes)
 
 
 def _fit(
@@ -88,6 +92,7 @@ def _fit(
     validate: Validate | None,
     resume: bool,
     until: int | None,
+    processes: Processes,
 ) -> Outcome:
     require_trackers(config.trackers)
     steps_per_epoch = math.ceil(feed.length / config.gradient_accumulation)
@@ -95,9 +100,10 @@ def _fit(
     stepper = optimizer(method, config)
     learned = [parameter for group in stepper.param_groups for parameter in group["params"]]
     schedule = scheduler(stepper, config, steps_per_epoch, plan)
-    checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule)
-    position = (checkpoints.load() if resume else None) or Position()
-    journal = Journal(folder / "metrics.jsonl", position.step)
+    checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule, writes=processes.main)
+    position = (processes.first(checkpoints.load) if resume else None) or Position()
+    processes.same("checkpoint", {"step": position.step}, "Give --out a folder that all of them share.")
+    journal = Journal(folder / "metrics.jsonl", position.step, writes=processes.main)
     collapse = CollapseDetector(method, feed.batch(0, 0))
     plan.enter(method, position.epoch)
 
@@ -118,6 +124,8 @@ def _fit(
                     (total / len(group)).backward()
             for key, value in {**losses, "loss": total}.items():
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
+        if processes.world > 1:
+            sum_gradients(method)
         norm = torch.nn.utils.clip_grad_norm_(learned, config.clip_grad or math.inf)
         _require_finite(norm, "gradient", position.step + 1)
         report |= {"gradient_norm": float(norm), "lr": float(schedule.get_last_lr()[0])}
@@ -156,12 +164,14 @@ def _fit(
     epochs = config.epochs if until is None else until
     position.finished |= epochs == 0
     with (
-        tracked(config.trackers, folder) as log,
+        tracked(config.trackers if processes.main else (), folder) as log,
         interruption() as stop,
+        processes.named(folder, position),
         progress(f"training {method.name}", epochs * steps_per_epoch, "steps", seen.text) as advance,
     ):
         advance(position.step)
-        while not position.finished and not stop.requested:
+        stopping = processes.agree(stop.requested)
+        while not position.finished and not stopping:
             report = optimiser_step()
             seen.stepped(report["loss"])
             position.step += 1
@@ -181,8 +191,11 @@ def _fit(
                     plan.enter(method, position.epoch)
                     position.stale = 0 if plan.opens(position.epoch) else position.stale
             position.seconds = time.monotonic() - started
-            if validated or position.step % config.checkpoint_every == 0 or stop.requested:
+            stopping = processes.agree(stop.requested)
+            if validated or position.step % config.checkpoint_every == 0 or stopping:
+                processes.check_equal(method.learned_state())
                 checkpoints.save(position)
+    processes.wait()  # for the files of process 0
     method.eval()
     if position.finished and position.best is not None:
         checkpoints.load_best()

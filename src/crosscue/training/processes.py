@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -14,16 +16,18 @@ from torch import Tensor
 
 from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.backbones.rows import Rows
-from crosscue.errors import ProcessError
+from crosscue.errors import OptionError, ProcessError
+from crosscue.interruption import LAUNCHED
 from crosscue.progress import mute, note
+from crosscue.training.checkpoints import Position, standing
 
 Result = TypeVar("Result")
-LAUNCHED = {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-"""Variables of torchrun. Where one is missing, a run has one process, whatever other launchers have left behind."""
 PATIENCE = datetime.timedelta(days=7)
 """Longest work that one process does while the others wait, such as filling a cache."""
+GRACE = datetime.timedelta(seconds=3)
+"""Time in which a process that waits notes it, after another has."""
 NEAR = 1e-4
-"""Largest difference of parameters between processors that compute differently."""
+"""Largest difference of parameters between machines that round differently."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Processes:
             ProcessError: another process did not come within `timeout` seconds.
         """
         if not cls._found and os.environ.keys() >= LAUNCHED and os.environ["WORLD_SIZE"] != "1":
-            cls._found.append(cls._connected(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")), timeout))
+            cls._found.append(cls._connected(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), timeout))
         return cls._found[0] if cls._found else cls()
 
     @classmethod
@@ -62,8 +66,8 @@ class Processes:
         late = 0
         try:
             hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the agent of torchrun
-            tcp = dist.TCPStore(host, int(port), None, not hosted and rank == 0, limit, wait_for_workers=False)
-            store = dist.PrefixStore(f"crosscue/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", tcp)
+            tcp = dist.TCPStore(host, int(port), None, not hosted and rank == 0, limit, wait_for_workers=False)  # type: ignore[attr-defined]
+            store = dist.PrefixStore(f"crosscue/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", tcp)  # type: ignore[attr-defined]
             store.set(f"here/{rank}", "")
             for late in range(world):
                 store.wait([f"here/{late}"], limit)
@@ -109,7 +113,7 @@ class Processes:
             try:
                 dist.all_gather_object(found, value, self.control)
             except RuntimeError as error:
-                raise ProcessError(f"another process did not come to the end of a step ({error}).") from error
+                raise ProcessError(f"another process did not come ({error})", "the end of the step") from error
         return found
 
     def agree(self, flag: bool) -> bool:
@@ -146,8 +150,47 @@ class Processes:
                 "kind of device everywhere, and draw random numbers on all processes alike."
             )
         note(
-            f"the parameters of the processes were {furthest:.1e} apart, as mixed processors make them; those of process 0 are kept"
+            f"the parameters of the processes were {furthest:.1e} apart, as mixed machines make them; those of process 0 are kept"
         )
+
+    def require_rows(self, batch_size: int) -> None:
+        """Raises `OptionError` where a batch has fewer rows than there are processes."""
+        if batch_size < self.world:
+            raise OptionError(
+                f"training.batch_size is {batch_size}, and {self.world} processes need a row each. Use at most {batch_size} "
+                "processes, or a larger batch."
+            )
+
+    def refuse(self, what: str) -> None:
+        """Raises `OptionError` for work that several processes do not share."""
+        if self.world > 1:
+            raise OptionError(
+                f"{what} runs on 1 process, and there are {self.world}. Leave --processes out, or name a method."
+            )
+
+    @contextlib.contextmanager
+    def named(self, folder: Path, position: Position) -> Iterator[None]:
+        """Adds to an error about another process its number, the step, and the way on."""
+        try:
+            yield
+        except ProcessError as error:
+            raise ProcessError(f"{self._absent(error)} at step {position.step + 1}. {standing(folder)}") from error
+
+    def _absent(self, error: ProcessError) -> str:
+        """Returns the process that did not come, in words. Those that wait elsewhere note it in the store at the same time."""
+        others = [rank for rank in range(self.world) if rank != self.rank]
+        if self.store is None or "imed out" not in str(error):
+            return f"a process of {self.world} ended" if len(others) > 1 else f"process {others[0]} of 2 ended"
+        self.store.set(f"waits/{self.rank}", str(error.what))
+        for rank in others:
+            try:
+                self.store.wait([f"waits/{rank}"], GRACE)
+                its = self.store.get(f"waits/{rank}").decode()
+            except RuntimeError:
+                return f"process {self.rank} waited for {error.what} of process {rank}, which does not answer,"
+            if its != error.what:
+                return f"process {self.rank} waited for {error.what} of process {rank}, which waited for {its},"
+        return f"the processes waited for {error.what} of each other"
 
 
 ALONE = Processes()
