@@ -32,8 +32,11 @@ class IndexOptions:
 
     run: str | None = None
     """Run folder, export folder, or a method without training such as zero_shot. Default all spaces of the collection."""
-    collection: Path | None = None
-    """Folder of the collection; default `.crosscue` in the first FOLDER."""
+    collection: str | None = None
+    """Folder of the collection; default `.crosscue` in the first FOLDER. An address such as s3://bucket/photos puts its tables there,
+    and needs --local."""
+    local: Path | None = None
+    """Folder of a collection whose tables are in an object store. It holds all the rest, and is what other commands take."""
     name: str | None = None
     """Name of the space, which is the set of vectors of one run. Default the name of the run folder."""
     captions_from: str | None = None
@@ -88,9 +91,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("folders", nargs="*", help="Folders of images. Default the folders of the collection.")
     given = parser.instantiate(parser.parse_args(arguments))
     folders = [Path(folder) for folder in given.folders]
-    if given.collection is None and not folders:
+    if given.collection is None and given.local is None and not folders:
         raise CollectionError("there is nothing to index. Name a folder: crosscue index FOLDER --run RUN")
-    place = given.collection or folders[0] / ".crosscue"
+    place, given.store = _place(given, folders)
     return _plan(given, place, folders) if given.dry_run else _index(given, place, folders)
 
 
@@ -101,7 +104,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
     options = _indexing(given)
     _require_folders(folders, place)
-    with writing(place, thorough=given.repair) as collection, interruption() as stopping:
+    with writing(place, thorough=given.repair, store=given.store) as collection, interruption() as stopping:
         targets = targets_of(collection, folders)
         if given.captions_from is not None:
             collection.captions_from = None if given.captions_from == "none" else given.captions_from
@@ -127,6 +130,27 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
         if kept:
             raise CollectionError(kept[0])
     return 0
+
+
+def _place(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
+    """Returns the folder of the collection, and the address of its tables where they are in an object store."""
+    if given.collection is None:
+        return given.local or folders[0] / ".crosscue", None
+    if "://" not in given.collection:
+        if given.local is not None:
+            raise CollectionError(
+                f"--local is the folder of a collection in an object store, and {given.collection} is a folder. Leave one out."
+            )
+        return Path(given.collection), None
+    if not given.collection.startswith("s3://"):
+        raise CollectionError(
+            f"{given.collection}: tables can be in a folder or behind s3://, such as s3://bucket/photos."
+        )
+    if given.local is None:
+        raise CollectionError(
+            f"{given.collection}: an object store holds the tables alone. Name a folder for the rest, such as --local my.crosscue"
+        )
+    return given.local, given.collection.rstrip("/")
 
 
 def _report(outcomes: Sequence[Outcome], *, quiet: bool) -> None:

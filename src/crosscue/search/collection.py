@@ -4,6 +4,8 @@ collection.json           format, roots, and spaces with their identity, index a
 tables/SPACE.lance        one row an image; SPACE.captions.lance one row a caption, where captions are embedded
 thumbs/ab/CONTENT.webp    thumbnails by content, shared by all spaces
 failures.jsonl            files that could not be read; they are tried again when they change
+
+The tables can be in an object store instead; collection.json then has its address.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 from crosscue.encoding.encoder import Identity
 from crosscue.errors import CollectionError, suggestion
 from crosscue.search.connection import connect
+from crosscue.search.refusals import CHECK, refusals
 from crosscue.search.schema import KEY, captions_schema, schema
 from crosscue.search.spaces import Space, space_of
 from crosscue.storage import read_json, write_json
@@ -34,8 +37,8 @@ REMAKE = "Restore the file, or delete the collection and index again."
 class Collection:
     """An opened collection. `refresh` reads what other processes have written since."""
 
-    def __init__(self, folder: Path, consistency: float | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, consistency: float | None = None, store: str | None = None) -> None:
+        self.folder, self.store = folder, store
         self.roots: dict[str, Path] = {}
         """Name -> absolute folder."""
         self.spaces: dict[str, Space] = {}
@@ -55,12 +58,20 @@ class Collection:
     def connection(self) -> Any:
         """Connection to the tables."""
         if self._connection is None:
-            self._connection = connect(self.folder / TABLES, self._consistency)
+            self._connection = connect(self.store or self.folder / TABLES, self._consistency)
         return self._connection
 
-    def table_folder(self, name: str) -> Path:
-        """Returns the folder of a table: `name` is a space or `SPACE.captions`."""
-        return self.folder / TABLES / f"{name}.lance"
+    def table_folder(self, name: str) -> Path | None:
+        """Returns the folder of a table, where `name` is a space or `SPACE.captions`; None in an object store."""
+        return None if self.store else self.folder / TABLES / f"{name}.lance"
+
+    def has_table(self, name: str) -> bool:
+        """Returns True if there is a table of this name."""
+        folder = self.table_folder(name)
+        if folder is not None:
+            return folder.exists()
+        with refusals(str(self.store)):
+            return name in self.connection.table_names(limit=10_000)
 
     def space(self, name: str | None = None) -> Space:
         """Returns the space of a name; without one, the only space, or the one that was added last.
@@ -89,16 +100,16 @@ class Collection:
     def captions_table(self, name: str | None = None) -> Any | None:
         """Returns the table of a space's captions, or None where no captions are embedded."""
         own = f"{self.space(name).name}.captions"
-        return self._opened(own) if self.table_folder(own).exists() else None
+        return self._opened(own) if self.has_table(own) else None
 
     def _opened(self, name: str) -> Any:
         if name not in self._tables:
             try:
                 self._tables[name] = self.connection.open_table(name)
             except (ValueError, RuntimeError, OSError) as error:
+                remedy = CHECK if self.store else f"A power cut can damage it. Repair it: {self._command()} --repair"
                 raise CollectionError(
-                    f"{self.folder}: the table of '{name}' cannot be opened; a power cut can damage it. "
-                    f"Repair it: {self._command()} --repair"
+                    f"{self.store or self.folder}: the table of '{name}' cannot be opened. {remedy}"
                 ) from error
         return self._tables[name]
 
@@ -164,7 +175,8 @@ class Collection:
                 f"and this is {identity.run[:8]} ({identity.source}). Add it beside with --name NEW, or replace it: "
                 f"{self._command()} --run {shlex.quote(identity.source)} --name {name} --replace"
             )
-        self.empty(name, identity.width)  # in place of what a killed process left
+        with refusals(str(self.table_folder(name) or self.store)):
+            self.empty(name, identity.width)  # in place of what a killed process left
         return self.keep(Space(name, identity))
 
     def empty(self, name: str, width: int) -> None:
@@ -217,6 +229,7 @@ class Collection:
             {
                 "format": FORMAT,
                 "crosscue": __version__,
+                "store": self.store,
                 "captions_from": self.captions_from,
                 "roots": roots,
                 "spaces": spaces,
@@ -235,15 +248,14 @@ class Collection:
                 f"{self.folder}: made by a newer crosscue (format {number}). Install it: pip install -U crosscue"
             )
         try:
-            self.captions_from = record["captions_from"]
+            self.store, self.captions_from = record["store"], record["captions_from"]
             self.roots = {name: (self.folder.resolve() / root).resolve() for name, root in record["roots"].items()}
             self.spaces = {name: space_of(name, entry) for name, entry in record["spaces"].items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise CollectionError(f"{self.folder / FILE}: not as written by crosscue. {REMAKE}") from error
 
     def _command(self, folder: str = "") -> str:
-        words = ["crosscue index", folder, f"--collection {shlex.quote(str(self.folder))}"]
-        return " ".join(word for word in words if word)
+        return " ".join(["crosscue index", *folder.split(), f"--collection {shlex.quote(str(self.folder))}"])
 
 
 def open_collection(folder: str | Path, *, consistency: float | None = None) -> Collection:
@@ -257,17 +269,32 @@ def open_collection(folder: str | Path, *, consistency: float | None = None) -> 
         CollectionError: there is none, it is damaged, or a newer crosscue made it.
     """
     path = Path(folder)
+    if str(folder).startswith("s3:"):
+        raise CollectionError(f"{folder}: only tables are there. Give the folder that was --local when they were made.")
     inside = path / ".crosscue"
     found = Collection(inside if not (path / FILE).exists() and (inside / FILE).exists() else path, consistency)
     found._read()
     return found
 
 
-def create_collection(folder: str | Path) -> Collection:
-    """Returns the collection of a folder, which is made where there is none."""
+def create_collection(folder: str | Path, store: str | None = None) -> Collection:
+    """Returns the collection of a folder, which is made where there is none.
+
+    Args:
+        folder: the collection.
+        store: address of an object store for the tables, such as `s3://bucket/photos`; None: those of the collection.
+
+    Raises:
+        CollectionError: the collection has its tables elsewhere, or see `open_collection`.
+    """
     path = Path(folder)
-    if (path / FILE).exists():
-        return open_collection(path)
-    made = Collection(path)
-    made.save()
-    return made
+    if not (path / FILE).exists():
+        made = Collection(path, store=store)
+        made.save()
+        return made
+    kept = open_collection(path)
+    if store not in (None, kept.store):
+        raise CollectionError(
+            f"{path}: the tables of this collection are in {kept.store or path / TABLES}, not in {store}. Give another --local."
+        )
+    return kept

@@ -17,11 +17,11 @@ _session: Any = None
 _process = 0
 
 
-def connect(tables: Path, consistency: float | None = None) -> Any:
+def connect(tables: Path | str, consistency: float | None = None) -> Any:
     """Returns a LanceDB connection to a folder of tables.
 
     Args:
-        tables: the folder; it is made where it is missing.
+        tables: the folder, which is made where it is missing, or the address of an object store.
         consistency: seconds after which a table looks for commits of other processes; None: only on `refresh`.
 
     Raises:

@@ -63,12 +63,13 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, *, thorough: bool = False) -> Iterator[Collection]:
+def writing(folder: Path, *, thorough: bool = False, store: str | None = None) -> Iterator[Collection]:
     """Opens, or makes, a collection for writing: locked, and recovered from a power cut.
 
     Args:
         folder: the collection.
         thorough: read all rows to find damage. It is always done after a run that did not end by itself.
+        store: address of an object store for the tables of a new collection.
 
     Raises:
         StorageError: another process is writing.
@@ -76,8 +77,8 @@ def writing(folder: Path, *, thorough: bool = False) -> Iterator[Collection]:
     """
     unclean = (folder / ".running.holder").exists()
     with sole_run(folder, "--collection"):
-        collection = create_collection(folder)
-        for space in list(collection.spaces.values()):
+        collection = create_collection(folder, store)
+        for space in [] if collection.store else list(collection.spaces.values()):  # a store keeps whole files alone
             _recover(collection, space, thorough=thorough or unclean)
         yield collection
 
@@ -86,6 +87,7 @@ def _recover(collection: Collection, space: Space, *, thorough: bool) -> None:
     names = [space.name, f"{space.name}.captions"]
     for name in names:
         folder = collection.table_folder(name)
+        assert folder is not None
         if name == space.name or folder.exists():
             said = recover(collection.folder / TABLES, name, thorough=thorough)
             if said is not None:

@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 from crosscue.search.collection import Collection
+from crosscue.search.refusals import refusals
 from crosscue.search.schema import VECTOR
 from crosscue.search.spaces import Space, VectorIndex
-from crosscue.search.writing import Writer, refusals
+from crosscue.search.writing import Writer
 
 SMALLEST = 20_000
 """Rows from which a space has indices."""
@@ -46,7 +47,7 @@ def maintain(collection: Collection, space: Space, writer: Writer) -> tuple[Spac
     count = int(table.count_rows())
     present = {index.columns[0]: index.name for index in table.list_indices()}
     built = False
-    with refusals(writer.folder):
+    with refusals(writer.place):
         if count and TEXT not in present:
             _index_text(table)
         if count >= SMALLEST:

@@ -85,7 +85,7 @@ def labels_of(collection: Collection) -> list[Label]:
 
 
 def _table(collection: Collection) -> Any | None:
-    return collection.connection.open_table(TABLE) if collection.table_folder(TABLE).exists() else None
+    return collection.connection.open_table(TABLE) if collection.has_table(TABLE) else None
 
 
 def _made(collection: Collection) -> Any:

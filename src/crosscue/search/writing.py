@@ -16,6 +16,7 @@ from typing import Any
 
 from crosscue.errors import StorageError
 from crosscue.progress import note
+from crosscue.search.refusals import refusals
 from crosscue.search.schema import KEY
 from crosscue.storage import require_space
 
@@ -32,14 +33,15 @@ CHUNK = 1000
 class Writer:
     """Writes the rows of one table. The caller holds the lock of the collection."""
 
-    def __init__(self, table: Any, folder: Path) -> None:
+    def __init__(self, table: Any, folder: Path | None) -> None:
         """Takes a table.
 
         Args:
             table: the opened table.
-            folder: its folder, `tables/NAME.lance`.
+            folder: its folder, `tables/NAME.lance`; None in an object store, which finishes each file itself.
         """
         self.table, self.folder = table, folder
+        self.place = str(folder or table.name)
         self._commits = 0
         self._forced: set[str] = set()
 
@@ -52,7 +54,7 @@ class Writer:
         merge = self.table.merge_insert(KEY).when_matched_update_all()
         if set(rows.schema.names) == set(self.table.schema.names):
             merge = merge.when_not_matched_insert_all()
-        with refusals(self.folder):
+        with refusals(self.place):
             merge.execute(rows)
             self._commit()
 
@@ -60,7 +62,7 @@ class Writer:
         """Deletes the rows whose column has one of the ids, which are hexadecimal."""
         for start in range(0, len(ids), CHUNK):
             listed = ", ".join(f"'{one}'" for one in ids[start : start + CHUNK])
-            with refusals(self.folder):
+            with refusals(self.place):
                 self.table.delete(f"{column} IN ({listed})")
                 self._commit()
 
@@ -77,18 +79,20 @@ class Writer:
 
     def tidy(self, *, grace: float = GRACE) -> None:
         """Joins small fragments, adds new rows to the indices, and removes old versions and temporary files."""
-        clean_temporary(self.folder, grace)
-        try:
-            require_space(self.folder, 3 * size_of(self.folder / "data"))
-        except StorageError as error:
-            note(f"{self.folder.name} is not compacted: {error}")
-            return
-        with refusals(self.folder):
+        if self.folder is not None:
+            clean_temporary(self.folder, grace)
+            try:
+                require_space(self.folder, 3 * size_of(self.folder / "data"))
+            except StorageError as error:
+                note(f"{self.folder.name} is not compacted: {error}")
+                return
+        with refusals(self.place):
             self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=grace), delete_unverified=True)
-            pass
 
     def force(self) -> None:
         """Forces all files that this writer has not forced yet, and their folders, to the disk."""
+        if self.folder is None:
+            return
         for part in PARTS:
             folders = set()
             for path in files_under(self.folder / part):
@@ -125,24 +129,6 @@ def clean_temporary(folder: Path, grace: float = GRACE) -> None:
         with contextlib.suppress(FileNotFoundError):
             if ".tmp" in os.path.basename(path) and os.stat(path).st_mtime < before:  # noqa: PTH116, PTH119
                 os.unlink(path)  # noqa: PTH108
-
-
-@contextlib.contextmanager
-def refusals(folder: Path) -> Iterator[None]:
-    """Turns refusals of the disk, which Lance reports in the text of an error, into a `StorageError`."""
-    try:
-        yield
-    except (RuntimeError, OSError, ValueError) as error:
-        text = str(error)
-        if any(sign in text for sign in ("os error 28", "os error 122", "No space left", "StorageFull")):
-            raise StorageError(
-                f"{folder}: no space left on the disk. Free some space and run the command again."
-            ) from error
-        if any(sign in text for sign in ("os error 13", "os error 30", "os error 1)", "Permission denied")):
-            raise StorageError(
-                f"{folder}: cannot be written (no permission, or a read-only disk). Choose another --collection."
-            ) from error
-        raise
 
 
 def _force(path: str) -> None:
