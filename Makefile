@@ -64,6 +64,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/search.py $(SHARED) --sizes 20000
 	test -d exports/starter || $(BIN)/crosscue export onnx zero_shot --data $(CAPTIONS) --out exports/starter
 	$(BIN)/python benchmarks/onnx_encoding.py $(CAPTIONS)
+	$(BIN)/python benchmarks/serving.py exports/starter
 
 # The site goes into site/; a warning fails the target.
 docs: .venv/ready

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from crosscue.api import adapt
@@ -84,6 +85,25 @@ def test_sigterm_answers_what_is_in_work_and_exits_0(indexed: Path) -> None:
         assert answers == [200] * 4
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/healthz")
+
+
+def test_memory_is_flat_over_requests(indexed: Path) -> None:
+    """The long form, with 10,000 requests and the starter, is benchmarks/serving.py."""
+    with (
+        served(indexed, "--access_log", "none") as (process, address),
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        server, sizes = psutil.Process(process.pid), []
+        for number in range(1, 2_001):
+            text = f"a new thing {number}" if number % 20 == 0 else f"a red thing {number % 50}"
+            if number % 10 == 0:
+                answer = client.post("/api/search", json={"query": text, "k": 3})
+            else:
+                answer = client.post("/v1/embeddings", json={"input": text})
+            assert answer.status_code == 200
+            if number in (400, 2_000):
+                sizes.append(server.memory_info().rss / 2**20)
+        assert sizes[1] < sizes[0] + 10, f"{sizes[0]:.0f} MB after 400 requests, {sizes[1]:.0f} MB after 2,000"
 
 
 def test_a_taken_port_and_a_missing_collection_are_one_line(indexed: Path, tmp_path: Path) -> None:
