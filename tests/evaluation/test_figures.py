@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from crosscue.evaluation import figures
-from crosscue.evaluation.figures import ShotsLine, calibration_curves, category_bars, curves, shots_curves
+from crosscue.evaluation.figures import (
+    ShotsLine,
+    calibration_curves,
+    category_bars,
+    curves,
+    domain_bars,
+    heat_maps,
+    shots_curves,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +111,45 @@ def test_shots_are_drawn_in_order_and_what_learns_nothing_is_a_level() -> None:
     bars = first.containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose(bars, [[(1, 23), (1, 27)], [(4, 29), (4, 31)]])
     assert [axis.get_title() for axis in (first, second)] == ["image to text", "text to image"]
+
+
+def test_bars_of_the_rows_stand_beside_each_other_around_their_domain() -> None:
+    rows = {"zero-shot": [10.0, 20.0, None], "lora": [None, 25.0, 30.0]}
+    figure = domain_bars(["pets", "cars", "food"], rows)
+    (axis,) = figure.axes
+    first, second = axis.containers
+    bars = [[(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in group] for group in (first, second)]
+    np.testing.assert_allclose(bars[0], [(-0.2, 10), (0.8, 20)])
+    np.testing.assert_allclose(bars[1], [(1.2, 25), (2.2, 30)])
+    assert [bar.get_width() for bar in first] == pytest.approx([0.4, 0.4])
+    assert first[0].get_facecolor() != second[0].get_facecolor()
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["pets", "cars", "food"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["zero-shot", "lora"]
+    assert not figure.legends[0].get_frame_on()
+    assert tuple(figure.get_size_inches()) == (6, 3.2)
+    alone = domain_bars(["pets"] * 10, {"lora": [1.0] * 10})
+    assert alone.get_figwidth() == 11
+    assert alone.axes[0].containers[0][0].get_width() == pytest.approx(0.8)
+
+
+def test_more_rows_than_colours_begin_the_colours_again() -> None:
+    (axis,) = domain_bars(["pets"], {str(number): [1.0] for number in range(len(figures.COLOURS) + 1)}).axes
+    colours = [group[0].get_facecolor() for group in axis.containers]
+    assert len(set(colours)) == len(figures.COLOURS)
+    assert colours[0] == colours[-1]
+
+
+def test_a_map_has_a_number_in_each_place_that_can_be_read() -> None:
+    panels = {"image to text": [[0.2, 0.4, 0.94]], "text to image": [[10.0, 20.0, 30.0]]}
+    figure = heat_maps(panels, ("lambda1", ["0.8"]), ("lambda2", ["0.2", "0.4", "0.6"]))
+    first, second = [axis for axis in figure.axes if axis.get_title()]
+    assert [axis.get_title() for axis in (first, second)] == list(panels)
+    assert first.get_position().x0 < second.get_position().x0
+    for axis, values in ((first, ["0.2", "0.4", "0.9"]), (second, ["10.0", "20.0", "30.0"])):
+        assert [(text.get_text(), *text.get_position()) for text in axis.texts] == [
+            (value, x, 0) for x, value in enumerate(values)
+        ]
+        assert [text.get_color() for text in axis.texts] == [figures.INK, figures.INK, "white"]
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["0.8"]
+        assert [label.get_text() for label in axis.get_xticklabels()] == ["0.2", "0.4", "0.6"]
+        assert (axis.get_xlabel(), axis.get_ylabel()) == ("lambda2", "lambda1")
