@@ -37,10 +37,15 @@ def corrected(mode: normalising.Correction = "bank") -> Normalised:
     return normalised(Cosines(IMAGES, CAPTIONS), BANK, BETA, mode)
 
 
-def by_hand(query: Tensor, candidate: Tensor, bank: Tensor) -> float:
-    """Returns s - log mean exp(beta s_b) / beta of one pair, in Python floats."""
+def bias(candidate: Tensor, bank: Tensor) -> float:
+    """Returns log mean exp(beta s_b) / beta of one candidate, in Python floats."""
     mean = sum(math.exp(BETA * float(entry @ candidate)) for entry in bank) / len(bank)
-    return float(query @ candidate) - math.log(mean) / BETA
+    return math.log(mean) / BETA
+
+
+def by_hand(query: Tensor, candidate: Tensor, bank: Tensor) -> float:
+    """Returns s - log mean exp(beta s_b) / beta of one pair."""
+    return float(query @ candidate) - bias(candidate, bank)
 
 
 def test_scores_equal_the_formula_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +58,46 @@ def test_scores_equal_the_formula_in_both_directions(monkeypatch: pytest.MonkeyP
             assert own[1] == pytest.approx(by_hand(CAPTIONS[caption], IMAGES[image], BANK_CAPTIONS), abs=2e-6)
 
 
-@pytest.mark.parametrize("mode", ["bank", "dynamic"])
+def test_two_banks_rank_as_the_product_of_two_softmaxes() -> None:
+    """DualIS: softmax over the query bank times softmax over the gallery bank, to the power of 1 / (2 beta)."""
+    i2t, t2i = corrected("dual").block(slice(0, 23), slice(0, 31))
+    for image in range(23):
+        for caption in range(31):
+            likeness = math.exp(BETA * float(IMAGES[image] @ CAPTIONS[caption]))
+            for found, candidate, banks in (
+                (i2t, CAPTIONS[caption], (BANK_IMAGES, BANK_CAPTIONS)),
+                (t2i, IMAGES[image], (BANK_CAPTIONS, BANK_IMAGES)),
+            ):
+                shares = [
+                    likeness * len(bank) / sum(math.exp(BETA * float(entry @ candidate)) for entry in bank)
+                    for bank in banks
+                ]
+                wanted = math.log(math.prod(shares)) / (2 * BETA)
+                assert float(found[image, caption]) == pytest.approx(wanted, abs=2e-6)
+
+
+def test_each_of_two_dynamic_banks_corrects_the_queries_that_meet_its_hubs() -> None:
+    """DualDIS, in both directions."""
+    found = corrected("dual_dynamic").block(slice(0, 23), slice(0, 31))
+    kinds = set()
+    for scores, queries, candidates, banks in (
+        (found[0], IMAGES, CAPTIONS, (BANK_IMAGES, BANK_CAPTIONS)),
+        (found[1].T, CAPTIONS, IMAGES, (BANK_CAPTIONS, BANK_IMAGES)),
+    ):
+        hubs = [{int((candidates @ entry).argmax()) for entry in bank} for bank in banks]
+        for row, query in zip(scores, queries, strict=True):
+            plain = candidates @ query
+            met = [int(plain.argmax()) in of_bank for of_bank in hubs]
+            kinds.add(tuple(met))
+            amount = [
+                sum(bias(one, bank) / 2 for one_met, bank in zip(met, banks, strict=True) if one_met)
+                for one in candidates
+            ]
+            torch.testing.assert_close(row, plain - torch.tensor(amount), atol=2e-6, rtol=0)
+    assert len(kinds) == 4, "the test needs queries of all kinds"
+
+
+@pytest.mark.parametrize("mode", ["bank", "dynamic", "dual", "dual_dynamic"])
 def test_own_block_and_chosen_agree(mode: normalising.Correction) -> None:
     scores = corrected(mode)
     order = torch.tensor([30, 4, 4, 0, 17])
@@ -81,11 +125,12 @@ def test_dynamic_corrects_only_queries_that_meet_a_hub_first(monkeypatch: pytest
     assert scores.from_caption.tolist() == [float(met) for met in met_images]
 
 
-def test_the_correction_of_a_candidate_does_not_depend_on_the_queries() -> None:
+@pytest.mark.parametrize("mode", ["bank", "dual"])
+def test_the_correction_of_a_candidate_does_not_depend_on_the_queries(mode: normalising.Correction) -> None:
     other = bias_of_captions(Cosines(BANK_IMAGES, CAPTIONS[:9]), BETA)
     torch.testing.assert_close(other, bias_of_captions(Cosines(BANK_IMAGES, CAPTIONS), BETA)[:9])
-    scores = normalised(Cosines(IMAGES[5:6], CAPTIONS), BANK, BETA, "bank")
-    alone, among = scores.block(slice(0, 1), slice(0, 31)), corrected().block(slice(5, 6), slice(0, 31))
+    scores = normalised(Cosines(IMAGES[5:6], CAPTIONS), BANK, BETA, mode)
+    alone, among = scores.block(slice(0, 1), slice(0, 31)), corrected(mode).block(slice(5, 6), slice(0, 31))
     torch.testing.assert_close(alone, among)
 
 
@@ -109,6 +154,13 @@ def test_beta_must_be_positive(beta: float) -> None:
 def test_a_flat_correction_is_accepted() -> None:
     assert bias_of_images(Cosines(IMAGES, BANK_CAPTIONS), 0.5).std() > 0
     Inference(beta=0.5).check(method_class("zero_shot"))
+
+
+def test_two_banks_need_vectors() -> None:
+    with pytest.raises(MethodError, match="Use --normalise bank"):
+        Inference(normalise="dual_dynamic").check(method_class("filip"))
+    with pytest.raises(MethodError, match="Use --normalise bank"):
+        normalising.gallery_banks(corrected(), BANK)
 
 
 def test_a_large_bank_is_spread_evenly_from_the_first_to_the_last() -> None:

@@ -107,7 +107,7 @@ def test_ranks_equal_those_of_evaluation(kind: str, pairs: Pairs, tmp_path: Path
         )
 
 
-@pytest.mark.parametrize("mode", ["bank", "dynamic"])
+@pytest.mark.parametrize("mode", ["bank", "dynamic", "dual_dynamic"])
 def test_the_bank_of_the_run_corrects_the_scores(mode: Any, pairs: Pairs, tmp_path: Path) -> None:
     run = run_of("dual_prompt", {"context_tokens": 2}, pairs, tmp_path)
     generator = torch.Generator().manual_seed(5)

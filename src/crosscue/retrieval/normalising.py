@@ -6,6 +6,13 @@ Query-bank normalisation (Bogolin et al., CVPR 2022), an inverted softmax over a
 
 It needs no pairing, no gradient and no test query. `dynamic` corrects only the queries whose first candidate is also the
 first candidate of a bank query; the others keep their scores.
+
+Dual bank normalisation (Wang et al., EMNLP 2023) has a second bank, of training items of the candidates' own modality. DualIS is the
+product of both softmaxes, whose order over candidates is that of
+
+    s''_ij = s_ij - 1/2 (1 / beta) [log mean_b exp(beta s_bj) + log mean_g exp(beta s_gj)]        g: bank items of the gallery's kind
+
+with one beta for both banks. `dual_dynamic` (DualDIS) uses each bank only for the queries whose first candidate is the first of one of its items.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from crosscue.errors import MethodError
 from crosscue.retrieval.late_scores import LateScores
 from crosscue.retrieval.scores import Cosines, Scores
 
-Correction = Literal["bank", "dynamic"]
+Correction = Literal["bank", "dynamic", "dual", "dual_dynamic"]
 BETA = 20.0
 """Sharpness of the mean over the bank (beta), where no validation pairs choose it."""
 BLOCK = 256
@@ -81,27 +88,54 @@ def normalised(scores: Scores, bank: Scores, beta: float, mode: Correction) -> N
     """Returns scores corrected by a bank, which is the scores of training images with training captions.
 
     Raises:
-        MethodError: beta is not positive, or the bank has no queries of a direction.
+        MethodError: beta is not positive, the bank has no items of a modality, or scores without vectors have no second bank.
     """
-    return corrected(scores, crossed(scores, bank), crossed(bank, scores), beta, mode)
+    queries = crossed(scores, bank), crossed(bank, scores)
+    if not mode.startswith("dual"):
+        return corrected(scores, *queries, beta, mode)
+    gallery, met = gallery_banks(scores, bank), firsts(scores) if mode == "dual_dynamic" else None
+    once = corrected(scores, *queries, beta, mode, met, share=0.5)
+    return replace(corrected(once, *gallery, beta, mode, met, share=0.5), kind=once.kind)
 
 
 def corrected(
-    scores: Scores, of_images: Scores, of_captions: Scores, beta: float, mode: Correction = "bank"
+    scores: Scores,
+    of_images: Scores,
+    of_captions: Scores,
+    beta: float,
+    mode: Correction = "bank",
+    met: tuple[Tensor, Tensor] | None = None,
+    share: float = 1.0,
 ) -> Normalised:
-    """Returns scores corrected by those of the images with bank captions, and of bank images with the captions.
+    """Returns scores corrected by those of the images with one side of a bank, and of the other side with the captions.
+
+    Args:
+        scores: scores of a gallery.
+        of_images: its images with bank captions, or with bank images.
+        of_captions: bank images with its captions, or bank captions.
+        beta: sharpness of the mean.
+        mode: queries that are corrected.
+        met: the first candidates of plain scores; default those of `scores`.
+        share: part of the correction.
 
     Raises:
         MethodError: beta is not positive, or the bank has no queries of a direction.
     """
-    biases = bias_of_images(of_images, beta), bias_of_captions(of_captions, beta)
+    image_bias, caption_bias = share * bias_of_images(of_images, beta), share * bias_of_captions(of_captions, beta)
     from_image, from_caption = torch.ones(scores.image_count), torch.ones(scores.caption_count)
-    if mode == "dynamic":
-        first_captions, first_images = firsts(scores)
+    if mode in ("dynamic", "dual_dynamic"):
+        first_captions, first_images = met or firsts(scores)
         from_image = torch.isin(first_captions, firsts(of_captions)[0]).float()
         from_caption = torch.isin(first_images, firsts(of_images)[1]).float()
     kind = f"{scores.kind}, normalised by a bank of training queries ({mode})"
-    return Normalised(scores, *biases, from_image, from_caption, kind)
+    return Normalised(scores, image_bias, caption_bias, from_image, from_caption, kind)
+
+
+def gallery_banks(scores: Scores, bank: Scores) -> tuple[Scores, Scores]:
+    """Returns the scores of the images with bank images, and of bank captions with the captions; see `corrected`."""
+    if not isinstance(scores, Cosines) or not isinstance(bank, Cosines):
+        raise MethodError("a bank of the gallery's kind needs one vector an image and a text. Use --normalise bank.")
+    return Cosines(scores.images, bank.images), Cosines(bank.texts, scores.texts)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,10 @@ class Inference:
     """File of `crosscue describe views`: adds descriptions to the gallery's images, for `acke`. A query never has any."""
     enrichment: float = 0.3
     """Weight of these descriptions beside the image; choose it on validation pairs."""
-    normalise: Literal["none", "bank", "dynamic"] = "none"
+    normalise: Literal["none", "bank", "dynamic", "dual", "dual_dynamic"] = "none"
     """Correction of hubness by a bank of training queries. `bank`: every query. `dynamic`: queries whose first candidate is a hub.
-    Try it when some images are found for everything; plain scores stay the default because papers report them."""
+    `dual`, `dual_dynamic`: the same with a second bank, of training items of the gallery's kind (DualIS, DualDIS).
+    Try `bank` when some images are found for everything; plain scores stay the default because papers report them."""
     beta: float | None = None
     """Sharpness of that correction. Default the value that validation chose in training, else 20 (beta)."""
     centre: bool = False
@@ -105,6 +106,10 @@ class Inference:
         if self.centre and has(method, LateInteraction):
             raise MethodError(
                 f"method '{method.name}' compares token by token, so there is no one vector an image to centre. Leave --centre out."
+            )
+        if self.normalise.startswith("dual") and has(method, LateInteraction):
+            raise MethodError(
+                f"method '{method.name}' compares token by token, so a bank of images has no scores with images. Use --normalise bank."
             )
         if self.normalise != "none" and self.centre:
             raise MethodError("the bank of --normalise is not centred. Leave out --centre or --normalise.")
