@@ -22,6 +22,16 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks, longest first, and the encodings that they announce."""
+FOREIGN = (
+    (b"version https://git-lfs", "this is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull"),
+    (b"PK\x03\x04", "this is a zip archive or a spreadsheet. Unpack it, or save the sheet as CSV."),
+    (b"\x1f\x8b", "this is compressed. Unpack it: gunzip FILE"),
+    (b"<!doctype html", "this is a web page, as a server sends in place of a file. Fetch it again."),
+    (b"<html", "this is a web page, as a server sends in place of a file. Fetch it again."),
+)
+"""Beginnings of files, in lower case but for the second and third, that are of another kind than their names say."""
+HEAD = 32
+"""Bytes of a beginning."""
 REASONS = {
     errno.ENOENT: "there is no such file or folder. Check the path.",
     errno.ENOTDIR: "there is no such file or folder. Check the path.",
@@ -52,6 +62,13 @@ def refusal(source: Path, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{path}: cannot be read (permission denied). Allow it: chmod u+r {shlex.quote(str(path))}"
     return f"{short(path)}: {REASONS.get(error.errno or 0, f'cannot be read ({error.strerror or error}). {CHECK}')}"
+
+
+def require_own(name: Path | str, head: bytes, raises: type[CrosscueError] = DataError) -> None:
+    """Raises `raises` for the beginning of a file of another kind, such as a web page in place of an image."""
+    for begin, reason in FOREIGN:
+        if head.startswith(begin) or head.lower().startswith(begin):
+            raise raises(f"{short(name)}: {reason}")
 
 
 def undecodable(source: Path, error: UnicodeError) -> str:
@@ -94,7 +111,9 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     """
     with reading(path):
         with path.open("rb") as file:
-            encoding = text_encoding(file.read(4))
+            head = file.read(HEAD)
+        require_own(path, head)
+        encoding = text_encoding(head)
         with path.open(encoding=encoding, newline=newline) as text:
             yield text
 
@@ -103,6 +122,7 @@ def read_text(path: Path, raises: type[CrosscueError] = DataError) -> str:
     """Returns the text of a file; see `open_text`."""
     with reading(path, raises):
         content = path.read_bytes()
+        require_own(path, content[:HEAD], raises)
         return content.decode(text_encoding(content[:4]))
 
 

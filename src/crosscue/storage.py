@@ -19,7 +19,7 @@ from crosscue.errors import CrosscueError, DataError, StorageError
 from crosscue.source_files import open_text, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
@@ -187,16 +187,31 @@ def write_lines(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(map(json_line, rows))
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def raised(error: CrosscueError) -> None:
+    """Raises an error."""
+    raise error
+
+
+def read_lines(path: Path, refuse: Callable[[DataError], None] = raised) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (file and line for messages, the object on it) of a JSON Lines file; blank lines are skipped.
+
+    Args:
+        path: the file.
+        refuse: receives the error of a line that is no JSON object; where it returns, the line is skipped.
 
     Raises:
         DataError: the file cannot be read, or a line is no JSON object; the message names file and line.
     """
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
-            if line.strip():
-                yield f"{path} line {number}", _object(f"{path} line {number}", line)
+            if not line.strip():
+                continue
+            try:
+                row = _object(f"{path} line {number}", line)
+            except DataError as error:
+                refuse(error)
+                continue
+            yield f"{path} line {number}", row
 
 
 def _object(where: str, line: str) -> dict[str, Any]:

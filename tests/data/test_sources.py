@@ -51,8 +51,8 @@ def test_tables_merge_the_rows_of_an_image(draw_image, tmp_path: Path, suffix: s
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("file,caption\n1.jpg,one", r"line 2: no image column. Columns found: file, caption"),
-        ("image,words\n1.jpg,one", r"line 2: no caption column"),
+        ("file,caption\n1.jpg,one", r"t.csv: no image column. Columns found: file, caption"),
+        ("image,words\n1.jpg,one", r"t.csv: no caption column"),
         ("image,caption\n1.jpg,one\n1.jpg,", r"line 3: column 'caption' is empty"),
         ("image,caption\n1.jpg,  ", r"line 2: the caption is empty"),
         ("image,caption\n1.jpg,one,more", r"line 2: the row does not have the 2 columns"),

@@ -61,7 +61,7 @@ def test_a_column_that_is_there_twice_is_refused(images: Path) -> None:
 
 
 def test_columns_that_are_not_known_are_named(images: Path) -> None:
-    with pytest.raises(DataError, match=r"line 2: no image column. Columns found: Bild;Satz"):
+    with pytest.raises(DataError, match=r"t.csv: no image column. Columns found: Bild;Satz"):
         read(images, "Bild;Satz\n0.jpg;eins")
 
 

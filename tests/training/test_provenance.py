@@ -87,3 +87,13 @@ def test_a_run_without_its_hashes_is_refused(album: Path, tmp_path: Path) -> Non
     (run / "pairs.json").unlink()
     with pytest.raises(RunError, match=r"pairs.json: .*adapt again"):
         crosscue.load(run).evaluate(album / "album")
+
+
+def test_the_end_of_adapt_names_a_run_without_held_out_images(tmp_path: Path) -> None:
+    for number in range(6):
+        draw_noise(tmp_path / f"{number}.png", number)
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    given = ("--data", ".", "--backbone", tiny.clip_folder(), "--method", "linear_probe", "--training.epochs", 1)
+    for validation, held_out in (("false", False), ("0.4", True)):
+        printed = succeeds("adapt", *given, "--validation", validation, "--out", f"r{validation}", cwd=tmp_path)
+        assert ("no image was held out: evaluate other images" in printed) != held_out

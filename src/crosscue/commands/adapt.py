@@ -91,6 +91,7 @@ def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> 
     """Prints the end of a run and the command that measures it; returns the exit code."""
     from crosscue.methods.lengths import cut_captions
     from crosscue.selection.defaults import AUTO
+    from crosscue.training.provenance import Provenance
 
     outcome, folder = run.outcome, run.folder
     assert outcome is not None
@@ -110,6 +111,9 @@ def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> 
     learned = [text for pair in pairs if pair.split in (None, "train", "val") for text in pair.captions]
     if cut := cut_captions(run.method, learned):
         sys.stdout.write(f"training and validation: {cut}\n")
+    learned_from = Provenance.load(folder)
+    if learned_from.train and not learned_from.val and "test" not in pairs.splits:
+        sys.stdout.write("no image was held out: evaluate other images, since a result on these is NOT COMPARABLE\n")
     split = [] if "test" in pairs.splits or not pairs.splits else ["--split", pairs.splits[-1]]
     words = ["crosscue", "evaluate", str(folder), "--data", source, *flags(reading), *split, *chosen_inference]
     sys.stdout.write(f"measure it: {shlex.join(words)}\n")

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 from crosscue.errors import DataError
 
@@ -65,10 +65,7 @@ def required(where: str, row: Mapping[str, Any], field: str, given: Mapping[str,
     """
     columns = [column for column in COLUMNS[field] if column in row]
     if not columns:
-        what = "image" if field == "image" else "caption"
-        raise DataError(
-            f"{where}: no {what} column. Columns found: {listed(given)}. Name one of them: {', '.join(COLUMNS[field])}."
-        )
+        no_column(where, field, given)
     value = optional(row, field)
     if value is None:
         raise DataError(
@@ -76,6 +73,14 @@ def required(where: str, row: Mapping[str, Any], field: str, given: Mapping[str,
             kind="missing images" if field == "image" else "empty captions",
         )
     return value
+
+
+def no_column(where: str, field: str, given: Iterable[Any]) -> NoReturn:
+    """Raises `DataError` for a table without a column of a field; `given` has the names of its columns."""
+    what = "image" if field == "image" else "caption"
+    raise DataError(
+        f"{where}: no {what} column. Columns found: {listed(given)}. Name one of them: {', '.join(COLUMNS[field])}."
+    )
 
 
 def optional(row: Mapping[str, Any], field: str) -> Any:

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crosscue.data.locations import is_file
 from crosscue.source_files import reading
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".jp2", ".j2k", ".heic", ".heif"),
+}
 """Endings of the names of image files."""
 SYSTEM = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
 """Names that operating systems and network drives write into folders, in lower case."""
@@ -32,6 +36,14 @@ class Tree:
         """Returns the file with the name of an image and another suffix; capitals and forms of accents do not count."""
         name = self.names[image.parent].get(key_of(image.stem + suffix))
         return None if name is None else image.parent / name
+
+    def alone(self, suffix: str) -> list[Path]:
+        """Returns the files with a suffix that have no image beside them, sorted."""
+        beside = {(image.parent, key_of(image.stem)) for image in self.images}
+        files = (folder / name for folder, names in self.names.items() for name in names.values())
+        return sorted(
+            file for file in files if file.suffix.lower() == suffix and (file.parent, key_of(file.stem)) not in beside
+        )
 
     def named(self, *names: str) -> Iterator[Path]:
         """Yields the files with one of `names`, sorted by their folders."""
@@ -70,7 +82,7 @@ def tree_of(folder: Path) -> Tree:
                 (linked if entry.is_symlink() else waiting).append(path)
             elif path.suffix.lower() in SUFFIXES:
                 tree.images.append(path)
-            else:
+            elif is_file(path):  # reading a pipe or a device may never end
                 names[key_of(entry.name)] = entry.name
     tree.images.sort()
     return tree

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import io
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TypeVar
 
 from PIL import Image as Pillow
@@ -16,7 +18,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from crosscue.data.locations import is_file, mode
 from crosscue.data.pairs import Image, ImageFile, OpenedImage
 from crosscue.errors import CrosscueError, DataError, OptionError
-from crosscue.source_files import short
+from crosscue.source_files import HEAD, require_own, short
 
 _loading = threading.Lock()
 """Held while an opened image reads its file: Pillow does not guard an image that two threads load."""
@@ -26,6 +28,8 @@ MAX_PIXELS = 178_956_970
 
 
 PNG = b"\x89PNG\r\n\x1a\n"
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""Kinds of HEIC, as phones write them, also into files that are called .jpg."""
 PROGRAMS = ("EPS", "WMF")
 """Formats that Pillow hands to a program of the system, whatever the suffix of the file."""
 Read = TypeVar("Read")
@@ -84,7 +88,20 @@ def png_spared(encoded: bytes, read: Callable[[bytes], Read]) -> Read:
         return read(without_metadata(encoded))
 
 
+@cache
+def heic() -> bool:
+    """Registers the decoder of HEIC where it is installed, and returns True if it is."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _opened(name: str, encoded: bytes) -> Pillow.Image:
+    if encoded[4:8] == b"ftyp" and encoded[8:12] in HEIC and not heic():
+        raise DataError(f"{name}: HEIC needs a package: pip install 'crosscue[heic]'")
     opened = Pillow.open(io.BytesIO(encoded))
     if opened.format in PROGRAMS:
         raise DataError(
@@ -128,6 +145,7 @@ def encoded_bytes(image: Image) -> bytes:
         raise DataError(f"{short(image.name)}: cannot be read ({error}). Check the path.") from error
     if not encoded:
         raise DataError(f"{image.name}: the file is empty. Fetch it again or remove it.")
+    require_own(image.name, encoded[:HEAD])
     return encoded
 
 
@@ -143,7 +161,7 @@ def decoding(name: str) -> Iterator[None]:
             f"{name}: not an image that can be decoded. Convert it to JPEG or PNG, or remove it."
         ) from error
     except Pillow.DecompressionBombError as error:
-        raise DataError(f"{name}: {error}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
+        raise DataError(f"{name}: {str(error).rstrip('.')}. Scale it down, or raise CROSSCUE_MAX_PIXELS.") from error
     except Exception as error:  # decoders of damaged files raise errors of many kinds
         raise DataError(f"{name}: damaged or truncated ({error}). Fetch it again or remove it.") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ class Locations:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._real: dict[Path, str] = {}
+        self._names: dict[Path, dict[str, Path]] = {}
         self.place = cache(self._place)
         """A path as it is written -> the path of the image; an image of many rows is looked for once."""
         self.is_file, self.identity = cache(is_file), cache(self._identity)
@@ -37,8 +39,18 @@ class Locations:
         plain = self.folder / written
         if mode(plain) is not None:
             return plain
-        found = (folder / form for form in dict.fromkeys(spellings(written)) for folder in self.folders)
-        return next((place for place in found if mode(place) is not None), plain)
+        found = [folder / form for form in dict.fromkeys(spellings(written)) for folder in self.folders]
+        there = next((place for place in found if mode(place) is not None), None)
+        return there or next(filter(None, map(self.in_other_case, found)), plain)
+
+    def in_other_case(self, place: Path) -> Path | None:
+        """Returns the one file whose name differs from that of `place` in capitals alone."""
+        if place.parent not in self._names:
+            names = Counter(entry.name.casefold() for entry in entries(place.parent))
+            self._names[place.parent] = {
+                entry.name.casefold(): entry for entry in entries(place.parent) if names[entry.name.casefold()] == 1
+            }
+        return self._names[place.parent].get(place.name.casefold())
 
     @cached_property
     def folders(self) -> list[Path]:
@@ -46,8 +58,9 @@ class Locations:
         homes = [self.folder]
         if self.folder.absolute().name.lower() in TEXT_FOLDERS:
             homes.append(self.folder.absolute().parent)
-        named = [entry for home in homes for entry in entries(home) if entry.name.lower() in IMAGE_FOLDERS]
-        return [self.folder, *named, *(entry / entry.name for entry in named if (entry / entry.name).is_dir())]
+        found = homes + [entry for home in homes for entry in entries(home) if entry.name.lower() in IMAGE_FOLDERS]
+        inside = [inner for entry in found for inner in entries(entry) if inner.name.lower() in IMAGE_FOLDERS]
+        return list(dict.fromkeys([*found, *(inner for inner in inside if inner.is_dir())]))
 
     def _identity(self, path: Path) -> str:
         """Returns the path of a file without links and detours: equal for one file, different for two."""

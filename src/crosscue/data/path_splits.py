@@ -22,8 +22,10 @@ def canonical_split(name: str) -> str:
 
 
 def folder_split(name: str) -> str | None:
-    """Returns the split that a folder is named after, also with a year as in `train2017`; None for any other name."""
-    return NAMES.get(re.sub(r"(?<=[a-z])[ _-]?(19|20)\d\d$", "", name.strip().lower()))
+    """Returns the split that a folder is named after, also as in `train2017`, `test_set` and `val images`; None for any other."""
+    return NAMES.get(
+        re.sub(r"(?<=[a-z])([ _-]?((19|20)\d\d|set)|[ _-](images?|imgs?|data|split))$", "", name.strip().lower())
+    )
 
 
 def split_in_words(name: str) -> str | None:

@@ -17,6 +17,8 @@ from crosscue.data.path_splits import Folders, canonical_split, folder_split, sp
 from crosscue.data.readers.contract import Missing, Reading
 from crosscue.errors import DataError
 
+ABSENT = ("nan", "NaN", "None", "NULL", "null", "<NA>", "N/A", "n/a", "#N/A")
+"""Captions that programs write for a missing one."""
 Row = tuple[str, Mapping[str, Any]]
 """File and line, and the values."""
 
@@ -195,7 +197,7 @@ def captions_of(where: str, value: Any, reading: Reading) -> list[str]:
     Raises:
         DataError: a caption is empty, or there is none.
     """
-    texts = texts_of(where, value)
+    texts = ["" if text.strip() in ABSENT else text for text in texts_of(where, value)]
     captions = [text for text in texts if text.strip()]
     if len(captions) == len(texts) > 0:
         return captions

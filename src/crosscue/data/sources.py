@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 
 from crosscue.data.features import FeatureRow, open_bank
+from crosscue.data.folder_tree import SUFFIXES
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.data.readers.annotations import COCO, KARPATHY
 from crosscue.data.readers.contract import Examination, Reader, forget_json
@@ -44,12 +46,25 @@ LISTINGS = (
     *(
         "captions.txt",
         "results.csv",
+        "dataset_coco.json",
+        "dataset_flickr30k.json",
+        "dataset_flickr8k.json",
         "results_20130124.token",
         "Flickr8k.token.txt",
         "Flickr8k_text/Flickr8k.token.txt",
     ),
 )
 """A folder that contains one of these files is read through it."""
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
+ARCHIVE = "this is an archive. Unpack it, and give the folder."
+SHEET = "this is no text. Save the table as CSV or parquet."
+OTHERS = {
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"), ARCHIVE),
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".feather", ".arrow", ".pkl", ".pickle", ".h5", ".mat", ".db"), SHEET),
+    **dict.fromkeys(SUFFIXES, "this is one image. Give the folder with its caption beside it, or a table of images."),
+}
+"""Suffix of a file that no reader reads -> the reason."""
 
 
 def read_pairs(
@@ -74,6 +89,8 @@ def read_pairs(
     given = reading or Reading()
     options = {option.name: getattr(given, option.name) for option in fields(Reading)}
     reading = Examination(**options, collect=faults is not None, faults={} if faults is None else faults)
+    if ADDRESS.match(str(source)):
+        raise DataError(f"{source}: this is an address, and pairs are read from files. Download it first.")
     path = at_home(Path(source))
     try:
         with in_one_line(path):
@@ -149,6 +166,8 @@ def _choose(path: Path, kind: str) -> tuple[Reader, Path]:
             return reader, place
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder. Check the path.")
+    if path.suffix.lower() in OTHERS:
+        raise DataError(f"{path}: {OTHERS[path.suffix.lower()]}")
     raise DataError(
         f"{place}: no reader recognises it. A JSON file must be a list of {{image, captions}} records, or have Karpathy's, "
         f"COCO's or FDRD's form. Name the reader with --kind: {', '.join(reader_names())}."

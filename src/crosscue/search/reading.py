@@ -10,10 +10,9 @@ import threading
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from crosscue.data.images import open_header, open_image
+from crosscue.data.images import heic, open_header, open_image
 from crosscue.data.pairs import EmbeddedImage
 from crosscue.data.pixels import PixelSpec, square
 from crosscue.encoding.encoder import Pixels
@@ -190,14 +189,3 @@ def decodable(raw: bytes, encoded: bytes) -> bytes:
         return bytes(resvg_py.svg_to_bytes(svg_string=encoded.decode("utf-8"), width=512, background="#ffffff"))
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{name}: not an SVG that can be rendered ({str(error)[:80]}).") from error
-
-
-@cache
-def heic() -> bool:
-    """Registers the decoder of HEIC where it is installed, and returns True if it is."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return False
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-    return True

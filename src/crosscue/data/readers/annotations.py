@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crosscue.data.locations import entries
 from crosscue.data.pairs import Pairs
 from crosscue.data.path_splits import split_in_words
 from crosscue.data.readers.contract import Reader, Reading, json_content, json_sniffer
 from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
+
+IMAGES_OF = re.compile(r"(train|val|test)\d{4}")
+"""Folder of the images of a list, as a part of its name."""
 
 
 def read_karpathy(path: Path, reading: Reading) -> Pairs:
@@ -46,19 +51,50 @@ def read_karpathy(path: Path, reading: Reading) -> Pairs:
 
 
 def read_coco(path: Path, reading: Reading) -> Pairs:
-    """Reads `captions_val2017.json` and its like; the file's name gives the split.
+    """Reads `captions_val2017.json` and its like, or all of them in a folder `annotations`; a file's name gives the split.
+
+    The images may be in a folder that the file is named after, such as `val2017`.
 
     Raises:
-        DataError: an annotation of an image that is not in the file's image list.
+        DataError: an annotation of an image that is not in the file's image list, or no caption at all.
     """
+    files = coco_lists(path) if path.is_dir() else [path]
+
+    def rows() -> Iterator[Row]:
+        for file in files:
+            yield from coco_rows(file, reading)
+
+    return pairs_of(rows(), path, reading)
+
+
+def coco_lists(folder: Path) -> list[Path]:
+    """Returns the files of captions in the folder `annotations` of a download."""
+    return [file for file in entries(folder / "annotations") if re.fullmatch(r"captions_\w+\.json", file.name)]
+
+
+def images_of(path: Path, reading: Reading) -> Path:
+    """Returns the folder of the images of a list: the one that it is named after, here or beside `annotations`."""
+    name = IMAGES_OF.search(path.stem.lower())
+    home = reading.images_beside(path)
+    places = [place / name[0] for place in (home, home.absolute().parent)] if name else []
+    return next((place for place in places if place.is_dir()), Path())
+
+
+def coco_rows(path: Path, reading: Reading) -> Iterator[Row]:
+    """Yields a row for each image of a file that has captions."""
     content = json_content(path)
     if not is_coco(content):
         raise DataError(
             f"{path}: no COCO annotations (an object with 'images' and 'annotations'). Leave --kind coco out."
         )
     files = coco_files(path, content["images"], reading)
+    annotations = listed(path, content["annotations"])
+    if annotations and not any(isinstance(one, dict) and "caption" in one for one in annotations):
+        raise DataError(
+            f"{path}: no annotation has a caption. COCO's captions are in files such as captions_val2017.json."
+        )
     captions: dict[str, list[Any]] = defaultdict(list)
-    for number, annotation in enumerate(listed(path, content["annotations"]), 1):
+    for number, annotation in enumerate(annotations, 1):
         image = str(annotation.get("image_id")) if isinstance(annotation, dict) else None
         if image in files:
             text = annotation.get("caption")
@@ -73,14 +109,10 @@ def read_coco(path: Path, reading: Reading) -> Pairs:
     if len(captions) < len(files):
         bare = len(files) - len(captions)
         reading.note(f"{path}: {bare:,} of {len(files):,} images have no caption and are left out")
-    split = split_in_words(path.stem)
-
-    def rows() -> Iterator[Row]:
-        for image, texts in captions.items():
-            values = {"image": files[image], "captions": texts, "image_id": image, "split": split}
-            yield f"{path} image {image}", values
-
-    return pairs_of(rows(), path, reading)
+    split, folder = split_in_words(path.stem), images_of(path, reading)
+    for image, texts in captions.items():
+        values = {"image": str(folder / files[image]), "captions": texts, "image_id": image, "split": split}
+        yield f"{path} image {image}", values
 
 
 def coco_files(path: Path, images: Any, reading: Reading) -> dict[str, str]:
@@ -118,4 +150,11 @@ def is_coco(content: Any) -> bool:
 
 
 KARPATHY = Reader("karpathy", json_sniffer(is_karpathy), read_karpathy)
-COCO = Reader("coco", json_sniffer(is_coco), read_coco)
+_is_coco_file = json_sniffer(is_coco)
+
+
+def _sniff_coco(path: Path) -> bool:
+    return bool(coco_lists(path)) if path.is_dir() else _is_coco_file(path)
+
+
+COCO = Reader("coco", _sniff_coco, read_coco)

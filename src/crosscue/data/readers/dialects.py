@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosscue.data.columns import has
+from crosscue.data.columns import has, no_column
 from crosscue.data.readers.contract import Reading
 from crosscue.data.records import Row
 from crosscue.errors import DataError
@@ -17,6 +17,7 @@ from crosscue.source_files import open_text
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LONGEST = 1 << 20
 """Largest number of characters in a header."""
+csv.field_size_limit(1 << 24)  # a column may contain whole records, or encoded images
 IMAGE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)\s*$", re.IGNORECASE)
 
 
@@ -47,6 +48,7 @@ def table_rows(path: Path, reading: Reading) -> Iterator[Row]:
         lines = iter(file)
         dialect = header(path, lines)
         count = len(dialect.names)
+        require_names(path, dialect)
         twice = next((name for place, name in enumerate(dialect.names) if name and name in dialect.names[:place]), None)
         if twice is not None:
             raise DataError(f"{path}: the header has column '{twice}' twice. Give each column its own name.")
@@ -63,6 +65,18 @@ def table_rows(path: Path, reading: Reading) -> Iterator[Row]:
             if dialect.spaced:
                 values = [value.strip() for value in values]
             yield where, dict(zip(dialect.names, values, strict=True))
+
+
+def require_names(path: Path, dialect: Dialect) -> None:
+    """Raises `DataError` for a first line without a column of images and one of captions."""
+    missing = [field for field in ("image", "captions") if not has(dialect.names, field)]
+    if missing and any(IMAGE.search(name) for name in dialect.names):
+        example = dialect.delimiter.join(("image", "caption"))
+        raise DataError(
+            f"{path}: the first line contains an image, and must name the columns. Put a line above it, such as {example!r}."
+        )
+    if missing:
+        no_column(str(path), missing[0], dialect.names)
 
 
 def header(path: Path, lines: Iterator[str]) -> Dialect:
@@ -100,7 +114,8 @@ def quoted(path: Path, lines: Iterable[str], dialect: Dialect, reading: Reading)
         for number, line in enumerate(lines, dialect.first):  # noqa: B007
             yield line
 
-    table = csv.reader(counted(), delimiter=dialect.delimiter, strict=True, skipinitialspace=dialect.spaced)
+    rest = counted()
+    table = csv.reader(rest, delimiter=dialect.delimiter, strict=True, skipinitialspace=dialect.spaced)
     while True:
         first = number + 1
         try:
@@ -110,7 +125,8 @@ def quoted(path: Path, lines: Iterable[str], dialect: Dialect, reading: Reading)
         except csv.Error as error:
             end = f" to {number}" if number > first else ""
             reading.refuse(DataError(f"{path} line {first}{end}: {error}. Check the quotes."))
-            return
+            table = csv.reader(rest, delimiter=dialect.delimiter, strict=True, skipinitialspace=dialect.spaced)
+            continue
         if not values:
             continue
         swallowed = next((line for value in values for line in value.splitlines()[1:] if is_row(line, dialect)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from crosscue.data.readers.contract import Reader, Reading
 from crosscue.data.records import Row, pairs_of
 from crosscue.errors import DataError
 from crosscue.source_files import read_text
+
+
+def is_table(name: str) -> bool:
+    """Returns True for the name of a table of pairs."""
+    return Path(name).suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
 def read_folder(folder: Path, reading: Reading) -> Pairs:
@@ -26,9 +32,18 @@ def read_folder(folder: Path, reading: Reading) -> Pairs:
     tree = tree_of(folder)
     for line in tree.notes():
         reading.note(line)
+    tables = [place / name for place, names in tree.names.items() for name in names.values() if is_table(name)]
+    if tree.images and len(tables) == 1 and not any(tree.beside(image, ".txt") for image in tree.images):
+        raise DataError(
+            f"{folder}: no image has a caption file beside it. Read the table: crosscue data check {shlex.quote(str(tables[0]))}"
+        )
     if not tree.images:
         raise DataError(
             f"{folder}: no images here ({', '.join(sorted(SUFFIXES))}). Give the folder that contains them."
+        )
+    if alone := tree.alone(".txt"):
+        reading.note(
+            f"{folder}: {len(alone):,} text files without an image beside them are ignored, such as {alone[0].name}"
         )
     folders = [image.relative_to(folder).parts[:-1] for image in tree.images]
     for line in split_notes(str(folder), folders):
