@@ -22,8 +22,9 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks, longest first, and the encodings that they announce."""
+POINTER = b"version https://git-lfs"
 FOREIGN = (
-    (b"version https://git-lfs", "this is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull"),
+    (POINTER, "this is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull"),
     (b"PK\x03\x04", "this is a zip archive or a spreadsheet. Unpack it, or save the sheet as CSV."),
     (b"\x1f\x8b", "this is compressed. Unpack it: gunzip FILE"),
     (b"<!doctype html", "this is a web page, as a server sends in place of a file. Fetch it again."),

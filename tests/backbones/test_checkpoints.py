@@ -71,6 +71,44 @@ def test_the_names_of_open_clip_are_recognised(clip: Path) -> None:
         load_backbone(str(clip))
 
 
+def test_a_tensor_of_another_shape_is_named(clip: Path) -> None:
+    edit(clip / "config.json", projection_dim=7)
+    with pytest.raises(
+        BackboneError, match=r"tensor text_projection.weight has shape \(\d+, \d+\), and config.json needs \(7"
+    ):
+        load_backbone(str(clip))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_named(clip: Path, name: str) -> None:
+    (clip / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(BackboneError, match=f"{name}: this is a pointer of Git LFS"):
+        load_backbone(str(clip))
+
+
+def test_a_run_is_no_backbone(tmp_path: Path) -> None:
+    (tmp_path / "backbone.json").write_text("{}")
+    with pytest.raises(BackboneError, match=r"this is a run, not a backbone. Evaluate it: crosscue evaluate"):
+        load_backbone(str(tmp_path))
+
+
+def test_a_tokenizer_that_fails_at_its_first_text_is_read_from_tokenizer_json(clip: Path) -> None:
+    """Without its configuration, the class of CLIP takes an unknown token that is not in the vocabulary."""
+    texts = ["a red thing", "0 blue"]
+    expected = load_backbone(str(clip)).tokenize(texts).ids
+    (clip / "tokenizer_config.json").unlink()
+    assert (load_backbone(str(clip)).tokenize(texts).ids == expected).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rescale_factor": "x"}, {"rescale_factor": -1}, {"image_mean": [float("nan")] * 3}], ids=str
+)
+def test_settings_that_are_no_numbers_are_refused(clip: Path, changes: dict[str, Any]) -> None:
+    edit(clip / "preprocessor_config.json", **changes)
+    with pytest.raises(BackboneError, match=r"preprocessor_config.json: (rescale_factor|image_mean) is"):
+        load_backbone(str(clip))
+
+
 def test_numbers_that_are_not_finite_are_refused(clip: Path) -> None:
     tensors = load_file(clip / "model.safetensors")
     tensors["text_projection.weight"][0, 0] = float("nan")
@@ -95,7 +133,7 @@ def test_pickled_weights_are_read_as_tensors_alone(clip: Path, tmp_path: Path) -
     torch.save(tensors, clip / "pytorch_model.bin")
     assert load_backbone(str(clip)).checkpoint == load_backbone(str(tiny.clip_folder())).checkpoint
     torch.save({**tensors, "more": Payload(tmp_path / "touched")}, clip / "pytorch_model.bin")
-    with pytest.raises(BackboneError, match="cannot be loaded as CLIPModel"):
+    with pytest.raises(BackboneError, match="its pickled weights hold more than tensors, which is not executed"):
         load_backbone(str(clip))
     assert not (tmp_path / "touched").exists()
 

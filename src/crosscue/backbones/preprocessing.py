@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,15 @@ def normalisation(where: Path, values: dict[str, Any]) -> tuple[tuple[float, ...
     The settings compute (v * factor - mean) / std from a byte v; with v = 255 x, that is (x - mean / s) / (std / s)
     for s = 255 * factor.
     """
-    factor = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
+    factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise BackboneError(f"{where}: rescale_factor is {factor!r}; it must be a number above 0. {AGAIN}")
     mean, std = (
         ([0.0] * 3, [1.0] * 3) if not values.get("do_normalize", True) else (values["image_mean"], values["image_std"])
     )
     mean, std = ([part] * 3 if isinstance(part, int | float) else part for part in (mean, std))
     numbers = [*mean, *std] if isinstance(mean, list) and isinstance(std, list) else []
-    if len(numbers) != 6 or not all(isinstance(n, int | float) for n in numbers) or 0 in std or not factor > 0:
+    if len(numbers) != 6 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) or 0 in std:
         raise BackboneError(
             f"{where}: image_mean is {mean!r} and image_std {std!r}; each must be three numbers. {AGAIN}"
         )

@@ -35,10 +35,12 @@ def pretrained_tokenizer(folder: Path, rows: int) -> Any:
     for loader in loaders:  # a class that needs SentencePiece may stand beside a tokenizer.json that needs nothing
         try:
             tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            check_vocabulary(tokenizer, folder, rows)
+        except BackboneError:
+            raise
         except Exception as error:  # as for weights
             faults.append(error)
         else:
-            check_vocabulary(tokenizer, folder, rows)
             return tokenizer
     reason = next((line.strip() for line in str(faults[-1]).splitlines() if line.strip()), type(faults[-1]).__name__)
     if "sentencepiece" in reason.lower():

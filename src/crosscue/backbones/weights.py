@@ -11,6 +11,7 @@ import torch
 
 from crosscue.errors import BackboneError
 from crosscue.progress import note
+from crosscue.source_files import POINTER, reading, require_own
 from crosscue.storage import read_json
 
 AGAIN = "Fetch the checkpoint again."
@@ -32,6 +33,10 @@ def checkpoint_json(folder: Path, name: str) -> dict[str, Any]:
     if not path.exists():
         if (folder / "open_clip_config.json").exists():
             raise BackboneError(f"{folder}: no {name}, but an open_clip_config.json. {FROM_OPEN_CLIP}")
+        if (folder / "backbone.json").exists():
+            raise BackboneError(
+                f"{folder}: this is a run, not a backbone. Evaluate it: crosscue evaluate {folder} --data SOURCE"
+            )
         raise BackboneError(f"{folder}: no {name}. This is not the folder of a supported checkpoint.")
     loaded = read_json(path, BackboneError, AGAIN)
     if not isinstance(loaded, dict):
@@ -47,6 +52,7 @@ def pretrained_model(loader: Any, folder: Path, **options: Any) -> Any:
     Raises:
         BackboneError: the files cannot be read, do not cover the model, or hold numbers that are not finite.
     """
+    require_fetched(folder)
     model, missing, unexpected = _loaded(loader, folder, **options)
     prefix = common_prefix(missing, unexpected)
     if prefix is not None:
@@ -63,6 +69,14 @@ def pretrained_model(loader: Any, folder: Path, **options: Any) -> Any:
         if not bool(torch.isfinite(tensor).all()):
             raise BackboneError(f"{folder}: tensor {name} holds numbers that are not finite. {AGAIN}")
     return model
+
+
+def require_fetched(folder: Path) -> None:
+    """Raises `BackboneError` for a folder in which Git LFS left pointers in place of files."""
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with reading(path, BackboneError), path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                require_own(path, POINTER, BackboneError)
 
 
 def common_prefix(missing: Collection[str], unexpected: Collection[str]) -> str | None:
@@ -91,9 +105,19 @@ def _loaded(loader: Any, folder: Path, **options: Any) -> tuple[Any, set[str], s
     """Returns a model, the names that it lacks in the checkpoint, and those that the checkpoint has besides."""
     quiet()
     options |= {"local_files_only": True, "weights_only": True, "output_loading_info": True, "dtype": torch.float32}
+    options |= {"ignore_mismatched_sizes": True}  # so that they are named below
     try:
         model, found = loader.from_pretrained(folder, **options)
     except Exception as error:  # files of other people: any exception of their readers means that they are unusable
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if "weights only load failed" in reason.lower():
+            raise BackboneError(
+                f"{folder}: its pickled weights hold more than tensors, which is not executed. Give them as safetensors."
+            ) from error
         raise BackboneError(f"{folder}: cannot be loaded as {loader.__name__} ({reason}). {AGAIN}") from error
+    for name, *shapes in sorted(found["mismatched_keys"]):
+        there, wanted = map(tuple, shapes)
+        raise BackboneError(
+            f"{folder}: tensor {name} has shape {there}, and config.json needs {wanted}. They belong to different checkpoints."
+        )
     return model, set(found["missing_keys"]), set(found["unexpected_keys"])
