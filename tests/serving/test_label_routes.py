@@ -50,6 +50,21 @@ def test_a_mark_is_kept_replaced_and_removed(marking: tuple[TestClient, Path]) -
     assert json.loads(asking.get("/api/labels?format=jsonl").text)["text"] == "red board"
 
 
+def test_files_of_marks_are_forced_to_the_disk_and_joined(
+    marking: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(marking[1])
+    forced: list[str] = []
+    monkeypatch.setattr("crosscue.search.writing._force", forced.append)
+    monkeypatch.setattr("crosscue.search.labels.MOST_FRAGMENTS", 3)
+    for number in range(6):
+        forced.clear()
+        add_labels(collection, [Label(f"text {number}", "image", True)])
+        assert any("/data/" in path for path in forced) and any("/_versions/" in path for path in forced)
+    table = collection.connection.open_table("_labels")
+    assert table.stats()["fragment_stats"]["num_fragments"] <= 4 and table.count_rows() == 6
+
+
 def test_unknown_images_and_empty_texts_are_refused(marking: tuple[TestClient, Path]) -> None:
     asking, _ = marking
     for body, status in (({"text": "red", "id": "0" * 20}, 404), ({"text": "  ", "id": ids(asking, "red")[0]}, 422)):

@@ -138,6 +138,12 @@ def test_no_body_is_read_beyond_its_limit(asking: TestClient) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
+def test_a_body_without_images_may_have_a_megabyte(asking: TestClient) -> None:
+    for path, size, status in (("/api/labels", 1_100_000, 413), ("/v1/embeddings", 1_100_000, 422)):
+        answer = asking.post(path, content=b"x" * size, headers={"content-type": "application/json"})
+        assert answer.status_code == status, path
+
+
 def test_rerank_orders_texts_and_images(asking: TestClient) -> None:
     documents = ["green", {"image": data_url(COLOURS["red"])}, "red"]
     answer = asking.post(

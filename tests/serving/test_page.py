@@ -189,6 +189,10 @@ def test_a_selection_is_copied_and_downloaded(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('#status').textContent.includes('command')")
     assert page.evaluate("navigator.clipboard.readText()").startswith("crosscue search 'blue' --collection DIR")
     with page.expect_download() as download:
+        page.click("[data-act=pairs]")
+    rows = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert rows == [{"image": path, "captions": ["blue"]} for path in paths]
+    with page.expect_download() as download:
         page.click("#zip button")
     with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as made:
         assert sorted(made.namelist()) == sorted(Path(path).name for path in paths)

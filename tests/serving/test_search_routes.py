@@ -231,6 +231,24 @@ def test_the_list_of_the_api_names_every_route(asking: TestClient) -> None:
         assert path in shown
 
 
+def test_why_prefers_the_words_that_speak_for_one_of_two_images(asking: TestClient) -> None:
+    red, blue = (hits(asking, colour, space="base", text="off")[0]["id"] for colour in ("red", "blue"))
+    body = {"id": red, "than": blue, "text": "red blue", "space": "base"}
+    assert asking.post("/api/why", json={**body, "than": None}).json()["prefers"] is None
+    (one, for_red), (other, for_blue) = asking.post("/api/why", json=body).json()["prefers"]
+    assert (one, other) == ("red", "blue") and for_red > 0.1 and for_blue < -0.1
+    assert asking.post("/api/why", json={**body, "than": "0" * 20}).status_code == 404
+
+
+def test_the_stages_of_a_search_are_in_its_answer_and_in_the_metrics(asking: TestClient) -> None:
+    took = asking.post("/api/search", json={"query": "green", "space": "base"}).json()["took_ms"]
+    assert set(took) == {"encode", "search", "rest"} and all(value >= 0 for value in took.values())
+    lines = asking.get("/metrics").text
+    assert all(
+        f'crosscue_seconds_count{{route="/api/search",stage="{stage}"}}' in lines for stage in ("encode", "search")
+    )
+
+
 def test_metrics_count_images_and_rows_that_no_index_has_yet(painted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "boards"
     shutil.copytree(painted, folder)

@@ -50,6 +50,8 @@ def search_demo(console: Console, run: Run, pairs: Pairs, out: Path) -> OpenedCo
         f'  crosscue search "something to read" --collection {shlex.quote(str(place))} --compare {BEFORE}',
         highlight=False,
     )
+    console.print("In a browser:", highlight=False)
+    console.print(f"  crosscue serve {shlex.quote(str(place))} --open", highlight=False)
     console.print("Your own images:", highlight=False)
     console.print("  crosscue adapt --data MY_IMAGES --out runs/mine", highlight=False)
     console.print("  crosscue index MY_IMAGES --run runs/mine", highlight=False)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from crosscue.data.pairs import ImageFile, Negative, Pair
 from crosscue.search.collection import Collection
 from crosscue.search.schema import KEY
+from crosscue.search.writing import Writer
 
 TABLE = "_labels"
 """Name of the table. No space can have it."""
@@ -28,6 +29,8 @@ SCHEMA = pa.schema(
         pa.field("marked_at", pa.timestamp("us")),
     ]
 )
+MOST_FRAGMENTS = 64
+"""Files of the table from which they are joined; each call adds one."""
 FEWEST_HELD_OUT = 20
 """Texts without which the gain of training cannot be known."""
 LEAST, MOST = 0.3, 0.5
@@ -56,12 +59,14 @@ class Label:
 
 
 def add_labels(collection: Collection, labels: Sequence[Label]) -> None:
-    """Adds marks; a mark of the same text and image is replaced. Several processes may do so at once."""
+    """Adds marks, which are on the disk afterwards; a mark of the same text and image is replaced. Several processes may do so at once."""
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     rows = [asdict(label) | {KEY: label.key, "marked_at": label.marked_at or now} for label in labels]
     batch = pa.Table.from_pylist(rows, SCHEMA)
-    table = _table(collection) or _made(collection)
-    table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all().execute(batch)
+    writer = Writer(_table(collection) or _made(collection), collection.table_folder(TABLE))
+    writer.upsert(batch)
+    if writer.fragments > MOST_FRAGMENTS:
+        writer.join()
 
 
 def remove_label(collection: Collection, text: str, image: str) -> bool:
@@ -70,7 +75,7 @@ def remove_label(collection: Collection, text: str, image: str) -> bool:
     key = Label(text, image, True).key  # hexadecimal, so it needs no quoting
     if table is None or not table.count_rows(f"{KEY} = '{key}'"):
         return False
-    table.delete(f"{KEY} = '{key}'")
+    Writer(table, collection.table_folder(TABLE)).delete([key])
     return True
 
 

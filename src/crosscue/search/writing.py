@@ -31,7 +31,7 @@ CHUNK = 1000
 
 
 class Writer:
-    """Writes the rows of one table. The caller holds the lock of the collection."""
+    """Writes the rows of one table. The caller holds the lock of the collection; marks (`labels`) are written without it."""
 
     def __init__(self, table: Any, folder: Path | None) -> None:
         """Takes a table.
@@ -88,6 +88,14 @@ class Writer:
                 return
         with refusals(self.place):
             self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=grace), delete_unverified=True)
+
+    def join(self) -> None:
+        """Joins small fragments while other processes may write: what they have not finished yet is left alone."""
+        with contextlib.suppress(
+            RuntimeError, OSError
+        ):  # another process has changed the same rows; a later call joins them
+            self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=GRACE))
+            self.force()
 
     def force(self) -> None:
         """Forces all files that this writer has not forced yet, and their folders, to the disk."""

@@ -17,8 +17,9 @@ from crosscue.serving.service import Service
 from crosscue.serving.watching import Watched
 from crosscue.version import __version__
 
-MAX_BODY = 20_000_000
-"""Bytes of a request: an image of 15 MB as base64."""
+MAX_BODY, MAX_IMAGES = 1_000_000, 20_000_000
+"""Bytes of a request, and of one to `IMAGE_PATHS`: an image of 15 MB as base64."""
+IMAGE_PATHS = ("/v1/embeddings", "/v1/rerank", "/api/search", "/api/compare")
 
 
 def application(service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False) -> FastAPI:
@@ -54,7 +55,8 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
         for routes in (page_routes, search_routes, collection_routes, image_routes, label_routes):
             app.include_router(routes.router)
     add_signs_of_life(app, service, holdings)
-    app.add_middleware(Guard, rules=rules, max_body=MAX_BODY)
+    limits = dict.fromkeys(IMAGE_PATHS, MAX_IMAGES)
+    app.add_middleware(Guard, rules=rules, max_body=lambda path: limits.get(path, MAX_BODY))
     app.add_middleware(Watched, metrics=service.metrics)
     return app
 

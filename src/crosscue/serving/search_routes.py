@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from crosscue.data.pairs import ImageFile
 from crosscue.encoding.query import EMPTY, EmbeddedQuery
+from crosscue.encoding.words import word_effects
 from crosscue.search.hits import Hits
 from crosscue.search.request import Request as Options
 from crosscue.search.searching import Searcher, compared
@@ -59,6 +61,8 @@ class WhyRequest(BaseModel):
     """Body of POST /api/why."""
 
     id: str
+    than: str | None = None
+    """Id of another image: `prefers` then has each word with the amount that it speaks for `id` rather than for this one."""
     text: Annotated[str, Field(min_length=1, max_length=2_000)]
     space: Space = None
 
@@ -71,12 +75,15 @@ def search(body: SearchRequest, request: Request) -> dict[str, Any]:
 
 def found(request: Request, body: SearchRequest) -> dict[str, Any]:
     """Returns the answer to a search."""
+    started = time.perf_counter()
     searcher, place = searcher_of(request, body.space)
     hits = searched(request, searcher, place, body, options_of(body, searcher, body.offset + body.k))
     answer = hits.to_dict()
     shown = answer["hits"][body.offset :]
     answer |= {"space": held(request, body.space)[0].name_of(place), "images": place.count}
     answer |= {"hits": [hit_shown(hit, place, request) for hit in shown], "background": background_of(hits)}
+    took = 1e3 * (time.perf_counter() - started)
+    answer["took_ms"]["rest"] = round(max(took - sum(hits.took_ms.values()), 0.0), 1)
     return answer
 
 
@@ -121,7 +128,11 @@ def why(body: WhyRequest, request: Request) -> dict[str, Any]:
     row = holdings.row(place, body.id, RECORD)
     pixels = towers.pixels.read(ImageFile(holdings.file(place, row)))
     explanation = asdict(towers.explain(pixels, body.text))
-    return explanation | {"places": explanation["places"].tolist()}
+    prefers = None
+    if body.than is not None:
+        apart = stored(holdings, place, body.id) - stored(holdings, place, body.than)  # (D,)
+        prefers = word_effects(body.text, lambda texts: towers.encode_texts(texts).vectors @ apart)
+    return explanation | {"places": explanation["places"].tolist(), "prefers": prefers}
 
 
 def searcher_of(request: Request, space: str | None) -> tuple[Searcher, Place]:
@@ -154,9 +165,13 @@ def searched(request: Request, searcher: Searcher, place: Place, body: Query, op
     holdings: Holdings = request.app.state.holdings
     query_log.info("query", extra={"fields": {"words": words}})
     with answered():
-        return searcher.search_embedded(
+        hits = searcher.search_embedded(
             lambda: embedded(terms, searcher.encoder, holdings, place), words if only_words else "", options
         )
+    service: Service = request.app.state.service
+    for stage, milliseconds in hits.took_ms.items():
+        service.metrics.seconds.labels(request.scope["route"].path, stage).observe(milliseconds / 1e3)
+    return hits
 
 
 def options_of(body: SearchRequest, searcher: Searcher, k: int) -> Options:

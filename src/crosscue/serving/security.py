@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -152,8 +153,8 @@ def rate_of(text: str) -> RateLimitItem:
 class Guard:
     """Middleware that checks every request before it is read, and adds the headers to every answer."""
 
-    def __init__(self, app: ASGIApp, rules: Rules, max_body: int) -> None:
-        """Keeps the rules, and the most bytes that a request may have."""
+    def __init__(self, app: ASGIApp, rules: Rules, max_body: Callable[[str], int]) -> None:
+        """Keeps the rules, and the function from a path to the most bytes that a request may have."""
         self.app, self.rules, self.max_body = app, rules, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,6 +165,7 @@ class Guard:
         headers = Headers(scope=scope)
         allowed = self.allowed_origin(headers)
         read, too_large, started = 0, False, False
+        most = self.max_body(scope["path"])
 
         async def send_guarded(message: Message) -> None:
             nonlocal started
@@ -183,9 +185,9 @@ class Guard:
             nonlocal read, too_large
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.max_body:
+            if read > most:
                 too_large = True
-                raise self.larger()
+                raise self.larger(most)
             return message
 
         async def send_unless_too_large(message: Message) -> None:
@@ -196,7 +198,7 @@ class Guard:
             self.check(scope, headers, allowed)
             await self.app(scope, receive_counted, send_unless_too_large)
             if too_large:  # the application has answered something else, which was not sent
-                raise self.larger()
+                raise self.larger(most)
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send_guarded)
         except Exception as error:
@@ -204,9 +206,9 @@ class Guard:
                 raise
             await answer(fault(scope["path"], error))(scope, receive, send_guarded)
 
-    def larger(self) -> Refusal:
+    def larger(self, most: int) -> Refusal:
         """Returns the refusal of a request that is too large."""
-        return Refusal(413, f"a request may have at most {self.max_body:,} bytes.", code="too_large")
+        return Refusal(413, f"a request may have at most {most:,} bytes.", code="too_large")
 
     def allowed_origin(self, headers: Headers) -> str | None:
         """Returns the foreign origin of a request where it may send requests."""
@@ -220,8 +222,9 @@ class Guard:
             raise Refusal(421, "this server does not answer to that name.", code="foreign_host")
         method, path = scope["method"], scope["path"]
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.max_body:
-            raise self.larger()
+        most = self.max_body(path)
+        if not length.isdigit() or int(length) > most:
+            raise self.larger(most)
         if method not in ("GET", "HEAD", "OPTIONS"):
             if allowed is None and not own_origin(headers, host):
                 raise Refusal(403, "pages of another origin may not send requests here.", code="foreign_origin")

@@ -75,7 +75,18 @@ function command() {
   return `crosscue search ${words.join(" ")} --collection DIR --space ${quoted(state.space)}${filter} --k ${chosen.size} --paths`;
 }
 
+function pairs() {
+  const words = query().filter((term) => term.text && term.weight > 0).map((term) => term.text).join(" ");
+  if (!words) return say("A pair needs words: type what the images show first.");
+  const lines = paths().map((image) => JSON.stringify({ image, captions: [words] }));
+  const link = make("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`])), download: "pairs.jsonl" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  say(`${count(lines.length)} pairs with '${words}'.`);
+}
+
 const actions = {
+  pairs,
   paths: () => copy(paths().join("\n"), `${count(chosen.size)} paths`),
   command: () => copy(command(), "The command"),
   relevant: () => mark([...chosen], true),
