@@ -32,7 +32,7 @@ from crosscue.encoding.query import Term
 from crosscue.search import collection as collections
 from crosscue.search.indices import maintain
 from crosscue.search.request import Request
-from crosscue.search.schema import COLUMNS, identifier, schema, vector_array, vectors_of
+from crosscue.search.schema import COLUMNS, LOOKS, identifier, schema, vector_array, vectors_of
 from crosscue.search.searching import Searcher
 from crosscue.search.spaces import VectorIndex
 from crosscue.search.tuning import search as vector_search
@@ -307,6 +307,7 @@ def table_of(first: int, vectors: np.ndarray) -> pa.Table:
         "folder": [""] * count,
         "content": paths,
         "text": [""] * count,
+        "looks": list(np.random.default_rng(first).integers(0, 256, (count, LOOKS), np.uint8)),
     }
     arrays = [pa.array(given.get(name, [None] * count), kind) for name, kind in COLUMNS.items()]
     width = vectors.shape[1]

@@ -1,82 +1,100 @@
-"""Measure the cosine of images with their copies, beside the nearest other image.
+"""Measure the differences of images and their copies, beside those of different images.
 
-    python scripts/copies.py zero_shot DATA/flickr8k --count 100
+    python scripts/copies.py '[DATA/flickr8k/images, DATA/coco_mini]' --count 100
 
-The threshold of copies (`crosscue.search.grouping.COPY`) is chosen from this table.
+The limit of copies (`crosscue.search.grouping.COPY`) is chosen from these tables.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from jsonargparse import auto_cli
 from PIL import Image
 
-from crosscue.api import as_run
 from crosscue.data.images import open_image
-from crosscue.data.sources import Reading, read_pairs
+from crosscue.data.pairs import ImageFile
 from crosscue.markdown import markdown_table
-from crosscue.search.grouping import COPY
+from crosscue.search.grouping import COPY, looks_of
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
-def main(run: str, data: str, split: str = "val", count: int = 100, image_size: int | None = None) -> None:
-    """Print the table.
+def main(folders: Sequence[Path], count: int = 100, most: int = 2000) -> None:
+    """Print the tables.
 
     Args:
-        run: run folder, or a method without training.
-        data: source of pairs.
-        split: split whose images are copied; the threshold is no choice on test data.
-        count: number of images, evenly spaced.
-        image_size: side of the input image, for a method.
+        folders: folders of images.
+        count: images of each that are copied, evenly spaced.
+        most: images of each that are compared with one another, evenly spaced.
     """
-    model, pairs = as_run(run, image_size=image_size), read_pairs(data, reading=Reading(missing="skip")).split(split)
-    images = [open_image(pair.image) for pair in pairs[:: max(len(pairs) // count, 1)]]
-    first = model.encode_image([np.asarray(image) for image in images])
-    others = first @ first.T
-    others.fill_diagonal_(-1)
-    columns = {"nearest other image": others.max(1).values}
-    for name, change in CHANGES.items():
-        columns[name] = (first * model.encode_image([np.asarray(change(image)) for image in images])).sum(1)
-    rows = [
-        [
-            name,
-            *(f"{float(cosines.quantile(q)):.3f}" for q in (0.05, 0.5, 0.95)),
-            f"{100 * float((cosines >= COPY).float().mean()):.0f} %",
-        ]
-        for name, cosines in columns.items()
-    ]
-    print(f"{len(images)} images")
-    print(markdown_table(["cosine with", "lowest 5 %", "median", "highest 5 %", f"at least {COPY}"], rows))
+    for folder in folders:
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+        files = list({path.read_bytes(): path for path in files[:: -(-len(files) // most)]}.values())
+        looks = np.stack([looks_of(open_image(ImageFile(file))) for file in files]).astype(np.int16)  # (N, 192)
+        nearest = np.concatenate([differences(looks[place + 1 :], looks[place]) for place in range(len(looks) - 1)])
+        chosen = range(0, len(files), max(len(files) // count, 1))
+        rows, found = [], []
+        for name, change in CHANGES.items():
+            copied = [looks_of(change(open_image(ImageFile(files[place])))) for place in chosen]
+            levels = np.abs(np.stack(copied) - looks[list(chosen)]).max(1)
+            found.append(float((levels <= COPY).mean()))
+            rows.append([name, *(f"{np.quantile(levels, q):.0f}" for q in (0.5, 0.95, 1)), f"{100 * found[-1]:.0f} %"])
+        wrong, right = int((nearest <= COPY).sum()), float(np.mean(found[:AGAIN])) * len(files)
+        print(
+            f"{folder.name}: {len(files)} images; {wrong} pairs of different files are within {COPY} levels, the nearest ",
+            end="",
+        )
+        print(f"{np.sort(nearest)[:8].tolist()}; precision with one copy of each {right / max(right + wrong, 1):.3f}")
+        print(markdown_table(["levels between an image and", "median", "95 %", "most", f"at most {COPY}"], rows))
 
 
-def jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
-    """Return the change of an image by JPEG of a quality."""
+def differences(looks: np.ndarray, one: np.ndarray) -> np.ndarray:
+    return np.abs(looks - one).max(1)
+
+
+def saved(kind: str, quality: int, scale: float = 1) -> Callable[[Image.Image], Image.Image]:
+    """Return the change of an image by scaling and saving."""
 
     def change(image: Image.Image) -> Image.Image:
         held = io.BytesIO()
-        image.save(held, "JPEG", quality=quality)
+        scaled(scale)(image).save(held, kind, quality=quality)
         return Image.open(held).convert("RGB")
 
     return change
 
 
-def half(image: Image.Image) -> Image.Image:
-    return image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+def scaled(scale: float) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.resize(
+        (max(round(image.width * scale), 8), max(round(image.height * scale), 8)), Image.Resampling.LANCZOS
+    )
 
 
-def cropped(image: Image.Image) -> Image.Image:
-    left, top = image.width // 20, image.height // 20
-    return image.crop((left, top, image.width - left, image.height - top))
+def cropped(share: float) -> Callable[[Image.Image], Image.Image]:
+    def change(image: Image.Image) -> Image.Image:
+        left, top = round(image.width * share), round(image.height * share)
+        return image.crop((left, top, image.width - left, image.height - top))
+
+    return change
 
 
 CHANGES = {
-    "JPEG, quality 80": jpeg(80),
-    "JPEG, quality 50": jpeg(50),
-    "half the size": half,
-    "5 % cut off each side": cropped,
+    "JPEG, quality 80": saved("JPEG", 80),
+    "JPEG, quality 50": saved("JPEG", 50),
+    "JPEG, quality 25": saved("JPEG", 25),
+    "WebP, quality 70": saved("WEBP", 70),
+    "twice the size": scaled(2),
+    "half the size": scaled(0.5),
+    "half the size, JPEG 60": saved("JPEG", 60, 0.5),
+    "a third of the size, JPEG 60": saved("JPEG", 60, 0.34),
+    "3 % cut off each side": cropped(0.03),
+    "5 % cut off each side": cropped(0.05),
 }
+AGAIN = 8
+"""Changes that make copies; the others cut the image."""
 
 if __name__ == "__main__":
     auto_cli(main, as_positional=True)

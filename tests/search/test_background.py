@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from crosscue.encoding.line import Line, line_of
 from crosscue.search.background import FEWEST, Background, fixed_sample
-from crosscue.search.grouping import COPY, leaders
+from crosscue.search.grouping import leaders, looks_of
 from crosscue.search.schema import identifier
 
 
@@ -69,14 +71,13 @@ def test_the_sample_of_a_background_stays_when_images_come(tmp_path: Path) -> No
 
 
 def test_copies_stand_behind_their_best_hit() -> None:
-    base = unit(np.eye(3, 8))
-    near = unit(base[:1] + 0.01 * base[1:2])
-    far = unit(base[:1] + 0.6 * base[1:2])
-    nowhere = np.zeros(8, np.float32)
-    assert float((near @ base[0])[0]) > COPY > float((far @ base[0])[0])
-    vectors = np.concatenate([base[:1], base[1:2], near, far, base[2:]])
-    assert leaders(vectors, nowhere) == [0, 1, 0, 3, 4]
-    assert leaders(np.empty((0, 8), np.float32), nowhere) == []
-    assert leaders(np.concatenate([vectors, vectors[:1]]), None) == [0, 1, 2, 3, 4, 0]
-    crowded = unit(vectors + 5 * unit(np.ones((1, 8))))  # all cosines are above .9, as in CLIP's own space
-    assert leaders(crowded, crowded.mean(0)) == [0, 1, 0, 3, 4]
+    noise = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
+    images = [Image.fromarray(one).resize((320, 240), Image.Resampling.BICUBIC) for one in noise]
+    held = io.BytesIO()
+    images[0].save(held, "JPEG", quality=30)
+    again = Image.open(held).convert("RGB")
+    half = images[0].resize((160, 120), Image.Resampling.LANCZOS)
+    redder = Image.merge("RGB", [images[0].getchannel("R").point(lambda level: level + 40), *images[0].split()[1:]])
+    shown = [images[1], images[0], again, redder, images[2], half, images[1]]
+    assert leaders(np.stack([looks_of(image) for image in shown])) == [0, 1, 1, 3, 4, 1, 0]
+    assert leaders(np.empty((0, 192), np.uint8)) == []

@@ -30,7 +30,7 @@ def vectors(count: int) -> np.ndarray:
 
 def test_rows_come_back_from_a_collection_that_is_opened_again(collection: Collection, encoder: ColourEncoder) -> None:
     collection.add_space("mine", encoder.identity)
-    collection.table("mine").add(rows([record(n) for n in range(5)], vectors(5), None, WIDTH))
+    collection.table("mine").add(rows([record(n) for n in range(5)], vectors(5), WIDTH))
     again = open_collection(collection.folder)
     assert again.space().identity == encoder.identity
     table = again.table().to_arrow()
@@ -43,7 +43,7 @@ def test_refresh_sees_the_rows_and_spaces_of_another_process(collection: Collect
     collection.add_space("mine", encoder.identity)
     reader = open_collection(collection.folder)
     assert reader.table().count_rows() == 0
-    collection.table("mine").add(rows([record(0)], vectors(1), None, WIDTH))
+    collection.table("mine").add(rows([record(0)], vectors(1), WIDTH))
     collection.add_space("base", ColourEncoder("b").identity)
     reader.refresh()
     assert reader.table("mine").count_rows() == 1

@@ -30,7 +30,7 @@ def batch(first: int, count: int, content: str = "c") -> pa.Table:
         Record(identifier("photos", name.encode()), "photos", name, None, "", name, content, 1, 2, "jpeg", 3, 4)
         for name in names
     ]
-    return rows(records, vectors, None, WIDTH)
+    return rows(records, vectors, WIDTH)
 
 
 @pytest.fixture

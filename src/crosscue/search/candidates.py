@@ -12,20 +12,22 @@ import numpy as np
 from crosscue.errors import CollectionError, OptionError
 from crosscue.search.filters import checked_sql, expression_of, parsed
 from crosscue.search.fusion import text_query
-from crosscue.search.schema import COLUMNS, vectors_of
+from crosscue.search.schema import COLUMNS, COMPUTED, LOOKS, VECTOR, lists_of, vectors_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
 
-    from crosscue.encoding.encoder import Floats
+    from crosscue.encoding.encoder import Floats, Pixels
     from crosscue.search.collection import Collection
     from crosscue.search.request import Request
     from crosscue.search.spaces import Space
 
-LIGHT = ["hubness", "vector"]
+LIGHT = [*COMPUTED, VECTOR]
 """Columns that the order of hits needs. Each further one would cost a read of all candidates."""
+SHOWN = [name for name in COLUMNS if name not in COMPUTED]
+"""Columns that a hit is made of."""
 POOL, DEEP = 200, 1_000
 """Fewest rows that are read for the order of hits: without an index, and corrected for hubness."""
 
@@ -38,6 +40,8 @@ class Candidates:
     """Row ids of Lance, which another version of the table may not have; see `rows_of`."""
     hubness: Floats
     """(N,) 0 where the space has none."""
+    looks: Pixels
+    """(N, 192) see `crosscue.search.grouping`."""
     vectors: Floats
     """(N, D)"""
     by_vector: list[int]
@@ -78,14 +82,17 @@ def candidates(
     places: dict[int, int] = {}
     rankings = [[places.setdefault(one, len(places)) for one in part["_rowid"].to_pylist()] for part in found]
     hubness = np.zeros(len(places), np.float32)
+    looks = np.zeros((len(places), LOOKS), np.uint8)
     vectors = np.empty((len(places), space.identity.width), np.float32)
     for part, ranking in zip(found, rankings, strict=True):
         if ranking:
             vectors[ranking] = vectors_of(part)
             hubness[ranking] = np.nan_to_num(part["hubness"].to_numpy())
+            looks[ranking] = lists_of(part, "looks")
     return Candidates(
         list(places),
         hubness,
+        looks,
         vectors,
         rankings[0] if vector is not None else [],
         rankings[-1] if words else [],
@@ -102,7 +109,7 @@ def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[i
     wanted = list(rows)
     if not wanted:
         return {}
-    query = collection.table(space.name).take_row_ids(wanted).select(list(COLUMNS)).with_row_id()
+    query = collection.table(space.name).take_row_ids(wanted).select(SHOWN).with_row_id()
     return {row["_rowid"]: row for row in query.to_list()}
 
 
@@ -117,7 +124,7 @@ def _read(folder: Path, query: Any, score: str, request: Request, count: int) ->
     except (ValueError, RuntimeError) as error:
         if request.where is not None and "Invalid input" in str(error):
             raise OptionError(
-                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(COLUMNS)}. "
+                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(SHOWN)}. "
                 'Write a condition, such as --where "width > 2000"'
             ) from error
         raise CollectionError(

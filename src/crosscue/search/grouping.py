@@ -1,39 +1,35 @@
-"""Copies among the hits: files of the same content, and images that were re-encoded or scaled."""
+"""Copies among the hits: files of the same content, and images that were encoded again or scaled."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image as Pillow
 
 if TYPE_CHECKING:
-    from crosscue.encoding.encoder import Floats
+    from crosscue.encoding.encoder import Pixels
 
-COPY = 0.93
-"""Least cosine of two copies, of vectors from which the mean of the space is subtracted. No two different images among 4,046 of
-Flickr8k reach it; docs/results.md has the measurement. Without centring, the cosines of CLIP's images need another threshold."""
-
-
-EQUAL = 1 - 1e-5
-"""Least cosine of two files of the same content, which share a vector, where there is no mean to subtract."""
+CELLS = 8
+"""Rows, and columns, of cells."""
+COPY = 12
+"""Most levels of 255 by which a cell of two copies differs. docs/results.md has the measurement."""
 
 
-def leaders(vectors: Floats, centre: Floats | None) -> list[int]:
+def looks_of(image: Pillow.Image) -> Pixels:
+    """Returns (192,) the mean colours of 8 x 8 cells of an RGB image. Compression and scaling change them by a few levels."""
+    return np.asarray(image.resize((CELLS, CELLS), Pillow.Resampling.BOX), np.uint8).reshape(-1)
+
+
+def leaders(looks: Pixels) -> list[int]:
     """Returns for each of N hits, best first, the index of the hit that stands for it; its own where it is no copy.
 
-    Args:
-        vectors: (N, D) unit vectors of the images.
-        centre: (D,) mean of images of the space; None: only equal vectors are copies.
+    `looks` (N, 192) are those of `looks_of`.
     """
-    least = EQUAL if centre is None else COPY
-    if centre is not None:
-        moved = vectors - centre
-        vectors = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
-    copies = vectors @ vectors.T >= least  # (N, N)
-    leader, free = np.arange(len(vectors)), np.ones(len(vectors), bool)
-    for place in range(len(vectors)):
+    leader, free = np.arange(len(looks)), np.ones(len(looks), bool)
+    levels = looks.astype(np.int16)
+    for place in range(len(looks)):
         if free[place]:
-            free[place] = False
-            mine = free & copies[place]
-            leader[mine], free[mine] = place, False
+            copies = free & (np.abs(levels - levels[place]).max(1) <= COPY)
+            leader[copies], free[copies] = place, False
     return [int(one) for one in leader]

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from crosscue.search.reading import Failure, ReadImage
 from crosscue.search.scanning import Item, Known
-from crosscue.search.schema import COLUMNS, KEY, VECTOR, Record, rows, vectors_of
+from crosscue.search.schema import COLUMNS, COMPUTED, KEY, VECTOR, Record, rows, vectors_of
 
 if TYPE_CHECKING:
-    from crosscue.encoding.encoder import Encoder, Floats
+    from crosscue.encoding.encoder import Encoder, Floats, Pixels
     from crosscue.search.reading import Reader
     from crosscue.search.writing import Writer
 
@@ -82,7 +82,7 @@ class Ingest:
         self._broken: dict[str, str] = {}
         self._waiting: list[ReadImage] = []
         self._pixels: list[ReadImage] = []
-        self._done: list[tuple[list[Record], Floats]] = []
+        self._done: list[tuple[list[Record], Floats, Pixels]] = []
         self._reused: list[Record] = []
         self._updated: list[Record] = []
         self._since = time.monotonic()
@@ -107,7 +107,7 @@ class Ingest:
             self.write()
 
     def _size(self) -> int:
-        return len(self._reused) + len(self._updated) + len(self._pixels) + sum(len(part) for part, _ in self._done)
+        return len(self._reused) + len(self._updated) + len(self._pixels) + sum(len(part) for part, _, _ in self._done)
 
     def _take(self, outcome: Outcome) -> None:
         """Sorts one file: not readable, the same content, a content that has a vector, or one to encode."""
@@ -151,7 +151,8 @@ class Ingest:
         while self._pixels:
             batch, self._pixels = self._pixels[: self.batch_size], self._pixels[self.batch_size :]
             pixels = np.stack([image.pixels for image in batch if image.pixels is not None])  # (B, 3, S, S)
-            self._done.append(([image.record for image in batch], self.opens().encode_images(pixels)))
+            looks = np.stack([image.looks for image in batch if image.looks is not None])  # (B, 192)
+            self._done.append(([image.record for image in batch], self.opens().encode_images(pixels), looks))
             self.counts.encoded += len(batch)
 
     def write(self) -> None:
@@ -159,10 +160,12 @@ class Ingest:
         width = self.width
         copies = self._copies(self._reused, width) if self._reused else None  # before their rows get other contents
         if self._done:
-            records = [record for part, _ in self._done for record in part]
-            vectors = np.concatenate([part for _, part in self._done])
+            records = [record for part, _, _ in self._done for record in part]
+            vectors = np.concatenate([part for _, part, _ in self._done])
             bank = self.opens().bank
-            self.writer.upsert(rows(records, vectors, None if bank is None else bank.hubness(vectors), width))
+            hubness = None if bank is None else bank.hubness(vectors)
+            looks = np.concatenate([part for _, _, part in self._done])
+            self.writer.upsert(rows(records, vectors, width, hubness, looks))
             self._written(records)
         if copies is not None:
             self.writer.upsert(copies)
@@ -196,12 +199,14 @@ class Ingest:
         """Returns rows with the vectors that the table has for their contents."""
         ids = sorted({self.contents[record.content] for record in records})
         listed = ", ".join(f"'{one}'" for one in ids)
-        kept = self.writer.table.search().where(f"{KEY} IN ({listed})").select([KEY, "hubness", VECTOR]).to_arrow()
+        kept = self.writer.table.search().where(f"{KEY} IN ({listed})").select([KEY, *COMPUTED, VECTOR]).to_arrow()
         place = {one: index for index, one in enumerate(kept[KEY].to_pylist())}
         order = [place[self.contents[record.content]] for record in records]
-        made = rows(records, vectors_of(kept)[order], None, width)
-        hubness = kept["hubness"].combine_chunks().take(pa.array(order, pa.int64()))
-        return made.set_column(made.schema.get_field_index("hubness"), made.schema.field("hubness"), hubness)
+        made = rows(records, vectors_of(kept)[order], width)
+        for name in COMPUTED:
+            column = kept[name].combine_chunks().take(pa.array(order, pa.int64()))
+            made = made.set_column(made.schema.get_field_index(name), made.schema.field(name), column)
+        return made
 
     def remove(self, ids: Iterable[str]) -> None:
         """Removes rows."""
@@ -233,5 +238,5 @@ def ahead(
 def _without_vector(records: Sequence[Record]) -> Any:
     """Returns rows with all columns of a record and no others."""
     width = 1
-    made = rows(records, np.zeros((len(records), width), np.float32), None, width)
-    return made.select([name for name in COLUMNS if name != "hubness"])
+    made = rows(records, np.zeros((len(records), width), np.float32), width)
+    return made.select([name for name in COLUMNS if name not in COMPUTED])

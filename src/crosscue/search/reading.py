@@ -17,6 +17,7 @@ from crosscue.data.pairs import EmbeddedImage
 from crosscue.data.pixels import PixelSpec, square
 from crosscue.encoding.encoder import Pixels
 from crosscue.errors import DataError
+from crosscue.search.grouping import looks_of
 from crosscue.search.metadata import clean, metadata_of
 from crosscue.search.scanning import Item
 from crosscue.search.schema import Record
@@ -52,6 +53,8 @@ class ReadImage:
     record: Record
     pixels: Pixels | None
     """(3, S, S) uint8; None where its content has a vector already, or another thread decodes it."""
+    looks: Pixels | None
+    """(192,) uint8 cells of colour, with the pixels; see `crosscue.search.grouping`."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,12 @@ class Reader:
         try:
             image = EmbeddedImage(shown, lambda: decodable(item.raw, encoded))
             record = self._record(item, shown, content, image)
-            pixels = self._pixels(image, content) if self._claims(content) else None
+            pixels, looks = self._pixels(image, content) if self._claims(content) else (None, None)
         except DataError as error:
             return Failure(item, content, str(error).removeprefix(f"{shown}: "))
         except (MemoryError, ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:  # a plug-in of Pillow
             return Failure(item, content, f"damaged ({type(error).__name__}). Fetch it again or remove it.")
-        return ReadImage(item, record, pixels)
+        return ReadImage(item, record, pixels, looks)
 
     def _claims(self, content: str) -> bool:
         with self._alone:
@@ -113,12 +116,12 @@ class Reader:
         with self._alone:
             self._claimed.discard(content)
 
-    def _pixels(self, image: EmbeddedImage, content: str) -> Pixels:
+    def _pixels(self, image: EmbeddedImage, content: str) -> tuple[Pixels, Pixels]:
         assert self.spec is not None
         opened = open_image(image, at_least=max(self.spec.size, SIDE // 2))
         if self.thumbnails is not None and not has_thumbnail(self.thumbnails, content):
             write_thumbnail(self.thumbnails, content, opened)
-        return square(opened, self.spec.size, self.spec.resample, self.spec.crop)
+        return square(opened, self.spec.size, self.spec.resample, self.spec.crop), looks_of(opened)
 
     def _record(self, item: Item, shown: str, content: str, image: EmbeddedImage) -> Record:
         header = open_header(image)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crosscue.encoding.encoder import Floats
+from crosscue.encoding.encoder import Floats, Pixels
 from crosscue.errors import CollectionError
 
+LOOKS = 192
+"""Numbers of `looks`: 8 x 8 cells, three colours."""
 KEY = "id"
 """Primary key: two writers that insert one image leave one row."""
 COLUMNS: dict[str, Any] = {
@@ -41,14 +43,17 @@ COLUMNS: dict[str, Any] = {
     "sidecar": pa.string(),
     "indexed_at": pa.timestamp("us"),
     "hubness": pa.float32(),
+    "looks": pa.list_(pa.uint8(), LOOKS),
 }
 """Column -> Arrow type, without the vector. A column of `Record` has its meaning there."""
+COMPUTED = ("hubness", "looks")
+"""Columns that are computed with the vector, and copied with it: `TextBank.hubness`, and `grouping.looks_of`."""
 VECTOR = "vector"
 
 
 @dataclass(frozen=True)
 class Record:
-    """All columns of one image but its vector and its hubness."""
+    """All columns of one image but its vector and those that are computed with it."""
 
     id: str
     """See `identifier`: opaque, and the only name of an image in addresses."""
@@ -108,14 +113,17 @@ def captions_schema(width: int) -> pa.Schema:
     )
 
 
-def rows(records: Sequence[Record], vectors: Floats, hubness: Floats | None, width: int) -> pa.Table:
+def rows(
+    records: Sequence[Record], vectors: Floats, width: int, hubness: Floats | None = None, looks: Pixels | None = None
+) -> pa.Table:
     """Returns the rows of N images.
 
     Args:
         records: N records.
         vectors: (N, D) unit vectors.
-        hubness: (N,) see `TextBank.hubness`; None leaves the column null.
         width: D of the space.
+        hubness: (N,) see `TextBank.hubness`; None leaves the column null.
+        looks: (N, 192) see `grouping.looks_of`; None leaves the column null.
 
     Raises:
         CollectionError: see `require_vectors`.
@@ -127,6 +135,7 @@ def rows(records: Sequence[Record], vectors: Floats, hubness: Floats | None, wid
     columns["captions"] = [list(captions) for captions in columns["captions"]]
     columns["indexed_at"] = [now] * len(records)
     columns["hubness"] = [None] * len(records) if hubness is None else hubness.tolist()
+    columns["looks"] = [None] * len(records) if looks is None else looks.tolist()
     arrays = [pa.array(columns[name], kind) for name, kind in COLUMNS.items()]
     return pa.Table.from_arrays([*arrays, vector_array(vectors, width)], schema=schema(width))
 
@@ -160,7 +169,11 @@ def require_vectors(vectors: Floats, width: int, names: Sequence[str]) -> None:
 
 def vectors_of(table: pa.Table) -> Floats:
     """Returns the vectors of some rows as (N, D)."""
-    column = table[VECTOR].combine_chunks()
+    return lists_of(table, VECTOR)
+
+
+def lists_of(table: pa.Table, name: str) -> Any:
+    """Returns a column of lists of one length, which every row has, as (N, length)."""
+    column = table[name].combine_chunks()
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    width = column.type.list_size
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(-1, width)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)

@@ -15,7 +15,7 @@ from crosscue.data.pairs import ImageFile
 from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
-from crosscue.search.background import FEWEST, Background, fixed_sample
+from crosscue.search.background import Background, fixed_sample
 from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
 from crosscue.search.fusion import fused, matched_field
 from crosscue.search.grouping import leaders
@@ -49,7 +49,7 @@ class Searcher:
                 f"{own.run[:8]} ({own.source}). Add it: crosscue index --collection {shlex.quote(str(collection.folder))} "
                 f"--run {shlex.quote(own.source)} --name NEW"
             )
-        self._sample: tuple[int, Floats, Floats | None] | None = None
+        self._sample: tuple[int, Floats] | None = None
 
     @property
     def line(self) -> Line:
@@ -102,17 +102,13 @@ class Searcher:
             and (request.normalise == "on" or (request.normalise == "auto" and bank.helps))
         )
 
-    def sample(self) -> tuple[Floats, Floats | None]:
-        """Returns (n, D) the fixed random images of the background, and (D,) their mean; None where they are few.
-
-        They are read again when the table changes.
-        """
+    def sample(self) -> Floats:
+        """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""
         table = self.collection.table(self.space.name)
         version = int(table.version)
         if self._sample is None or self._sample[0] != version:
-            images = fixed_sample(table)
-            self._sample = version, images, images.mean(0) if len(images) >= FEWEST else None
-        return self._sample[1:]
+            self._sample = version, fixed_sample(table)
+        return self._sample[1]
 
     def _check(self, words: str, request: Request) -> None:
         modes = self.encoder.rerank_modes
@@ -145,13 +141,12 @@ class Searcher:
         if request.rerank:
             again = self._reranked(request.rerank, words, order[: request.top], found, scores)
             order = [*sorted(again, key=lambda place: -again[place]), *(place for place in order if place not in again)]
-        sample, centre = self.sample()
-        background = Background.of(vector, sample)
+        background = Background.of(vector, self.sample())
         z = background.z(scores) if background else np.zeros(len(scores), np.float32)
         likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
         likely[found.by_words] = True
         likely |= scores >= SAME  # the image of the query itself
-        groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request, centre)
+        groups = _groups(sorted(order, key=lambda place: not likely[place]), found, request)
         count = sum(bool(likely[first]) for first, *_ in groups)
         if not request.all and count:
             groups = groups[:count]
@@ -232,10 +227,10 @@ def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
     return sides[0], sides[1]
 
 
-def _groups(order: list[int], found: Candidates, request: Request, centre: Floats | None) -> list[list[int]]:
+def _groups(order: list[int], found: Candidates, request: Request) -> list[list[int]]:
     """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
     deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
-    of = leaders(found.vectors[deep], centre) if request.group else range(len(deep))
+    of = leaders(found.looks[deep]) if request.group else range(len(deep))
     members: dict[int, list[int]] = {}
     for place, leader in zip(deep, of, strict=True):
         members.setdefault(leader, []).append(place)
