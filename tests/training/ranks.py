@@ -1,21 +1,51 @@
-"""Work of several processes that torchrun starts: python -m torch.distributed.run ... -m tests.training.ranks PART FOLDER."""
+"""Work of several processes that torchrun starts: python -m torch.distributed.run ... -m tests.training.ranks FOLDER PART ..."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 
+import crosscue
 from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.protocol import Backbone, fingerprint_of_tensors
 from crosscue.backbones.rows import WHOLE
+from crosscue.errors import ProcessError
+from crosscue.methods.dual_prompt import DualPrompt
 from crosscue.testing import Case
+from crosscue.training import starts
+from crosscue.training.checkpoints import Position
+from crosscue.training.config import TrainingConfig
 from crosscue.training.processes import Processes
 from tests.grid import CASES
 from tests.pairs import gradients, many_pairs
+from tests.training.runs import config
+
+FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+STEPS = {"dcar": 24, "acke": 24, "dual_prompt": 48}
+RUNS: dict[str, dict[str, Any]] = {
+    "dcar": {"ca": False, "weights_image": "frozen"},
+    "acke": {"pool_size": 6, "top_k": 2},
+    "dual_prompt": {"image_start_layer": 1},
+}
+
+
+def tiny(family: str, precision: str = "fp32") -> Backbone:
+    """A tiny backbone from the folder that the test has made."""
+    return load_backbone(json.loads(os.environ["TINY"])[family], precision=precision, device="cpu")
+
+
+def options_of(method: str, **more: Any) -> TrainingConfig:
+    """Options of a run of so many steps, four in an epoch."""
+    return config(epochs=STEPS[method] // 4, checkpoint_every=5, **more)
 
 
 def trained(case: Case, family: str) -> bool:
@@ -29,7 +59,7 @@ def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]
     every = [(case, family) for family in families for case in CASES]
     for number, (case, family) in enumerate(every):
         if trained(case, family):
-            backbone = load_backbone(json.loads(os.environ["TINY"])[family], precision="fp32", device="cpu")
+            backbone = tiny(family)
             batch = many_pairs(backbone, families[family], known=case.method == "action")
             for at_once in (None, 5):
                 own, _ = gradients(case, backbone, batch, processes.rows(at_once))
@@ -42,9 +72,117 @@ def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]
     return found
 
 
-PARTS = {
+def rounded(processes: Processes) -> dict[str, float]:
+    """Returns the cosine of the gradients in bf16 with those of one process."""
+    backbone, case = tiny("clip", "bf16"), Case("dual_prompt", {"depth": 2})
+    batch = many_pairs(backbone, 31)
+    both = [gradients(case, backbone, batch, rows)[0] for rows in (processes.rows(None), WHOLE)]
+    one, other = (torch.cat([gradient.flatten() for gradient in found.values()]) for found in both)
+    return {"cosine": float(torch.cosine_similarity(one, other, dim=0))} if processes.main else {}
+
+
+def adapted(processes: Processes) -> dict[str, int]:
+    """Trains some methods; returns the number of different sets of tensors among the processes."""
+    found = {}
+    for method, options in RUNS.items():
+        training = options_of(method, trackers=("tensorboard",) if method == "dcar" else ())
+        run = crosscue.adapt(
+            *(FOLDER, method, json.loads(os.environ["TINY"])["clip"]),
+            out=FOLDER / f"{method}_on_{processes.world}",
+            options=options,
+            training=training,
+            precision="fp32",
+        )
+        found[method] = len(set(processes.everywhere(fingerprint_of_tensors(run.method.learned_state()))))
+    return found
+
+
+def refused(processes: Processes) -> dict[str, str]:
+    """Returns the messages where process 1 was given something else."""
+    found = {}
+    for what in ("data", "images", "version", "weights", "seed"):
+        other = processes.rank == 1
+        own = json.loads(os.environ["TINY"])
+        try:
+            with patch.object(starts, "__version__", "0.0.1" if other and what == "version" else crosscue.__version__):
+                crosscue.adapt(
+                    FOLDER / what if other and what in ("data", "images") else FOLDER,
+                    "coop",
+                    own["siglip" if other and what == "weights" else "clip"],
+                    out=FOLDER / f"refused_{what}",
+                    training=config(seed=7 if other and what == "seed" else 1),
+                    record={"data": "the same"},
+                    precision="fp32",
+                )
+        except ProcessError as error:
+            found[f"{what} {processes.rank}"] = str(error)
+    return found
+
+
+def first(processes: Processes) -> dict[str, int]:
+    """Returns the times between the work of the first process and that of the others."""
+    at = processes.everywhere(processes.first(lambda: (time.sleep(0.2), time.monotonic_ns())[1]))
+    return {"least": min(at[1:]) - at[0]} if processes.main else {}
+
+
+def apart(processes: Processes) -> dict[str, Any]:
+    """Returns the ends of comparisons of tensors that differ a little, much, and not."""
+    found: dict[str, Any] = {}
+    for name, by in (("none", 0.0), ("little", 1e-6), ("much", 1.0)):
+        state = {"a": torch.ones(3) + by * processes.rank, "b": torch.zeros(2)}
+        try:
+            processes.check_equal(state)
+            found[f"{name} {processes.rank}"] = float(state["a"].sum())
+        except ProcessError as error:
+            found[f"{name} {processes.rank}"] = str(error)
+    return found
+
+
+class OnOne(DualPrompt):
+    """A planted fault: process 0 encodes some images that the others do not."""
+
+    def losses(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Encodes the images once more on process 0."""
+        if self.backbone.rows.rank == 0:
+            self.encode_image(batch.images)
+        return super().losses(batch)
+
+
+def fault(processes: Processes) -> dict[str, str]:
+    """Returns the messages of the processes about the planted fault."""
+    backbone = tiny("clip")
+    try:
+        with processes.named(FOLDER, Position(step=4)):
+            gradients(Case(OnOne), backbone, many_pairs(backbone, 8), processes.rows(None))
+            processes.agree(False)
+    except ProcessError as error:
+        return {f"{processes.rank}": str(error)}
+    return {}
+
+
+def silent() -> None:
+    """Lets process 1 come too late, and writes the message of process 0."""
+    dist.destroy_process_group()
+    Processes._found.clear()
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"
+    again = Processes.found(3)
+    time.sleep(8 * again.rank)
+    try:
+        with again.named(FOLDER, Position(step=4)):
+            again.agree(False)
+    except ProcessError as error:
+        (FOLDER / f"silent{again.rank}.txt").write_text(str(error))
+
+
+PARTS: dict[str, Callable[[Processes], dict[str, Any]]] = {
     "gradients_of_two": lambda processes: compared(processes, {"clip": 32}),
     "gradients_of_three": lambda processes: compared(processes, {"dual": 31, "siglip2": 31}),
+    "rounded": rounded,
+    "adapted": adapted,
+    "refused": refused,
+    "first": first,
+    "apart": apart,
+    "fault": fault,
 }
 
 
@@ -53,8 +191,11 @@ if __name__ == "__main__":
     processes = Processes.found(60)
     every: dict[str, Any] = {}
     for part in sys.argv[2:]:
-        found = processes.everywhere(PARTS[part](processes))
-        every[part] = {name: value for one in found for name, value in one.items()}
+        if part in PARTS:
+            found = processes.everywhere(PARTS[part](processes))
+            every[part] = {name: value for one in found for name, value in one.items()}
     if processes.main:
-        Path(sys.argv[1]).write_text(json.dumps(every))
+        (FOLDER / f"found_by_{processes.world}.json").write_text(json.dumps(every))
     processes.wait()
+    if "silent" in sys.argv:
+        silent()

@@ -12,19 +12,42 @@ from torch import Tensor
 
 from crosscue.errors import ProcessError
 
+WIDTH = 64
+"""Bytes of the name of a meeting."""
+
+
+def meet(what: str) -> None:
+    """Returns when all processes are at the same point of the run.
+
+    Without this, a process that encodes alone would receive other tensors than it waits for, or abort.
+
+    Raises:
+        ProcessError: another process is elsewhere, which the message names, or does not come.
+    """
+    own = torch.frombuffer(bytearray(what.encode()[:WIDTH].ljust(WIDTH)), dtype=torch.uint8)
+    every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    with _together(what):
+        dist.all_gather(every, own)
+    points = [bytes(each.numpy()).decode(errors="replace").strip() for each in every]
+    for rank, point in enumerate(points):
+        if point != points[0]:
+            raise ProcessError(f"process 0 is at '{points[0]}' and process {rank} at '{point}'", what)
+
 
 def all_rows(own: Tensor) -> Tensor:
     """(b, ...) of each process -> (world * b, ...) in the order of the processes."""
+    meet(f"the rows {tuple(own.shape)}")
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    with _together("the rows of all processes"):
+    with _together("the rows"):
         dist.all_gather(parts, own.contiguous())
     return torch.cat(parts)
 
 
 def all_sum(own: Tensor) -> Tensor:
     """Tensor of each process -> their sum."""
+    meet(f"the sum of {tuple(own.shape)}")
     total = own.clone(memory_format=torch.contiguous_format)
-    with _together("the sum over the processes"):
+    with _together("the sum"):
         dist.all_reduce(total)
     return total
 

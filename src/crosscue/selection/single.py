@@ -119,9 +119,11 @@ def train_single(
                 return adapted, folder, found
             torch.manual_seed(training.seed)
         with studied(adapted, train, captions) as knowledge:
+            provenance = Provenance.of(train, val)
+            processes.same("images", asdict(provenance), "Give all the same files.")
             if processes.main:
                 start_run(folder, resolved, identity, data | knowledge, resume=resume or bool(count))
-                Provenance.of(train, val).save(folder)
+                provenance.save(folder)
                 note_start(folder, {"processes": processes.world, "rows_at_once": training.rows_at_once})
             feed, validate = training_feed(adapted, train, training), None
             if val:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from crosscue.backbones.collectives import meet
 from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.backbones.rows import Rows
 from crosscue.errors import OptionError, ProcessError
@@ -37,8 +38,6 @@ class Processes:
     rank: int = 0
     world: int = 1
     local_rank: int = 0
-    control: Any = None
-    """Group of the messages between steps, apart from that of the rows: a process that encodes alone is found out."""
     patient: Any = None
     """Group of waiting for work of any length."""
     store: Any = None
@@ -77,8 +76,7 @@ class Processes:
                 f"process {late} of {world} did not come within {timeout:g} s ({host}:{port}). Are all started, with the "
                 "same --nnodes, and is the port open?"
             ) from error
-        control, patient = (dist.new_group(backend="gloo", timeout=each) for each in (limit, PATIENCE))
-        return cls(rank, world, local, control, patient, store)
+        return cls(rank, world, local, dist.new_group(backend="gloo", timeout=PATIENCE), store)
 
     @property
     def main(self) -> bool:
@@ -106,14 +104,12 @@ class Processes:
         self.wait()
         return work()
 
-    def everywhere(self, value: Any) -> list[Any]:
+    def everywhere(self, value: Any, what: str = "the end of a step") -> list[Any]:
         """Returns the values of all processes, in their order."""
         found: list[Any] = [value] * self.world
         if self.world > 1:
-            try:
-                dist.all_gather_object(found, value, self.control)
-            except RuntimeError as error:
-                raise ProcessError(f"another process did not come ({error})", "the end of the step") from error
+            meet(what)
+            dist.all_gather_object(found, value)
         return found
 
     def agree(self, flag: bool) -> bool:
@@ -122,11 +118,11 @@ class Processes:
 
     def same(self, what: str, values: Mapping[str, Any], remedy: str) -> None:
         """Raises `ProcessError` on all processes where one has other values than process 0; the message names both."""
-        first, *others = self.everywhere(dict(values))
+        first, *others = self.everywhere(_flat(values), f"the comparison of {what}")
         for rank, other in enumerate(others, 1):
-            for name in first.keys() | other.keys():
+            for name in sorted(first.keys() | other.keys()):
                 if first.get(name) != other.get(name):
-                    own, its = (str(found.get(name))[:40] for found in (first, other))
+                    own, its = (str(found.get(name))[:24] for found in (first, other))
                     raise ProcessError(f"process {rank} has other {what} ({name} {its}, process 0 {own}). {remedy}")
 
     def check_equal(self, state: Mapping[str, Tensor]) -> None:
@@ -179,18 +175,27 @@ class Processes:
     def _absent(self, error: ProcessError) -> str:
         """Returns the process that did not come, in words. Those that wait elsewhere note it in the store at the same time."""
         others = [rank for rank in range(self.world) if rank != self.rank]
-        if self.store is None or "imed out" not in str(error):
-            return f"a process of {self.world} ended" if len(others) > 1 else f"process {others[0]} of 2 ended"
-        self.store.set(f"waits/{self.rank}", str(error.what))
+        if "process 0 is at" in str(error):
+            return f"the processes do not do the same: {error}"
+        if "imed out" not in str(error):
+            return f"process {others[0]} of 2 ended" if len(others) == 1 else f"a process of {self.world} ended"
+        self.store.set(f"waits/{self.rank}", "")
         for rank in others:
             try:
                 self.store.wait([f"waits/{rank}"], GRACE)
-                its = self.store.get(f"waits/{rank}").decode()
             except RuntimeError:
-                return f"process {self.rank} waited for {error.what} of process {rank}, which does not answer,"
-            if its != error.what:
-                return f"process {self.rank} waited for {error.what} of process {rank}, which waited for {its},"
-        return f"the processes waited for {error.what} of each other"
+                return f"process {self.rank} waited for process {rank}, which did not come to '{error.what}',"
+        return f"the processes waited for each other before '{error.what}'"
+
+
+def _flat(values: Any, name: str = "") -> dict[str, Any]:
+    """Returns the values inside mappings and lists, each by its place, such as `training.seed`."""
+    if not isinstance(values, Mapping | list):
+        return {name: values}
+    inner = values.items() if isinstance(values, Mapping) else enumerate(values)
+    return {
+        place: one for key, value in inner for place, one in _flat(value, f"{name}.{key}" if name else str(key)).items()
+    }
 
 
 ALONE = Processes()

@@ -26,7 +26,7 @@ def compare(method: Method[Any], resolved: Mapping[str, Any], data: Mapping[str,
     device = {"kind": backbone.device.type, "precision": backbone.precision.name}
     processes.same("versions", versions, "Install the same on all machines.")
     processes.same("data", prints, "Give all the same --data.")
-    processes.same("weights", {backbone.source: backbone.checkpoint}, "Give all the same --backbone.")
+    processes.same("weights", {"hash": backbone.checkpoint}, "Give all the same --backbone.")
     processes.same("options", resolved, "Give all the same command.")
     processes.same("device", device, "Use machines of one kind, or give --device and --precision.")
 
