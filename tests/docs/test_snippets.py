@@ -43,6 +43,7 @@ NOT_RUN = {
     r"crosscue bench (few-shot|methods) ": "trains dozens of runs",
     r"runs/chosen|caltech101-25": "chooses a method for half an hour, on a published dataset",
     r"runs/action": "needs a trained run of `action` and its knowledge",
+    r"--processes": "starts several processes, which tests/training/test_processes.py does",
     r"crosscue serve (?!key)": "serves until it is stopped",
     r"pairs\.jsonl|runs/marked": "needs marks of a person",
     r"SOURCE|RUN|DATA|NAME": "has a placeholder",

@@ -20,6 +20,7 @@ from crosscue.training.attention import attention_of_training
 from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
 from crosscue.training.journal import Journal, require_trackers, tracked
+from crosscue.training.memory import memory_of
 from crosscue.training.optimisers import optimizer
 from crosscue.training.processes import ALONE, Processes
 from crosscue.training.schedules import scheduler
@@ -114,9 +115,8 @@ def _fit(
         stepper.zero_grad()
         for index in group:
             batch = feed.batch(position.epoch, index)
-            with attention_of_training(
-                method.backbone
-            ):  # for chunks, which are computed again in the backward pass, too
+            # chunks of rows are computed again in the backward pass, with the attention of the forward pass
+            with memory_of(method, config), attention_of_training(method.backbone):
                 losses: dict[str, Tensor] = method(batch)
                 total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
                 _require_finite(total, "loss", position.step + 1)
