@@ -23,6 +23,7 @@ from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writ
 from crosscue.search.request import Request
 from crosscue.search.schema import vectors_of
 from crosscue.search.searching import Searcher, compared
+from crosscue.search.shipped import shipped_texts
 from tests.search.conftest import ColourEncoder, paint
 
 IMAGES = 70
@@ -162,8 +163,17 @@ def test_the_correction_of_hubness_changes_the_order_and_no_score(opened: Collec
     assert searcher.search([Term("x")], auto).normalised
     image = opened.roots["photos"] / "03.png"
     assert not searcher.search([Term(image)], auto).normalised
-    with pytest.raises(MethodError, match="has no bank of training captions"):
-        Searcher(opened, ColourEncoder("b"), "b").search([Term("x")], replace(ALL, normalise="on"))
+
+
+def test_a_run_without_a_bank_is_corrected_by_the_shipped_texts(opened: Collection) -> None:
+    encoder = ColourEncoder("b")
+    table = opened.table("b").search().limit(1000).to_arrow()
+    shipped = TextBank(encoder.encode_texts(shipped_texts()).vectors, 20.0)
+    assert len(shipped.vectors) == 200
+    assert np.allclose(table["hubness"].to_numpy(), shipped.hubness(vectors_of(table)), atol=1e-5)
+    searcher = Searcher(opened, encoder, "b")
+    assert searcher.search([Term("x")], replace(ALL, normalise="on")).normalised
+    assert not searcher.search([Term("x")], replace(ALL, normalise="auto")).normalised
 
 
 def test_first_hits_are_reranked_and_the_cosine_stays(opened: Collection) -> None:

@@ -138,7 +138,6 @@ def test_other_machines_see_no_absolute_paths(painted: Path) -> None:
         ({"query": "red", "k": 0}, (422, "invalid_parameter", "k must be at least 1.")),
         ({"query": "red", "k": 501}, (422, "invalid_parameter", "k must be at most 500.")),
         ({"query": "red", "rerank": "pairs"}, (422, "no_rerank", "this model has no re-ranking")),
-        ({"query": "red", "normalise": "on"}, (422, "no_bank", "this model has no bank")),
         ({"query": [{"id": "zz"}]}, (404, "unknown_image", "there is no such image.")),
         ({"query": [{"id": "' OR 1=1 --"}]}, (404, "unknown_image", "there is no such image.")),
         ({"query": [{"image": "http://localhost/x.png"}]}, (400, "url_not_taken", "only data: URLs are taken")),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from crosscue.search.reading import Failure, ReadImage
 from crosscue.search.scanning import Item, Known
 from crosscue.search.schema import COLUMNS, COMPUTED, KEY, VECTOR, Record, rows, vectors_of
+from crosscue.search.shipped import bank_of
 
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats, Pixels
@@ -162,8 +163,7 @@ class Ingest:
         if self._done:
             records = [record for part, _, _ in self._done for record in part]
             vectors = np.concatenate([part for _, part, _ in self._done])
-            bank = self.opens().bank
-            hubness = None if bank is None else bank.hubness(vectors)
+            hubness = bank_of(self.opens()).hubness(vectors)
             looks = np.concatenate([part for _, _, part in self._done])
             self.writer.upsert(rows(records, vectors, width, hubness, looks))
             self._written(records)

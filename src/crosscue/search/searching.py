@@ -91,16 +91,8 @@ class Searcher:
     def corrects(self, words: str, request: Request) -> bool:
         """Returns True if the order of a query is corrected for hubness. The bank holds texts, so queries of words are."""
         bank = self.encoder.bank
-        if bank is None and request.normalise == "on":
-            raise MethodError(
-                f"'{self.encoder.identity.source}' has no bank of training captions, which --normalise on needs. Leave it out, or "
-                "search a space of a run: crosscue adapt --data SOURCE --out RUN"
-            )
-        return (
-            bank is not None
-            and bool(words)
-            and (request.normalise == "on" or (request.normalise == "auto" and bank.helps))
-        )
+        helps = bank is not None and bank.helps
+        return bool(words) and (request.normalise == "on" or (request.normalise == "auto" and helps))
 
     def sample(self) -> Floats:
         """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""

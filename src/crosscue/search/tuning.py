@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crosscue.errors import CollectionError
 from crosscue.search.schema import VECTOR, vectors_of
+from crosscue.search.shipped import shipped_texts
 from crosscue.search.spaces import Measured, Space, VectorIndex
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def query_texts(table: Any) -> list[str]:
     captions = [listed[0] for listed in captioned["captions"].to_pylist()]
     if len(captions) >= QUERIES:
         return [captions[index] for index in np.linspace(0, len(captions) - 1, QUERIES).round().astype(int)]
-    return files("crosscue.search").joinpath("queries.txt").read_text(encoding="utf-8").splitlines()[:QUERIES]
+    return shipped_texts()[:QUERIES]
 
 
 def query_images(table: Any) -> Floats:

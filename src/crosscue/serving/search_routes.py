@@ -178,15 +178,12 @@ def options_of(body: SearchRequest, searcher: Searcher, k: int) -> Options:
     """Returns the options of a search.
 
     Raises:
-        Refusal: the model has no such re-ranking, or no bank to normalise with (422).
+        Refusal: the model has no such re-ranking (422).
     """
     modes = searcher.encoder.rerank_modes
     if body.rerank and body.rerank not in modes:
         there = f"it has {', '.join(modes)}" if modes else "it has none"
         raise Refusal(422, f"this model has no re-ranking of that name; {there}.", code="no_rerank", param="rerank")
-    if body.normalise == "on" and searcher.encoder.bank is None:
-        message = "this model has no bank of training captions to normalise with."
-        raise Refusal(422, message, code="no_bank", param="normalise")
     return Options(
         k=min(k, 2 * MOST),
         exact=body.exact,
