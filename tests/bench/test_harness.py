@@ -35,10 +35,16 @@ def test_ways_alternate_and_the_warm_up_is_not_counted(
     assert order == [(name, index) for index in range(3) for name in ("ours", "theirs")]
     assert [timing.seconds for timing in timings.values()] == [2.0, 6.0]
     assert timings["theirs"].result == "theirs 2"
-    harness.print_table("fp32", timings, 12, "pairs")
-    ours, theirs = capsys.readouterr().out.splitlines()
-    assert "6.0 pairs/s" in ours and ours.endswith("1.00x the time")
-    assert "2.0 pairs/s" in theirs and theirs.endswith("3.00x the time")
+    for load, ending in ((1.0, "3.00x the wall time"), (9.0, " s wall")):
+        monkeypatch.setattr(harness.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        monkeypatch.setattr(harness.os, "cpu_count", lambda: 2)
+        timings["ours"].wall, timings["theirs"].wall = 4.0, 12.0
+        harness.print_table("fp32", timings, 12, "pairs")
+        ours, theirs, *refused = capsys.readouterr().out.splitlines()
+        assert "6.0 pairs/CPU-s" in ours and "1.00x the CPU time; 4.00 s wall" in ours
+        assert "2.0 pairs/CPU-s" in theirs and "3.00x the CPU time; 12.00 s wall" in theirs
+        assert theirs.endswith(ending)
+        assert refused == ([] if load < 2 else ["fp32  no ratio of wall times: load 9.0 on 2 cores"])
 
 
 def test_a_step_returns_its_loss_and_gradient() -> None:
