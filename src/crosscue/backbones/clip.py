@@ -17,6 +17,7 @@ class ClipBackbone(TwoTowers):
     """ViT with a class token, causal text tower, softmax-trained."""
 
     family = "clip"
+    causal = True
     has_dense_map = True
 
     def __init__(

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate, scaled_dot_product_attention
 from transformers.activations import QuickGELUActivation
 from transformers.models.clip.modeling_clip import CLIPMLP
 
+from crosscue.backbones.prefix_trees import ends_of_layer, shareable, token_trees, tree_layer
 from crosscue.backbones.prompting import arrange, enter, insert, remove, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, Prompts, TextFeatures, TokenBatch
 from crosscue.backbones.token_weights import TokenWeights, attention_scores, attentive, weighted_words
@@ -93,6 +94,8 @@ class ClipTextTower(nn.Module):
 
     def forward(self, tokens: TokenBatch, prompts: Prompts | None, token_weights: TokenWeights | None) -> TextFeatures:
         """Encodes [start] prompts words [end]; nothing after the end token can influence it, so padding needs no mask."""
+        if token_weights is None and shareable(tokens, prompts):
+            return self.in_trees(tokens, prompts)
         words = weighted_words(self.text_model.embeddings.token_embedding(tokens.ids), token_weights)  # (B, N, W)
         if prompts is not None and prompts.first == 0:
             words = insert(words, prompts.layers[0], 1)
@@ -112,6 +115,24 @@ class ClipTextTower(nn.Module):
             read = layers[last](hidden)
             read = arrange(read, None if order is None else order.argsort(1))
             return self.projection(norm(remove(read, count, 1).float()))
+
+        return TextFeatures(self.projection(pooled), pooled, words_read)
+
+    def in_trees(self, tokens: TokenBatch, prompts: Prompts | None) -> TextFeatures:
+        """Encodes texts with their common beginnings once; see `prefix_trees`."""
+        embeddings, norm, last = self.text_model.embeddings, self.text_model.final_layer_norm, len(self.layers) - 1
+        encoder, count = self.text_model.encoder.layers, prompts.count if prompts is not None else 0
+        trees = token_trees(tokens, count)
+        rows = trees.enter(embeddings.token_embedding(trees.ids), prompts, 0)  # (T, W)
+        rows = rows + embeddings.position_embedding(trees.column)
+        for index in range(last):
+            rows = tree_layer(encoder[index], trees.enter(rows, prompts, index) if index else rows, trees)
+        rows = trees.enter(rows, prompts, last) if last else rows
+        pooled = norm(ends_of_layer(self.last, rows, trees).float())  # (B, W)
+
+        def words_read() -> Tensor:
+            read = self.projection(norm(tree_layer(self.last, rows, trees).float()))  # (T, D)
+            return remove(read[trees.nodes], count, 1)  # (B, N, D)
 
         return TextFeatures(self.projection(pooled), pooled, words_read)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from crosscue.progress import progress
+
+if TYPE_CHECKING:
+    from crosscue.backbones.protocol import Backbone
 
 Encode = Callable[[Sequence[str]], Tensor]
 """n texts -> (n, D)"""
@@ -38,33 +42,47 @@ def encode_rows(texts: Sequence[str], encode: Callable[[list[int]], Tensor], siz
     return rows[torch.tensor(order).argsort().to(rows.device)]
 
 
-def embed_texts(texts: Sequence[str], encode: Encode, *, batch_size: int = 128) -> Tensor:
+def embed_texts(texts: Sequence[str], encode: Encode, *, batch_size: int = 128, alphabetical: bool = False) -> Tensor:
     """Encodes texts without gradients: each distinct one once, in batches of similar length.
+
+    Args:
+        texts: N texts.
+        encode: the texts of a batch -> their embeddings.
+        batch_size: most texts of a batch.
+        alphabetical: batches are neighbours of the alphabet (`shares_beginnings`).
 
     Returns:
         (N, D) on the CPU, in the order given; equal texts get bit-identical rows.
     """
-    distinct = by_length(texts)
+    distinct = sorted(set(texts)) if alphabetical else by_length(texts)
     quiet = len(distinct) < QUIET
     bar = contextlib.nullcontext(lambda n: None) if quiet else progress("encoding captions", len(distinct), "captions")
     with torch.no_grad(), bar as advance:
 
-        def read(indices: list[int]) -> Tensor:
-            part = encode([distinct[index] for index in indices]).cpu()
-            advance(len(indices))
-            return part
+        def read(part: list[str]) -> Tensor:
+            rows = encode(part).cpu()
+            advance(len(part))
+            return rows
 
-        return encode_rows(distinct, read, batch_size)[places(texts, distinct)]
+        parts = [read(distinct[start : start + batch_size]) for start in range(0, len(distinct), batch_size)]
+        return torch.cat(parts)[places(texts, distinct)]
 
 
-def encode_bucketed(texts: Sequence[str], encode: Encode, *, size: int | None = None) -> Tensor:
+def encode_bucketed(texts: Sequence[str], encode: Encode, *, size: int | None = None, whole: bool = False) -> Tensor:
     """Encodes the texts of one training step, with gradients: each distinct one once, in buckets by length.
 
-    The default `size` of a bucket is `bucket_size`.
+    Args:
+        texts: N texts.
+        encode: the texts of a bucket -> their embeddings.
+        size: most texts of a bucket; by default `bucket_size`.
+        whole: all texts are one bucket, in alphabetical order (`shares_beginnings`).
 
     Returns:
         (N, D) in the order given.
     """
+    if whole:
+        distinct = sorted(set(texts))
+        return encode(distinct)[places(texts, distinct)]
     distinct = by_length(texts)
     size = size or bucket_size(len(distinct))
     rows = encode_rows(distinct, lambda indices: encode([distinct[index] for index in indices]), size)
@@ -75,6 +93,11 @@ def places(texts: Sequence[str], distinct: Sequence[str]) -> Tensor:
     """Returns (N,) the index in `distinct` of each text."""
     place = {text: index for index, text in enumerate(distinct)}
     return torch.tensor([place[text] for text in texts])
+
+
+def shares_beginnings(backbone: Backbone) -> bool:
+    """Returns True if texts that begin alike are cheaper together: their common beginning is encoded once."""
+    return backbone.causal and backbone.device.type == "cpu"
 
 
 def bucket_size(count: int) -> int:

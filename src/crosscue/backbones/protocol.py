@@ -172,6 +172,8 @@ class Backbone(nn.Module, ABC):
     family: str
     weights_places: tuple[WeightsPlace, ...] = ("input", "attention")
     """Places where token weights can act in the text tower, the default first."""
+    causal: bool = False
+    """True if a position of the text tower reads itself and those before it alone."""
     has_dense_map: bool = False
     """True if `ImageFeatures.dense` can be computed."""
     source: str

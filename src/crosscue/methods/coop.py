@@ -55,6 +55,11 @@ class Coop(ContrastiveMethod[CoopConfig]):
         self.context = nn.Parameter(initial_context(backbone, config.context_tokens, config.context_words))  # (M, W)
         self.to(backbone.device)
 
+    @property
+    def reads_whole_batches(self) -> bool:
+        """True where the context is before the words, so that captions share it with their beginnings."""
+        return super().reads_whole_batches and self.config.class_token_position == "end"
+
     def image_features(self, images: ImageInput) -> Tensor:
         """f: images -> (B, D), the tower as it is."""
         return self.backbone.encode_image(images).pooled

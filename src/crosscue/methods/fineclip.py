@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import encode_bucketed
+from crosscue.backbones.embedding import encode_bucketed, shares_beginnings
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article
 from crosscue.errors import MethodError
@@ -93,7 +93,9 @@ class FineClip(Carrier[FineClipConfig]):
         features = self.read_images(batch.images)
         images = normalize(self.image_head(features.pooled).float(), dim=-1)  # (B, D)
         named = self.region_texts(batch) if config.region_weight else []
-        texts = encode_bucketed([*batch.captions, *named], self.encode_text)  # (B or 2 B, D)
+        texts = encode_bucketed(
+            [*batch.captions, *named], self.encode_text, whole=shares_beginnings(self.backbone)
+        )  # (B or 2 B, D)
         logits = scale * images @ texts[: len(batch)].T
         same = self.same(batch.captions, batch)
         losses = {"global_loss": pair_losses(logits, logits, directions=config.directions, not_negative=same).mean()}

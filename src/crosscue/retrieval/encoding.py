@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.embedding import embed_texts, shares_beginnings
 from crosscue.backbones.protocol import ImageInput
 from crosscue.methods.capabilities import ScoresPairs
 from crosscue.methods.registry import build
@@ -25,7 +25,9 @@ def embed_captions(method: Method[Any], texts: Sequence[str], inference: Inferen
     """Returns (M, D) unit vectors of captions alone, in the text mode of `inference`."""
     mode = inference.of(method).mode
     assert mode is not None
-    return embed_texts(texts, lambda some: method.encode_text(some, mode))
+    return embed_texts(
+        texts, lambda some: method.encode_text(some, mode), alphabetical=shares_beginnings(method.backbone)
+    )
 
 
 def pair_features(method: Method[Any], images: Images, count: int, batch_size: int) -> Tensor:
@@ -56,4 +58,6 @@ def untouched_embeddings(
 ) -> tuple[Tensor, Tensor]:
     """Returns (N, D) and (M, D) unit vectors of images and texts by the untouched backbone."""
     untouched = build("zero_shot", backbone)
-    return embed_images(untouched, images, count, batch_size), embed_texts(texts, untouched.encode_text)
+    return embed_images(untouched, images, count, batch_size), embed_texts(
+        texts, untouched.encode_text, alphabetical=shares_beginnings(backbone)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.embedding import embed_texts, shares_beginnings
 from crosscue.backbones.protocol import Backbone
 from crosscue.backbones.text_memory import TextMemory
 
@@ -17,7 +17,9 @@ class FrozenTexts:
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-        self.memory: TextMemory[Tensor] = TextMemory(lambda texts: embed_texts(texts, self.read))
+        self.memory: TextMemory[Tensor] = TextMemory(
+            lambda texts: embed_texts(texts, self.read, alphabetical=shares_beginnings(self.backbone))
+        )
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """B texts -> (B, D); from memory where it has them all."""
