@@ -97,10 +97,31 @@ def test_they_are_refused_before_anything_is_computed(tmp_path: Path, monkeypatc
     assert "image_size is 0" in refused("evaluate", "zero_shot", *given, "--image_size", 0)
     assert "captions_per_image is -1" in refused("adapt", *given, "--captions_per_image", -1)
     assert "patience" in refused("adapt", *given, "--validation", "false", "--training.patience", 3, "--out", "run")
+    for empty in (("--out", ""), ("--out=",), ("--images", "")):
+        assert f"{empty[0].removesuffix('=')} is empty" in refused("adapt", *given, *empty)
+    assert "training.seed is 9223372036854775808" in refused("adapt", *given, "--training.seed", 1 << 63)
+    assert "image_size is 100000; it must be an integer from 1 to 4,096" in refused(
+        "adapt", *given, "--image_size", 100000
+    )
+    assert "/proc/x: cannot be written" in refused("adapt", *given, "--out", "/proc/x", "--method", "linear_probe")
     assert "no option --training.epoch" in refused("adapt", *given, "--training.epoch", 3)  # no abbreviations
     assert not (tmp_path / "run").exists()
+    (tmp_path / "images" / "README.md").write_text("mine")
+    taken = refused("adapt", *given, "--out", "images", "--method", "linear_probe")
+    assert re.search(r"images: there are other files in this folder, such as \S+. Choose another --out", taken)
+    assert (tmp_path / "images" / "README.md").read_text() == "mine"
     with pytest.raises(CrosscueError, match="captions_per_image is 0"):
         crosscue.Reading(captions_per_image=0)
+
+
+def test_suggestions_stay_within_a_group_of_options(tmp_path: Path) -> None:
+    assert "Did you mean '--training.warmup_steps'?" in refused("adapt", "--data", ".", "--training.warmup_step", 3)
+    method = ("--method", "linear_probe")
+    assert "Choose from: --options.directions, --options.mask" in refused(
+        "adapt", "--data", ".", *method, "--options.q", 3
+    )
+    assert "Write --data" not in refused("data", "check", "one", "two")
+    assert "Write --data two" in refused("adapt", "two")
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99", "nowhere", "cpu:x"])

@@ -25,6 +25,7 @@ NAMES = {
     "str": "a text",
     "NoneType": "null",
     "list": "a list",
+    "tuple": "a list in brackets, such as '[tensorboard]'",
     "dict": "a mapping",
 }
 

@@ -19,10 +19,10 @@ from crosscue.errors import CrosscueError, DataError, StorageError
 from crosscue.source_files import open_text, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 REFUSED = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EBUSY),
 )
 """Refusals of the operating system that another place for the file avoids."""
@@ -47,6 +47,13 @@ def require_space(folder: Path, size: int) -> None:
             f"{folder}: {size / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free. "
             "Free some space, or choose another folder (CROSSCUE_CACHE moves the cache)."
         )
+
+
+def require_empty(folder: Path, but: Collection[str]) -> None:
+    """Raises `StorageError` for a folder with other files than those named `but`, and hidden ones."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if other := [name for name in names if not name.startswith(".") and name not in but]:
+        raise StorageError(f"{folder}: there are other files in this folder, such as {other[0]}. Choose another --out.")
 
 
 def reserve(target: Path, size: int) -> None:

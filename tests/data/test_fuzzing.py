@@ -33,8 +33,10 @@ from crosscue.errors import CrosscueError
 from tests.images import draw_noise
 
 TIMES = int(os.environ.get("CROSSCUE_FUZZ", "2000")) / 2000
-SECONDS = 1.8 * max(TIMES, 1)
+SECONDS = 1.8 if TIMES <= 1 else 300
 """Longest time that one test computes; the inputs behind it are not tried."""
+TRIED: list[bool] = []
+"""For each input, True if it was tried in time."""
 LARGEST = 400_000
 """Kilobytes that all inputs together may add to the memory of the process."""
 
@@ -107,9 +109,11 @@ def fuzz(count: int) -> Any:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounded_memory() -> Iterator[None]:
+def bounded_memory(request: pytest.FixtureRequest) -> Iterator[None]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
+    if TIMES > 1:
+        request.config.get_terminal_writer().line(f" {sum(TRIED):,} of {len(TRIED):,} inputs tried")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGEST
 
 
@@ -125,7 +129,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_time() -> Callable[[], bool]:
     end = time.process_time() + SECONDS
-    return lambda: time.process_time() < end
+
+    def inside() -> bool:
+        TRIED.append(time.process_time() < end)
+        return TRIED[-1]
+
+    return inside
 
 
 def is_line(error: CrosscueError) -> bool:

@@ -21,6 +21,8 @@ from crosscue.backbones.vocabulary import pretrained_tokenizer
 from crosscue.backbones.weights import checkpoint_json, pretrained_model
 from crosscue.errors import BackboneError, suggestion
 
+LARGEST = 4096
+"""Largest side of an input image; the attention of a larger one takes gigabytes."""
 DUAL_CONFIG = "crosscue_backbone.json"
 
 
@@ -50,8 +52,8 @@ def load_backbone(
         BackboneError: no such backbone, an unsupported family, missing weights, an impossible size.
         NetworkError: the Hub cannot be reached.
     """
-    if image_size is not None and (type(image_size) is not int or image_size < 1):
-        raise BackboneError(f"image_size is {image_size!r}; it must be an integer from 1 on, or null.")
+    if image_size is not None and (type(image_size) is not int or not 1 <= image_size <= LARGEST):
+        raise BackboneError(f"image_size is {image_size!r}; it must be an integer from 1 to {LARGEST:,}, or null.")
     place = usable_device(device)
     chosen = choose_precision(precision, place)
     name, _, revision = source.partition("@")

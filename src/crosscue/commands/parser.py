@@ -38,6 +38,8 @@ class Parser(ArgumentParser):
     """Flags of `bool | Path`: bare they mean standard output, and a value is a file."""
     given: Sequence[str] = ()
     """Arguments of the latest parse, with a value for every boolean option."""
+    places: frozenset[str] = frozenset()
+    """Flags of the options that name a file or folder."""
     beginning: Mapping[str, str] = MappingProxyType({})
     """Options for beginners -> their text: all that `--help` lists. Empty: `--help` lists every option."""
     hints: Mapping[str, Any] = MappingProxyType({})
@@ -48,6 +50,9 @@ class Parser(ArgumentParser):
     ) -> Any:
         """Returns the options; a boolean one needs no value, and `--no-NAME` switches it off."""
         self.given = given = switched(sys.argv[1:] if args is None else list(args), self.switches, self.outputs)
+        for argument, following in zip(given, [*given, "-"][1:], strict=True):
+            if argument.removesuffix("=") in self.places and not (following if argument[-1:] != "=" else ""):
+                self.error(f"{argument.removesuffix('=')} is empty. Name a file or folder, or leave it out")
         for path in configs(given):
             try:
                 check_names(self.hints, _yaml(path), "")
@@ -82,14 +87,22 @@ class Parser(ArgumentParser):
 
     def nearest(self, unknown: str) -> str:
         """Returns the end of a message: the option nearest to an unknown word, the values of a boolean option, or nothing."""
-        flags = [f"--{key}" for key in self.get_defaults().keys()]  # noqa: SIM118
+        known = {flag for action in self._actions for flag in action.option_strings}
+        flags = [flag for key in self.get_defaults().keys() if (flag := f"--{key}") in known]  # noqa: SIM118
         if not unknown.startswith("-"):
             before = dict(zip(self.given[1:], self.given, strict=False)).get(unknown, "").removesuffix("=true")
             if before in self.switches:
                 return f" {before} is true or false: write {before} or --no-{before.removeprefix('--')}"
             return f" Write --data {unknown}" if "--data" in flags and "--data" not in self.given else ""
         grouped = [flag for flag in flags if flag.endswith(f".{unknown.removeprefix('--')}")]
-        return f" Did you mean '{grouped[0]}'?" if grouped else suggestion(unknown, flags).split(" Choose from")[0]
+        if grouped:
+            return f" Did you mean '{grouped[0]}'?"
+        group = unknown.rpartition(".")[0] + "."
+        inside = [flag for flag in flags if flag.startswith(group)]
+        near = suggestion(unknown.removeprefix(group), [flag.removeprefix(group) for flag in inside])
+        if inside and "Did you mean" not in near:
+            return f" Choose from: {', '.join(sorted(inside))}"
+        return suggestion(unknown, inside or flags).split(" Choose from")[0]
 
 
 def switched(arguments: Sequence[str], switches: Collection[str], outputs: Collection[str] = ()) -> list[str]:
@@ -128,6 +141,7 @@ def options_parser(verb: str, summary: str, *groups: tuple[type, str | None]) ->
         before = f"{prefix}." if prefix else ""
         parser.switches |= set(flags_of(dataclass_type, before, bool, bool | None))
         parser.outputs |= set(flags_of(dataclass_type, before, bool | Path))
+        parser.places |= set(flags_of(dataclass_type, before, Path, Path | None, bool | Path))
         parser.hints = {**parser.hints, **({prefix: dataclass_type} if prefix else get_type_hints(dataclass_type))}
     return parser
 

@@ -85,6 +85,8 @@ class TrainingConfig:
             )
 
     def __post_init__(self) -> None:
+        if self.seed >= 1 << 63:
+            raise TrainingError(f"training.seed is {self.seed}; it must be below 2 to the power of 63.")
         for name, smallest in AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= smallest:  # nan is refused too

@@ -33,7 +33,7 @@ from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.configuration import configured
 from crosscue.errors import BackboneError, OptionError, RunError
 from crosscue.methods.registry import config_of, method_class
-from crosscue.storage import fingerprint_of, read_json, write_json, write_text
+from crosscue.storage import fingerprint_of, read_json, require_empty, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER, save_learned
 from crosscue.training.journal import read_journal
 from crosscue.version import __version__
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 CONFIG, BACKBONE, ENVIRONMENT = "config.yaml", "backbone.json", "environment.json"
+UNFINISHED = (BACKBONE, ENVIRONMENT, "pairs.json", "metrics.jsonl", "checkpoints", "folds", "selection")
 VERSIONED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
 RESTORE = "Restore the file, or adapt again."
 FORMAT = 1
@@ -98,7 +99,10 @@ def check_run(
         RunError: the folder holds a run and `resume` is off; or it is resumed with another configuration, backbone or
             data. The message lists every difference.
     """
-    if not (folder / CONFIG).exists() or not _begun(folder):
+    if not (folder / CONFIG).exists():
+        require_empty(folder, but=UNFINISHED)
+        return False
+    if not _begun(folder):
         return False
     if not resume:
         raise RunError(
@@ -121,9 +125,9 @@ def check_run(
 
 def _begun(folder: Path) -> bool:
     """Returns True if a run in the folder has made a step; one that failed earlier has nothing to protect."""
-    kept = (folder / ADAPTER).exists() or (folder / "checkpoints" / "last").exists()
-    journals = (folder / "metrics.jsonl", *folder.glob("folds/*/metrics.jsonl"))
-    return kept or any(line["step"] > 0 for journal in journals for line in read_journal(journal))
+    lines = (line for part in (folder, *folder.glob("folds/*")) for line in read_journal(part / "metrics.jsonl"))
+    saved = (folder / ADAPTER).exists() or (folder / "checkpoints" / "last").exists()
+    return saved or any(line["step"] for line in lines)
 
 
 def start_run(
@@ -134,8 +138,7 @@ def start_run(
         return
     write_json(folder / BACKBONE, {"format": FORMAT, "crosscue": __version__, **asdict(backbone)})
     versions = {"crosscue": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED}
-    environment = {"python": platform.python_version(), "versions": versions, "data": data}
-    write_json(folder / ENVIRONMENT, environment)
+    write_json(folder / ENVIRONMENT, {"python": platform.python_version(), "versions": versions, "data": data})
     write_text(folder / CONFIG, _as_yaml(config))
 
 
