@@ -17,7 +17,7 @@ class ClipBackbone(TwoTowers):
     """ViT with a class token, causal text tower, softmax-trained."""
 
     family = "clip"
-    causal = True
+    packing = "trees"
     has_dense_map = True
 
     def __init__(

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from crosscue.backbones.bridge import Bridge
 from crosscue.backbones.clip_towers import ClipImageTower
+from crosscue.backbones.packing import Grid, pack, spread
 from crosscue.backbones.precision import Precision
 from crosscue.backbones.prompting import arrange, insert, run, word_order
 from crosscue.backbones.protocol import ImageFeatures, ImageState, PixelSpec, Prompts, TextFeatures, TokenBatch
@@ -69,23 +71,29 @@ class SentenceTower(nn.Module):
         words = arrange(words, order) + embeddings.token_type_embeddings.weight[0]
         hidden = embeddings.LayerNorm(words + embeddings.position_embeddings.weight[: words.shape[1]])
         real = torch.arange(tokens.ids.shape[1], device=hidden.device) < tokens.lengths[:, None]  # (B, N)
-        padded = torch.compiler.is_exporting() or bool((~real).any())
+        exporting = torch.compiler.is_exporting()
+        padded = exporting or bool((~real).any())
         count = prompts.count if prompts is not None else 0
         seen: TokenWeights | None = None  # weights that act in the attention; padding weighs 0
         if token_weights is not None and token_weights.place == "attention":
             seen = replace(token_weights, values=token_weights.values.where(real, 0.0))
 
+        def mask(positions: int, dtype: torch.dtype) -> Tensor | None:
+            if seen is not None:
+                return attention_scores(seen, order, positions, 1).to(dtype)
+            return _visible(real, positions - real.shape[1]) if padded else None
+
         def layer(index: int) -> Any:
             def call(sequence: Tensor) -> Tensor:
-                mask = _visible(real, sequence.shape[1] - real.shape[1]) if padded else None
-                if seen is not None:
-                    mask = attention_scores(seen, order, sequence.shape[1], 1).to(sequence.dtype)
-                out: Tensor = self.layers[index](sequence, mask)
+                out: Tensor = self.layers[index](sequence, mask(sequence.shape[1], sequence.dtype))
                 return out
 
             return call
 
-        hidden = run(hidden, [layer(index) for index in range(len(self.layers))], prompts, 1)
+        if padded and not exporting and hidden.device.type == "cpu" and (prompts is None or prompts.first == 0):
+            hidden = self._packed(hidden, tokens.lengths + count, prompts, mask(hidden.shape[1], hidden.dtype))
+        else:
+            hidden = run(hidden, [layer(index) for index in range(len(self.layers))], prompts, 1)
         hidden = arrange(hidden, None if order is None else order.argsort(1))
         hidden = torch.cat([hidden[:, :1], hidden[:, 1 + count :]], dim=1)  # (B, N, W) without prompts
         share = real / tokens.lengths[:, None]  # (B, N)
@@ -95,12 +103,40 @@ class SentenceTower(nn.Module):
         pooled = (hidden.float() * share.unsqueeze(-1)).sum(1)  # (B, W)
         return TextFeatures(self.bridge.text(pooled), pooled, lambda: self.bridge.text(hidden.float()))
 
+    def _packed(self, hidden: Tensor, lengths: Tensor, prompts: Prompts | None, mask: Tensor | None) -> Tensor:
+        """Runs the layers on (B, S, W) with linear maps on real positions alone; the others become 0."""
+        grid = Grid.of_lengths(lengths, hidden.shape[1])
+        rows = pack(hidden, grid)  # (T, W)
+        for index, layer in enumerate(self.layers):
+            if prompts is not None and index and index in prompts.layers:
+                own = prompts.layers[index].to(rows.dtype).expand(len(hidden), -1, -1)
+                places = (lengths.cumsum(0) - lengths)[:, None] + 1 + torch.arange(prompts.count)  # (B, n)
+                rows = rows.index_copy(0, places.flatten(), own.flatten(0, 1))
+            rows = packed_layer(layer, rows, grid, mask)
+        return spread(rows, grid)
+
+
+def packed_layer(layer: Any, rows: Tensor, grid: Grid, mask: Tensor | None) -> Tensor:
+    """The output of a `BertLayer` at real positions: (T, W) -> (T, W)."""
+    attention = layer.attention.self
+
+    def heads(vectors: Tensor) -> Tensor:
+        split = (attention.num_attention_heads, attention.attention_head_size)
+        return spread(vectors, grid).unflatten(-1, split).transpose(1, 2)  # (B, H, S, W / H)
+
+    query, key, value = (heads(part(rows)) for part in (attention.query, attention.key, attention.value))
+    read = scaled_dot_product_attention(query, key, value, mask, scale=attention.scaling)
+    rows = layer.attention.output(pack(read.transpose(1, 2).flatten(2), grid), rows)
+    out: Tensor = layer.feed_forward_chunk(rows)
+    return out
+
 
 class DualBackbone(TwoTowers):
     """The family of the starter: any sentence encoder can be bridged to any CLIP image tower."""
 
     family = "dual"
     weights_places: tuple[WeightsPlace, ...] = ("pooling", "input", "attention")
+    packing = "rows"
     has_dense_map = True
 
     def __init__(

@@ -75,7 +75,7 @@ def encode_bucketed(texts: Sequence[str], encode: Encode, *, size: int | None = 
         texts: N texts.
         encode: the texts of a bucket -> their embeddings.
         size: most texts of a bucket; by default `bucket_size`.
-        whole: all texts are one bucket, in alphabetical order (`shares_beginnings`).
+        whole: all texts are one bucket, in alphabetical order (`packs`).
 
     Returns:
         (N, D) in the order given.
@@ -97,7 +97,12 @@ def places(texts: Sequence[str], distinct: Sequence[str]) -> Tensor:
 
 def shares_beginnings(backbone: Backbone) -> bool:
     """Returns True if texts that begin alike are cheaper together: their common beginning is encoded once."""
-    return backbone.causal and backbone.device.type == "cpu"
+    return backbone.packing == "trees" and backbone.device.type == "cpu"
+
+
+def packs(backbone: Backbone) -> bool:
+    """Returns True if the texts of a step are cheaper in one call than in buckets by length."""
+    return backbone.packing != "none" and backbone.device.type == "cpu"
 
 
 def bucket_size(count: int) -> int:

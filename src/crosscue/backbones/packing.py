@@ -27,6 +27,12 @@ class Grid:
         size = int(counts.max())
         return cls(torch.from_numpy(group * size + within), len(counts), size), within
 
+    @classmethod
+    def of_lengths(cls, lengths: Tensor, size: int) -> Grid:
+        """Returns the grid of texts with the given lengths (B,), padded to `size`."""
+        real = torch.arange(size) < lengths[:, None]
+        return cls(real.flatten().nonzero()[:, 0], len(lengths), size)
+
 
 def spread(rows: Tensor, grid: Grid) -> Tensor:
     """(T, W) -> (G, S, W), zero where no row stands."""

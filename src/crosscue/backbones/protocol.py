@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -172,8 +172,8 @@ class Backbone(nn.Module, ABC):
     family: str
     weights_places: tuple[WeightsPlace, ...] = ("input", "attention")
     """Places where token weights can act in the text tower, the default first."""
-    causal: bool = False
-    """True if a position of the text tower reads itself and those before it alone."""
+    packing: Literal["none", "rows", "trees"] = "none"
+    """Padding of texts on a CPU. `none`: it is computed. `rows`: linear maps leave it out. `trees`: common beginnings too."""
     has_dense_map: bool = False
     """True if `ImageFeatures.dense` can be computed."""
     source: str

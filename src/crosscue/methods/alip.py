@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from crosscue.backbones.embedding import encode_bucketed, shares_beginnings
+from crosscue.backbones.embedding import encode_bucketed, packs
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article, key, mentions, replaced
 from crosscue.errors import MethodError
@@ -74,9 +74,7 @@ class Alip(Carrier[AlipConfig]):
         """Returns the two terms of L of ALIP, one with each caption, and the mean weights for the log."""
         synthetic = self.synthetic_captions(batch)
         images = self.encode_image(batch.images)  # i (B, D)
-        encoded = encode_bucketed(
-            [*batch.captions, *synthetic], self.encode_text, whole=shares_beginnings(self.backbone)
-        )
+        encoded = encode_bucketed([*batch.captions, *synthetic], self.encode_text, whole=packs(self.backbone))
         texts, others = encoded.chunk(2)  # t and c, (B, D) each
         similar = torch.stack([(a * b).sum(-1) for a, b in ((texts, others), (texts, images), (others, images))])
         sample, of_text, of_other = self.weights(similar.detach())  # (B,) each

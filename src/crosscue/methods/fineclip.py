@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import encode_bucketed, shares_beginnings
+from crosscue.backbones.embedding import encode_bucketed, packs
 from crosscue.backbones.protocol import Backbone
 from crosscue.data.wording import article
 from crosscue.errors import MethodError
@@ -94,7 +94,7 @@ class FineClip(Carrier[FineClipConfig]):
         images = normalize(self.image_head(features.pooled).float(), dim=-1)  # (B, D)
         named = self.region_texts(batch) if config.region_weight else []
         texts = encode_bucketed(
-            [*batch.captions, *named], self.encode_text, whole=shares_beginnings(self.backbone)
+            [*batch.captions, *named], self.encode_text, whole=packs(self.backbone)
         )  # (B or 2 B, D)
         logits = scale * images @ texts[: len(batch)].T
         same = self.same(batch.captions, batch)

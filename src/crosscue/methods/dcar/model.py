@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue.backbones.embedding import bucket_size, encode_bucketed, encode_rows, shares_beginnings
+from crosscue.backbones.embedding import bucket_size, encode_bucketed, encode_rows, packs
 from crosscue.backbones.protocol import Backbone, ImageInput, ImageState, Prompts, TokenBatch
 from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
 from crosscue.errors import MethodError
@@ -102,9 +102,7 @@ class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages, WeighsWords):
         if self.config.tw:
             texts = self.weighted(batch.captions, self._weighing(images, batch))  # T'_w (B, D)
         elif not self.config.ca or not self.config.category_prompt:
-            texts = encode_bucketed(
-                batch.captions, self.encode_text, whole=shares_beginnings(self.backbone)
-            )  # T' (B, D)
+            texts = encode_bucketed(batch.captions, self.encode_text, whole=packs(self.backbone))  # T' (B, D)
         if self.config.category_in_contrast and not self.config.tw:
             texts = self.adapted(texts)
         same = same_meaning(batch.captions, batch.image_ids, images.device) if self.config.mask_duplicates else None
@@ -116,7 +114,7 @@ class Dcar(DualPrompt, HasTextModes, ScoresPairs, TrainsInStages, WeighsWords):
         edited = edited_captions(batch, self.config.negatives, self.config.alpha)
         encode = self.encode_text if self.config.category_prompt else self._unprompted
         texts = encode_bucketed(
-            [*batch.captions, *edited.texts], encode, whole=shares_beginnings(self.backbone)
+            [*batch.captions, *edited.texts], encode, whole=packs(self.backbone)
         )  # T' and T'_neg (B + E, D)
         adapted = self.adapted(texts)  # F_CAA(T') (B + E, D)
         positives, negatives = adapted[: len(batch)], adapted[len(batch) :]

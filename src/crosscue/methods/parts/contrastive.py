@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from crosscue.backbones.embedding import encode_bucketed, shares_beginnings
+from crosscue.backbones.embedding import encode_bucketed, packs
 from crosscue.errors import MethodError
 from crosscue.losses.contrastive import Directions, contrastive, same_meaning
 from crosscue.methods.contract import Batch, Method
@@ -33,7 +33,7 @@ class ContrastiveMethod(Method[ContrastiveOptions]):
     @property
     def reads_whole_batches(self) -> bool:
         """True if all captions of a step are cheaper in one pass than in buckets by length."""
-        return shares_beginnings(self.backbone)
+        return packs(self.backbone)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """InfoNCE of the batch in the chosen directions (DCAR eq. 15 with all token weights 1).
