@@ -30,9 +30,10 @@ test: .venv/ready lint
 test-fast: .venv/ready lint
 	$(PYTEST) -m "not slow and not starter"
 
-# Ten times the damaged sources and images of `make test`.
+# Ten times the damaged sources and images of `make test`; where atheris is installed, as many that follow the branches of the readers.
 fuzz: .venv/ready
 	CROSSCUE_FUZZ=20000 $(BIN)/python -m pytest tests/data/test_fuzzing.py
+	if $(BIN)/python -c "import atheris" 2>/dev/null; then $(BIN)/python -m tests.data.coverage_fuzzing -runs=20000 -seed=1 -max_total_time=900; fi
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks examples
