@@ -114,6 +114,32 @@ def test_they_are_refused_before_anything_is_computed(tmp_path: Path, monkeypatc
         crosscue.Reading(captions_per_image=0)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TrainingConfig(epochs="3"), "training.epochs is '3'; it must be a number"),
+        (lambda: TrainingConfig(seed=None), "training.seed is None"),
+        (lambda: crosscue.Reading(captions_per_image="2"), "captions_per_image is '2'"),
+        (
+            lambda: crosscue.read_pairs("images", reading=crosscue.Reading(missing="drop")),
+            "missing is drop; it must be one of",
+        ),
+        (lambda: crosscue.read_pairs("images", reading={"mising": "skip"}), "reading has no option 'mising'"),
+        (lambda: crosscue.adapt("images", "coop", resume="no"), "resume is 'no'"),
+        (lambda: crosscue.adapt("images", "coop", out=5), "out is 5"),
+        (lambda: crosscue.adapt("images", "coop", folds="3"), "folds is '3'"),
+        (lambda: crosscue.adapt("images", "coop", folds=2.0), "folds is 2.0"),
+        (lambda: load_backbone(tiny.clip_folder(), precision=None), "there is no precision 'None'"),
+    ],
+)
+def test_values_from_python(call: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_source(tmp_path / "images", train=4, val=2, test=2)
+    with pytest.raises(CrosscueError, match=re.escape(message)):
+        call()
+    assert len(crosscue.read_pairs("images", reading={"missing": "skip"})) == 8
+
+
 def test_suggestions_stay_within_a_group_of_options(tmp_path: Path) -> None:
     assert "Did you mean '--training.warmup_steps'?" in refused("adapt", "--data", ".", "--training.warmup_step", 3)
     method = ("--method", "linear_probe")

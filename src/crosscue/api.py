@@ -11,7 +11,7 @@ from crosscue.backbones.protocol import Backbone
 from crosscue.configuration import configured
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
-from crosscue.errors import RunError, suggestion
+from crosscue.errors import OptionError, RunError, suggestion
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import against_untouched
@@ -73,6 +73,8 @@ def adapt(
     Raises:
         CrosscueError: anything the user can put right; the message contains what, where and how.
     """
+    if type(resume) is not bool or not isinstance(out, str | Path | None):
+        raise OptionError(f"resume is {resume!r} and out is {out!r}; they must be true or false, and a path or null.")
     processes, training = Processes.found(timeout), configured(TrainingConfig, training, "training")
     processes.require_rows(training.batch_size)
     method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))

@@ -39,7 +39,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "bf16":
         return Precision("bf16", "chosen")
     if name != "auto":
-        raise BackboneError(f"there is no precision '{name}'.{suggestion(name, ('auto', 'fp32', 'bf16'))}")
+        raise BackboneError(f"there is no precision '{name}'.{suggestion(str(name), ('auto', 'fp32', 'bf16'))}")
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

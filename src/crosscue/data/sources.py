@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+from crosscue.configuration import configured
 from crosscue.data.features import FeatureRow, open_bank
 from crosscue.data.folder_tree import SUFFIXES
 from crosscue.data.pairs import ImageFile, Pair, Pairs
@@ -70,7 +72,7 @@ OTHERS = {
 def read_pairs(
     source: str | Path,
     split: str | None = None,
-    reading: Reading | None = None,
+    reading: Reading | Mapping[str, Any] | None = None,
     faults: dict[str, list[str]] | None = None,
 ) -> Pairs:
     """Reads pairs from a folder, a CSV/TSV, JSON, JSONL or parquet file, Karpathy, COCO or FDRD JSON, or a dataset.
@@ -78,7 +80,7 @@ def read_pairs(
     Args:
         source: path, or id of a dataset on the Hub.
         split: keep only this split.
-        reading: options; by default the reader is found.
+        reading: options, or a mapping of some of them; by default the reader is found.
         faults: kind -> lines, to collect the faults of rows in; by default the first is raised.
 
     Raises:
@@ -86,7 +88,7 @@ def read_pairs(
     """
     if not isinstance(source, str | PathLike):
         raise DataError(f"the source of pairs is {source!r}; it must be a path, or the id of a dataset on the Hub.")
-    given = reading or Reading()
+    given = configured(Reading, reading, "reading")
     options = {option.name: getattr(given, option.name) for option in fields(Reading)}
     reading = Examination(**options, collect=faults is not None, faults={} if faults is None else faults)
     if ADDRESS.match(str(source)):

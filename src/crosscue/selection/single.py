@@ -60,8 +60,8 @@ def parts_of(
     train = learnable(source)
     train = train if shots is None else few_shot(train, shots, training.seed)
     images = len({pair.image_id for pair in train})
-    if not 2 <= count <= images // 2:
-        raise OptionError(f"folds is {count}; it must be from 2 to {images // 2}, half of the {images} images.")
+    if type(count) is not int or not 2 <= count <= images // 2:
+        raise OptionError(f"folds is {count!r}; it must be from 2 to {images // 2}, half of the {images} images.")
     return train, None
 
 

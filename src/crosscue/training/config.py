@@ -85,6 +85,10 @@ class TrainingConfig:
             )
 
     def __post_init__(self) -> None:
+        for name in ("seed", *AT_LEAST, "lr", "clip_grad"):
+            value, usual = getattr(self, name), getattr(type(self), name)
+            if not isinstance(value, int | float) and (value is not None or usual is not None):
+                raise TrainingError(f"training.{name} is {value!r}; it must be a number.")
         if self.seed >= 1 << 63:
             raise TrainingError(f"training.seed is {self.seed}; it must be below 2 to the power of 63.")
         for name, smallest in AT_LEAST.items():

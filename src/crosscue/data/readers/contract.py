@@ -50,8 +50,9 @@ class Reading:
     """Repairs of FDRD captions. none: as released. spaces: spacing. full: also underscores and doubled class names."""
 
     def __post_init__(self) -> None:
-        if self.captions_per_image is not None and self.captions_per_image < 1:
-            raise OptionError(f"captions_per_image is {self.captions_per_image}; it must be at least 1.")
+        most = self.captions_per_image
+        if most is not None and (type(most) is not int or most < 1):
+            raise OptionError(f"captions_per_image is {most!r}; it must be an integer from 1 on.")
 
     def images_beside(self, path: Path) -> Path:
         """Returns the folder that the paths of images in the file or folder `path` start from."""
