@@ -78,7 +78,7 @@ def adapt(
     processes, training = Processes.found(timeout), configured(TrainingConfig, training, "training")
     processes.require_rows(training.batch_size)
     method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))
-    folder = Path(processes.everywhere(str(out or runs.new_folder(method)))[0])
+    folder = Path(processes.everywhere(str(out or runs.new_folder(method)), "the run folder")[0])
     if refuse_mixed(method, budget, options, folds):
         processes.refuse("method auto")
         tower = loaded(backbone, image_size, precision, device)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-PAUSE = 2.0
+PAUSE = 10.0
 """Seconds in which a launcher ends the other processes of a run."""
 
 

@@ -93,7 +93,7 @@ def adapted(processes: Processes) -> dict[str, int]:
             training=training,
             precision="fp32",
         )
-        found[method] = len(set(processes.everywhere(fingerprint_of_tensors(run.method.learned_state()))))
+        found[method] = len(set(processes.everywhere(fingerprint_of_tensors(run.method.learned_state()), "test")))
     return found
 
 
@@ -121,7 +121,7 @@ def refused(processes: Processes) -> dict[str, str]:
 
 def first(processes: Processes) -> dict[str, int]:
     """Returns the times between the work of the first process and that of the others."""
-    at = processes.everywhere(processes.first(lambda: (time.sleep(0.2), time.monotonic_ns())[1]))
+    at = processes.everywhere(processes.first(lambda: (time.sleep(0.2), time.monotonic_ns())[1]), "test")
     return {"least": min(at[1:]) - at[0]} if processes.main else {}
 
 
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     every: dict[str, Any] = {}
     for part in sys.argv[2:]:
         if part in PARTS:
-            found = processes.everywhere(PARTS[part](processes))
+            found = processes.everywhere(PARTS[part](processes), "test")
             every[part] = {name: value for one in found for name, value in one.items()}
     if processes.main:
         (FOLDER / f"found_by_{processes.world}.json").write_text(json.dumps(every))

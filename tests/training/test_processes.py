@@ -27,7 +27,7 @@ from tests.images import write_source
 from tests.training.ranks import RUNS, STEPS, options_of, trained
 from tests.training.runs import learned
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 

@@ -26,7 +26,7 @@ def meet(what: str) -> None:
     """
     own = torch.frombuffer(bytearray(what.encode()[:WIDTH].ljust(WIDTH)), dtype=torch.uint8)
     every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    with _together(what):
+    with together(what):
         dist.all_gather(every, own)
     points = [bytes(each.numpy()).decode(errors="replace").strip() for each in every]
     for rank, point in enumerate(points):
@@ -38,7 +38,7 @@ def all_rows(own: Tensor) -> Tensor:
     """(b, ...) of each process -> (world * b, ...) in the order of the processes."""
     meet(f"the rows {tuple(own.shape)}")
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    with _together("the rows"):
+    with together("the rows"):
         dist.all_gather(parts, own.contiguous())
     return torch.cat(parts)
 
@@ -47,7 +47,7 @@ def all_sum(own: Tensor) -> Tensor:
     """Tensor of each process -> their sum."""
     meet(f"the sum of {tuple(own.shape)}")
     total = own.clone(memory_format=torch.contiguous_format)
-    with _together("the sum"):
+    with together("the sum"):
         dist.all_reduce(total)
     return total
 
@@ -107,7 +107,8 @@ gathered: Callable[..., Tensor] = Gathered.apply
 
 
 @contextlib.contextmanager
-def _together(what: str) -> Iterator[None]:
+def together(what: str) -> Iterator[None]:
+    """Raises `ProcessError` where another process does not come to `what`."""
     try:
         yield
     except RuntimeError as error:

@@ -84,7 +84,7 @@ def run(arguments: list[str]) -> int:
     )
     code = told(run, pairs, given.data, reading, method) if processes.main else 0
     sys.stdout.flush()
-    return max(processes.everywhere(code))
+    return max(processes.everywhere(code, "the exit"))
 
 
 def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> int:

@@ -141,8 +141,7 @@ def train_single(
                     best = {name: getattr(found, name) for name in ("best_rsum", "best_epoch", "untouched_rsum")}
                     outcome = replace(outcome, **best)
                 finish_run(folder, adapted, model_card(adapted, resolved, data | knowledge, outcome))
-    processes.wait()
-    return adapted, folder, processes.everywhere(outcome)[0]
+    return adapted, folder, processes.everywhere(outcome, "the end of the run")[0]
 
 
 def folded(

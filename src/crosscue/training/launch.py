@@ -26,7 +26,7 @@ def launch(count: int, arguments: Sequence[str], folder: Path) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # of this process, which has nothing else to report
     threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // count, 1))
     os.environ.update({"OMP_NUM_THREADS": threads, OURS: "1"})
     run = LaunchConfig(

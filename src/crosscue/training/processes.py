@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from crosscue.backbones.collectives import meet
+from crosscue.backbones.collectives import meet, together
 from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.backbones.rows import Rows
 from crosscue.errors import OptionError, ProcessError
@@ -93,7 +93,8 @@ class Processes:
     def wait(self) -> None:
         """Returns when all processes are here, however long it takes."""
         if self.world > 1:
-            dist.barrier(self.patient)
+            with together("the others"):
+                dist.barrier(self.patient)
 
     def first(self, work: Callable[[], Result]) -> Result:
         """Returns what `work` returns; the first process of each machine does it before the others, alone."""
@@ -104,8 +105,12 @@ class Processes:
         self.wait()
         return work()
 
-    def everywhere(self, value: Any, what: str = "the end of a step") -> list[Any]:
-        """Returns the values of all processes, in their order."""
+    def everywhere(self, value: Any, what: str) -> list[Any]:
+        """Returns the values of all processes, in their order, however long the others take to come."""
+        self.wait()
+        return self._gathered(value, what)
+
+    def _gathered(self, value: Any, what: str) -> list[Any]:
         found: list[Any] = [value] * self.world
         if self.world > 1:
             meet(what)
@@ -114,7 +119,7 @@ class Processes:
 
     def agree(self, flag: bool) -> bool:
         """Returns True if the flag is set on any process."""
-        return any(self.everywhere(flag)) if self.world > 1 else flag
+        return any(self._gathered(flag, "the end of a step"))
 
     def same(self, what: str, values: Mapping[str, Any], remedy: str) -> None:
         """Raises `ProcessError` on all processes where one has other values than process 0; the message names both."""
@@ -131,7 +136,7 @@ class Processes:
         Raises:
             ProcessError: they differ by more than `NEAR`.
         """
-        if self.world == 1 or len(set(self.everywhere(fingerprint_of_tensors(dict(state))))) == 1:
+        if self.world == 1 or len(set(self._gathered(fingerprint_of_tensors(dict(state)), "a checkpoint"))) == 1:
             return
         apart = 0.0
         for tensor in state.values():
@@ -139,7 +144,7 @@ class Processes:
             dist.broadcast(first, 0)
             apart = max(apart, float((first - tensor.detach()).abs().max()))
             tensor.detach().copy_(first)
-        furthest = max(self.everywhere(apart))
+        furthest = max(self._gathered(apart, "a checkpoint"))
         if not furthest <= NEAR:
             raise ProcessError(
                 f"the processes have trained different parameters, {furthest:.1e} apart. Use the same versions and the same "
