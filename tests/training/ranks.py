@@ -17,7 +17,7 @@ import torch.distributed as dist
 import crosscue
 from crosscue.backbones.loading import load_backbone
 from crosscue.backbones.protocol import Backbone, fingerprint_of_tensors
-from crosscue.backbones.rows import WHOLE
+from crosscue.backbones.rows import WHOLE, divided
 from crosscue.errors import ProcessError
 from crosscue.methods.dual_prompt import DualPrompt
 from crosscue.testing import Case
@@ -78,7 +78,13 @@ def rounded(processes: Processes) -> dict[str, float]:
     batch = many_pairs(backbone, 31)
     both = [gradients(case, backbone, batch, rows)[0] for rows in (processes.rows(None), WHOLE)]
     one, other = (torch.cat([gradient.flatten() for gradient in found.values()]) for found in both)
-    return {"cosine": float(torch.cosine_similarity(one, other, dim=0))} if processes.main else {}
+    states = []
+    for rows in (processes.rows(None), WHOLE):
+        with divided(backbone, rows):
+            states.append(backbone.image_state(batch.images, 1).tokens.float())
+    apart = float((states[0] - states[1]).abs().max())
+    cosine = float(torch.cosine_similarity(one, other, dim=0))
+    return {"cosine": cosine, "state": apart} if processes.main else {}
 
 
 def adapted(processes: Processes) -> dict[str, int]:

@@ -68,6 +68,7 @@ def assert_equal_gradients(found: dict[str, float], *families: str) -> None:
 def test_the_gradients_of_two_are_those_of_one(of_two: dict[str, dict[str, Any]]) -> None:
     assert_equal_gradients(of_two["gradients_of_two"], "clip")
     assert of_two["rounded"]["cosine"] >= 0.999
+    assert of_two["rounded"]["state"] <= 0.02
 
 
 def test_the_gradients_of_three_are_those_of_one(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_method_that_encodes_on_one_process_ends_with_its_name(
 ) -> None:
     messages = of_two["fault"]
     assert messages["0"] == messages["1"]
-    assert "process 0 is at 'the rows (4, 64)' and process 1 at 'the rows (4, 96)'" in messages["0"]
+    assert "process 0 is at 'the rows (4, 96)' and process 1 at 'the rows (4, 128)'" in messages["0"]
     assert "at step 5. The run has no checkpoint yet." in messages["0"]
 
 
@@ -252,5 +253,8 @@ def test_numbers_of_processes_that_cannot_be(place: Path) -> None:
     many = refused(*given, "--method", "coop", "--training.batch_size", 4, "--processes", 8)
     assert "training.batch_size is 4, and 8 processes need a row each. Use at most 4" in many
     assert "method auto runs on 1 process, and there are 2" in refused(*given, "--processes", 2)
+    with pytest.raises(OptionError, match="2 processes of this machine need a GPU each, and it has 0"):
+        Processes(world=2).require_devices(torch.device("cuda"))
+    Processes(world=2).require_devices(torch.device("cpu"))
     with pytest.raises(OptionError, match="--folds runs on 1 process"):
         Processes(world=2).refuse("--folds")

@@ -106,7 +106,9 @@ class Call:
         found = self._in_chunks(read) if self.chunked else read(self._encoded())
         if self.rows.world == 1:
             return found
-        return tuple(gathered(part, self.rows.rank, self.rows.world, self.count) for part in found)
+        own = found[0] if len(found) == 1 else torch.cat(found, dim=-1)  # one exchange for all
+        whole = gathered(own, self.rows.rank, self.rows.world, self.count)
+        return whole.split([part.shape[-1] for part in found], dim=-1)
 
     def _encoded(self) -> Any:
         if self.kept is None:

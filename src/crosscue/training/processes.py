@@ -162,6 +162,14 @@ class Processes:
                 "processes, or a larger batch."
             )
 
+    def require_devices(self, device: torch.device) -> None:
+        """Raises `OptionError` where processes of this machine would share a GPU."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) if self.world > 1 else 1
+        if device.type != "cpu" and here > (count := torch.get_device_module(device).device_count()):
+            raise OptionError(
+                f"{here} processes of this machine need a GPU each, and it has {count}. Start one for each, or give --device cpu."
+            )
+
     def refuse(self, what: str) -> None:
         """Raises `OptionError` for work that several processes do not share."""
         if self.world > 1:

@@ -24,6 +24,7 @@ def compare(method: Method[Any], resolved: Mapping[str, Any], data: Mapping[str,
     versions = {"crosscue": __version__, "torch": torch.__version__}
     prints = {f"fingerprint of {part}": (data[part] or {}).get("fingerprint") for part in ("train", "val")}
     device = {"kind": backbone.device.type, "precision": backbone.precision.name}
+    processes.require_devices(backbone.device)
     processes.same("versions", versions, "Install the same on all machines.")
     processes.same("data", prints, "Give all the same --data.")
     processes.same("weights", {"hash": backbone.checkpoint}, "Give all the same --backbone.")
