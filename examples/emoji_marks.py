@@ -26,17 +26,15 @@ for pair in emoji_pairs():
     name = f"{pair.image_id.replace('/', '-')}.png"
     shutil.copyfile(pair.image.path, given.folder / name)
     text_of[name] = pair.captions[0].removeprefix("An emoji of ").split(", ")[0]
-place = given.folder / ".crosscue"
-collection = crosscue.open(place, run="zero_shot", name="before", image_size=given.image_size)
+collection = crosscue.open(given.folder / ".crosscue", run="zero_shot", name="before", image_size=given.image_size)
 collection.add(given.folder)
-labels, count = [], 0
+marks = []
 for name, text in random.Random(1).sample(sorted(text_of.items()), len(text_of)):
     found = {Path(hit.path).name: hit.id for hit in collection.search(text, 60, text="off", all=True, group=False)}
-    first = next(iter(found))
     if name in found:
-        labels += [Label(text, found[name], True)] + [Label(text, found[first], False)] * (first != name)
-        count += 1
-    if count == given.texts:
+        first = next(iter(found))
+        marks.append([Label(text, found[name], True)] + [Label(text, found[first], False)] * (first != name))
+    if len(marks) == given.texts:
         break
-add_labels(collection.collection, labels)
-print(f"{count} texts are marked in {place}")
+add_labels(collection.collection, [label for part in marks for label in part])
+print(f"{len(marks)} texts are marked in {collection.collection.folder}")

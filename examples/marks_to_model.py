@@ -20,8 +20,15 @@ given = parser.parse_args()
 
 collection = crosscue.open(given.collection)
 before = next(iter(collection.collection.spaces.values()))
-pairs, _ = pairs_of_labels(collection.collection, labels_of(collection.collection))
-size, backbone = before.identity.image_size, before.identity.backbone
-run = crosscue.adapt(Pairs(pairs, "marks"), given.method, backbone, out=given.out, image_size=size)
+pairs = Pairs(pairs_of_labels(collection.collection, labels_of(collection.collection))[0], "marks")
+few = given.method is not None and "val" not in pairs.splits  # too few to choose an epoch by
+run = crosscue.adapt(
+    pairs,
+    given.method,
+    before.identity.backbone,
+    out=given.out,
+    image_size=before.identity.image_size,
+    validation=False if few else None,
+)
 collection.add(run=run, name=given.out.name)
 print(collection.gain(before.name, given.out.name).verdict)

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "docs/contributing/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/contributing/*.md", "docs/tutorials/*.md")
     for path in ROOT.glob(pattern)
     if path.name != "reference.md"
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import crosscue
+from crosscue.search.labels import Label, add_labels
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -24,10 +26,11 @@ def example(name: str, *arguments: object) -> str:
 
 def test_every_example_has_a_test_and_is_short() -> None:
     here = Path(__file__).read_text()
+    tutorial = (EXAMPLES.parent / "docs" / "tutorials" / "emoji_loop.md").read_text()  # test_tutorial.py runs it
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert len(scripts) == 5
+    assert len(scripts) == 7
     for script in scripts:
-        assert re.search(rf'example\(\s*"{script.name}"', here), script.name
+        assert re.search(rf'example\(\s*"{script.name}"', here) or f"python examples/{script.name}" in tutorial
         code = [line for line in script.read_text().split('"""', 2)[2].splitlines() if line.strip()]
         assert 10 <= len(code) <= 30, f"{script.name} has {len(code)} lines"
 
@@ -56,6 +59,17 @@ def test_small_grid(source: Path, backbone: str, tmp_path: Path) -> None:
     )
     assert re.search(r"zero_shot +Rsum [\d.]+\nlinear_probe +Rsum [\d.]+", shown)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["linear_probe-1", "linear_probe-2"]
+
+
+def test_marks_to_model(source: Path, backbone: str, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "images")
+    collection = crosscue.open(tmp_path / "images" / ".crosscue", run="zero_shot", name="before", backbone=backbone)
+    collection.add(tmp_path / "images")
+    hits = collection.search("a thing", k=24, all=True, group=False, text="off")
+    add_labels(collection.collection, [Label(f"text {number}", hit.id, True) for number, hit in enumerate(hits)])
+    shown = example("marks_to_model.py", tmp_path / "images", tmp_path / "marked", "--method", "linear_probe")
+    assert re.search(r"recall@10 of 12 held-out texts: .*Below 20 held-out texts the gain cannot be known", shown)
+    assert list(crosscue.open(tmp_path / "images").collection.spaces) == ["before", "marked"]
 
 
 def test_own_method(source: Path, backbone: str, tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ NOT_RUN = {
     r"runs/action": "needs a trained run of `action` and its knowledge",
     r"--processes": "starts several processes, which tests/training/test_processes.py does",
     r"crosscue serve (?!key)": "serves until it is stopped",
-    r"pairs\.jsonl|runs/marked": "needs marks of a person",
+    r"pairs\.jsonl|runs/marked|--gain|--next": "needs marks; test_tutorial.py runs those of the tutorial",
     r"SOURCE|RUN|DATA|NAME": "has a placeholder",
-    r"^make |^pip |^python (scripts|benchmarks)/|^pytest ": "is checked by name: the target, extra, script or test exists",
+    r"^make |^pip |^python (scripts|benchmarks|examples)/|^pytest ": "is checked by name: the target, extra, script or test exists",
 }
 """Pattern of a command -> the reason why it is not run."""
 PLACEHOLDERS = {

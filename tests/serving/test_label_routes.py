@@ -108,6 +108,23 @@ def test_marks_become_pairs_that_can_be_read(marking: tuple[TestClient, Path], t
     assert any(command.startswith("crosscue adapt --data pairs.jsonl") for command in advice["commands"])
 
 
+def test_texts_to_mark_next_are_those_of_the_command(
+    marking: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asking, folder = marking
+    texts = ["red", "thing", "red blue", "marked"]
+    add_labels(open_collection(folder), [Label("marked", ids(asking, "red")[0], True)])
+    found = asking.post("/api/labels/next", json={"texts": texts, "space": "other", "k": 3}).json()["texts"]
+    possible = [one["possible"] for one in found]
+    assert {one["text"] for one in found} == {"red", "thing", "red blue"} and possible == sorted(possible, reverse=True)
+    monkeypatch.setattr("crosscue.opening.collections.encoder_of", lambda identity: OtherEncoder())
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    lines = crosscue("labels", folder, "--next", tmp_path / "texts.txt", "--top", 2).stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [[f"{one['possible']:.1f}", one["text"]] for one in found[:2]]
+    missing = crosscue("labels", folder, "--next", tmp_path / "none.txt")
+    assert missing.returncode == 2 and "there is no such file. Write texts into it, one a line." in missing.stderr
+
+
 def test_no_marks_give_one_line(painted: Path) -> None:
     done = crosscue("labels", painted)
     assert done.returncode == 2 and "no image is marked as right" in done.stderr and "Traceback" not in done.stderr

@@ -223,7 +223,13 @@ def test_compare_without_words_shows_the_gain_on_held_out_marks(page: Any, board
     page.click("#loop")
     page.wait_for_selector("#next[open]")
     assert "are held out, and the gain is measured on them" in page.inner_text("#advice")
-    assert page.inner_text("#commands").splitlines()[-1].endswith("--gain marked")
+    assert page.inner_text("#commands").splitlines()[-1].endswith("--gain marked") and page.is_hidden("#unsure")
+    page.keyboard.press("Escape")
+    for words in ("red", chosen[0].split("-")[0], labels[0].text):
+        ask(page, words)
+    page.click("#loop")
+    page.wait_for_selector("#unsure:not([hidden])")
+    assert set(page.inner_text("#nexts").split()) == {"red", "blue"}  # the third has a mark
     page.click("#gains")
     page.wait_for_selector(".gains tbody tr")
     assert "recall@10 of 20 held-out texts" in page.inner_text("#gain") and "compare=1" in page.url

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shlex
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -16,6 +17,7 @@ from crosscue.data.writing import row_of
 from crosscue.errors import DataError
 from crosscue.search.gain import gain
 from crosscue.search.labels import FEWEST_HELD_OUT, Label, add_labels, labels_of, pairs_of_labels, remove_label, splits
+from crosscue.search.uncertainty import most_uncertain
 from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import IDENTIFIER, answered
 from crosscue.serving.image_routes import held
@@ -44,6 +46,14 @@ class LabelName(BaseModel):
     text: Text
     id: str
     space: str | None = None
+
+
+class NextRequest(BaseModel):
+    """Body of POST /api/labels/next."""
+
+    texts: Annotated[list[Text], Field(max_length=200)]
+    space: str | None = None
+    k: Annotated[int, Field(ge=1, le=100)] = 5
 
 
 @router.post("", summary="Mark an image as right or wrong for a text")
@@ -129,6 +139,15 @@ def gained(request: Request, before: str, after: str) -> dict[str, Any]:
             return gain(labels, sides[0][0], sides[1][0]).to_dict()
         except DataError as error:
             raise Refusal(422, str(error), code="no_held_out_text") from error
+
+
+@router.post("/next", summary="The texts that are worth a mark")
+def to_mark(body: NextRequest, request: Request) -> dict[str, Any]:
+    """Returns those texts without marks of which the model is least sure, each with the number of images it may mean."""
+    searcher, place = searcher_of(request, body.space)
+    with answered():
+        found = most_uncertain(searcher, body.texts, labels_of(place.collection), body.k)
+    return {"texts": [asdict(one) for one in found]}
 
 
 def advice_of(texts: int, held_out: int) -> str:

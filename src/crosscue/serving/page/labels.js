@@ -6,8 +6,15 @@ import { get, post, remove } from "./server.js";
 import { query, state } from "./state.js";
 
 const marks = new Map(); // text -> Map(id -> relevant)
+const searched = new Set(); // texts of this visit
+const MOST_TEXTS = 100;
 
 const text = () => query().filter((term) => term.text && term.weight > 0).map((term) => term.text).join(" ");
+
+export function remembered() {
+  if (text()) searched.add(text());
+  if (searched.size > MOST_TEXTS) searched.delete(searched.values().next().value);
+}
 
 export function markOf(id) {
   const relevant = marks.get(text())?.get(id);
@@ -64,8 +71,21 @@ function show() {
 }
 
 export async function advise() {
-  const answer = await get("/api/labels/advice");
-  $("#advice").textContent = answer.advice;
-  $("#commands").replaceChildren(...answer.commands.map((command) => make("li", {}, make("code", {}, command))));
-  $("#next").showModal();
+  try {
+    const answer = await get("/api/labels/advice");
+    $("#advice").textContent = answer.advice;
+    $("#commands").replaceChildren(...answer.commands.map((command) => make("li", {}, make("code", {}, command))));
+    $("#unsure").hidden = true;
+    $("#next").showModal();
+    await unsure();
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+async function unsure() {
+  const found = await post("/api/labels/next", { texts: [...searched], space: state.space || null });
+  const links = found.texts.map((one) => make("a", { href: `/?q=${encodeURIComponent(one.text)}&space=${encodeURIComponent(state.space)}` }, one.text));
+  $("#nexts").replaceChildren(...links);
+  $("#unsure").hidden = !links.length;
 }

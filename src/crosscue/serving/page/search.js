@@ -2,6 +2,7 @@
 
 import { $, count, make, problem, status } from "./elements.js";
 import { append, draw, shown } from "./grid.js";
+import { remembered } from "./labels.js";
 import { post } from "./server.js";
 import { change, query, state } from "./state.js";
 
@@ -30,6 +31,7 @@ export async function search() {
     const answer = await post("/api/search", body(terms, 0));
     if (number !== latest) return;
     problem("");
+    remembered();
     Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, background: answer.background, below: false });
     ended = answer.hits.length < PAGE;
     status(summary(answer, performance.now() - started));
