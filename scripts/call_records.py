@@ -19,7 +19,7 @@ from types import CodeType, FrameType
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "crosscue"
 ROOMS = ("methods", "losses", "retrieval", "evaluation")
-TESTS = (*ROOMS, "training/test_optimisers.py")
+TESTS = (*ROOMS, "training/test_optimisers.py", "test_idle_options.py")
 FAST = "not slow and not starter and not network"
 Calls = dict[str, tuple[float, list[str]]]
 """Test -> its CPU seconds, and the functions it calls as `file:name`."""

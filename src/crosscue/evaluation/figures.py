@@ -108,7 +108,7 @@ def shots_curves(panels: dict[str, list[ShotsLine]]) -> str:
 def domain_bars(domains: list[str], rows: dict[str, list[float | None]]) -> str:
     """Draws the image-to-text R@1 of every row by domain (DCAR fig. 2); None leaves a gap."""
     figure, axis = _figure(max(6, 1.1 * len(domains)), 3.2)
-    width = 0.8 / max(len(rows), 1)
+    width = 0.8 / len(rows)
     for place, ((label, values), colour) in enumerate(zip(rows.items(), itertools.cycle(COLOURS), strict=False)):
         known = [(number, value) for number, value in enumerate(values) if value is not None]
         axis.bar(
