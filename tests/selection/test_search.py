@@ -327,7 +327,7 @@ def test_a_method_whose_training_fails_is_left_out(folder: Path, monkeypatch: py
 
 def test_bad_input_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for changes, message in (
-        ({"budget": "soon"}, "budget is 'soon'; it must be a number and a unit"),
+        ({"budget": "soon"}, "budget is 'soon'; it must be a number above 0 and a unit"),
         ({"budget": "0m"}, "budget is '0m'"),
         ({"method": "auto", "options": {"depth": 2}}, "method 'auto' has no options of its own"),
         ({"method": "coop", "budget": "1m"}, "method 'coop' has no budget"),

@@ -187,7 +187,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         if few > budget.seconds:
             least = budget_of(2 * few)
             raise TrainingError(
-                f"the budget of {budget_of(budget.seconds)} is too small to encode the images on this machine. "
+                f"the budget of {budget.seconds:g}s is too small to encode the images on this machine. "
                 f"Give at least {least}: --budget {least}"
             )
         plan |= {"most": max(FEW, int(ENCODING_SHARE * budget.seconds / max(one, 1e-9)))}

@@ -121,7 +121,7 @@ class Search:
             if self.budget.left() < cheapest:
                 least = budget_of(2 * (self.budget.spent() + cheapest))
                 raise TrainingError(
-                    f"the budget of {budget_of(self.budget.seconds)} is too small for one method on this machine. "
+                    f"the budget of {self.budget.seconds:g}s is too small for one method on this machine. "
                     f"Give at least {least}: --budget {least}"
                 )
             affordable = self.within(HEADS_SHARE * self.budget.left(), heads, costs)
