@@ -22,7 +22,9 @@ def seconds_of(budget: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
     if found is None or not float(found[1]):
-        raise OptionError(f"budget is '{budget}'; it must be a number above 0 and a unit (s, m or h), such as --budget 10m.")
+        raise OptionError(
+            f"budget is '{budget}'; it must be a number above 0 and a unit (s, m or h), such as --budget 10m."
+        )
     return float(found[1]) * SECONDS[found[2]]
 
 
