@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from crosscue.commands.streams import leave_quietly, take_any_character
 from crosscue.commands.verbs import Verbs
 from crosscue.errors import CrosscueError, ProcessError
-from crosscue.interruption import LAUNCHED, OURS
+from crosscue.launched import OURS, one_of_many
 from crosscue.progress import mute
 from crosscue.version import __version__
 
@@ -88,11 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one verb and exits: 0 done, 2 an error of the user, 130 interrupted."""
     take_any_character()
     sys.exit(dispatch(list(sys.argv[1:] if arguments is None else arguments)))
-
-
-def one_of_many() -> bool:
-    """Returns True in a process that torchrun started."""
-    return os.environ.keys() >= LAUNCHED and os.environ["WORLD_SIZE"] != "1"
 
 
 def leave_the_word(error: CrosscueError) -> None:

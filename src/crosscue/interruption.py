@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-LAUNCHED = {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-"""Variables of torchrun. Where one is missing, a run has one process, whatever other launchers have left behind."""
-OURS = "CROSSCUE_PROCESSES"
-"""Variable of processes that `crosscue adapt --processes` starts. It prints the message about one that was killed."""
-
-
 class Interruption:
     """The state of a request to stop, from the user or the system."""
 

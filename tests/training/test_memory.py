@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from crosscue.testing import Case, tiny_backbone
 from crosscue.training.memory import memory_of, step_bytes
 from tests import tiny
 from tests.pairs import gradients, many_pairs
-from tests.training.runs import adapt, config
+from tests.training.runs import adapt, config, learned
 
 STATUS = Path("/proc/self/status")
 
@@ -33,6 +34,17 @@ def test_the_end_of_memory_proposes_rows_at_once(folder: Path, monkeypatch: pyte
         adapt(folder, "run", training=config(batch_size=16, rows_at_once=8))
     with pytest.raises(TrainingError, match=r"rows_at_once 1 does not fit .* Use a smaller --image_size"):
         adapt(folder, "run", training=config(batch_size=16, rows_at_once=1))
+
+
+def test_a_run_in_chunks_is_the_same_run(folder: Path) -> None:
+    adapt(folder, "whole", method="lora")
+    adapt(folder, "chunks", method="lora", training=config(rows_at_once=3))
+    for name, tensor in learned(folder / "whole").items():
+        torch.testing.assert_close(learned(folder / "chunks")[name], tensor, rtol=0, atol=1e-5)
+    files = [(folder / run / "config.yaml").read_text() for run in ("whole", "chunks")]
+    assert files[0] == files[1]
+    noted = json.loads((folder / "chunks" / "environment.json").read_text())["starts"]
+    assert noted == [{"processes": 1, "rows_at_once": 3}]
 
 
 def test_other_errors_of_a_step_stay() -> None:

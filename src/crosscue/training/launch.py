@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crosscue.errors import ProcessError
-from crosscue.interruption import OURS
+from crosscue.launched import OURS
 from crosscue.training.checkpoints import standing
 from crosscue.training.journal import read_journal
 

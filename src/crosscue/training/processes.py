@@ -18,7 +18,7 @@ from crosscue.backbones.collectives import meet, together
 from crosscue.backbones.protocol import fingerprint_of_tensors
 from crosscue.backbones.rows import Rows
 from crosscue.errors import OptionError, ProcessError
-from crosscue.interruption import LAUNCHED
+from crosscue.launched import one_of_many
 from crosscue.progress import mute, note
 from crosscue.training.checkpoints import Position, standing
 
@@ -50,7 +50,7 @@ class Processes:
         Raises:
             ProcessError: another process did not come within `timeout` seconds.
         """
-        if not cls._found and os.environ.keys() >= LAUNCHED and os.environ["WORLD_SIZE"] != "1":
+        if not cls._found and one_of_many():
             cls._found.append(cls._connected(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), timeout))
         return cls._found[0] if cls._found else cls()
 
