@@ -281,3 +281,10 @@ def test_tokens_behind_the_first_norm_are_what_layer_0_reads(backbone: Backbone)
         before, after = backbone.encode_image(state, prompts).pooled, backbone.encode_image(entry, prompts).pooled
         assert torch.allclose(before, after, atol=1e-5) == (not hasattr(backbone.image.vision_model, "pre_layrnorm"))
         assert entry[torch.tensor([1, 1])].tokens.shape[0] == 2
+
+
+def test_pixels_are_normalised_bit_for_bit_and_kept() -> None:
+    backbone, pixels = tiny_backbones["clip"](), torch.arange(256, dtype=torch.uint8).expand(2, 3, 4, 256)
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (backbone.pixels.mean, backbone.pixels.std))
+    assert torch.equal(backbone.normalise(pixels), (pixels.float() / 255 - mean) / std)
+    assert torch.equal(pixels[1, 2, 3], torch.arange(256, dtype=torch.uint8))

@@ -70,7 +70,7 @@ def shareable(tokens: TokenBatch, prompts: Prompts | None) -> bool:
         and prompts.leading is None
         and all(own.dim() == 2 or len(own) == 1 for own in prompts.layers.values())
     )
-    return alike and len(tokens) > 1 and tokens.ids.device.type == "cpu" and not torch.compiler.is_exporting()
+    return not torch.compiler.is_exporting() and alike and len(tokens) > 1 and tokens.ids.device.type == "cpu"
 
 
 def token_trees(tokens: TokenBatch, prompts: int, at_once: int = TEXTS) -> TokenTrees:
