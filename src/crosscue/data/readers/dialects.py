@@ -92,6 +92,8 @@ def header(path: Path, lines: Iterator[str]) -> Dialect:
             usual = match[1]
         elif line.strip():
             break
+    if not line.strip():
+        raise DataError(f"{path}: the file is empty. It must name its columns, and have a row an image.")
     if len(line) > LONGEST:
         raise DataError(f"{path}: the first line has {len(line):,} characters. It must name the columns.")
     found = [Dialect(delimiter, *names(line, delimiter), first) for delimiter in dict.fromkeys((usual, *DELIMITERS))]
