@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -248,3 +249,20 @@ def test_heic_is_read_or_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -
     buffer = io.BytesIO()
     whole.save(buffer)
     assert open_image(EmbeddedImage("IMG_1.jpg", buffer.getvalue)).size == (16, 16)
+
+
+def test_a_damaged_dataset_is_refused_before_its_memory_map_is_left(tmp_path: Path) -> None:
+    """Reading beyond the map would end the process, not the command."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    images(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    names = [str(tmp_path / f"{number}.jpg") for number in (1, 2, 3)]
+    datasets.Dataset.from_dict({"image": names, "caption": ["a", "bb", "ccc"]}).save_to_disk(tmp_path / "saved")
+    assert list(found(read_pairs(tmp_path / "saved"))) == ["a", "bb", "ccc"]
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    whole, ends = file.read_bytes(), np.array([0, 1, 3, 6], np.int32).tobytes()
+    assert whole.count(ends) == 1
+    file.write_bytes(whole.replace(ends, ends[:-4] + b"\xff\xff\xff\x7f"))
+    with pytest.raises(DataError, match=r"not a dataset that can be read \(ArrowInvalid"):
+        read_pairs(tmp_path / "saved")

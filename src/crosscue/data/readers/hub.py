@@ -89,6 +89,8 @@ def read_datasets(path: Path, reading: Reading) -> Pairs:
         raise _unread(source, error) from error
     tables = loaded if isinstance(loaded, dict) else {str(loaded.split) if loaded.split else "": loaded}
     try:
+        for table in tables.values():
+            table.data.table.validate(full=True)  # offsets of a damaged file lead outside of its memory map
         read = [_table(path, split, table, reading) for split, table in tables.items()]
     except CrosscueError:
         raise
