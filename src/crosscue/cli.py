@@ -8,7 +8,7 @@ import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
-from crosscue.commands.streams import leave_quietly, take_any_character
+from crosscue.commands.streams import FULL, leave_quietly, take_any_character
 from crosscue.commands.verbs import Verbs
 from crosscue.errors import CrosscueError, ProcessError
 from crosscue.launched import OURS, one_of_many
@@ -117,6 +117,12 @@ def dispatch(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         return leave_quietly()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(f"{command}: the output cannot be written ({error.strerror}). Free some space on the disk.\n")
+        leave_quietly()
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{command}: interrupted\n")
         return 130

@@ -136,3 +136,14 @@ def test_a_tracker_waits_for_no_launcher(tmp_path: Path, monkeypatch: pytest.Mon
         assert os.environ["WORLD_SIZE"] == "2"
         log({"loss": 1.0}, 1)
     assert list(tmp_path.rglob("events.*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_closed_or_full_output_is_no_fault_of_the_program() -> None:
+    command = f"{sys.executable} -c 'from crosscue.cli import main; main()' methods"
+    assert subprocess.run(f"{command} >&- 2>&-", shell=True).returncode == 0
+    full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True)
+    assert full.returncode == 2
+    assert full.stderr.splitlines()[-1] == (
+        "crosscue methods: the output cannot be written (No space left on device). Free some space on the disk."
+    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 
 STAND_INS = {"→": "->", "←": "<-", "≤": "<=", "≥": ">=", "“": '"', "”": '"', "’": "'", "–": "-", "…": "...", "×": "x"}
 """Character -> text in ASCII, for encodings that lack the character."""
 NAME = "crosscue.stand_in"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Refusals of a device that takes no more output."""
 CLOSED = 141
 """Exit code where the reader of the output has left, as shells have it."""
 
@@ -22,7 +25,10 @@ def stand_in(error: UnicodeError) -> tuple[str, int]:
 
 
 def take_any_character() -> None:
-    """Lets standard output and standard error take characters that their encodings lack."""
+    """Lets standard output and standard error take characters that their encodings lack; a closed one takes all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # a shell closed it, as in `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     codecs.register_error(NAME, stand_in)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
