@@ -51,7 +51,7 @@ def test_another_run_under_a_name_is_refused_and_its_remedy_replaces_it(photos: 
     place = tmp_path / "c"
     index(photos, *BASE, "--collection", place, "--name", "mine", "--backbone", tiny.clip_folder())
     again = ("index", *BASE, "--collection", place, "--name", "mine", "--backbone", tiny.dual_folder())
-    assert "Add it beside with --name NEW, or replace it" in refused(*again)
+    assert f"--run zero_shot --backbone {tiny.dual_folder()} --name mine --replace" in refused(*again)
     assert index(*again[1:], "--replace") == "6 images: 6 added, 0 same.\n"
     assert open_collection(place).space("mine").identity.width == 32
     index(*BASE, "--collection", place, "--name", "base", "--backbone", tiny.clip_folder())
@@ -87,6 +87,7 @@ def test_missing_images_end_with_an_error_and_no_loss(photos: Path, tmp_path: Pa
     assert "6 of 6 images are gone" in refused("index", "--collection", place)
     assert len(rows_of(place)) == 6
     assert index("--collection", place, "--remove_missing", "always") == "0 images: 0 added, 0 same, 6 removed.\n"
+    assert "it has no images yet. Index some" in refused("search", "a", "--collection", place)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.commands.options import put_json
 from crosscue.commands.parser import options_parser, switched
-from crosscue.errors import OptionError
+from crosscue.errors import CollectionError, OptionError
 from crosscue.search.request import Request
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def run(arguments: list[str]) -> int:
     if given.compare is not None:
         return _compare(opened, query, request, given, output)
     hits = opened.searcher(given.space).search(query, request)
+    if not len(hits) and not opened.collection.table(given.space).count_rows():
+        where = shlex.quote(str(opened.collection.folder))
+        raise CollectionError(f"{where}: it has no images yet. Index some: crosscue index FOLDER --collection {where}")
     if given.json:
         put_json(given.json, hits.to_dict())
     output.hits(hits)

@@ -5,8 +5,10 @@ Letters in shape comments: B or N items, S side of an image, D embedding width.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +40,12 @@ class Identity:
     """Recorded, and no part of `run`: an export searches the collection that its run folder made."""
     precision: str
     """Recorded like `runtime`: fp32, bf16 or w8."""
+
+    @property
+    def options(self) -> str:
+        """The options of a command that name the run; a method without a run folder needs its backbone too."""
+        words = f"--run {shlex.quote(self.source)}"
+        return words if Path(self.source).exists() else f"{words} --backbone {shlex.quote(self.backbone)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record that `Identity(**record)` reads."""

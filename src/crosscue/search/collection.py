@@ -173,7 +173,7 @@ class Collection:
             raise CollectionError(
                 f"collection {self.folder}: space '{name}' was made by run {kept.identity.run[:8]} ({kept.identity.source}), "
                 f"and this is {identity.run[:8]} ({identity.source}). Add it beside with --name NEW, or replace it: "
-                f"{self._command()} --run {shlex.quote(identity.source)} --name {name} --replace"
+                f"{self._command()} {identity.options} --name {name} --replace"
             )
         with refusals(str(self.table_folder(name) or self.store)):
             self.empty(name, identity.width)  # in place of what a killed process left

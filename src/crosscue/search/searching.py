@@ -47,7 +47,7 @@ class Searcher:
             raise CollectionError(
                 f"collection {collection.folder}: space '{self.space.name}' was made by run {made.run[:8]} ({made.source}), and this is "
                 f"{own.run[:8]} ({own.source}). Add it: crosscue index --collection {shlex.quote(str(collection.folder))} "
-                f"--run {shlex.quote(own.source)} --name NEW"
+                f"{own.options} --name NEW"
             )
         self._sample: tuple[int, Floats] | None = None
 
