@@ -198,7 +198,7 @@ def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None
     steps = [row["steps"] for row in short_of_time["trials"]]
     assert sum(steps) < 37
     assert short_of_time["seconds"] <= 45
-    assert steps[:6] == [0, 0, 7, 7, 1, 1], "the first rung has a third of the time that the heads leave"
+    assert steps[:6] == [0, 0, 8, 8, 1, 1], "the first rung has a third of the time that the heads leave"
 
 
 @pytest.mark.usefixtures("brief")

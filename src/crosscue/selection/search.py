@@ -24,7 +24,7 @@ from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import Budget, budget_of
 from crosscue.selection.candidates import NEEDY, Candidate, candidates
-from crosscue.selection.training import Trainee, untrained
+from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Search:
         """
         self.trials.append(self.floor())
         every = candidates(self.pool.backbone)
-        costs = self.costs(every)
-        every = [candidate for candidate in every if candidate.method in costs]
-        heads = [candidate for candidate in every if candidate.head]
-        rest = [candidate for candidate in every if not candidate.head]
+        costs = self.costs(candidate for candidate in every if candidate.head)
+        heads = [candidate for candidate in every if candidate.head and candidate.method in costs]
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
+        costs = self.costs(candidate for candidate in every if not candidate.head)
+        rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         rest = self.affordable(rest, costs)
         for rung, most in enumerate(STEPS):
             if not rest:
@@ -97,7 +97,7 @@ class Search:
             if method in costs or method in self.left_out:
                 continue
             candidate = next(group)
-            if costs and self.budget.left() < costs[max(costs, key=lambda name: costs[name])]:
+            if costs and self.budget.left() < (1 + TIMED_STEPS) * max(costs.values()):
                 self.left_out[method] = "the budget ended before its steps were timed"
                 continue
             try:
