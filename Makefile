@@ -53,6 +53,7 @@ CAPTIONS ?= $(SHARED)/fdrd_caltech101
 bench: .venv/ready
 	$(BIN)/python benchmarks/ceiling.py
 	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/image_encoding.py
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/evaluation.py

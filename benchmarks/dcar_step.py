@@ -10,7 +10,10 @@ already computed in DCAR; the padded way computes them in every step.
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
+from ceiling import print_shares
 from harness import BATCH, alternate, arguments, backbones, print_table, random_pixels, training_step
 from plain_clip import PlainClip
 from torch import Tensor
@@ -61,16 +64,17 @@ def padded_loss(plain: PlainClip, method: Dcar, pixels: Tensor, batch: Batch) ->
 
 
 def main() -> None:
-    given = arguments(__doc__, steps=3)
+    given = arguments(__doc__, steps=3, precision="")
     pairs = read_pairs(given.source)
     writer = NegativeWriter(pairs)
-    rows = [(pair.captions[0], list(made)) for pair in pairs if len(made := writer.write(pair)) == NEGATIVES]
+    made = ((pair.captions[0], list(writer.write(pair))) for pair in pairs)
+    rows = list(islice((row for row in made if len(row[1]) == NEGATIVES), BATCH * (given.steps + 1)))
     pixels, names = random_pixels(), [str(row) for row in range(BATCH)]
     parts = []
     for start in range(0, BATCH * (given.steps + 1), BATCH):
         captions, negatives = zip(*rows[start : start + BATCH], strict=True)
         parts.append(Batch(pixels, list(captions), names, negatives=negatives))
-    for folder, backbone in backbones():
+    for folder, backbone in backbones(given.precision):
         title = backbone.precision.name
         dcar, dual = (build(name, backbone, {"context_tokens": CONTEXT}) for name in ("dcar", "dual_prompt"))
         dcar.remember([caption for batch in parts for caption in batch.captions])
@@ -89,10 +93,11 @@ def main() -> None:
         ways = {
             "dcar": training_step(dcar, lambda index, dcar=dcar: sum(dcar.losses(parts[index]).values())),
             "dual_prompt with as many texts": training_step(dual, as_many_texts),
-            "dcar, padded": training_step(dcar, padded),
+            "dcar, padded": training_step(dcar, padded, plain=True),
         }
         timings = alternate(ways, given.steps)
         print_table(title, timings, BATCH * given.steps, "pairs")
+        print_shares(title, title, ways, timings, given.steps)
         print(f"{title}  loss {timings['dcar'].result[0]:.4f} and {timings['dcar, padded'].result[0]:.4f}")
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from crosscue import load_backbone
 from crosscue.backbones.protocol import Backbone
+from crosscue.training.attention import attention_of_training
 
 BATCH = 32
 Way = Callable[[int], Any]
@@ -54,7 +56,8 @@ def arguments(description: str, **defaults: Any) -> argparse.Namespace:
 
 
 def backbones(*precisions: str) -> Iterator[tuple[Path, Backbone]]:
-    """Yield the folder of a CLIP ViT-B/32 checkpoint with random weights, and its backbone in each precision."""
+    """Yield the folder of a CLIP ViT-B/32 checkpoint with random weights, and its backbone in each precision; "" is none."""
+    precisions = tuple(filter(None, precisions))
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_checkpoint(Path(scratch))
         for precision in precisions or ("fp32", "bf16"):
@@ -94,13 +97,19 @@ def alternate(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[st
     return timings
 
 
-def training_step(method: nn.Module, loss: Callable[[int], Tensor], watched: Sequence[nn.Parameter] = ()) -> Way:
-    """Return the way of a step, forward and backward; its result is the loss and the gradient of the watched parameters."""
+def training_step(
+    method: nn.Module, loss: Callable[[int], Tensor], watched: Sequence[nn.Parameter] = (), *, plain: bool = False
+) -> Way:
+    """Return the way of a step, forward and backward; its result is the loss and the gradient of the watched parameters.
+
+    Its attention is that of our training, or with `plain` that of torch.
+    """
 
     def way(index: int) -> tuple[float, Tensor]:
         method.zero_grad()
-        value = loss(index)
-        value.backward()
+        with nullcontext() if plain else attention_of_training(method.backbone):
+            value = loss(index)
+            value.backward()
         return value.item(), torch.cat([torch.zeros(0), *(parameter.grad.flatten() for parameter in watched)])
 
     return way

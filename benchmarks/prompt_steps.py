@@ -9,6 +9,7 @@ same batches. The losses and gradients are compared, so that the speed is that o
 
 from __future__ import annotations
 
+from ceiling import print_shares
 from harness import (
     BATCH,
     alternate,
@@ -31,11 +32,11 @@ METHODS = {"dual_prompt": {"context_tokens": 4}, "maple": {}}
 
 
 def main() -> None:
-    given = arguments(__doc__, steps=6)
+    given = arguments(__doc__, steps=6, precision="")
     captions = list(dict.fromkeys(pair.captions[0] for pair in read_pairs(given.source)))
     parts = batches(captions, given.steps + 1)
     pixels, names = random_pixels(), [str(index) for index in range(BATCH)]
-    for folder, backbone in backbones():
+    for folder, backbone in backbones(given.precision):
         plain, images = PlainClip(folder, backbone.precision.dtype), backbone.normalise(pixels)
         for name, options in METHODS.items():
             method = build(name, backbone, options)
@@ -48,9 +49,13 @@ def main() -> None:
                 coupled = [couple(vectors) for couple, vectors in zip(coupling, context, strict=True)]
                 return contrastive(plain.image(images, coupled), plain.text(parts[index], context), plain.scale)
 
-            steps = {name: training_step(method, ours, context), "padded": training_step(method, padded, context)}
+            steps = {
+                name: training_step(method, ours, context),
+                "padded": training_step(method, padded, context, plain=True),
+            }
             timings = alternate(steps, given.steps)
             print_table(backbone.precision.name, timings, BATCH * given.steps, "pairs")
+            print_shares(backbone.precision.name, backbone.precision.name, steps, timings, given.steps)
             print_agreement(backbone.precision.name, *timings.values())
 
 

@@ -9,25 +9,30 @@ compared, so that the speed is that of the same result.
 from __future__ import annotations
 
 import torch
+from ceiling import print_shares
 from harness import alternate, arguments, backbones, print_table
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from crosscue import read_pairs
-from crosscue.backbones.embedding import embed_texts
+from crosscue.backbones.embedding import embed_texts, shares_beginnings
 
 AT_ONCE = 128
 
 
 def main() -> None:
-    given = arguments(__doc__, count=2_000)
+    given = arguments(__doc__, count=2_000, precision="")
     texts = [caption for pair in read_pairs(given.source) for caption in pair.captions][: given.count]
-    for folder, backbone in backbones():
+    for folder, backbone in backbones(given.precision):
         stock = CLIPTextModelWithProjection.from_pretrained(folder, dtype=backbone.precision.dtype).eval()
         tokenizer = CLIPTokenizer.from_pretrained(folder)
 
         def ours(_: int, backbone=backbone) -> Tensor:
-            return embed_texts(texts, lambda part: backbone.encode_text(backbone.tokenize(part)).pooled)
+            return embed_texts(
+                texts,
+                lambda part: backbone.encode_text(backbone.tokenize(part)).pooled,
+                alphabetical=shares_beginnings(backbone),
+            )
 
         @torch.no_grad()
         def theirs(padding: str | bool, stock=stock, tokenizer=tokenizer) -> Tensor:
@@ -47,6 +52,7 @@ def main() -> None:
         }
         timings = alternate(ways, 1, warm_up=0)
         print_table(backbone.precision.name, timings, len(texts), "captions")
+        print_shares(backbone.precision.name, backbone.precision.name, ways, timings, 1)
         own, *others = (timing.result for timing in timings.values())
         cosine = min(float(torch.cosine_similarity(own, other).min()) for other in others)
         print(f"{backbone.precision.name}  smallest cosine {cosine:.6f}")

@@ -50,8 +50,10 @@ def test_ways_alternate_and_the_warm_up_is_not_counted(
 def test_a_step_returns_its_loss_and_gradient() -> None:
     import harness
 
-    layer = torch.nn.Linear(2, 1, bias=False)
-    step = harness.training_step(layer, lambda index: layer(torch.tensor([1.0, 2.0])).sum() * index, [layer.weight])
+    layer = torch.nn.Linear(2, 1, bias=False)  # without a backbone, as a plain way
+    step = harness.training_step(
+        layer, lambda index: layer(torch.tensor([1.0, 2.0])).sum() * index, [layer.weight], plain=True
+    )
     step(1)
     loss, gradient = step(3)
     assert gradient.tolist() == [3.0, 6.0], "gradients of the step alone"
