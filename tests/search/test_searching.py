@@ -216,6 +216,20 @@ def test_rows_that_another_process_changes_meanwhile_are_read_again(
     assert len(hits) == 5
 
 
+def test_a_collection_that_is_deleted_or_damaged_meanwhile_is_named_as_such(
+    tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    paint(tmp_path / "photos" / "0.png", 0)
+    searcher = Searcher(add(tmp_path / "c", encoder, "mine", tmp_path / "photos"), encoder)
+    searcher.search([Term("one")])
+    shutil.rmtree(tmp_path / "c" / "tables")
+    with pytest.raises(CollectionError, match=r"cannot be read\. A power cut can damage it\. Repair it: .* --repair"):
+        searcher.search([Term("one")])
+    shutil.rmtree(tmp_path / "c")
+    with pytest.raises(CollectionError, match="no collection here"):
+        searcher.search([Term("one")])
+
+
 def test_two_spaces_are_compared(opened: Collection) -> None:
     sides = [Searcher(opened, ColourEncoder(name), name).search([Term("x")], replace(ALL, k=10)) for name in "ab"]
     left, right = compared(*sides)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosscue.errors import CollectionError, OptionError
+from crosscue.errors import OptionError
 from crosscue.search.filters import checked_sql, expression_of, parsed
 from crosscue.search.fusion import text_query
+from crosscue.search.refusals import unreadable
 from crosscue.search.schema import COLUMNS, COMPUTED, LOOKS, VECTOR, lists_of, vectors_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
     from crosscue.encoding.encoder import Floats, Pixels
@@ -73,11 +72,11 @@ def candidates(
     if vector is not None:
         nearest = table.search(vector).distance_type("dot")
         nearest = nearest.nprobes(index.nprobes) if index and not request.exact else nearest.bypass_vector_index()
-        part = _read(collection.folder, nearest, "_distance", request, pool)
+        part = _read(collection, space, nearest, "_distance", request, pool)
         found.append(part.take(np.argsort(-(vectors_of(part) @ vector), kind="stable")))  # an index has them roughly
     if words:
         found.append(
-            _read(collection.folder, table.search(text_query(words), query_type="fts"), "_score", request, pool)
+            _read(collection, space, table.search(text_query(words), query_type="fts"), "_score", request, pool)
         )
     places: dict[int, int] = {}
     rankings = [[places.setdefault(one, len(places)) for one in part["_rowid"].to_pylist()] for part in found]
@@ -101,7 +100,8 @@ def candidates(
 
 def has_words(collection: Collection, space: Space) -> bool:
     """Returns True if a space has its index of words."""
-    return any("text" in index.columns for index in collection.table(space.name).list_indices())
+    with lance(collection, space):
+        return any("text" in index.columns for index in collection.table(space.name).list_indices())
 
 
 def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -109,25 +109,33 @@ def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[i
     wanted = list(rows)
     if not wanted:
         return {}
-    query = collection.table(space.name).take_row_ids(wanted).select(SHOWN).with_row_id()
-    return {row["_rowid"]: row for row in query.to_list()}
+    with lance(collection, space):
+        query = collection.table(space.name).take_row_ids(wanted).select(SHOWN).with_row_id()
+        return {row["_rowid"]: row for row in query.to_list()}
 
 
-def _read(folder: Path, query: Any, score: str, request: Request, count: int) -> pa.Table:
+def _read(collection: Collection, space: Space, query: Any, score: str, request: Request, count: int) -> pa.Table:
     expression = expression_of(parsed(request.filter))
     if expression is not None:
         query = query.where(expression)
     if request.where is not None:
         query = query.where(checked_sql(request.where))
-    try:
-        return query.select([*LIGHT, score]).with_row_id(True).limit(count).to_arrow()
-    except (ValueError, RuntimeError) as error:
-        if request.where is not None and "Invalid input" in str(error):
+    with lance(collection, space):
+        try:
+            return query.select([*LIGHT, score]).with_row_id(True).limit(count).to_arrow()
+        except (ValueError, RuntimeError) as error:
+            if request.where is None or "Invalid input" not in str(error):
+                raise
             raise OptionError(
                 f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(SHOWN)}. "
                 'Write a condition, such as --where "width > 2000"'
             ) from error
-        raise CollectionError(
-            f"{folder}: the table cannot be read; a power cut can damage it. Repair it: "
-            f"crosscue index --collection {shlex.quote(str(folder))} --repair"
-        ) from error
+
+
+@contextlib.contextmanager
+def lance(collection: Collection, space: Space) -> Iterator[None]:
+    """Turns errors of LanceDB while a table is read into a `CollectionError`."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise unreadable(collection.folder, collection.store, space.name) from error

@@ -21,13 +21,14 @@ from typing import Any
 from crosscue.encoding.encoder import Identity
 from crosscue.errors import CollectionError, suggestion
 from crosscue.search.connection import connect
-from crosscue.search.refusals import CHECK, refusals
+from crosscue.search.refusals import FILE as FILE
+from crosscue.search.refusals import missing, refusals, unreadable
 from crosscue.search.schema import KEY, captions_schema, schema
 from crosscue.search.spaces import Space, space_of
 from crosscue.storage import read_json, write_json
 from crosscue.version import __version__
 
-FILE, TABLES, THUMBNAILS, FAILURES = "collection.json", "tables", "thumbs", "failures.jsonl"
+TABLES, THUMBNAILS, FAILURES = "tables", "thumbs", "failures.jsonl"
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of spaces, which are names of files."""
@@ -107,10 +108,7 @@ class Collection:
             try:
                 self._tables[name] = self.connection.open_table(name)
             except (ValueError, RuntimeError, OSError) as error:
-                remedy = CHECK if self.store else f"A power cut can damage it. Repair it: {self._command()} --repair"
-                raise CollectionError(
-                    f"{self.store or self.folder}: the table of '{name}' cannot be opened. {remedy}"
-                ) from error
+                raise unreadable(self.folder, self.store, name) from error
         return self._tables[name]
 
     def refresh(self) -> None:
@@ -238,9 +236,7 @@ class Collection:
 
     def _read(self) -> None:
         if not (self.folder / FILE).exists():
-            raise CollectionError(
-                f"{self.folder}: no collection here. Make one: crosscue index FOLDER --collection {shlex.quote(str(self.folder))}"
-            )
+            raise missing(self.folder)
         record = read_json(self.folder / FILE, CollectionError, REMAKE)
         number = record.get("format") if isinstance(record, dict) else None
         if type(number) is int and number > FORMAT:

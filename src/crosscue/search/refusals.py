@@ -1,11 +1,15 @@
-"""Refusals of a disk or an object store, which Lance reports in the text of an error."""
+"""Refusals of a disk or an object store, which Lance reports in the text of an error, and tables that cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
-from crosscue.errors import StorageError
+from crosscue.errors import CollectionError, StorageError
+
+FILE = "collection.json"
 
 CHECK = "Check the bucket and the AWS_* variables, such as AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID."
 """Remedy for an object store."""
@@ -29,3 +33,18 @@ def refusals(place: str) -> Iterator[None]:
         if "S3 error" in text or 'store: "S3"' in text:
             raise StorageError(f"{place}: the object store cannot be reached, or refuses. {CHECK}") from error
         raise
+
+
+def missing(folder: Path) -> CollectionError:
+    """Returns the error about a folder that holds no collection."""
+    return CollectionError(
+        f"{folder}: no collection here. Make one: crosscue index FOLDER --collection {shlex.quote(str(folder))}"
+    )
+
+
+def unreadable(folder: Path, store: str | None, name: str) -> CollectionError:
+    """Returns the error about a table of a collection that cannot be read."""
+    if not (folder / FILE).exists():
+        return missing(folder)
+    repair = f"A power cut can damage it. Repair it: crosscue index --collection {shlex.quote(str(folder))} --repair"
+    return CollectionError(f"{store or folder}: the table of '{name}' cannot be read. {CHECK if store else repair}")

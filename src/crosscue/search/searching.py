@@ -16,7 +16,7 @@ from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
 from crosscue.search.background import Background, fixed_sample
-from crosscue.search.candidates import Candidates, candidates, has_words, rows_of
+from crosscue.search.candidates import Candidates, candidates, has_words, lance, rows_of
 from crosscue.search.fusion import fused, matched_field
 from crosscue.search.grouping import leaders
 from crosscue.search.hits import Hit, Hits
@@ -97,9 +97,10 @@ class Searcher:
     def sample(self) -> Floats:
         """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""
         table = self.collection.table(self.space.name)
-        version = int(table.version)
-        if self._sample is None or self._sample[0] != version:
-            self._sample = version, fixed_sample(table)
+        with lance(self.collection, self.space):
+            version = int(table.version)
+            if self._sample is None or self._sample[0] != version:
+                self._sample = version, fixed_sample(table)
         return self._sample[1]
 
     def _check(self, words: str, request: Request) -> None:
