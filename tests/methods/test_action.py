@@ -159,7 +159,10 @@ def test_attention_of_patches_is_mixed_and_its_rows_sum_to_one(
     assert attention.shape == (2, patches, patches)
     assert values.shape == (2, patches, 2 * width)
     torch.testing.assert_close(attention.sum(-1), torch.ones(2, patches))
-    torch.testing.assert_close(module(tokens, prompts, present), attention @ module.mlp(values))
+    own = module.mlp(values)
+    torch.testing.assert_close(module(tokens, prompts, present), own + attention @ own)
+    module.beside = False
+    torch.testing.assert_close(module(tokens, prompts, present), attention @ own)
     module.mixing = 1.0
     only, _ = module.attend(tokens, {**prompts, "states": torch.zeros_like(prompts["states"])}, present)
     torch.testing.assert_close(only[..., :width], values[..., :width])
@@ -204,7 +207,8 @@ def test_interaction_with_the_patches_is_what_the_equations_say(known: str) -> N
         assert prompts["states"].shape == (1, 3, backbone.image_width)
         patches = state.tokens[:, 1:]
         values, attention = method.interaction.attend(patches, prompts, batch_.present)
-        changed = torch.cat([state.tokens[:, :1], patches + attention @ method.interaction.mlp(values)], 1)
+        own = method.interaction.mlp(values)
+        changed = torch.cat([state.tokens[:, :1], patches + own + attention @ own], 1)
         expected = backbone.encode_image(ImageState(changed, 1), method.visual.prompts()).pooled
     assert close(read(method, [DOGS]), torch.nn.functional.normalize(expected, dim=-1))
 

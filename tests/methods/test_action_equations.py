@@ -134,7 +134,7 @@ class Paper:
         both = torch.cat([values["triplets"], values["states"]], -1)
         hidden = gelu(linear(both, self.part("interaction.mlp.0.weight"), self.part("interaction.mlp.0.bias")))
         out = linear(hidden, self.part("interaction.mlp.2.weight"), self.part("interaction.mlp.2.bias"))
-        return (MIXING * maps["triplets"] + (1 - MIXING) * maps["states"]) @ out
+        return out + (MIXING * maps["triplets"] + (1 - MIXING) * maps["states"]) @ out
 
     def image(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         """z_img of eq. 9: (3, S, S) -> (D,)."""
@@ -195,7 +195,7 @@ def test_both_losses_are_those_of_the_paper(tmp_path: Path, conditioning: str, e
 @torch.no_grad()
 def test_prompts_that_attend_to_patches(tmp_path: Path) -> None:
     """Eq. 7-8 the other way round (`aim_query=prompt`): images with two triplets and with one, so that one is padded."""
-    method = trained(tmp_path, aim_query="prompt", early_inject=False)
+    method = trained(tmp_path, aim_query="prompt", aim_beside=False, early_inject=False)
     paper, width = Paper(method), method.backbone.image_width
     known = [paper.knowledge(caption) for caption in ("two dogs", "a dog jumps")]
     patches, counts = torch.randn(2, 6, width), [len(one["states"]) for one in known]

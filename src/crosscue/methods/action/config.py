@@ -55,6 +55,9 @@ class ActionConfig:
     aim_residual: bool = True
     """Combination of the result V with the patches E. True: E + V, where V starts at zero. False: V alone, as printed
     (eq. 8)."""
+    aim_beside: bool = True
+    """Result of eq. 8, where the attention map A mixes the values MLP(V) of the patches. True: MLP(V) + A MLP(V), so that
+    the result differs from patch to patch. False: A MLP(V), as printed, which is often one vector for all patches."""
     aim_share: bool = False
     """True: one set of attention weights serves triplets and states."""
     mixing: float = 0.7

@@ -86,6 +86,7 @@ class AdaptiveInteraction(nn.Module):
         layer: the layer whose input the module changes.
         kinds: the kinds of prompts: triplets, states, or both.
         mixing: lambda of eq. 8, the share of the triplets' attention map.
+        beside: the values of the patches stand beside their mixtures.
         share: one set of attention weights for both kinds.
         reverse: prompts attend to patches instead, which leaves as many tokens as there are prompts.
         closed: the last layer of the MLP starts at zero, so that the untrained output is zero.
@@ -98,12 +99,13 @@ class AdaptiveInteraction(nn.Module):
         kinds: tuple[str, ...],
         mixing: float,
         *,
+        beside: bool = True,
         share: bool = False,
         reverse: bool = False,
         closed: bool = True,
     ) -> None:
         super().__init__()
-        self.kinds, self.share, self.reverse = kinds, share, reverse
+        self.kinds, self.beside, self.share, self.reverse = kinds, beside, share, reverse
         self.mixing = mixing if len(kinds) == 2 else float("triplets" in kinds)
         width, sets = backbone.image_width, ("both",) if share else kinds
         heads = head_count(width)
@@ -128,8 +130,9 @@ class AdaptiveInteraction(nn.Module):
             (B, M, W), or (B, n, W) with `reverse`.
         """
         values, attention = self.attend(patches, prompts, present)
-        out: Tensor = attention @ self.mlp(values)
-        return out
+        own: Tensor = self.mlp(values)
+        mixed = attention @ own
+        return own + mixed if self.beside else mixed
 
     def attend(self, patches: Tensor, prompts: dict[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
         """Returns [V_t; V_s] (B, M, 2 W) of ACT eq. 7 and lambda A_t + (1 - lambda) A_s (B, M, M), whose rows sum to 1."""
