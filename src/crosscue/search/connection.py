@@ -51,3 +51,19 @@ def fresh(tables: Path) -> Any:
     import lancedb
 
     return lancedb.connect(tables, session=lancedb.Session(index_cache_size_bytes=1, metadata_cache_size_bytes=1))
+
+
+def dataset(table: str) -> Any:
+    """Returns the newest version of a table as a Lance dataset, which has transactions that LanceDB hides.
+
+    Args:
+        table: folder or address of the table, `tables/NAME.lance`.
+
+    Raises:
+        CollectionError: Lance is not installed.
+    """
+    try:
+        import lance
+    except ImportError as error:
+        raise CollectionError("several workers need the package lance: pip install 'crosscue[scale]'") from error
+    return lance.dataset(table, index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE)
