@@ -111,36 +111,35 @@ def train_single(
     compare(adapted, resolved, data, processes)
     if processes.main:
         check_run(folder, resolved, identity, data, resume=resume)  # before anything is computed
-    with sole_run(folder) if processes.main else nullcontext():
+    alone = sole_run(folder) if processes.main else nullcontext()
+    with studied(adapted, train, captions) as knowledge, alone:
+        provenance = Provenance.of(train, val)
+        processes.same("images", asdict(provenance), "Give all the same files.")
+        if processes.main:
+            start_run(folder, resolved, identity, data | knowledge, resume=resume)
+            provenance.save(folder)
+            note_start(folder, {"processes": processes.world, "rows_at_once": training.rows_at_once})
         if count:
-            start_run(folder, resolved, identity, data, resume=resume)
             found = folded(built, train, count, training, folder / FOLDS)
             if found.ended == "interrupted":
                 return adapted, folder, found
             torch.manual_seed(training.seed)
-        with studied(adapted, train, captions) as knowledge:
-            provenance = Provenance.of(train, val)
-            processes.same("images", asdict(provenance), "Give all the same files.")
-            if processes.main:
-                start_run(folder, resolved, identity, data | knowledge, resume=resume or bool(count))
-                provenance.save(folder)
-                note_start(folder, {"processes": processes.world, "rows_at_once": training.rows_at_once})
-            feed, validate = training_feed(adapted, train, training), None
-            if val:
-                images = cached_images(val, adapted)
-                validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
-            if processes.world > 1:  # the first process of a machine fills the caches, and the others read them
-                processes.first(lambda: feed.batch(0, 0))
-                processes.first(lambda: images[[0]] if val else None)
-            until = found.best_epoch if count else None
-            outcome = fit(adapted, feed, training, folder, validate, resume=resume, until=until, processes=processes)
-            if outcome.ended != "interrupted" and processes.main:
-                untouched = keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
-                outcome = replace(outcome, untouched_rsum=untouched)
-                if count:
-                    best = {name: getattr(found, name) for name in ("best_rsum", "best_epoch", "untouched_rsum")}
-                    outcome = replace(outcome, **best)
-                finish_run(folder, adapted, model_card(adapted, resolved, data | knowledge, outcome))
+        feed, validate = training_feed(adapted, train, training), None
+        if val:
+            images = cached_images(val, adapted)
+            validate = lambda: validation_metrics(adapted, val, images)  # noqa: E731
+        if processes.world > 1:  # the first process of a machine fills the caches, and the others read them
+            processes.first(lambda: feed.batch(0, 0))
+            processes.first(lambda: images[[0]] if val else None)
+        until = found.best_epoch if count else None
+        outcome = fit(adapted, feed, training, folder, validate, resume=resume, until=until, processes=processes)
+        if outcome.ended != "interrupted" and processes.main:
+            untouched = keep_for_inference(folder, adapted, (train, feed.images), (val, images) if val else None)
+            outcome = replace(outcome, untouched_rsum=untouched)
+            if count:
+                best = {name: getattr(found, name) for name in ("best_rsum", "best_epoch", "untouched_rsum")}
+                outcome = replace(outcome, **best)
+            finish_run(folder, adapted, model_card(adapted, resolved, data | knowledge, outcome))
     return adapted, folder, processes.everywhere(outcome, "the end of the run")[0]
 
 
