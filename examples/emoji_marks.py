@@ -17,12 +17,13 @@ from crosscue.search.labels import Label, add_labels
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path, help="the folder for the images and their collection")
 parser.add_argument("--texts", type=int, default=150, help="number of texts to mark an image for")
+parser.add_argument("--emoji", type=int, default=1500, help="number of emoji in the collection")
 parser.add_argument("--image_size", type=int, default=160)
 given = parser.parse_args()
 
 given.folder.mkdir(parents=True, exist_ok=True)
 text_of = {}
-for pair in emoji_pairs():
+for pair in random.Random(1).sample(list(emoji_pairs()), given.emoji):
     name = f"{pair.image_id.replace('/', '-')}.png"
     shutil.copyfile(pair.image.path, given.folder / name)
     text_of[name] = pair.captions[0].removeprefix("An emoji of ").split(", ")[0]

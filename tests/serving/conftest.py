@@ -21,14 +21,19 @@ from tests.serving.encoders import COLOURS, ColourEncoder, OtherEncoder
 Asking = Callable[..., TestClient]
 
 
-def paint(folder: Path, count: int = 60) -> None:
-    """Writes images of three colours in turn, each with its caption; number 3 is a copy of number 0."""
+def paint(folder: Path, count: int = 60, coarse: int = 0) -> None:
+    """Writes images of three colours in turn, each with its caption; number 3 is a copy of number 0.
+
+    Without `coarse`, the largest difference of the shade of a cell, all images of one colour are alike.
+    """
     draw = np.random.default_rng(11)
     folder.mkdir(parents=True, exist_ok=True)
     names = list(COLOURS)
     for number in range(count):
         colour = names[number % 3]
         noise = draw.integers(-25, 26, (32, 40, 3))
+        if coarse:
+            noise = noise + np.kron(draw.integers(-coarse, coarse + 1, (8, 8, 1)), np.ones((4, 5, 1), np.int64))
         pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
         path = folder / f"{colour}-{number:02}.png"
         Pillow.fromarray(pixels).resize((400, 320), Pillow.Resampling.NEAREST).save(path)
@@ -40,7 +45,13 @@ def paint(folder: Path, count: int = 60) -> None:
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images with a collection in it: spaces `base` and `other`."""
     folder = tmp_path_factory.mktemp("serving") / "boards"
-    paint(folder)
+    collect(folder)
+    return folder
+
+
+def collect(folder: Path, count: int = 60, coarse: int = 0) -> None:
+    """Writes images and indexes them in two spaces."""
+    paint(folder, count, coarse)
     for name, opens in (("base", ColourEncoder), ("other", OtherEncoder)):
         with writing(folder / ".crosscue") as collection:
             targets = targets_of(collection, [folder])
@@ -48,7 +59,6 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             walks = walks_of(collection, targets, options.scan)
             collection.save()
             index(collection, collection.add_space(name, opens.identity), opens, walks, options, {})
-    return folder
 
 
 @contextmanager

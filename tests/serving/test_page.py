@@ -17,6 +17,7 @@ from crosscue.search.collection import open_collection
 from crosscue.search.labels import Label, add_labels, labels_of, remove_label
 from crosscue.serving.security import Keys, Rules, new_key
 from tests.serving.browser import browser, running
+from tests.serving.conftest import collect
 from tests.serving.encoders import COLOURS, data_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -232,6 +233,8 @@ def test_compare_without_words_shows_the_gain_on_held_out_marks(page: Any, board
     assert set(page.inner_text("#nexts").split()) == {"red", "blue"}  # the third has a mark
     page.click("#gains")
     page.wait_for_selector(".gains tbody tr")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    assert not axe.Axe().run(page).response["violations"]
     assert "recall@10 of 20 held-out texts" in page.inner_text("#gain") and "compare=1" in page.url
     assert len(page.query_selector_all(".gains tbody tr")) == 20
     page.click(".gains tbody button >> nth=0")
@@ -298,6 +301,59 @@ def test_nothing_found_is_said(page: Any) -> None:
     )
 
 
+def test_a_result_is_dragged_into_the_box(page: Any) -> None:
+    ask(page, "red")
+    dragged = page.get_attribute("#likely .tile >> nth=1", "data-id")
+    page.wait_for_function("() => document.querySelectorAll('#likely img')[1].complete")
+    places = [page.locator(name).bounding_box() for name in ("#likely .tile >> nth=1", "#search")]
+    (x, y), end = [(place["x"] + 40, place["y"] + 20) for place in places]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y - 10, steps=4)
+    page.mouse.move(*end, steps=6)
+    page.mouse.up()
+    page.wait_for_selector(".chip img")
+    assert f"t=1%3A%40{dragged}" in page.url
+
+
+def test_nothing_moves_when_thumbnails_come_and_motion_can_be_reduced(page: Any, address: str) -> None:
+    page.goto(f"{address}/?space=base&q=blue")
+    page.wait_for_selector("#likely .tile")
+    page.wait_for_function("() => [...document.querySelectorAll('#likely img')].some((image) => image.complete)")
+    moved = page.evaluate(
+        """() => new Promise((done) => {
+          let sum = 0;
+          new PerformanceObserver((list) => list.getEntries().forEach((one) => (sum += one.hadRecentInput ? 0 : one.value)))
+            .observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => done(sum), 300);
+        })"""
+    )
+    assert moved < 0.02
+    page.evaluate("document.querySelector('#results').classList.add('loading')")
+    duration = "getComputedStyle(document.querySelector('#results')).transitionDuration"
+    assert page.evaluate(duration) == "0.2s"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(duration) == "0s"
+
+
+def test_more_results_come_while_one_scrolls_and_all_likely_ones_are_selected(chromium: Any, tmp_path: Path) -> None:
+    collect(tmp_path / "many", 300, coarse=90)  # 100 of each colour, and a request has 80 hits
+    with running(tmp_path / "many") as address:
+        page = chromium.new_page()
+        page.goto(f"{address}/?space=base&q=green")
+        page.wait_for_selector("#likely .tile")
+        assert len(names(page, "#likely .tile img")) == 80 and "80 likely so far" in page.inner_text("#status")
+        page.keyboard.press("ArrowDown")  # out of the box, where Ctrl-A selects its words
+        page.keyboard.press("Control+a")
+        page.wait_for_function("() => document.querySelector('#selected').textContent === '100 selected'")
+        assert "100 likely images selected, loaded or not" in page.inner_text("#status")
+        page.reload()
+        page.wait_for_selector("#likely .tile")
+        page.mouse.wheel(0, 50_000)
+        page.wait_for_function("() => document.querySelectorAll('#likely .tile').length === 100")
+        page.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_rule_of_accessibility_is_broken(page: Any, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -334,6 +390,15 @@ def test_a_phone_shows_everything_without_overflow(chromium: Any, address: str) 
     page.click("#likely .tile a >> nth=0")
     page.wait_for_selector("#detail[open]")
     assert page.evaluate(wide)
+    before = page.url
+    swipe = """() => {
+      const at = (x) => [new Touch({ identifier: 1, target: document.querySelector("#detail"), clientX: x, clientY: 200 })];
+      const send = (kind, touches) => document.querySelector("#detail").dispatchEvent(new TouchEvent(kind, touches));
+      send("touchstart", { touches: at(300) });
+      send("touchend", { changedTouches: at(100) });
+    }"""
+    page.evaluate(swipe)
+    page.wait_for_function("before => location.href !== before && location.search.includes('open=')", arg=before)
     context.close()
 
 
