@@ -33,8 +33,7 @@ marks = []
 for name, text in random.Random(1).sample(sorted(text_of.items()), len(text_of)):
     found = {Path(hit.path).name: hit.id for hit in collection.search(text, 60, text="off", all=True, group=False)}
     if name in found:
-        first = next(iter(found))
-        marks.append([Label(text, found[name], True)] + [Label(text, found[first], False)] * (first != name))
+        marks.append([Label(text, one, one == found[name]) for one in {found[name], next(iter(found.values()))}])
     if len(marks) == given.texts:
         break
 add_labels(collection.collection, [label for part in marks for label in part])
