@@ -113,7 +113,8 @@ def bounded_memory(request: pytest.FixtureRequest) -> Iterator[None]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     if TIMES > 1:
-        request.config.get_terminal_writer().line(f" {sum(TRIED):,} of {len(TRIED):,} inputs tried")
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f" {sum(TRIED):,} of {len(TRIED):,} inputs were tried in time")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGEST
 
 
