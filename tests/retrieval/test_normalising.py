@@ -14,6 +14,7 @@ from crosscue.errors import MethodError
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.methods.registry import method_class
 from crosscue.retrieval import normalising
+from crosscue.retrieval import scores as scoring
 from crosscue.retrieval.bank import SIZE, spread
 from crosscue.retrieval.normalising import Normalised, bias_of_captions, bias_of_images, normalised
 from crosscue.retrieval.options import Inference
@@ -141,6 +142,22 @@ def test_equal_candidates_stay_tied() -> None:
     i2t, t2i = rank_scores(scores, torch.arange(24))
     assert i2t.tied[0] == i2t.tied[23] == 2
     assert t2i.tied[0] == t2i.tied[23] == 2
+
+
+def test_held_scores_are_the_same_and_large_ones_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "HELD_ROWS", 5)
+    plain = corrected()
+    kept = scoring.held(plain)
+    assert isinstance(kept, scoring.Held)
+    assert (kept.image_count, kept.caption_count, kept.kind) == (23, 31, plain.kind)
+    for found, wanted in zip(
+        kept.block(slice(3, 19), slice(2, 30)), plain.block(slice(3, 19), slice(2, 30)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+    monkeypatch.setattr(scoring, "MOST_HELD", 23 * 31)
+    assert isinstance(scoring.held(plain), scoring.Held)
+    monkeypatch.setattr(scoring, "MOST_HELD", 23 * 31 - 1)
+    assert scoring.held(plain) is plain
 
 
 @pytest.mark.parametrize("beta", [0.0, -3.0, float("nan")])
