@@ -109,12 +109,16 @@ def advice(request: Request, space: str | None = None) -> dict[str, Any]:
     _, place = held(request, space)
     labels = labels_of(place.collection)
     folder = shlex.quote(str(place.collection.folder)) if request.app.state.absolute else "DIR"
+    own = place.space.identity
+    tower = f"--image_size {own.image_size}"
+    if own.backbone != "starter":
+        tower += f" --backbone {shlex.quote(own.backbone) if request.app.state.absolute else 'BACKBONE'}"
     marked = {label.text for label in labels if label.relevant}
     split_of = splits(labels)
     held_out = sum(split_of[text] == "test" for text in marked)
     commands = [
         f"crosscue labels {folder} --out pairs.jsonl",
-        "crosscue adapt --data pairs.jsonl --out runs/marked",
+        f"crosscue adapt --data pairs.jsonl --out runs/marked {tower}",
         "crosscue evaluate runs/marked --data pairs.jsonl",
         f"crosscue index --run runs/marked --collection {folder}",
         f"crosscue labels {folder} --gain marked",
