@@ -93,7 +93,6 @@ def test_captions_are_found_for_an_image(place: Path) -> None:
         (("x", "--where", "width > 3; DROP"), "is not one expression in SQL"),
         (("x", "--k", "0"), "k is 0; it must be 1 to 10,000."),
         (("x", "--space", "secnd"), "there is no space 'secnd'. Did you mean 'second'?"),
-        (("x", "--normalise", "on"), "has no bank of training captions"),
         (("x", "--rerank", "pairs"), "has no re-ranking 'pairs'. Leave --rerank out."),
         (("./gone.jpg",), "gone.jpg"),
     ],

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 LIGHT = [*COMPUTED, VECTOR]
 """Columns that the order of hits needs. Each further one would cost a read of all candidates."""
-SHOWN = [name for name in COLUMNS if name not in COMPUTED]
-"""Columns that a hit is made of."""
+SHOWN = ["id", "root", "path", "raw", "folder", "name", "width", "height", "taken", "captions"]
+"""Columns that a hit is made of. Each is a read of its own."""
 POOL, DEEP = 200, 1_000
 """Fewest rows that are read for the order of hits: without an index, and corrected for hubness."""
 
@@ -105,7 +105,7 @@ def has_words(collection: Collection, space: Space) -> bool:
 
 
 def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Returns row id -> row of some images, without vectors; rows that were changed or moved since are missing."""
+    """Returns row id -> columns of `SHOWN` of some images; rows that were changed or moved since are missing."""
     wanted = list(rows)
     if not wanted:
         return {}
@@ -127,7 +127,7 @@ def _read(collection: Collection, space: Space, query: Any, score: str, request:
             if request.where is None or "Invalid input" not in str(error):
                 raise
             raise OptionError(
-                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(SHOWN)}. "
+                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(name for name in COLUMNS if name not in COMPUTED)}. "
                 'Write a condition, such as --where "width > 2000"'
             ) from error
 
