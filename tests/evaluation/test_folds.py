@@ -57,6 +57,12 @@ def test_folds_keep_the_correction_of_the_whole_gallery() -> None:
     assert found.t2i.r1 != fold_recalls(result_of(Cosines(images, texts)), FOLDS).t2i.r1
 
 
+def test_captions_of_a_part_are_counted_from_its_start() -> None:
+    images, texts = unit(IMAGES, 8), unit(IMAGES * EACH, 8)
+    part = folds.Part(Cosines(images, texts), slice(3, 6), slice(9, 18)).chosen(torch.tensor([4, 0]))
+    torch.testing.assert_close(part.block(slice(0, 3), slice(0, 2))[0], images[3:6] @ texts[[13, 9]].T)
+
+
 def test_mscoco_is_folded_and_re_ranked_results_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     result = result_of(Cosines(unit(IMAGES, 8), unit(IMAGES * EACH, 8)))
     assert usual_folds(result) is None

@@ -318,6 +318,9 @@ def test_tensors_of_another_method_are_refused() -> None:
         RunError, match=r"not the tensors of method 'linear_probe': missing .*image_change.*unexpected .*down"
     ):
         probe.load_learned_state(adapter.learned_state())
+    wider = {name: tensor.repeat_interleave(2, 0) for name, tensor in probe.learned_state().items()}
+    with pytest.raises(RunError, match=r"image_change\S* has shape .* the run was made with other options"):
+        probe.load_learned_state(wider)
 
 
 def test_directions_add_up() -> None:
