@@ -18,12 +18,14 @@ from crosscue.errors import CollectionError
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder
     from crosscue.search.collection import Collection
-    from crosscue.search.indexing import Indexing, Opens, Outcome
+    from crosscue.search.indexing import Indexing, Opens, Outcome, Spread
     from crosscue.search.reading import Captions
     from crosscue.search.scanning import Scan, Walk
     from crosscue.search.spaces import Space
 
 INTERRUPTED = 130
+OPENING = ("runtime", "precision", "device", "backbone")
+"""Options of `open_encoder`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ class IndexOptions:
     """Images that are encoded at once. More is faster on a GPU."""
     threads: int | None = None
     """Threads that read and decode; default one for each core, at most 8."""
+    workers: int | None = None
+    """Processes that read and encode new images, each with an encoder of its own. A process that is killed costs no image.
+    Default: this process alone, which is as fast while one encoder uses all cores. Needs the extra `scale`."""
+    shard: int | None = None
+    """Images that a worker reads and writes at once; default 2048. More is better from 100 million images on."""
+    commit_seconds: float | None = None
+    """Seconds between two commits of what workers have written; default 60. Another driver must wait five times as long
+    for one that was lost on another machine."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
     """Runtime of the encoder: onnx for an export folder, else torch."""
     precision: str = "auto"
@@ -114,7 +124,10 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             walks = walks_of(collection, targets, options.scan)
             captions = _captions(collection, walks)
             outcomes = [
-                index(collection, space, opens, walks, options, captions, lambda: stopping.requested)
+                index(
+                    *(collection, space, opens, walks, options, captions, lambda: stopping.requested),
+                    spread=_spread(given, space),
+                )
                 for space, opens in spaces
             ]
             spaces = [(outcome.space, opens) for outcome, (_, opens) in zip(outcomes, spaces, strict=True)]
@@ -190,7 +203,7 @@ def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
     from crosscue.opening import encoder_of, open_encoder
     from crosscue.search.spaces import space_name
 
-    options = {name: getattr(given, name) for name in ("runtime", "precision", "device", "backbone")}
+    options = {name: getattr(given, name) for name in OPENING}
     if given.run is not None:
         encoder = open_encoder(given.run, **options)
         name, folder = given.name or space_name(given.run), Path(given.run)
@@ -219,6 +232,23 @@ def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
     return [(space, opening(space)) for space in chosen]
 
 
+def _spread(given: Any, space: Space) -> Spread | None:
+    """Returns the workers of `--workers`; None without it."""
+    if given.workers is None:
+        return None
+    from crosscue.opening import encoder_of
+    from crosscue.search.engines import Local
+    from crosscue.search.indexing import Spread
+
+    options = {name: getattr(given, name) for name in OPENING}
+    chosen = {"shard": given.shard, "interval": given.commit_seconds}
+    return Spread(
+        Local(given.workers),
+        functools.partial(encoder_of, space.identity, **options),
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+
+
 def _captions(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
     if collection.captions_from is None:
         return {}
@@ -238,15 +268,22 @@ def _scan(given: Any) -> Scan:
 def _indexing(given: Any) -> Indexing:
     from crosscue.search.indexing import Indexing
 
-    for name in ("batch_size", "threads"):
+    for name in ("batch_size", "threads", "workers", "shard"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             raise CollectionError(f"{name} is {getattr(given, name)}; it must be at least 1, such as --{name} 8.")
-    if given.watch is not None and not given.watch > 0:
-        raise CollectionError(f"watch is {given.watch:g}; it must be above 0, such as --watch 10.")
+    for name in ("watch", "commit_seconds"):
+        if getattr(given, name) is not None and not getattr(given, name) > 0:
+            raise CollectionError(f"{name} is {getattr(given, name):g}; it must be above 0, such as --{name} 10.")
+    for name in ("shard", "commit_seconds"):
+        if getattr(given, name) is not None and given.workers is None:
+            raise CollectionError(f"{name} has no effect without --workers N. Leave --{name} out.")
     options = Indexing(
         scan=_scan(given),
         batch_size=given.batch_size,
         remove_missing=given.remove_missing,
         captions=given.captions,
     )
-    return options if given.threads is None else replace(options, threads=given.threads)
+    threads = given.threads
+    if threads is None and given.workers is not None:
+        threads = max(1, options.threads // given.workers)
+    return options if threads is None else replace(options, threads=threads)

@@ -13,12 +13,16 @@ from crosscue.errors import CollectionError
 from crosscue.progress import note, progress
 from crosscue.search.caption_rows import embed_captions
 from crosscue.search.collection import FAILURES, TABLES, THUMBNAILS, Collection, create_collection
+from crosscue.search.driver import Driver, drive
+from crosscue.search.engines import Engine, Worker
 from crosscue.search.failures import read_failures, unchanged, write_failures
 from crosscue.search.indices import maintain
 from crosscue.search.ingest import Counts, Ingest
+from crosscue.search.lease import Lease
 from crosscue.search.reading import Captions, Reader
 from crosscue.search.recovery import damaged_indices, drop_indices, manifests, recover
 from crosscue.search.scanning import Item, Scan, Walk, known_rows, plan, too_many, walk
+from crosscue.search.shards import IMAGES, shards_of
 from crosscue.search.tuning import check
 from crosscue.search.writing import Writer
 from crosscue.storage import sole_run
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 Opens = Callable[[], "Encoder"]
 """Returns the encoder of a space. It is called when an image or a caption has to be encoded, and not before."""
+INTERVALS = 5
+"""Intervals between commits that a lease lasts without a renewal."""
 Target = tuple[str, Path]
 """Name of a root, and the part of it to index, relative: `Path()` is all of it."""
 
@@ -60,6 +66,19 @@ class Outcome:
         found = self.space.measured
         recall = f" Recall@10 {min(found.texts, found.images):.2f}.".replace(" 0.", " .") if found else ""
         return f"{self.counts}{recall}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several workers for the new images of a space."""
+
+    engine: Engine
+    opens: Opens
+    """Opens the encoder in each worker, so it must pass through a pipe."""
+    shard: int = IMAGES
+    """Images that a worker writes at once."""
+    interval: float = 60.0
+    """Seconds between two commits. The lease lasts for `INTERVALS` of them."""
 
 
 @contextlib.contextmanager
@@ -129,6 +148,7 @@ def index(
     options: Indexing,
     captions: Mapping[str, Captions],
     stop: Callable[[], bool] = lambda: False,
+    spread: Spread | None = None,
 ) -> Outcome:
     """Brings the rows of a space up to the files of some walks.
 
@@ -140,8 +160,10 @@ def index(
         options: options.
         captions: id -> captions of a source of pairs.
         stop: returns True when the user wants to stop; rows so far are written.
+        spread: workers for new images; None: this process reads and encodes all.
     """
     writer = Writer(collection.table(space.name), collection.table_folder(space.name))
+    driver = None if spread is None else driver_of(collection, space, spread, writer)  # before the plan
     known, before = known_rows(writer.table), read_failures(collection.folder / FAILURES)
     always = options.remove_missing == "always"
     walks = {target: signed(found, captions) for target, found in walks.items()}
@@ -150,9 +172,23 @@ def index(
     counts = Counts(same=todo.same, unreadable=todo.unreadable)
     ingest = Ingest(writer, opens, space.identity.width, known, todo.gone, options.batch_size, counts)
     thumbnails = collection.folder / THUMBNAILS
-    spec = opens().pixels if todo.read else None
-    reader = Reader(collection.roots, spec, thumbnails, ingest.contents, captions)
     with progress("indexing", len(todo.read), "images") as advance:
+        if driver is not None and spread is not None:
+            new = [item for item in todo.read if item.id not in known]
+            roots, width, chosen = collection.roots, space.identity.width, captions_of(new, captions)
+            worker = Worker(
+                *(spread.opens, space.identity.run, driver.table, width, roots, thumbnails, chosen),
+                *(options.batch_size, options.threads),
+            )
+            driver.plan(shards_of(new, spread.shard))
+            for count in drive(driver, spread.engine, worker, spread.interval, stop) if new else ():
+                advance(count)
+            driver.lease.release()
+            writer.table.checkout_latest()
+            ingest.adopt(known_rows(writer.table), driver.failures)
+            todo = replace(todo, read=[item for item in todo.read if item.id in total])
+        spec = opens().pixels if todo.read else None
+        reader = Reader(collection.roots, spec, thumbnails, ingest.contents, captions)
         for count in ingest.run(todo.read, reader, options.threads, stop):
             advance(count)
     interrupted = stop()
@@ -160,7 +196,7 @@ def index(
     lost = {} if always else {root: (missing, rows) for root, missing, rows in too_many(total, gone)}
     lost |= {root: (count, count) for root in todo.kept if (count := sum(row.root == root for row in total.values()))}
     removed = set() if interrupted else {one for one, row in gone.items() if row.root not in lost}
-    ingest.remove(removed | ingest.replaced)
+    writer.delete(sorted(removed | ingest.replaced))
     ingest.counts.removed = len(removed)
     present = {item.id for found in walks.values() for item in found.items}
     walked = {(root, under) for (root, under), found in walks.items() if found.reachable}
@@ -175,6 +211,24 @@ def index(
         if built:
             space = check(collection, space, opens())
     return Outcome(ingest.counts, space, missing_message(lost) if lost else None, interrupted)
+
+
+def driver_of(collection: Collection, space: Space, spread: Spread, writer: Writer) -> Driver:
+    """Returns the driver of a space's table, which then has the lease.
+
+    Raises:
+        CollectionError: another driver has it.
+    """
+    address = str(collection.table_folder(space.name) or f"{collection.store}/{space.name}.lance")
+    lease = Lease(address, str(collection.store or collection.folder), INTERVALS * spread.interval)
+    driver = Driver(lease, writer.force)
+    writer.table.checkout_latest()
+    return driver
+
+
+def captions_of(items: Sequence[Item], captions: Mapping[str, Captions]) -> dict[str, Captions]:
+    """Returns the captions of some images, by id."""
+    return {item.id: captions[item.id] for item in items if item.id in captions}
 
 
 def missing_message(lost: Mapping[str, tuple[int, int]]) -> str:

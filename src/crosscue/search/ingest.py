@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from crosscue.search.reading import Failure, ReadImage
 from crosscue.search.scanning import Item, Known
-from crosscue.search.schema import COLUMNS, COMPUTED, KEY, VECTOR, Record, rows, vectors_of
+from crosscue.search.schema import COLUMNS, COMPUTED, KEY, Record, rows, vectors_of
 from crosscue.search.shipped import bank_of
 
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats, Pixels
     from crosscue.search.reading import Reader
-    from crosscue.search.writing import Writer
 
 ROWS, SECONDS = 512, 20.0
 """A batch of rows is written when it has so many, or is so old."""
@@ -54,11 +53,23 @@ class Counts:
         return f"{self.images:,} images: {', '.join(parts)}."
 
 
+class Rows(Protocol):
+    """The place of the rows: a table, or a shard of new images."""
+
+    def upsert(self, rows: Any) -> None:
+        """Inserts rows, or replaces those of the same id."""
+        ...
+
+    def computed(self, ids: Sequence[str]) -> Any:
+        """Returns id, vector and what is computed with it of the rows of some ids, as an Arrow table."""
+        ...
+
+
 @dataclass
 class Ingest:
     """One indexing run of one space: from the items of a plan to the rows of its table."""
 
-    writer: Writer
+    writer: Rows
     opens: Callable[[], Encoder]
     width: int
     """D."""
@@ -107,6 +118,24 @@ class Ingest:
             self._encode()
             self.write()
 
+    def adopt(self, found: Mapping[str, Known], failures: Sequence[Failure]) -> None:
+        """Counts the rows that workers have added to a table, and their failures, as if they were of this run."""
+        self.failures.extend(failures)
+        self.counts.unreadable += len(failures)
+        for one, row in found.items():
+            if one not in self.known:
+                self._count(self._kind(row.content))
+                self.known[one] = row
+                self.contents.setdefault(row.content, one)
+                self.read.add(one)
+
+    def _kind(self, content: str) -> str:
+        """Returns the count that a new row belongs to; a missing row with its content is then replaced by it."""
+        if missing := self._missing.get(content):
+            self.replaced.add(missing.pop())
+            return "moved"
+        return "copied" if content in self.contents else "added"
+
     def _size(self) -> int:
         return len(self._reused) + len(self._updated) + len(self._pixels) + sum(len(part) for part, _, _ in self._done)
 
@@ -139,14 +168,7 @@ class Ingest:
 
     def _reuse(self, record: Record, row: Known | None) -> None:
         self._reused.append(record)
-        missing = self._missing.get(record.content)
-        if row is not None:
-            self._count("changed")
-        elif missing:
-            self.replaced.add(missing.pop())
-            self._count("moved")
-        else:
-            self._count("copied")
+        self._count("changed" if row is not None else self._kind(record.content))
 
     def _encode(self) -> None:
         while self._pixels:
@@ -198,8 +220,7 @@ class Ingest:
     def _copies(self, records: Sequence[Record], width: int) -> pa.Table:
         """Returns rows with the vectors that the table has for their contents."""
         ids = sorted({self.contents[record.content] for record in records})
-        listed = ", ".join(f"'{one}'" for one in ids)
-        kept = self.writer.table.search().where(f"{KEY} IN ({listed})").select([KEY, *COMPUTED, VECTOR]).to_arrow()
+        kept = self.writer.computed(ids)
         place = {one: index for index, one in enumerate(kept[KEY].to_pylist())}
         order = [place[self.contents[record.content]] for record in records]
         made = rows(records, vectors_of(kept)[order], width)
@@ -207,13 +228,6 @@ class Ingest:
             column = kept[name].combine_chunks().take(pa.array(order, pa.int64()))
             made = made.set_column(made.schema.get_field_index(name), made.schema.field(name), column)
         return made
-
-    def remove(self, ids: Iterable[str]) -> None:
-        """Removes rows."""
-        listed = sorted(set(ids))
-        self.writer.delete(listed)
-        for one in listed:
-            self.known.pop(one, None)
 
 
 def ahead(

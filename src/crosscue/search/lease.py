@@ -43,6 +43,19 @@ class Holder:
     def __str__(self) -> str:
         return f"{self.driver} {self.host} {self.process} {self.since} {self.expires}"
 
+    @property
+    def ended(self) -> bool:
+        """True if the driver was on this machine and its process is gone, so that nobody has to wait."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
 
 def holder_of(table: str) -> Holder | None:
     """Returns the entry of a table's newest version; None where nobody has the lease."""
@@ -78,7 +91,7 @@ class Lease:
         found = dataset(self.table)
         entry, now = found.config().get(ENTRY), self.clock()
         holder = None if entry is None else _parsed(entry)
-        if holder is not None and holder.driver != self.driver and holder.expires > now:
+        if holder is not None and holder.driver != self.driver and holder.expires > now and not holder.ended:
             raise CollectionError(self._held(holder))
         self._since = int(now)
         if not self._write(found, now):

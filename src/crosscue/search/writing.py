@@ -17,7 +17,7 @@ from typing import Any
 from crosscue.errors import StorageError
 from crosscue.progress import note
 from crosscue.search.refusals import refusals
-from crosscue.search.schema import KEY
+from crosscue.search.schema import COMPUTED, KEY, VECTOR
 from crosscue.storage import require_space
 
 PARTS = ("data", "_deletions", "_transactions", "_indices", "_versions")
@@ -66,6 +66,11 @@ class Writer:
                 self.table.delete(f"{column} IN ({listed})")
                 self._commit()
 
+    def computed(self, ids: Sequence[str]) -> Any:
+        """Returns id, vector and what is computed with it of the rows of some ids, as an Arrow table."""
+        listed = ", ".join(f"'{one}'" for one in ids)
+        return self.table.search().where(f"{KEY} IN ({listed})").select([KEY, *COMPUTED, VECTOR]).to_arrow()
+
     @property
     def fragments(self) -> int:
         """Number of files that hold the rows."""
@@ -87,7 +92,10 @@ class Writer:
                 note(f"{self.folder.name} is not compacted: {error}")
                 return
         with refusals(self.place):
-            self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=grace), delete_unverified=True)
+            self.table.optimize(
+                cleanup_older_than=datetime.timedelta(seconds=grace),
+                delete_unverified=self.folder is not None,  # the lock does not reach other writers of an object store
+            )
 
     def join(self) -> None:
         """Joins small fragments while other processes may write: what they have not finished yet is left alone."""
@@ -105,13 +113,13 @@ class Writer:
             folders = set()
             for path in files_under(self.folder / part):
                 if path not in self._forced:
-                    _force(path)
+                    force(path)
                     folders.add(os.path.dirname(path))  # noqa: PTH120
                     if not path.endswith(".json"):  # the hint is written again at each commit
                         self._forced.add(path)
             for folder in sorted(folders, key=len, reverse=True):
-                _force(folder)
-        _force(str(self.folder))
+                force(folder)
+        force(str(self.folder))
 
 
 def files_under(folder: Path) -> Iterator[str]:
@@ -139,7 +147,8 @@ def clean_temporary(folder: Path, grace: float = GRACE) -> None:
                 os.unlink(path)  # noqa: PTH108
 
 
-def _force(path: str) -> None:
+def force(path: str) -> None:
+    """Forces one file or folder to the disk; does nothing if it is gone."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:  # cleaned up since it was listed
