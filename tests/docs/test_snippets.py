@@ -44,6 +44,7 @@ NOT_RUN = {
     r"runs/chosen|caltech101-25": "chooses a method for half an hour, on a published dataset",
     r"runs/action": "needs a trained run of `action` and its knowledge",
     r"--processes": "starts several processes, which tests/training/test_processes.py does",
+    r"--workers": "starts several processes, which tests/search/test_engines.py does",
     r"crosscue serve (?!key)": "serves until it is stopped",
     r"pairs\.jsonl|runs/marked|--gain|--next": "needs marks; test_tutorial.py runs those of the tutorial",
     r"SOURCE|RUN|DATA|NAME": "has a placeholder",

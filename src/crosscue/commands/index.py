@@ -70,7 +70,7 @@ class IndexOptions:
     """Threads that read and decode; default one for each core, at most 8."""
     workers: int | None = None
     """Processes that read and encode new images, each with an encoder of its own. A process that is killed costs no image.
-    Default: this process alone, which is as fast while one encoder uses all cores. Needs the extra `scale`."""
+    Default: this process alone. Needs the extra `scale`, and for each process the memory of an encoder."""
     shard: int | None = None
     """Images that a worker reads and writes at once; default 2048. More is better from 100 million images on."""
     commit_seconds: float | None = None
