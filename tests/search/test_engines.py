@@ -17,10 +17,12 @@ import pytest
 
 pytest.importorskip("lance")
 
-from crosscue.errors import CollectionError
+from crosscue.errors import CollectionError, StorageError
 from crosscue.search.collection import Collection
+from crosscue.search.connection import dataset
 from crosscue.search.engines import Local
 from crosscue.search.indexing import Indexing, Outcome, Spread, index, targets_of, walks_of, writing
+from crosscue.search.lease import ENTRY, Holder, holder_of
 from tests.cli import refused
 from tests.search.conftest import ColourEncoder, indexed, paint, rows_of
 
@@ -30,11 +32,13 @@ ROOT = Path(__file__).parents[2]
 class SlowEncoder(ColourEncoder):
     """An encoder that takes a while, so that it can be killed at work. It kills its own process on an image of this mark."""
 
-    def __init__(self, seconds: float = 0.0, poison: str | None = None) -> None:
+    def __init__(self, seconds: float = 0.0, poison: str | None = None, full: bool = False) -> None:
         super().__init__(bank=True)
-        self.seconds, self.poison = seconds, poison
+        self.seconds, self.poison, self.full = seconds, poison, full
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+        if self.full:
+            raise StorageError("no space left on the disk")
         time.sleep(self.seconds)
         vectors = super().encode_images(pixels)
         if self.poison is not None and any(sign(vector) == self.poison for vector in vectors):
@@ -92,6 +96,21 @@ def test_workers_write_the_rows_of_one_process(photos: Path, tmp_path: Path, cal
     assert (str(outcome.counts), len(rows_of(tmp_path / "c"))) == (str(calm[0].counts), 30)
     again = spread_over(tmp_path / "c", photos)
     assert str(again.counts) == "31 images: 0 added, 30 same, 1 unreadable (failures.jsonl)."
+
+
+def test_a_lease_is_held_against_workers_and_given_up_whatever_happens(photos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "c"
+    with writing(place) as found:
+        address = str(found.table_folder(found.add_space("mine", ColourEncoder().identity).name))
+    now = int(time.time())
+    dataset(address).update_config({ENTRY: str(Holder("x", "elsewhere", 7, now, now + 600))})
+    with pytest.raises(CollectionError, match=r"being written by elsewhere pid 7 since \d\d:\d\d \(lease until"):
+        spread_over(place, photos)
+    dataset(address).delete_config_keys([ENTRY])
+    with pytest.raises(StorageError, match="no space"):
+        spread_over(place, photos, full=True)
+    assert holder_of(address) is None
+    assert rows_of(place) == {}
 
 
 def test_an_image_that_ends_its_process_is_the_only_failure(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,8 +15,8 @@ from hypothesis import strategies as st
 pytest.importorskip("lance")
 
 from crosscue.errors import CollectionError
-from crosscue.search.connection import connect
-from crosscue.search.lease import Lease, LeaseLostError, holder_of
+from crosscue.search.connection import connect, dataset
+from crosscue.search.lease import ENTRY, Holder, Lease, LeaseLostError, holder_of
 from crosscue.search.schema import schema
 
 STEPS = st.lists(
@@ -83,3 +86,18 @@ def test_a_driver_that_is_overtaken_between_reading_and_writing_is_refused(tmp_p
         first.renew()
     first.release()
     assert holder_of(address).driver == second.driver
+
+
+def test_the_lease_of_a_process_that_is_gone_from_this_machine_is_free(tmp_path: Path) -> None:
+    address = table(tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for host, process, free in (("elsewhere", gone.pid, False), (socket.gethostname(), gone.pid, True)):
+        dataset(address).update_config({ENTRY: str(Holder("x", host, process, 0, 2_000))})
+        lease = Lease(address, "c", 60, lambda: 1_000)
+        if free:
+            lease.take()
+            assert holder_of(address).driver == lease.driver
+        else:
+            with pytest.raises(CollectionError, match=f"by elsewhere pid {gone.pid} since"):
+                lease.take()

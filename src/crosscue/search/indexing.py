@@ -181,9 +181,11 @@ def index(
                 *(options.batch_size, options.threads),
             )
             driver.plan(shards_of(new, spread.shard))
-            for count in drive(driver, spread.engine, worker, spread.interval, stop) if new else ():
-                advance(count)
-            driver.lease.release()
+            try:
+                for count in drive(driver, spread.engine, worker, spread.interval, stop) if new else ():
+                    advance(count)
+            finally:
+                driver.lease.release()
             writer.table.checkout_latest()
             ingest.adopt(known_rows(writer.table), driver.failures)
             todo = replace(todo, read=[item for item in todo.read if item.id in total])
