@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,6 +133,23 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(asking: TestClient
     side = 8000
     assert MAX_UPLOAD_PIXELS < side * side < MAX_PIXELS
     assert refused(asking, input=data_url(size=(side, side))) == (413, "too_many_pixels")
+    png = bytearray(base64.b64decode(data_url().split(",")[1]))
+    png[16:24] = struct.pack(">II", 20_000, 20_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    bomb = "data:image/png;base64," + base64.b64encode(png).decode()
+    answer = asking.post("/v1/embeddings", json={"input": bomb})
+    assert answer.status_code == 413 and "at most 50,000,000 are taken" in answer.text
+
+
+@pytest.mark.parametrize("text", ["half \ud800", "zero \x00", "a" * 100_001])
+def test_a_text_that_no_tokenizer_reads_is_refused(asking: TestClient, text: str) -> None:
+    def status(path: str, **body: object) -> int:
+        headers = {"content-type": "application/json"}
+        return asking.post(path, content=json.dumps(body), headers=headers).status_code
+
+    assert status("/v1/embeddings", input=[text]) == 400
+    assert status("/v1/rerank", query="red", documents=[text], return_documents=True) == 400
+    assert status("/v1/rerank", query=text, documents=["red"]) == 400
 
 
 def test_no_body_is_read_beyond_its_limit(asking: TestClient) -> None:

@@ -161,7 +161,8 @@ def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None
     page.keyboard.press("Control+a")
     page.wait_for_function("() => document.querySelector('#selected').textContent !== '1 selected'")
     likely = int(page.inner_text("#selected").split()[0])
-    assert likely == len(names(page, "#likely .tile img"))
+    badges = page.eval_on_selector_all("#likely .badge", "all => all.map((one) => parseInt(one.textContent))")
+    assert likely == len(names(page, "#likely .tile img")) - len(badges) + sum(badges)
     page.keyboard.press("Escape")
     assert page.is_hidden("#selection")
     page.keyboard.press("r")
@@ -339,18 +340,23 @@ def test_nothing_moves_when_thumbnails_come_and_motion_can_be_reduced(page: Any,
 def test_more_results_come_while_one_scrolls_and_all_likely_ones_are_selected(chromium: Any, tmp_path: Path) -> None:
     collect(tmp_path / "many", 300, coarse=90)  # 100 of each colour, and a request has 80 hits
     with running(tmp_path / "many") as address:
-        page = chromium.new_page()
+        page = chromium.new_page(permissions=["clipboard-read", "clipboard-write"])
         page.goto(f"{address}/?space=base&q=green")
         page.wait_for_selector("#likely .tile")
-        assert len(names(page, "#likely .tile img")) == 80 and "80 likely so far" in page.inner_text("#status")
+        assert len(names(page, "#likely .tile img")) == 80
+        page.wait_for_function("() => document.querySelector('#status').textContent === '80 of 100 likely'")
         page.keyboard.press("ArrowDown")  # out of the box, where Ctrl-A selects its words
         page.keyboard.press("Control+a")
         page.wait_for_function("() => document.querySelector('#selected').textContent === '100 selected'")
         assert "100 likely images selected, loaded or not" in page.inner_text("#status")
+        page.click("[data-act=paths]")
+        page.wait_for_function("() => document.querySelector('#status').textContent.includes('copied')")
+        assert len(page.evaluate("navigator.clipboard.readText()").splitlines()) == 100
         page.reload()
         page.wait_for_selector("#likely .tile")
         page.mouse.wheel(0, 50_000)
         page.wait_for_function("() => document.querySelectorAll('#likely .tile').length === 100")
+        assert page.inner_text("#status").startswith("100 ")
         page.close()
 
 

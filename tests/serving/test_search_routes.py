@@ -64,6 +64,25 @@ def test_pages_of_results_follow_each_other(asking: TestClient) -> None:
     assert [hit["id"] for part in parts for hit in part] == [hit["id"] for hit in whole]
 
 
+def test_all_likely_images_are_named_however_many(asking: TestClient, painted: Path) -> None:
+    for query in ([{"id": first(asking)["id"]}], "red", "green board"):
+        every = hits(asking, query, space="base", k=60, group=False)
+        answer = asking.post("/api/likely", json={"query": query, "space": "base"}).json()
+        wanted = {hit["id"]: hit["path"] for hit in every if hit["likely"]}
+        assert answer["count"] == len(wanted) > 0
+        assert {one["id"]: one["path"] for one in answer["images"]} == wanted
+    few = asking.post("/api/likely", json={"query": "green", "space": "base", "filter": "name:green-0"}).json()
+    assert few["count"] == 3 and few["images"][0]["path"].startswith(f"{painted}/green-0")
+    named = asking.post("/api/likely", json={"query": "green board number 7", "space": "base"}).json()
+    assert any(one["path"].endswith("green-07.png") for one in named["images"])
+    assert refused(asking, "/api/likely", query=" ")[:2] == (422, "empty_query")
+
+
+def test_no_name_of_a_file_of_the_page_is_a_fault(asking: TestClient) -> None:
+    for name in ("a" * 5000 + ".js", "%00.js", "index.html.j2", "..%2fapp.py"):
+        assert asking.get(f"/page/{name}").status_code == 404, name[:20]
+
+
 def test_filters_and_copies(asking: TestClient) -> None:
     found = hits(asking, "red", space="base", filter="name:red-0", k=20)
     assert {hit["name"] for hit in found} <= {"red-00.png", "red-03.png", "red-06.png", "red-09.png"}

@@ -41,6 +41,8 @@ class Background:
         return (scores - self.mean) / self.spread
 
 
+SAME = 0.985
+"""Cosine from which an image is the image of the query."""
 IDS = 16**20
 """Number of ids: 20 hexadecimal digits of a hash."""
 

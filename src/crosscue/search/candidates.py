@@ -27,6 +27,8 @@ LIGHT = [*COMPUTED, VECTOR]
 """Columns that the order of hits needs. Each further one would cost a read of all candidates."""
 SHOWN = ["id", "root", "path", "raw", "folder", "name", "width", "height", "taken", "captions"]
 """Columns that a hit is made of. Each is a read of its own."""
+PLACES = ["id", "root", "path", "raw"]
+"""Columns that name an image and its file."""
 POOL, DEEP = 200, 1_000
 """Fewest rows that are read for the order of hits: without an index, and corrected for hubness."""
 
@@ -114,7 +116,28 @@ def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[i
         return {row["_rowid"]: row for row in query.to_list()}
 
 
-def _read(collection: Collection, space: Space, query: Any, score: str, request: Request, count: int) -> pa.Table:
+def likely_rows(
+    collection: Collection, space: Space, vector: Floats, least: float, words: str, request: Request, most: int
+) -> list[dict[str, Any]]:
+    """Returns at most `most` rows, nearest first: those whose cosine with `vector` (D,) is at least `least`, then those with `words`."""
+    table = collection.table(space.name)
+    near = table.search(vector).distance_type("dot").bypass_vector_index().distance_range(upper_bound=1 - least)
+    found = _read(collection, space, near, "_distance", request, most, PLACES).to_pylist()
+    if words:
+        named = table.search(text_query(words), query_type="fts")
+        found += _read(collection, space, named, "_score", request, most, PLACES).to_pylist()
+    return list({row["id"]: row for row in found}.values())[:most]
+
+
+def _read(
+    collection: Collection,
+    space: Space,
+    query: Any,
+    score: str,
+    request: Request,
+    count: int,
+    columns: Iterable[str] = LIGHT,
+) -> pa.Table:
     expression = expression_of(parsed(request.filter))
     if expression is not None:
         query = query.where(expression)
@@ -122,7 +145,7 @@ def _read(collection: Collection, space: Space, query: Any, score: str, request:
         query = query.where(checked_sql(request.where))
     with lance(collection, space):
         try:
-            return query.select([*LIGHT, score]).with_row_id(True).limit(count).to_arrow()
+            return query.select([*columns, score]).with_row_id(True).limit(count).to_arrow()
         except (ValueError, RuntimeError) as error:
             if request.where is None or "Invalid input" not in str(error):
                 raise

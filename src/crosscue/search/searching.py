@@ -15,7 +15,7 @@ from crosscue.data.pairs import ImageFile
 from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
-from crosscue.search.background import Background, fixed_sample
+from crosscue.search.background import SAME, Background, fixed_sample
 from crosscue.search.candidates import Candidates, candidates, has_words, lance, rows_of
 from crosscue.search.fusion import fused, matched_field
 from crosscue.search.grouping import leaders
@@ -26,9 +26,6 @@ from crosscue.search.schema import require_vectors
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats
     from crosscue.search.collection import Collection
-
-SAME = 0.985
-"""Cosine from which an image is the image of the query."""
 
 
 class Searcher:

@@ -19,7 +19,7 @@ from crosscue.version import __version__
 
 MAX_BODY, MAX_IMAGES = 1_000_000, 20_000_000
 """Bytes of a request, and of one to `IMAGE_PATHS`: an image of 15 MB as base64."""
-IMAGE_PATHS = ("/v1/embeddings", "/v1/rerank", "/api/search", "/api/compare")
+IMAGE_PATHS = ("/v1/embeddings", "/v1/rerank", "/api/search", "/api/likely", "/api/compare")
 
 
 def application(service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False) -> FastAPI:

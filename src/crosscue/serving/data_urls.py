@@ -43,9 +43,12 @@ def image_of(url: str, param: str | None = None) -> EmbeddedImage:
     try:
         with Pillow.open(io.BytesIO(encoded)) as header:
             width, height = header.size
+            size = f"{width} x {height} pixels"
+    except Pillow.DecompressionBombError:
+        width, height, size = MAX_UPLOAD_PIXELS, MAX_UPLOAD_PIXELS, "far too many pixels"
     except Exception:  # Pillow raises many kinds for bytes that are no image
-        width = height = 0
+        width, height, size = 0, 0, ""
     if width * height > MAX_UPLOAD_PIXELS:
-        message = f"{NAME} has {width} x {height} pixels; at most {MAX_UPLOAD_PIXELS:,} are taken. Scale it down."
+        message = f"{NAME} has {size}; at most {MAX_UPLOAD_PIXELS:,} are taken. Scale it down."
         raise Refusal(413, message, code="too_many_pixels", param=param)
     return EmbeddedImage(NAME, lambda: encoded)

@@ -149,6 +149,8 @@ def add_failures(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 413:
             return answer(Refusal(413, "the request is too large for this endpoint.", code="too_large"))
+        if error.status_code == 400:
+            return answer(Refusal(400, "the request cannot be read as JSON or as a form.", code="unreadable_request"))
         phrase = HTTPStatus(error.status_code).phrase.lower()
         return answer(Refusal(error.status_code, f"{phrase}.", headers=error.headers))
 

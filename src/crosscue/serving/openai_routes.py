@@ -13,13 +13,14 @@ from crosscue.encoding.encoder import Floats
 from crosscue.serving.data_urls import image_of, is_url
 from crosscue.serving.failures import Refusal
 from crosscue.serving.service import Service
+from crosscue.serving.terms import LONGEST, UNREADABLE, unreadable
 from crosscue.serving.towers import Towers
 
 MOST = 256
 """Largest number of inputs in one request."""
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
-Text = Annotated[str, Field(max_length=100_000)]
+Text = Annotated[str, Field(max_length=LONGEST)]
 
 
 class ImageUrl(BaseModel):
@@ -172,10 +173,14 @@ def nonempty(text: str, param: str) -> str:
     """Returns a text.
 
     Raises:
-        Refusal: it has no words (400).
+        Refusal: it has no words, is too long, or contains what no text contains (400).
     """
     if not text.strip():
         raise Refusal(400, f"{param} contains a text without words.", code="empty_text", param=param)
+    if len(text) > LONGEST:
+        raise Refusal(400, f"{param} contains a text of over {LONGEST:,} characters.", code="long_text", param=param)
+    if unreadable(text):
+        raise Refusal(400, f"{param} contains a text with {UNREADABLE}", code="bad_text", param=param)
     return text
 
 

@@ -79,8 +79,8 @@ def examples(table: Any, number: int = 4) -> list[str]:
 @router.get("/page/{name}", response_class=FileResponse)
 def files(name: str) -> Response:
     """Returns a script, a style sheet or the icon."""
-    path = PAGE / name
-    if path.suffix not in TYPES or path.parent != PAGE or not path.is_file():
+    path = {kept.name: kept for kept in PAGE.iterdir() if kept.suffix in TYPES}.get(name)
+    if path is None:
         raise Refusal(404, "there is no such file.", code="unknown_file")
     return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 

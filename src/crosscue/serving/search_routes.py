@@ -14,6 +14,7 @@ from crosscue.data.pairs import ImageFile
 from crosscue.encoding.query import EMPTY, EmbeddedQuery
 from crosscue.encoding.words import word_effects
 from crosscue.search.hits import Hits
+from crosscue.search.likely import likely_images
 from crosscue.search.request import Request as Options
 from crosscue.search.searching import Searcher, compared
 from crosscue.serving.failures import Refusal
@@ -21,7 +22,7 @@ from crosscue.serving.holdings import Holdings, Place, answered
 from crosscue.serving.image_routes import RECORD, held
 from crosscue.serving.logs import query_log
 from crosscue.serving.service import Service
-from crosscue.serving.terms import TermBody, Words, embedded, stored, terms_of
+from crosscue.serving.terms import TermBody, Words, embedded, only_words, stored, terms_of
 from crosscue.serving.towers import Towers
 
 router = APIRouter(prefix="/api", tags=["search"])
@@ -49,6 +50,15 @@ class SearchRequest(Query):
     normalise: Literal["auto", "on", "off"] = "auto"
     group: bool = True
     all: bool = True
+
+
+class LikelyRequest(BaseModel):
+    """Body of POST /api/likely."""
+
+    query: Words | Annotated[list[TermBody], Field(max_length=16)]
+    filter: Annotated[str | None, Field(max_length=2_000)] = None
+    text: Literal["auto", "off"] = "auto"
+    space: Space = None
 
 
 class CompareRequest(Query):
@@ -85,6 +95,19 @@ def found(request: Request, body: SearchRequest) -> dict[str, Any]:
     took = 1e3 * (time.perf_counter() - started)
     answer["took_ms"]["rest"] = round(max(took - sum(hits.took_ms.values()), 0.0), 1)
     return answer
+
+
+@router.post("/likely", summary="All likely images of a query, however many")
+def likely(body: LikelyRequest, request: Request) -> dict[str, Any]:
+    """Returns the ids and paths of at most 10,000 images, copies included, and their number."""
+    searcher, place = searcher_of(request, body.space)
+    terms = terms_of(body.query)
+    with answered():
+        vector = embedded(terms, searcher.encoder, request.app.state.holdings, place).vector
+        found = likely_images(searcher, vector, only_words(terms), Options(filter=body.filter or "", text=body.text))
+    absolute = request.app.state.absolute
+    images = [{"id": one.id, "path": shown_path(Path(one.path), place, absolute)} for one in found]
+    return {"count": len(images), "images": images}
 
 
 @router.post("/compare", summary="One query with two models")
@@ -161,12 +184,11 @@ def searched(request: Request, searcher: Searcher, place: Place, body: Query, op
     """Returns the hits of the terms of a request."""
     terms = terms_of(body.query)
     words = " ".join(term.text for term in terms if term.text)
-    only_words = all(term.text is not None and term.weight > 0 for term in terms)
     holdings: Holdings = request.app.state.holdings
     query_log.info("query", extra={"fields": {"words": words}})
     with answered():
         hits = searcher.search_embedded(
-            lambda: embedded(terms, searcher.encoder, holdings, place), words if only_words else "", options
+            lambda: embedded(terms, searcher.encoder, holdings, place), only_words(terms), options
         )
     service: Service = request.app.state.service
     for stage, milliseconds in hits.took_ms.items():

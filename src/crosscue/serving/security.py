@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -93,7 +94,7 @@ class Keys:
     def owner_of_cookie(self, value: str) -> str | None:
         """Returns the name in a cookie, or None where it is forged, too old, or its key was removed."""
         name, _, rest = value.rpartition(".")[0].rpartition(".")
-        if not rest.isdigit() or int(rest) < time.time() or name not in self.digests:
+        if not re.fullmatch("[0-9]{1,12}", rest) or int(rest) < time.time() or name not in self.digests:
             return None
         return name if hmac.compare_digest(self.cookie(name, int(rest)).encode(), value.encode()) else None
 
@@ -135,7 +136,10 @@ def own_origin(headers: Headers, host: str) -> bool:
     origin = headers.get("origin")
     if origin == "null":
         return headers.get("sec-fetch-site") == "same-origin"
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # an address in brackets that do not end
+        return False
 
 
 def rate_of(text: str) -> RateLimitItem:

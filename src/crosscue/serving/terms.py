@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -16,7 +17,10 @@ from crosscue.serving.holdings import Holdings, Place
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats
 
-Words = Annotated[str, Field(max_length=100_000)]
+LONGEST = 100_000
+"""Most characters of a text."""
+UNREADABLE = "a zero byte or half a character. Remove it."
+Words = Annotated[str, Field(max_length=LONGEST)]
 
 
 class TermBody(BaseModel):
@@ -32,7 +36,7 @@ def terms_of(query: str | list[TermBody]) -> list[TermBody]:
     """Returns the terms of a query.
 
     Raises:
-        Refusal: there is none, or one has not exactly one of text, image and id (422).
+        Refusal: there is none, or one has not exactly one of text, image and id, or cannot be read (422).
     """
     terms = [TermBody(text=query)] if isinstance(query, str) else query
     for term in terms:
@@ -41,7 +45,21 @@ def terms_of(query: str | list[TermBody]) -> list[TermBody]:
             raise Refusal(422, message, code="bad_term", param="query")
     if not terms or any(term.text is not None and not term.text.strip() for term in terms):
         raise Refusal(422, EMPTY, code="empty_query", param="query")
+    if any(unreadable(term.text or "") for term in terms):
+        raise Refusal(422, f"query contains {UNREADABLE}", code="bad_text", param="query")
     return terms
+
+
+def unreadable(text: str) -> bool:
+    """Returns True for a text with a zero byte or with half of a surrogate pair."""
+    return re.search("[\x00\ud800-\udfff]", text) is not None
+
+
+def only_words(terms: list[TermBody]) -> str:
+    """Returns the words of terms that are all words with a weight above 0; empty for others."""
+    if any(term.text is None or term.weight <= 0 for term in terms):
+        return ""
+    return " ".join(term.text for term in terms if term.text)
 
 
 def embedded(terms: list[TermBody], encoder: Encoder, holdings: Holdings, place: Place) -> EmbeddedQuery:

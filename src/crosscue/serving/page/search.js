@@ -9,6 +9,7 @@ import { change, query, state } from "./state.js";
 const PAUSE = 120;
 const PAGE = 80;
 const MOST = 500;
+const REST = 300;
 let latest = 0;
 let waiting = 0;
 let loading = false;
@@ -34,8 +35,10 @@ export async function search() {
     remembered();
     Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, background: answer.background, below: false });
     ended = answer.hits.length < PAGE;
+    shown.total = 0;
     status(summary(answer, performance.now() - started));
     draw();
+    if (!ended && shown.hits.every((hit) => hit.likely)) setTimeout(() => total(number), REST);
     if (answer.truncated?.length) problem(answer.truncated.join(" "));
   } catch (error) {
     if (number === latest && error.name !== "AbortError") problem(error.message);
@@ -45,15 +48,41 @@ export async function search() {
 }
 
 function body(terms, offset) {
-  const request = { query: terms, space: state.space || null, k: PAGE, offset };
+  return { ...asked(terms), k: PAGE, offset };
+}
+
+function asked(terms) {
+  const request = { query: terms, space: state.space || null };
   if (state.filter.trim()) request.filter = state.filter.trim();
   return request;
 }
 
+const images = (hits) => hits.reduce((sum, hit) => sum + 1 + (hit.copies?.length ?? 0), 0);
+
 function summary(answer, took) {
-  const likely = shown.hits.filter((hit) => hit.likely).length;
-  const first = likely ? `${count(likely)} likely${likely === shown.hits.length && !ended ? " so far" : ""} of ${count(answer.images)} images` : `none of ${count(answer.images)} images looks like that`;
+  const likely = images(shown.hits.filter((hit) => hit.likely));
+  const more = likely && !ended && shown.hits.every((hit) => hit.likely);
+  const first = likely ? `${count(likely)} likely${more ? " so far" : ""} of ${count(answer.images)} images` : `none of ${count(answer.images)} images looks like that`;
   return `${first} · ${Math.round(took)} ms`;
+}
+
+// The number of all likely images, which the server counts when one has stopped typing.
+async function total(number) {
+  if (number !== latest) return;
+  try {
+    const answer = await post("/api/likely", asked(query()));
+    if (number !== latest) return;
+    shown.total = answer.count;
+    progress();
+  } catch (error) {
+    if (number === latest) problem(error.message);
+  }
+}
+
+function progress() {
+  const likely = images(shown.hits.filter((hit) => hit.likely));
+  const all = Math.max(shown.total, likely);
+  status(shown.total ? `${count(likely)} of ${count(all)} likely` : `${count(likely)} likely so far`);
 }
 
 async function more() {
@@ -70,8 +99,7 @@ async function more() {
     const fresh = answer.hits.filter((hit) => !known.has(hit.id));
     shown.hits.push(...fresh);
     append(fresh);
-    const likely = shown.hits.filter((hit) => hit.likely).length;
-    status(`${count(shown.hits.length)} shown, ${count(likely)} of them likely`);
+    progress();
   } catch (error) {
     problem(error.message);
   } finally {
@@ -80,12 +108,7 @@ async function more() {
 }
 
 export async function allLikely() {
-  while (!ended && shown.hits.every((hit) => hit.likely) && shown.hits.length < MOST) {
-    const before = shown.hits.length;
-    await more();
-    if (shown.hits.length === before) break;
-  }
-  return shown.hits.filter((hit) => hit.likely).map((hit) => hit.id);
+  return (await post("/api/likely", asked(query()))).images;
 }
 
 export function chips() {

@@ -1,12 +1,13 @@
 // Selection as in a file manager: click, Shift for a range, Ctrl-A for all likely ones; then copy, download or mark.
 
-import { $, count, make, say } from "./elements.js";
+import { $, count, make, problem, say } from "./elements.js";
 import { hitOf, tiles } from "./grid.js";
 import { mark } from "./labels.js";
 import { allLikely } from "./search.js";
 import { query, state } from "./state.js";
 
-const chosen = new Set();
+const chosen = new Map(); // id -> path
+const add = (id) => chosen.set(id, hitOf(id)?.path);
 let anchor = null;
 
 export const isSelected = (id) => chosen.has(id);
@@ -15,19 +16,23 @@ export function toggle(id, range = false) {
   const order = tiles().map((item) => item.dataset.id);
   if (range && anchor !== null && order.includes(anchor)) {
     const [from, to] = [order.indexOf(anchor), order.indexOf(id)].sort((a, b) => a - b);
-    for (const between of order.slice(from, to + 1)) chosen.add(between);
+    for (const between of order.slice(from, to + 1)) add(between);
   } else {
     if (chosen.has(id)) chosen.delete(id);
-    else chosen.add(id);
+    else add(id);
     anchor = id;
   }
   show();
 }
 
 export async function selectAll() {
-  for (const id of await allLikely()) chosen.add(id);
-  show();
-  say(`${count(chosen.size)} likely images selected, loaded or not.`);
+  try {
+    for (const { id, path } of await allLikely()) chosen.set(id, path);
+    show();
+    say(`${count(chosen.size)} likely images selected, loaded or not, with their copies.`);
+  } catch (error) {
+    problem(error.message);
+  }
 }
 
 export function clear() {
@@ -49,7 +54,7 @@ function show() {
 }
 
 function paths() {
-  return [...chosen].map((id) => hitOf(id)?.path).filter(Boolean);
+  return [...chosen.values()].filter(Boolean);
 }
 
 async function copy(text, what) {
@@ -89,13 +94,13 @@ const actions = {
   pairs,
   paths: () => copy(paths().join("\n"), `${count(chosen.size)} paths`),
   command: () => copy(command(), "The command"),
-  relevant: () => mark([...chosen], true),
-  not: () => mark([...chosen], false),
+  relevant: () => mark([...chosen.keys()], true),
+  not: () => mark([...chosen.keys()], false),
   clear,
 };
 
 $("#selection").addEventListener("click", (event) => actions[event.target.dataset?.act]?.());
 $("#zip").addEventListener("submit", (event) => {
-  event.target.elements.ids.value = [...chosen].join(",");
+  event.target.elements.ids.value = [...chosen.keys()].join(",");
   event.target.elements.space.value = state.space;
 });
