@@ -262,6 +262,20 @@ def test_the_reason_is_shown_with_its_warning(page: Any) -> None:
     assert "t=1%3A%40" in page.url
 
 
+def test_words_for_one_of_two_images_are_shown(page: Any) -> None:
+    ask(page, "red green")
+    for name in ("red", "green"):
+        page.evaluate(
+            "name => document.querySelector(`.tile img[src][alt^='a ${name}']`).closest('.tile').querySelector('.pick').click()",
+            name,
+        )
+        assert page.is_hidden("#prefer") == (name == "red")
+    page.click("#prefer")
+    page.wait_for_selector("#prefers")
+    words = dict(zip(*[iter(page.inner_text("#prefers").split())] * 2, strict=True))
+    assert words["red"].startswith("+") and words["green"].startswith("−"), words
+
+
 def test_back_reload_and_sharing_keep_the_state(page: Any, address: str) -> None:
     ask(page, "red")
     page.fill("#filter", "name:red-0")
@@ -290,6 +304,17 @@ def test_mistakes_and_a_lost_server_are_said_and_results_stay(page: Any) -> None
     assert "does not answer" in page.inner_text("#problem")
     page.context.set_offline(False)
     ask(page, "blue")
+    assert page.is_hidden("#problem")
+
+
+def test_a_search_goes_on_when_the_model_is_loaded(page: Any) -> None:
+    refused = {
+        "error": {"message": "the model is still loading.", "type": "not_ready_error", "param": None, "code": "loading"}
+    }
+    page.route("**/api/search", lambda route: route.fulfill(status=503, json=refused), times=1)
+    page.fill("#words", "red")
+    page.wait_for_selector("#problem:not([hidden])")
+    page.wait_for_selector("#likely .tile")
     assert page.is_hidden("#problem")
 
 
@@ -388,14 +413,23 @@ def test_a_phone_shows_everything_without_overflow(chromium: Any, address: str) 
     ask(page, "red")
     wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert page.evaluate(wide)
-    small = page.eval_on_selector_all(
-        "button, select, .icon, #words",
-        "all => all.filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40).map((one) => one.outerHTML)",
-    )
-    assert not [each for each in small if 'tabindex="-1"' not in each and 'id="words"' not in each]
+
+    def small() -> list[str]:
+        return page.eval_on_selector_all(
+            "button, .button, select, input, .brand, .examples a",
+            """all => all.filter((one) => {
+              const { width, height } = one.type === "file" ? one.parentElement.getBoundingClientRect() : one.getBoundingClientRect();
+              return one.checkVisibility() && (height < 44 || width < 44);
+            }).map((one) => one.outerHTML)""",
+        )
+
+    page.click("#likely .tile >> nth=0 >> .pick")
+    assert page.is_visible("#selection") and not small()
     page.click("#likely .tile a >> nth=0")
     page.wait_for_selector("#detail[open]")
-    assert page.evaluate(wide)
+    page.click("#why")
+    page.wait_for_selector("#heat:not([hidden])")
+    assert page.evaluate(wide) and not small()
     before = page.url
     swipe = """() => {
       const at = (x) => [new Touch({ identifier: 1, target: document.querySelector("#detail"), clientX: x, clientY: 200 })];

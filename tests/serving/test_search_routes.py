@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -76,6 +77,33 @@ def test_all_likely_images_are_named_however_many(asking: TestClient, painted: P
     named = asking.post("/api/likely", json={"query": "green board number 7", "space": "base"}).json()
     assert any(one["path"].endswith("green-07.png") for one in named["images"])
     assert refused(asking, "/api/likely", query=" ")[:2] == (422, "empty_query")
+
+
+def test_damaged_files_are_refused_without_a_path(
+    painted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "boards"
+    shutil.copytree(painted, folder)
+    made = folder / ".crosscue" / "collection.json"
+    made.write_text(made.read_text().replace(str(painted), str(folder)))
+    with serving(folder, absolute=False) as asking:
+        hit = first(asking)
+        path = folder / hit["name"]
+        path.write_bytes(path.read_bytes()[:300])
+        shutil.rmtree(folder / ".crosscue" / "thumbs")
+        body = {"id": hit["id"], "text": "red", "space": "base"}
+        for answer in (asking.post("/api/why", json=body), asking.get(f"/thumbs/{hit['id']}?space=base")):
+            assert answer.status_code == 415 and "the file of this image is damaged" in answer.text
+        url = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        assert refused(asking, "/api/search", query=[{"image": url}])[2].endswith(
+            "damaged or truncated. Fetch it again or remove it."
+        )
+        for part in (folder / ".crosscue" / "tables" / "base.lance" / "data").iterdir():
+            part.write_bytes(b"")
+        caplog.clear()
+        page = asking.get("/?space=base")
+        assert page.status_code == 410 and "The log of the server says why" in page.text and "<h1>" in page.text
+        assert "a collection cannot be read" in caplog.text and str(folder) not in page.text
 
 
 def test_no_name_of_a_file_of_the_page_is_a_fault(asking: TestClient) -> None:

@@ -114,6 +114,16 @@ def test_pages_of_other_origins_cannot_send_requests() -> None:
         assert friend.headers["access-control-allow-origin"] == "https://friend.example"  # type: ignore[attr-defined]
 
 
+def test_a_browser_may_ask_before_a_friend_sends_json() -> None:
+    with client(Rules(origins=frozenset({"https://friend.example"}))) as asking:
+
+        def asked(origin: str) -> int:
+            headers = {"origin": origin, "access-control-request-method": "POST"}
+            return asking.options("/v1/embeddings", headers=headers).status_code
+
+        assert asked("https://friend.example") == 204 and asked("https://evil.example") == 405
+
+
 def test_a_form_of_another_page_is_no_json() -> None:
     with client(Rules()) as asking:
         assert code(asking.post("/v1/embeddings", data={"input": "red"})) == (415, "not_json")

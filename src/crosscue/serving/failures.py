@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -60,6 +61,10 @@ LIMITS = {
     "enum": ("expected", "must be {}"),
 }
 """Kind of a validation error -> the name of its bound, and the end of our message."""
+
+
+DECODER = re.compile(r"damaged or truncated \(.*\)\.", re.DOTALL)
+"""A message with the words of a decoder, which stay in the server."""
 
 
 class ErrorParts(BaseModel):
@@ -138,7 +143,8 @@ def add_failures(app: FastAPI) -> None:
         if not isinstance(error, OptionError | DataError):  # other messages may name paths
             return answer(fault(request.url.path, error))
         status = 415 if isinstance(error, DataError) else 422
-        return answer(Refusal(status, str(error), code=type(error).__name__))
+        text = DECODER.sub("damaged or truncated.", str(error))
+        return answer(Refusal(status, text, code=type(error).__name__))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

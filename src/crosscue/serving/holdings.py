@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosscue.errors import CollectionError, suggestion
+from crosscue.errors import CollectionError, DataError, suggestion
 from crosscue.search.collection import FILE, Collection, open_collection
 from crosscue.search.indices import unindexed_rows
 from crosscue.search.spaces import Space
 from crosscue.serving.failures import Refusal
 
+log = logging.getLogger("crosscue.serving")
 CONSISTENCY = 1.0
 """Seconds after which a table looks for the commits of other processes."""
 IDENTIFIER = re.compile(r"[0-9a-f]{20}")
@@ -177,10 +179,22 @@ def unknown() -> Refusal:
 
 
 @contextmanager
+def decoded() -> Iterator[None]:
+    """Turns an image of a collection whose file is damaged into a refusal that names no path."""
+    try:
+        yield
+    except DataError as error:
+        log.error("an image cannot be read: %s", error)
+        message = "the file of this image is damaged. Repair it, then run crosscue index again."
+        raise Refusal(415, message, code="unreadable_image", param="id") from error
+
+
+@contextmanager
 def answered() -> Iterator[None]:
     """Turns a collection that cannot be read into a refusal that names no path."""
     try:
         yield
     except CollectionError as error:
+        log.error("a collection cannot be read: %s", error)
         message = "the collection cannot be read now. The log of the server says why."
         raise Refusal(410, message, code="collection_unreadable") from error

@@ -16,7 +16,7 @@ from crosscue.data.pairs import ImageFile
 from crosscue.search.collection import THUMBNAILS
 from crosscue.search.thumbnails import SIDE, has_thumbnail, thumbnail_path
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import Holdings, Place
+from crosscue.serving.holdings import Holdings, Place, decoded
 
 router = APIRouter(tags=["images"])
 RECORD = ("id", "root", "path", "raw", "folder", "name", "content", "size", "format", "width", "height", "taken")
@@ -58,7 +58,9 @@ def file(image: str, request: Request, space: str | None = None, view: bool = Fa
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if view and not known:
-        return Response(jpeg(ImageFile(path), LARGEST_VIEW, QUALITY), media_type="image/jpeg", headers=headers)
+        with decoded():
+            made = jpeg(ImageFile(path), LARGEST_VIEW, QUALITY)
+        return Response(made, media_type="image/jpeg", headers=headers)
     kind = known or "application/octet-stream"
     return FileResponse(path, media_type=kind, headers=headers, filename=row["name"], content_disposition_type="inline")
 
@@ -74,7 +76,8 @@ def thumbnail(image: str, request: Request, space: str | None = None) -> Respons
         return Response(status_code=304, headers=headers)
     if has_thumbnail(thumbs, row["content"]):
         return FileResponse(thumbnail_path(thumbs, row["content"]), media_type="image/webp", headers=headers)
-    made = jpeg(ImageFile(holdings.file(place, row)), SIDE, QUALITY)
+    with decoded():
+        made = jpeg(ImageFile(holdings.file(place, row)), SIDE, QUALITY)
     return Response(made, media_type="image/jpeg", headers=headers)
 
 

@@ -12,8 +12,9 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from crosscue.errors import CrosscueError
+from crosscue.search.candidates import lance
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import Holdings
+from crosscue.serving.holdings import Holdings, Place, answered
 from crosscue.serving.search_routes import SearchRequest, found
 from crosscue.serving.security import COOKIE, WEEK, Rules
 from crosscue.serving.service import Service
@@ -41,7 +42,12 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
     if rules.keys is not None and not request.scope["state"]["owner"]:
         return HTMLResponse(template("index.html.j2").render(signed_in=False, wrong_key=False, query=""), 401)
     holdings: Holdings = request.app.state.holdings
-    place = holdings.place(space or None)
+    try:
+        place = holdings.place(space or None)
+        count, starts = place.count, examples(place)
+    except Refusal as refusal:
+        text = template("index.html.j2").render(signed_in=True, failure=str(refusal), query="", filter="", spaces=[])
+        return HTMLResponse(text, refusal.status, refusal.headers)
     shown: dict[str, Any] = {"hits": [], "status": ""}
     service: Service = request.app.state.service
     if q.strip() and service.ready:
@@ -62,16 +68,18 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
             filter=filter,
             space=holdings.name_of(place),
             spaces=holdings.names,
-            count=place.count,
-            examples=examples(place.table),
+            count=count,
+            examples=starts,
             **shown,
         )
     )
 
 
-def examples(table: Any, number: int = 4) -> list[str]:
-    """Returns a few captions of the collection, to begin with."""
-    rows = table.search().where("array_length(captions) > 0").select(["captions"]).limit(40 * number).to_list()
+def examples(place: Place, number: int = 4) -> list[str]:
+    """Returns a few captions of a space, to begin with."""
+    query = place.table.search().where("array_length(captions) > 0").select(["captions"]).limit(40 * number)
+    with answered(), lance(place.collection, place.space):
+        rows = query.to_list()
     captions = (row["captions"][0].strip(" .") for row in rows)
     return [caption for caption in dict.fromkeys(captions) if len(caption) < 40][:number]
 

@@ -18,7 +18,7 @@ from crosscue.search.likely import likely_images
 from crosscue.search.request import Request as Options
 from crosscue.search.searching import Searcher, compared
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import Holdings, Place, answered
+from crosscue.serving.holdings import Holdings, Place, answered, decoded
 from crosscue.serving.image_routes import RECORD, held
 from crosscue.serving.logs import query_log
 from crosscue.serving.service import Service
@@ -149,7 +149,8 @@ def why(body: WhyRequest, request: Request) -> dict[str, Any]:
         raise Refusal(422, EMPTY, code="empty_text", param="text")
     towers = towers_of(request, place)
     row = holdings.row(place, body.id, RECORD)
-    pixels = towers.pixels.read(ImageFile(holdings.file(place, row)))
+    with decoded():
+        pixels = towers.pixels.read(ImageFile(holdings.file(place, row)))
     explanation = asdict(towers.explain(pixels, body.text))
     prefers = None
     if body.than is not None:

@@ -19,6 +19,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 
 from crosscue.errors import OptionError, StorageError
 from crosscue.serving.failures import Refusal, answer, fault
@@ -198,6 +199,9 @@ class Guard:
             if not too_large:
                 await send_guarded(message)
 
+        if allowed is not None and scope["method"] == "OPTIONS":  # a browser asks before it sends JSON
+            await Response(status_code=204)(scope, receive, send_guarded)
+            return
         try:
             self.check(scope, headers, allowed)
             await self.app(scope, receive_counted, send_unless_too_large)

@@ -8,6 +8,14 @@ import { change, query, state } from "./state.js";
 
 const dialog = $("#detail");
 let current = null;
+let pair = null; // an image, and the one that its words are compared with
+
+export function prefer(one, other) {
+  pair = { one, other };
+  change({ open: one });
+}
+
+const rival = () => (pair?.one === current?.id ? pair.other : null);
 
 export async function open(id) {
   const space = encodeURIComponent(state.space);
@@ -16,6 +24,7 @@ export async function open(id) {
     current = { ...record, ...(hitOf(id) ?? {}), background: shown.background };
     fill(current);
     if (!dialog.open) dialog.showModal();
+    if (rival()) why();
     const alike = await get(`/api/images/${id}/similar?k=12&space=${space}`);
     if (current?.id === id) $("#alike").replaceChildren(...alike.hits.map((hit) => tile(hit, { small: true })));
   } catch (error) {
@@ -25,7 +34,7 @@ export async function open(id) {
 }
 
 export function close() {
-  current = null;
+  current = pair = null;
   clearHeat();
   if (dialog.open) dialog.close();
 }
@@ -68,15 +77,20 @@ export async function why() {
   if (!words) return explain("Type words first: they are what a place of the image can agree with.");
   explain("Looking…");
   try {
-    const found = await post("/api/why", { id: current.id, space: state.space, text: words });
+    const found = await post("/api/why", { id: current.id, space: state.space, text: words, than: rival() });
     $("#why").setAttribute("aria-pressed", "true");
     drawHeat(found.places);
     const places = found.kind === "direct" ? `Red places raise the score and blue ones lower it: together they add ${found.share.toFixed(3)} of ${found.score.toFixed(3)}${found.prompts ? `, and the prompts ${found.prompts.toFixed(3)}` : ""}; the rest is spread out or comes from earlier layers.` : `Each place was greyed in turn; the score ${found.score.toFixed(3)} falls most where it is red.`;
-    const list = make("p", { class: "words" }, ...found.words.map(([word, delta]) => make("span", {}, word, " ", make("small", {}, `${delta >= 0 ? "+" : "−"}${Math.abs(delta).toFixed(3)}`))));
-    $("#explanation").replaceChildren(make("p", {}, places), list, make("p", { class: "note" }, "Shows what moved this score in this model. It does not show what the model understood."));
+    const apart = found.prefers ? [make("p", {}, `Words for this image rather than ${hitOf(rival())?.name ?? "the other"}:`), listed(found.prefers, "prefers")] : [];
+    $("#explanation").replaceChildren(make("p", {}, places), listed(found.words), ...apart, make("p", { class: "note" }, "Shows what moved this score in this model. It does not show what the model understood."));
   } catch (error) {
     explain(error.message);
   }
+}
+
+function listed(words, id = null) {
+  const signed = (delta) => `${delta >= 0 ? "+" : "−"}${Math.abs(delta).toFixed(3)}`;
+  return make("p", { class: "words", id }, ...words.map(([word, delta]) => make("span", {}, word, " ", make("small", {}, signed(delta)))));
 }
 
 function explain(text) {

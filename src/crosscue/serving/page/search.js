@@ -10,6 +10,7 @@ const PAUSE = 120;
 const PAGE = 80;
 const MOST = 500;
 const REST = 300;
+const LOADING = 2_000;
 let latest = 0;
 let waiting = 0;
 let loading = false;
@@ -41,7 +42,8 @@ export async function search() {
     if (!ended && shown.hits.every((hit) => hit.likely)) setTimeout(() => total(number), REST);
     if (answer.truncated?.length) problem(answer.truncated.join(" "));
   } catch (error) {
-    if (number === latest && error.name !== "AbortError") problem(error.message);
+    if (number === latest) problem(error.message);
+    if (error.status === 503) setTimeout(() => number === latest && search(), LOADING);
   } finally {
     if (number === latest) $("#results").classList.remove("loading");
   }

@@ -1,6 +1,7 @@
 // Selection as in a file manager: click, Shift for a range, Ctrl-A for all likely ones; then copy, download or mark.
 
 import { $, count, make, problem, say } from "./elements.js";
+import { prefer } from "./detail.js";
 import { hitOf, tiles } from "./grid.js";
 import { mark } from "./labels.js";
 import { allLikely } from "./search.js";
@@ -45,6 +46,7 @@ export const anySelected = () => chosen.size > 0;
 
 function show() {
   $("#selection").hidden = !chosen.size;
+  $("#prefer").hidden = chosen.size !== 2;
   $("#selected").textContent = `${count(chosen.size)} selected`;
   document.body.classList.toggle("picking", chosen.size > 0);
   for (const item of tiles()) {
@@ -96,6 +98,7 @@ const actions = {
   command: () => copy(command(), "The command"),
   relevant: () => mark([...chosen.keys()], true),
   not: () => mark([...chosen.keys()], false),
+  prefer: () => prefer(...chosen.keys()),
   clear,
 };
 
