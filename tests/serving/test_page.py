@@ -21,13 +21,15 @@ from tests.serving.conftest import collect
 from tests.serving.encoders import COLOURS, data_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
-DROP = """([name, body]) => {
+PASTE = """([name, body]) => {
   const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
   const held = new DataTransfer();
   held.items.add(new File([bytes], name, { type: "image/png" }));
-  const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
-  window.dispatchEvent(event);
+  window.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held, bubbles: true }));
 }"""
+DROP = PASTE.replace(
+    'ClipboardEvent("paste", { clipboardData: held', 'DragEvent("drop", { dataTransfer: held, cancelable: true'
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +140,13 @@ def test_a_dropped_image_becomes_a_term_with_a_weight(page: Any) -> None:
 
 def test_an_image_is_pasted_and_chosen(page: Any) -> None:
     body = base64.b64decode(data_url(COLOURS["blue"]).split(",")[1])
-    page.set_input_files("#file", {"name": "blue.png", "mimeType": "image/png", "buffer": body})
+    page.evaluate(PASTE, ["red.png", data_url(COLOURS["red"]).split(",")[1]])
+    page.wait_for_selector(".chip img")
     page.wait_for_selector("#results .tile")
-    assert names(page)[0].startswith("a blue")
+    assert names(page)[0].startswith("a red")
+    page.click(".chip button >> nth=1")
+    page.set_input_files("#file", {"name": "blue.png", "mimeType": "image/png", "buffer": body})
+    page.wait_for_function("() => document.querySelector('#results .tile img')?.alt.startsWith('a blue')")
 
 
 def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None:
@@ -170,7 +176,8 @@ def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None
     assert ("red", first, True) in {
         (label.text, label.image, label.relevant) for label in labels_of(open_collection(boards))
     }
-    assert "1 marked for 'red'" in page.inner_text("#marked")
+    marked = page.inner_text("#marked")
+    assert "1 marked for 'red'; 9 more texts with a right image, and adapting can begin." in marked
     page.keyboard.press("r")
     page.wait_for_function("() => !document.querySelector('.tile.right')")
     page.keyboard.press("?")

@@ -17,7 +17,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
+from crosscue.errors import OptionError
 from crosscue.search.collection import open_collection
+from crosscue.serving.holdings import Holdings
 from tests.serving.conftest import serving
 from tests.serving.encoders import COLOURS, data_url
 
@@ -104,6 +106,12 @@ def test_damaged_files_are_refused_without_a_path(
         page = asking.get("/?space=base")
         assert page.status_code == 410 and "The log of the server says why" in page.text and "<h1>" in page.text
         assert "a collection cannot be read" in caplog.text and str(folder) not in page.text
+
+
+def test_two_collections_of_one_name_are_refused(painted: Path, tmp_path: Path) -> None:
+    shutil.copytree(painted / ".crosscue", tmp_path / painted.name / ".crosscue")
+    with pytest.raises(OptionError, match="two collections have one name: boards, boards"):
+        Holdings([painted, tmp_path / painted.name])
 
 
 def test_no_name_of_a_file_of_the_page_is_a_fault(asking: TestClient) -> None:

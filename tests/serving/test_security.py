@@ -153,5 +153,8 @@ def test_other_machines_need_a_key_or_a_clear_word() -> None:
         ServeOptions(host=open_hosts, open_to_everyone=True)
     for own in ("127.0.0.1", "localhost", "::1", "127.0.0.2"):
         ServeOptions(host=own)
+    assert ServeOptions().alone
+    for proxied in (ServeOptions(keys=Path("keys.txt")), ServeOptions(hosts="images.example")):
+        assert proxied.loopback and not proxied.alone
     with pytest.raises(OptionError, match="65535"):
         ServeOptions(port=70000)

@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
         import webbrowser
 
         webbrowser.open(address)
-    run_server(application(Service(openers), holdings, rules, absolute=options.loopback), sock)
+    run_server(application(Service(openers), holdings, rules, absolute=options.alone), sock)
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosscue.errors import CollectionError, DataError, suggestion
+from crosscue.errors import CollectionError, DataError, OptionError, suggestion
 from crosscue.search.collection import FILE, Collection, open_collection
 from crosscue.search.indices import unindexed_rows
 from crosscue.search.spaces import Space
@@ -64,8 +64,12 @@ class Holdings:
 
         Raises:
             CollectionError: one cannot be opened.
+            OptionError: two have one name.
         """
         self.folders = {title_of(folder): folder for folder in folders}
+        if len(self.folders) < len(folders):
+            names = ", ".join(sorted(title_of(folder) for folder in folders))
+            raise OptionError(f"two collections have one name: {names}. Rename a folder, or serve them apart.")
         self._opened = {name: open_collection(folder, consistency=CONSISTENCY) for name, folder in self.folders.items()}
         self._written = {name: changed_at(kept.folder / FILE) for name, kept in self._opened.items()}
         self._lock = threading.Lock()

@@ -70,6 +70,11 @@ class ServeOptions:
         except ValueError:
             return False
 
+    @property
+    def alone(self) -> bool:
+        """True if people of this machine alone search. Keys and names of hosts mean a proxy, and people elsewhere."""
+        return self.loopback and self.keys is None and not self.hosts
+
     def rules(self) -> Rules:
         """Returns the rules of the guard.
 

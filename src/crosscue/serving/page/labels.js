@@ -8,6 +8,7 @@ import { query, state } from "./state.js";
 const marks = new Map(); // text -> Map(id -> relevant)
 const searched = new Set(); // texts of this visit
 const MOST_TEXTS = 100;
+const FEWEST = 10; // as in label_routes.py
 
 const text = () => query().filter((term) => term.text && term.weight > 0).map((term) => term.text).join(" ");
 
@@ -67,7 +68,10 @@ function show() {
   $("#marks").hidden = !marks.size;
   const here = marks.get(words)?.size ?? 0;
   const first = here ? `${count(here)} marked for '${words}'; ` : "";
-  $("#marked").textContent = `${first}${count(marks.size)} ${marks.size === 1 ? "text" : "texts"} with marks.`;
+  const right = [...marks.values()].filter((images) => [...images.values()].includes(true)).length;
+  const left = FEWEST - right;
+  const rest = left > 0 ? `${left} more ${left === 1 ? "text" : "texts"} with a right image, and adapting can begin.` : `${count(right)} texts have a right image: adapting can begin.`;
+  $("#marked").textContent = `${first}${rest}`;
 }
 
 export async function advise() {

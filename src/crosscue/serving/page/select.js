@@ -9,6 +9,7 @@ import { query, state } from "./state.js";
 
 const chosen = new Map(); // id -> path
 const add = (id) => chosen.set(id, hitOf(id)?.path);
+const MOST_FILES = 5_000; // as in image_routes.py
 let anchor = null;
 
 export const isSelected = (id) => chosen.has(id);
@@ -104,6 +105,10 @@ const actions = {
 
 $("#selection").addEventListener("click", (event) => actions[event.target.dataset?.act]?.());
 $("#zip").addEventListener("submit", (event) => {
+  if (chosen.size > MOST_FILES) {
+    event.preventDefault();
+    return problem(`An archive may hold at most ${count(MOST_FILES)} images. Choose fewer, or copy the search as a command.`);
+  }
   event.target.elements.ids.value = [...chosen.keys()].join(",");
   event.target.elements.space.value = state.space;
 });
