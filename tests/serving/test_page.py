@@ -168,7 +168,7 @@ def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None
     page.wait_for_function("() => document.querySelector('#selected').textContent !== '1 selected'")
     likely = int(page.inner_text("#selected").split()[0])
     badges = page.eval_on_selector_all("#likely .badge", "all => all.map((one) => parseInt(one.textContent))")
-    assert likely == len(names(page, "#likely .tile img")) - len(badges) + sum(badges)
+    assert likely == len(names(page, "#likely .tile img")) - len(badges) + sum(badges)  # copies are stacked
     page.keyboard.press("Escape")
     assert page.is_hidden("#selection")
     page.keyboard.press("r")
@@ -284,6 +284,13 @@ def test_words_for_one_of_two_images_are_shown(page: Any) -> None:
 
 
 def test_back_reload_and_sharing_keep_the_state(page: Any, address: str) -> None:
+    page.evaluate(
+        "() => (document.querySelector('#words').value = 'red') && document.querySelector('#search').requestSubmit()"
+    )
+    page.wait_for_selector("#results .tile")
+    page.go_back()
+    page.wait_for_selector("#start")
+    page.wait_for_selector("body[data-ready]")
     ask(page, "red")
     page.fill("#filter", "name:red-0")
     page.keyboard.press("Enter")
@@ -454,6 +461,8 @@ def test_without_javascript_the_form_still_searches(chromium: Any, address: str)
     page = context.new_page()
     page.goto(f"{address}/?q=green&space=base")
     assert names(page, "#plain img")[0].startswith("green")
+    page.goto(f"{address}/?q=green&space=base&filter=camra:1")
+    assert "there is no column 'camra'" in page.inner_text("#results h1")
     assert page.locator("noscript button").count() == 1
     context.close()
 

@@ -48,7 +48,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
     except Refusal as refusal:
         text = template("index.html.j2").render(signed_in=True, failure=str(refusal), query="", filter="", spaces=[])
         return HTMLResponse(text, refusal.status, refusal.headers)
-    shown: dict[str, Any] = {"hits": [], "status": ""}
+    shown: dict[str, Any] = {"hits": None, "status": ""}  # no hits: nothing was searched
     service: Service = request.app.state.service
     if q.strip() and service.ready:
         try:

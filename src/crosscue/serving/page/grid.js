@@ -6,7 +6,7 @@ import { state } from "./state.js";
 import { markOf } from "./labels.js";
 import { isSelected, toggle } from "./select.js";
 
-export const shown = { hits: [], likely: 0, total: 0, background: null, below: false };
+export const shown = { hits: [], likely: 0, total: 0, images: 0, background: null, below: false };
 
 export function tile(hit, { small = false } = {}) {
   const copies = hit.copies?.length ?? 0;

@@ -77,7 +77,7 @@ function show(changes) {
     before = asked;
     if (state.compare) compare();
     else search();
-  } else if (asked !== before && $("#results .gains")) location.reload(); // the server draws the start
+  } else if (!changes.first && (changes.back || $("#results .gains")) && asked !== before) location.reload(); // the server draws the start
   if (state.open && state.open !== currentId()) open(state.open);
   else if (!state.open && (changes.back || "open" in changes)) close();
 }

@@ -37,9 +37,10 @@ export async function search() {
     Object.assign(shown, { hits: answer.hits, likely: answer.likely_count, background: answer.background, below: false });
     ended = answer.hits.length < PAGE;
     shown.total = 0;
+    shown.images = answer.images;
     status(summary(answer, performance.now() - started));
     draw();
-    if (!ended && shown.hits.every((hit) => hit.likely)) setTimeout(() => total(number), REST);
+    if (moreLikely()) setTimeout(() => total(number), REST);
     if (answer.truncated?.length) problem(answer.truncated.join(" "));
   } catch (error) {
     if (number === latest) problem(error.message);
@@ -59,12 +60,12 @@ function asked(terms) {
   return request;
 }
 
-const images = (hits) => hits.reduce((sum, hit) => sum + 1 + (hit.copies?.length ?? 0), 0);
+const likelyShown = () => shown.hits.filter((hit) => hit.likely).length;
+const moreLikely = () => !ended && likelyShown() === shown.hits.length;
 
 function summary(answer, took) {
-  const likely = images(shown.hits.filter((hit) => hit.likely));
-  const more = likely && !ended && shown.hits.every((hit) => hit.likely);
-  const first = likely ? `${count(likely)} likely${more ? " so far" : ""} of ${count(answer.images)} images` : `none of ${count(answer.images)} images looks like that`;
+  const likely = likelyShown();
+  const first = likely ? `${count(likely)} likely${moreLikely() ? " so far" : ""} of ${count(answer.images)} images` : `none of ${count(answer.images)} images looks like that`;
   return `${first} · ${Math.round(took)} ms`;
 }
 
@@ -81,10 +82,11 @@ async function total(number) {
   }
 }
 
+// A stack of copies is one result, so the last page may end below the number of likely images.
 function progress() {
-  const likely = images(shown.hits.filter((hit) => hit.likely));
-  const all = Math.max(shown.total, likely);
-  status(shown.total ? `${count(likely)} of ${count(all)} likely` : `${count(likely)} likely so far`);
+  const likely = likelyShown();
+  if (!moreLikely()) status(`${count(likely)} likely of ${count(shown.images)} images`);
+  else status(shown.total > likely ? `${count(likely)} of ${count(shown.total)} likely` : `${count(likely)} likely so far`);
 }
 
 async function more() {

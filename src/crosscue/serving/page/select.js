@@ -31,7 +31,7 @@ export async function selectAll() {
   try {
     for (const { id, path } of await allLikely()) chosen.set(id, path);
     show();
-    say(`${count(chosen.size)} likely images selected, loaded or not, with their copies.`);
+    say(`${count(chosen.size)} likely ${chosen.size === 1 ? "image" : "images"} selected, loaded or not.`);
   } catch (error) {
     problem(error.message);
   }
