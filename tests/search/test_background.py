@@ -80,4 +80,6 @@ def test_copies_stand_behind_their_best_hit() -> None:
     redder = Image.merge("RGB", [images[0].getchannel("R").point(lambda level: level + 40), *images[0].split()[1:]])
     shown = [images[1], images[0], again, redder, images[2], half, images[1]]
     assert leaders(np.stack([looks_of(image) for image in shown])) == [0, 1, 1, 3, 4, 1, 0]
+    assert leaders(np.stack([looks_of(image) for image in shown]), 2) == [0, 1, 1, 3, 4, 1, 0]
+    assert leaders(np.zeros((4, 192), np.uint8) + np.uint8([[0], [100], [200], [200]]), 2) == [0, 1, 2, 3]
     assert leaders(np.empty((0, 192), np.uint8)) == []

@@ -264,6 +264,7 @@ def test_the_reason_is_shown_with_its_warning(page: Any) -> None:
     page.wait_for_selector("#heat:not([hidden])")
     text = page.inner_text("#explanation")
     assert "red" in text and "It does not show what the model understood." in text
+    assert "The changes add up to " in text
     page.click("#similar")
     page.wait_for_selector(".chip img")
     assert "t=1%3A%40" in page.url

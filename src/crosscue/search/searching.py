@@ -220,7 +220,7 @@ def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
 def _groups(order: list[int], found: Candidates, request: Request) -> list[list[int]]:
     """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
     deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
-    of = leaders(found.looks[deep]) if request.group else range(len(deep))
+    of = leaders(found.looks[deep], request.k) if request.group else range(len(deep))
     members: dict[int, list[int]] = {}
     for place, leader in zip(deep, of, strict=True):
         members.setdefault(leader, []).append(place)

@@ -80,7 +80,7 @@ export async function why() {
     const found = await post("/api/why", { id: current.id, space: state.space, text: words, than: rival() });
     $("#why").setAttribute("aria-pressed", "true");
     drawHeat(found.places);
-    const places = found.kind === "direct" ? `Red places raise the score and blue ones lower it: together they add ${found.share.toFixed(3)} of ${found.score.toFixed(3)}${found.prompts ? `, and the prompts ${found.prompts.toFixed(3)}` : ""}; the rest is spread out or comes from earlier layers.` : `Each place was greyed in turn; the score ${found.score.toFixed(3)} falls most where it is red.`;
+    const places = found.kind === "direct" ? `Red places raise the score and blue ones lower it: together they add ${found.share.toFixed(3)} of ${found.score.toFixed(3)}${found.prompts ? `, and the prompts ${found.prompts.toFixed(3)}` : ""}; the rest is spread out or comes from earlier layers.` : `Each place was greyed in turn: without a red one the score falls, and without a blue one it rises. The changes add up to ${found.share.toFixed(3)} of ${found.score.toFixed(3)}.`;
     const apart = found.prefers ? [make("p", {}, `Words for this image rather than ${hitOf(rival())?.name ?? "the other"}:`), listed(found.prefers, "prefers")] : [];
     $("#explanation").replaceChildren(make("p", {}, places), listed(found.words), ...apart, make("p", { class: "note" }, "Shows what moved this score in this model. It does not show what the model understood."));
   } catch (error) {
