@@ -89,7 +89,7 @@ def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> No
         (["few-shot", "--methods", "dcra", "--data", "a"], "no method 'dcra'. Did you mean 'dcar'?"),
         (["few-shot", "--methods", "dcar"], "give training pairs"),
         (["few-shot", "--methods", "dcar", "--data", "a", "b/../a"], "two sources are called 'a'"),
-        (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "no reader recognises it"),
+        (["few-shot", "--methods", "dcar", "--data", "a/0.jpg"], "this is one image"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.patience", 2], "rows take equal steps"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--training.seed", 2], "Use --seeds"),
         (["few-shot", "--methods", "dcar", "--data", "a", "--seeds", 1, 1], "give at least one, and none twice"),
