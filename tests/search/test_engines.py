@@ -32,13 +32,17 @@ ROOT = Path(__file__).parents[2]
 class SlowEncoder(ColourEncoder):
     """An encoder that takes a while, so that it can be killed at work. It kills its own process on an image of this mark."""
 
-    def __init__(self, seconds: float = 0.0, poison: str | None = None, full: bool = False) -> None:
+    def __init__(
+        self, seconds: float = 0.0, poison: str | None = None, full: bool = False, at_work: Path | None = None
+    ) -> None:
         super().__init__(bank=True)
-        self.seconds, self.poison, self.full = seconds, poison, full
+        self.seconds, self.poison, self.full, self.at_work = seconds, poison, full, at_work
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         if self.full:
             raise StorageError("no space left on the disk")
+        if self.at_work is not None:
+            (self.at_work / str(os.getpid())).touch()
         time.sleep(self.seconds)
         vectors = super().encode_images(pixels)
         if self.poison is not None and any(sign(vector) == self.poison for vector in vectors):
@@ -124,21 +128,22 @@ def test_an_image_that_ends_its_process_is_the_only_failure(
 
 
 def test_a_killed_worker_costs_no_image(photos: Path, tmp_path: Path, calm: tuple[Outcome, dict]) -> None:
-    killed = []
+    at_work, killed = tmp_path / "at_work", set[int]()
+    at_work.mkdir()
 
     def kill() -> None:
-        while len(killed) < 2:
-            for child in psutil.Process().children():
-                if "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 0.5 and len(killed) < 2:
-                    child.kill()
-                    killed.append(child.pid)
-            time.sleep(0.2)
+        until = time.monotonic() + 60
+        while len(killed) < 2 and time.monotonic() < until:
+            for worker in {int(entry.name) for entry in at_work.iterdir()} - killed:
+                os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+            time.sleep(0.05)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    spread_over(tmp_path / "c", photos, seconds=0.3)
-    killer.join(5)
-    assert len(killed) == 2
+    spread_over(tmp_path / "c", photos, seconds=0.5, at_work=at_work)
+    killer.join(60)
+    assert len(killed) >= 2
     assert_equal(tmp_path / "c", calm[1])
 
 
