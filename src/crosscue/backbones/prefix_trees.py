@@ -63,14 +63,15 @@ class TokenTrees:
 def shareable(tokens: TokenBatch, prompts: Prompts | None) -> bool:
     """Returns True if a causal tower may encode texts as trees: several texts, and prompts that are before the words of all.
 
-    A CPU alone: elsewhere it was not measured.
+    A CPU alone: elsewhere it was not measured. Never in an exported graph, which a look at the batch would fix to one size.
     """
-    alike = prompts is None or (
+    if torch.compiler.is_exporting() or len(tokens) == 1 or tokens.ids.device.type != "cpu":
+        return False
+    return prompts is None or (
         prompts.first == 0
         and prompts.leading is None
         and all(own.dim() == 2 or len(own) == 1 for own in prompts.layers.values())
     )
-    return not torch.compiler.is_exporting() and alike and len(tokens) > 1 and tokens.ids.device.type == "cpu"
 
 
 def token_trees(tokens: TokenBatch, prompts: int, at_once: int = TEXTS) -> TokenTrees:
