@@ -55,7 +55,7 @@ def test_files_of_marks_are_forced_to_the_disk_and_joined(
 ) -> None:
     collection = open_collection(marking[1])
     forced: list[str] = []
-    monkeypatch.setattr("crosscue.search.writing._force", forced.append)
+    monkeypatch.setattr("crosscue.search.writing.force", forced.append)
     monkeypatch.setattr("crosscue.search.labels.MOST_FRAGMENTS", 3)
     for number in range(6):
         forced.clear()
