@@ -76,6 +76,6 @@ def test_chunks_need_a_third_of_the_memory(tmp_path: Path) -> None:
         times[rows.at_once] = time.thread_time() - started
         used[rows.at_once] = status("VmHWM") - before
     assert used[4] <= 0.35 * used[None], used
-    assert times[4] <= 1.8 * times[None], times  # 1.6 where nothing else runs
+    assert times[4] <= 2.5 * times[None], times  # 1.6 where nothing else runs
     counted = step_bytes(case.build(backbone), 32) / 1024
     assert used[None] / 2 <= counted <= 2 * used[None], (counted, used)
