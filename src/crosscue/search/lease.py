@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from crosscue.errors import CollectionError
 from crosscue.search.connection import dataset
@@ -59,11 +60,14 @@ class Holder:
 
 def holder_of(table: str) -> Holder | None:
     """Returns the entry of a table's newest version; None where nobody has the lease."""
-    entry = dataset(table).config().get(ENTRY)
-    return None if entry is None else _parsed(entry)
+    return _holder_in(dataset(table))
 
 
-def _parsed(entry: str) -> Holder:
+def _holder_in(found: Any) -> Holder | None:
+    """Returns the entry of the version that an opened dataset has."""
+    entry = found.config().get(ENTRY)
+    if entry is None:
+        return None
     driver, host, process, since, expires = entry.split()
     return Holder(driver, host, int(process), int(since), int(expires))
 
@@ -89,9 +93,8 @@ class Lease:
             CollectionError: another driver has it; the message has its process and the time at which it expires.
         """
         found = dataset(self.table)
-        entry, now = found.config().get(ENTRY), self.clock()
-        holder = None if entry is None else _parsed(entry)
-        if holder is not None and holder.driver != self.driver and holder.expires > now and not holder.ended:
+        holder, now = _holder_in(found), self.clock()
+        if holder is not None and not self._mine(holder) and holder.expires > now and not holder.ended:
             raise CollectionError(self._held(holder))
         self._since = int(now)
         if not self._write(found, now):
@@ -105,14 +108,13 @@ class Lease:
             LeaseLostError: another driver has taken it.
         """
         found = dataset(self.table)
-        entry = found.config().get(ENTRY)
-        if entry is None or _parsed(entry).driver != self.driver or not self._write(found, self.clock()):
+        if not self._mine(_holder_in(found)) or not self._write(found, self.clock()):
             raise self.lost()
 
     def require(self) -> None:
         """Raises `LeaseLostError` if another driver has taken the lease. A lease that has expired is prolonged first."""
         holder = holder_of(self.table)
-        if holder is None or holder.driver != self.driver:
+        if holder is None or not self._mine(holder):
             raise self.lost()
         if holder.expires <= self.clock():
             self.renew()
@@ -120,8 +122,7 @@ class Lease:
     def release(self) -> None:
         """Gives the lease up; does nothing if another driver has taken it."""
         found = dataset(self.table)
-        entry = found.config().get(ENTRY)
-        if entry is not None and _parsed(entry).driver == self.driver:
+        if self._mine(_holder_in(found)):
             with contextlib.suppress(OSError):  # taken since, or left to expire
                 found.delete_config_keys([ENTRY])
 
@@ -133,12 +134,15 @@ class Lease:
             f"another writer took over {self.place}{since}; this one stopped. Nothing is doubled. Run it again to go on."
         )
 
-    def _write(self, found: object, now: float) -> bool:
+    def _mine(self, holder: Holder | None) -> bool:
+        return holder is not None and holder.driver == self.driver
+
+    def _write(self, found: Any, now: float) -> bool:
         """Writes the entry; returns False if it was changed since `found` was opened."""
         holder = Holder(self.driver, socket.gethostname(), os.getpid(), self._since, int(now + self.seconds))
         try:
             with refusals(self.place):
-                found.update_config({ENTRY: str(holder)})  # type: ignore[attr-defined]
+                found.update_config({ENTRY: str(holder)})
         except OSError as error:
             if CHANGED not in str(error):
                 raise
