@@ -61,15 +61,13 @@ class Writer:
     def delete(self, ids: Sequence[str], column: str = KEY) -> None:
         """Deletes the rows whose column has one of the ids, which are hexadecimal."""
         for start in range(0, len(ids), CHUNK):
-            listed = ", ".join(f"'{one}'" for one in ids[start : start + CHUNK])
             with refusals(self.place):
-                self.table.delete(f"{column} IN ({listed})")
+                self.table.delete(among(column, ids[start : start + CHUNK]))
                 self._commit()
 
     def computed(self, ids: Sequence[str]) -> Any:
         """Returns id, vector and what is computed with it of the rows of some ids, as an Arrow table."""
-        listed = ", ".join(f"'{one}'" for one in ids)
-        return self.table.search().where(f"{KEY} IN ({listed})").select([KEY, *COMPUTED, VECTOR]).to_arrow()
+        return self.table.search().where(among(KEY, ids)).select([KEY, *COMPUTED, VECTOR]).to_arrow()
 
     @property
     def fragments(self) -> int:
@@ -120,6 +118,12 @@ class Writer:
             for folder in sorted(folders, key=len, reverse=True):
                 force(folder)
         force(str(self.folder))
+
+
+def among(column: str, ids: Sequence[str]) -> str:
+    """Returns the condition that a column has one of the ids, which are hexadecimal."""
+    listed = ", ".join(f"'{one}'" for one in ids)
+    return f"{column} IN ({listed})"
 
 
 def files_under(folder: Path) -> Iterator[str]:
