@@ -6,12 +6,12 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosscue.errors import CollectionError, DataError, OptionError, suggestion
+from crosscue.errors import CollectionError, CrosscueError, DataError, OptionError, suggestion
 from crosscue.search.collection import FILE, Collection, open_collection
 from crosscue.search.indices import unindexed_rows
 from crosscue.search.spaces import Space
@@ -183,22 +183,22 @@ def unknown() -> Refusal:
 
 
 @contextmanager
-def decoded() -> Iterator[None]:
-    """Turns an image of a collection whose file is damaged into a refusal that names no path."""
+def hidden(fault: type[CrosscueError], what: str, refusal: Refusal) -> Iterator[None]:
+    """Turns an error, which names paths, into a refusal that names none; the log has the error."""
     try:
         yield
-    except DataError as error:
-        log.error("an image cannot be read: %s", error)
-        message = "the file of this image is damaged. Repair it, then run crosscue index again."
-        raise Refusal(415, message, code="unreadable_image", param="id") from error
+    except fault as error:
+        log.error("%s cannot be read: %s", what, error)
+        raise refusal from error
 
 
-@contextmanager
-def answered() -> Iterator[None]:
-    """Turns a collection that cannot be read into a refusal that names no path."""
-    try:
-        yield
-    except CollectionError as error:
-        log.error("a collection cannot be read: %s", error)
-        message = "the collection cannot be read now. The log of the server says why."
-        raise Refusal(410, message, code="collection_unreadable") from error
+def decoded() -> AbstractContextManager[None]:
+    """Turns an image of a collection whose file is damaged into a refusal."""
+    message = "the file of this image is damaged. Repair it, then run crosscue index again."
+    return hidden(DataError, "an image", Refusal(415, message, code="unreadable_image", param="id"))
+
+
+def answered() -> AbstractContextManager[None]:
+    """Turns a collection that cannot be read into a refusal."""
+    message = "the collection cannot be read now. The log of the server says why."
+    return hidden(CollectionError, "a collection", Refusal(410, message, code="collection_unreadable"))
