@@ -51,6 +51,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert not found, " -> ".join(found)
 
 
+def test_transformers_is_imported_inside_functions_alone() -> None:
+    """It takes seconds, and only what loads a model needs it."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.split(".")[0] == "transformers" for name in names), path
+
+
 def test_imports_for_types_and_inside_functions_count(tmp_path: Path) -> None:
     package = tmp_path / "house"
     package.mkdir()

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, scaled_dot_product_attention
-from transformers.activations import QuickGELUActivation
-from transformers.models.clip.modeling_clip import CLIPMLP
 
 from crosscue.backbones.prefix_trees import ends_of_layer, shareable, token_trees, tree_layer
 from crosscue.backbones.prompting import arrange, enter, insert, remove, run, word_order
@@ -183,6 +181,9 @@ def fold_quick_gelu(tower: nn.Module) -> None:
 
     silu(1.702 x) = 1.702 * (x * sigmoid(1.702 x)), so the first linear map is scaled up and the second down.
     """
+    from transformers.activations import QuickGELUActivation
+    from transformers.models.clip.modeling_clip import CLIPMLP
+
     for module in tower.modules():
         if isinstance(module, CLIPMLP) and isinstance(module.activation_fn, QuickGELUActivation):
             for parameter in module.fc1.parameters():
