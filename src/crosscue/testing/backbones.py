@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import tempfile
@@ -137,6 +138,11 @@ FOLDERS = {"clip": clip_folder, "siglip": siglip_folder, "siglip2": siglip2_fold
 FAMILIES = tuple(FOLDERS)
 
 
-def tiny_backbone(family: str, precision: str = "fp32", **options: Any) -> Backbone:
-    """Loads the tiny backbone of a family on the CPU; `options` are those of `load_backbone`."""
-    return load_backbone(str(FOLDERS[family]()), device="cpu", **{"precision": precision, **options})
+def tiny_backbone(family: str, precision: str = "fp32", image_size: int | None = None) -> Backbone:
+    """Returns the tiny backbone of a family on the CPU, a new object each time."""
+    return copy.deepcopy(_loaded(family, precision, image_size))
+
+
+@functools.cache
+def _loaded(family: str, precision: str, image_size: int | None) -> Backbone:
+    return load_backbone(str(FOLDERS[family]()), image_size=image_size, precision=precision, device="cpu")
