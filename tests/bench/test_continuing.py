@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from crosscue.cli import main
+from crosscue.training.journal import Journal
 from tests import tiny
 from tests.cli import crosscue
+from tests.forks import forked
 from tests.images import write_source
 
-SLOW = """
-import sys, time
-from crosscue.cli import main
-from crosscue.training import loop
-write = loop.Journal.write
-def slow(self, *arguments):
-    write(self, *arguments)
-    time.sleep(0.2)
-loop.Journal.write = slow
-main(sys.argv[1:])
-"""
+
+def slow(arguments: list[str]) -> None:
+    """Runs the command, and waits after each line of a journal."""
+    write = Journal.write
+
+    def writing(*given: Any) -> None:
+        write(*given)
+        time.sleep(0.2)
+
+    Journal.write = writing  # type: ignore[method-assign]
+    main(arguments)
 
 
 def bench_arguments(out: str) -> list[str]:
@@ -40,8 +43,9 @@ def bench_arguments(out: str) -> list[str]:
 
 def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int, str]:
     """Starts the grid, sends a signal while a job is in the middle of training after another one ended."""
-    command = [sys.executable, "-c", SLOW, *bench_arguments("cut")]
-    process = subprocess.Popen(command, cwd=place, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    errors = place / f"errors-{number}.txt"
+    with patch.dict(os.environ, environment):
+        process = forked(slow, bench_arguments("cut"), cwd=place, errors=errors)
     jobs = place / "cut" / "jobs"
     before = len(list(jobs.glob("*/training.json")))
     deadline = time.monotonic() + 240
@@ -50,13 +54,15 @@ def stopped(place: Path, number: int, environment: dict[str, str]) -> tuple[int,
         under_way = [path for path in jobs.glob("*/metrics.jsonl") if path.parent not in done]
         if len(done) > before and any(len(path.read_text().splitlines()) >= 5 for path in under_way):
             break
-        assert process.poll() is None, "it ended before it could be stopped"
+        assert process.is_alive(), "it ended before it could be stopped"
         assert time.monotonic() < deadline, "it did not come to the middle of a job"
         time.sleep(0.05)
-    process.send_signal(number)
-    _, stderr = process.communicate()
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join()
     assert not (place / "cut" / "results.json").exists()
-    return process.returncode, stderr
+    assert process.exitcode is not None
+    return process.exitcode, errors.read_text()
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -261,8 +260,8 @@ crosscue.adapt(Path({str(folder)!r}), backbone=backbone, out=Path({str(folder / 
 """
     trials = folder / "cut" / "selection" / "checkpoints"
     process = started(code, trials / "001-linear_probe" / "metrics.jsonl", 4)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (folder / "cut" / "selection.json").exists()
     capsys.readouterr()
     resumed = searched(folder, "cut", resume=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -15,6 +13,7 @@ import crosscue
 from crosscue.training.config import TrainingConfig
 from crosscue.training.journal import read_journal
 from tests import tiny
+from tests.forks import forked
 
 
 def config(**changes: object) -> TrainingConfig:
@@ -43,16 +42,18 @@ def learned(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter.safetensors")
 
 
-def started(code: str, journal: Path, lines: int, **options: object) -> subprocess.Popen[str]:
+def execute(code: str) -> None:
+    """Executes code with the names of this module."""
+    exec(code, globals())
+
+
+def started(code: str, journal: Path, lines: int, **written: Path) -> BaseProcess:
     """Starts `code` in a process of its own, with `backbone` defined; returns when the journal has so many lines."""
-    root = str(Path(__file__).parents[2])
-    head = f"import sys; sys.path.insert(0, {root!r}); from pathlib import Path\n"
-    head += f"from tests.training.runs import *\ntorch.set_num_threads(1)\nbackbone = {str(tiny.clip_folder())!r}\n"
-    process = subprocess.Popen([sys.executable, "-c", head + code], env={**os.environ}, text=True, **options)
+    process = forked(execute, f"backbone = {str(tiny.clip_folder())!r}\n{code}", **written)
     for _ in range(3600):  # three minutes, for a busy machine
         if journal.exists() and len(read_journal(journal)) >= lines:
             return process
-        assert process.poll() is None, "the process ended too early"
+        assert process.is_alive(), "the process ended too early"
         time.sleep(0.05)
     process.kill()
     raise AssertionError(f"{journal.name} has fewer than {lines} lines after three minutes")

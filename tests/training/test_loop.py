@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,8 +62,8 @@ loop.Journal.write = slow
 adapt(Path({str(folder)!r}), "cut", backbone, method={method!r}, training=config(**{training!r}), options={options!r})
 """
     process = started(script, folder / "cut" / "metrics.jsonl", lines)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (folder / "cut" / "adapter.safetensors").exists()
     assert (folder / "cut" / "checkpoints" / "last" / "position.json").exists()
     resumed = adapt(folder, "cut", method=method, training=config(**training), options=options, resume=True)
@@ -112,10 +112,11 @@ def test_stages_have_losses_tensors_and_rates_of_their_own(folder: Path) -> None
 
 def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> None:
     script = f"print(adapt(Path({str(folder)!r}), 'stopped', backbone, training=config(epochs=4000)).outcome.ended)"
-    journal = folder / "stopped" / "metrics.jsonl"
-    process = started(script, journal, 3, stdout=subprocess.PIPE)
-    process.send_signal(signal.SIGINT)
-    assert "interrupted" in process.communicate(timeout=60)[0]
+    journal, printed = folder / "stopped" / "metrics.jsonl", folder / "printed.txt"
+    process = started(script, journal, 3, output=printed)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert "interrupted" in printed.read_text()
     position = json.loads((folder / "stopped" / "checkpoints" / "last" / "position.json").read_text())
     assert position["step"] == [line["step"] for line in read_journal(journal) if line["kind"] == "train"][-1]
 
