@@ -32,10 +32,10 @@ from crosscue.encoding.query import Term
 from crosscue.search import collection as collections
 from crosscue.search.indices import maintain
 from crosscue.search.request import Request
-from crosscue.search.schema import COLUMNS, LOOKS, identifier, schema, vector_array, vectors_of
+from crosscue.search.schema import COLUMNS, LOOKS, identifier, schema, vector_array
 from crosscue.search.searching import Searcher
 from crosscue.search.spaces import VectorIndex
-from crosscue.search.tuning import search as vector_search
+from crosscue.search.tuning import found_by
 from crosscue.search.writing import Writer
 
 K = 10
@@ -198,12 +198,9 @@ def of_index(
     positions = {row: places[one] for row, one in zip(rows["_rowid"].to_pylist(), rows["id"].to_pylist(), strict=True)}
 
     def answer(query: np.ndarray) -> np.ndarray:
-        chosen = table.search(query).distance_type("dot").nprobes(index.nprobes).limit(index.pool(K))
-        found = chosen.select(["vector", "_distance"]).with_row_id(True).to_arrow()
-        best = np.argsort(-(vectors_of(found) @ query))[:K]
-        return np.array([positions[one] for one in found["_rowid"].take(best).to_pylist()])
+        found = found_by(table, query, index)
+        return np.array([positions[one] for one in found["_rowid"].to_pylist()])
 
-    assert len(vector_search(table, np.ones(table.schema.field("vector").type.list_size, np.float32), index)) == K
     return answer
 
 

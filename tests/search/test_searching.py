@@ -17,7 +17,7 @@ from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError, MethodError, OptionError
 from crosscue.search import searching
 from crosscue.search.candidates import Candidates, candidates
-from crosscue.search.collection import Collection
+from crosscue.search.collection import Collection, open_collection
 from crosscue.search.fusion import fused
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
 from crosscue.search.request import Request
@@ -89,6 +89,27 @@ def test_hits_are_those_of_numpy(searcher: Searcher) -> None:
         assert [hit.id for hit in hits] == best
         assert [hit.score for hit in hits] == pytest.approx([scores[one] for one in best], abs=1e-5)
         assert [hit.vector_rank for hit in hits] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("text", ["off", "auto"])
+def test_hits_from_memory_are_those_from_the_disk(searcher: Searcher, text: str) -> None:
+    kept, request = searcher.known(), replace(ALL, text=text, k=12, group=True)
+    assert kept.resident is not None and len(kept.resident.rows) == IMAGES + 1
+    found = [searcher.search([Term("bicycle")], request)]
+    searcher._known = replace(kept, resident=None)
+    found.append(searcher.search([Term("bicycle")], request))
+    memory, disk = ([(hit.id, round(hit.score, 5), hit.text_rank) for hit in hits] for hits in found)
+    assert memory == disk and len(memory) == 12
+    assert any(hit.text_rank for hit in found[0]) == (text == "auto")
+
+
+def test_memory_is_read_again_when_the_table_changes(opened: Collection, tmp_path: Path) -> None:
+    shutil.copytree(opened.folder, tmp_path / "copy.crosscue")
+    collection = open_collection(tmp_path / "copy.crosscue")
+    searcher = Searcher(collection, ColourEncoder("a", bank=True), "a")
+    first = searcher.search([Term("a dog")], ALL).hits[0]
+    collection.table("a").delete(f"id = '{first.id}'")
+    assert first.id not in {hit.id for hit in searcher.search([Term("a dog")], replace(ALL, k=IMAGES))}
 
 
 def test_an_image_finds_itself_and_its_twin_is_shown_once(searcher: Searcher) -> None:

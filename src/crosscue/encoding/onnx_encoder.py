@@ -51,6 +51,9 @@ class Tower:
 
                 options = onnxruntime.SessionOptions()
                 options.log_severity_level = 3
+                options.add_session_config_entry(
+                    "session.intra_op.allow_spinning", "0"
+                )  # waiting threads cost more than a text
                 if self.threads is not None:
                     options.intra_op_num_threads = self.threads
                 try:

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crosscue.errors import OptionError
+from crosscue.search.connection import answer, asynchronous
 from crosscue.search.filters import checked_sql, expression_of, parsed
 from crosscue.search.fusion import text_query
+from crosscue.search.known import Known, Scored, hubness_of, looks_of
 from crosscue.search.refusals import unreadable
-from crosscue.search.schema import COLUMNS, COMPUTED, LOOKS, VECTOR, lists_of, vectors_of
+from crosscue.search.schema import COLUMNS, COMPUTED, DISTANCE, LOOKS, VECTOR, vectors_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from crosscue.encoding.encoder import Floats, Pixels
+    from crosscue.encoding.encoder import Floats
     from crosscue.search.collection import Collection
     from crosscue.search.request import Request
     from crosscue.search.spaces import Space
 
-LIGHT = [*COMPUTED, VECTOR]
-"""Columns that the order of hits needs. Each further one would cost a read of all candidates."""
 SHOWN = ["id", "root", "path", "raw", "folder", "name", "width", "height", "taken", "captions"]
 """Columns that a hit is made of. Each is a read of its own."""
 PLACES = ["id", "root", "path", "raw"]
 """Columns that name an image and its file."""
-POOL, DEEP = 200, 1_000
-"""Fewest rows that are read for the order of hits: without an index, and corrected for hubness."""
+ROWS, DEEP = 100, 1_000
+"""Fewest rows that are read for the order of hits, and as many where it is corrected for hubness."""
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Scored):
     """N rows that may become hits, each once."""
 
-    rows: list[int]
-    """Row ids of Lance, which another version of the table may not have; see `rows_of`."""
-    hubness: Floats
-    """(N,) 0 where the space has none."""
-    looks: Pixels
-    """(N, 192) see `crosscue.search.grouping`."""
-    vectors: Floats
-    """(N, D)"""
     by_vector: list[int]
     """Indices of the rows that the vector found, nearest first."""
     by_words: list[int]
@@ -52,14 +45,22 @@ class Candidates:
 
 
 def candidates(
-    collection: Collection, space: Space, vector: Floats | None, words: str, request: Request, *, corrects: bool
+    collection: Collection,
+    space: Space,
+    known: Known,
+    vector: Floats,
+    words: str,
+    request: Request,
+    *,
+    corrects: bool,
 ) -> Candidates:
     """Returns the candidates of a query.
 
     Args:
         collection: the collection.
         space: the space that is searched.
-        vector: (D,) the query; None: words alone.
+        known: what is known of it.
+        vector: (D,) the query. With `request.text` "only" it scores the images that the words found, and finds none.
         words: words that captions or names must contain; empty: the vector alone.
         request: options of the search.
         corrects: True if the order is corrected for hubness, which needs more candidates.
@@ -67,43 +68,38 @@ def candidates(
     Raises:
         OptionError: a filter is wrong.
     """
-    table = collection.table(space.name)
-    index = space.index
-    pool = max(DEEP if corrects else 0, index.pool(request.k) if index else max(POOL, 4 * request.k))
-    found: list[pa.Table] = []
-    if vector is not None:
-        nearest = table.search(vector).distance_type("dot")
-        nearest = nearest.nprobes(index.nprobes) if index and not request.exact else nearest.bypass_vector_index()
-        part = _read(collection, space, nearest, "_distance", request, pool)
-        found.append(part.take(np.argsort(-(vectors_of(part) @ vector), kind="stable")))  # an index has them roughly
+    table = asynchronous(collection.table(space.name))
+    count = DEEP if corrects else max(ROWS, 4 * request.k, request.top if request.rerank else 0)
+    free = not request.filter and request.where is None
+    near = known.resident.nearest(vector, count) if known.resident is not None and free else None
+    by_vector, queries = request.text != "only", []
+    if by_vector and near is None:
+        queries.append(_chosen(_nearest(table, space, vector, request, count), request, [*COMPUTED, DISTANCE], count))
     if words:
-        found.append(
-            _read(collection, space, table.search(text_query(words), query_type="fts"), "_score", request, pool)
-        )
+        named = table.query().nearest_to_text(text_query(words))
+        queries.append(_chosen(named, request, [*COMPUTED, VECTOR, "_score"], count))
+    found = [_scored(part, vector) for part in _read(collection, space, request, queries)]
+    if by_vector and near is not None:
+        found.insert(0, near)
+    return _joined(found, by_vector=by_vector, by_words=bool(words))
+
+
+def _scored(part: pa.Table, vector: Floats) -> Scored:
+    scores = 1 - part[DISTANCE].to_numpy() if DISTANCE in part.column_names else vectors_of(part) @ vector
+    return Scored(part["_rowid"].to_pylist(), scores, hubness_of(part), looks_of(part))
+
+
+def _joined(found: Sequence[Scored], *, by_vector: bool, by_words: bool) -> Candidates:
     places: dict[int, int] = {}
-    rankings = [[places.setdefault(one, len(places)) for one in part["_rowid"].to_pylist()] for part in found]
-    hubness = np.zeros(len(places), np.float32)
+    rankings = [[places.setdefault(one, len(places)) for one in part.rows] for part in found]
+    scores, hubness = np.zeros((2, len(places)), np.float32)
     looks = np.zeros((len(places), LOOKS), np.uint8)
-    vectors = np.empty((len(places), space.identity.width), np.float32)
     for part, ranking in zip(found, rankings, strict=True):
         if ranking:
-            vectors[ranking] = vectors_of(part)
-            hubness[ranking] = np.nan_to_num(part["hubness"].to_numpy())
-            looks[ranking] = lists_of(part, "looks")
+            scores[ranking], hubness[ranking], looks[ranking] = part.scores, part.hubness, part.looks
     return Candidates(
-        list(places),
-        hubness,
-        looks,
-        vectors,
-        rankings[0] if vector is not None else [],
-        rankings[-1] if words else [],
+        list(places), scores, hubness, looks, rankings[0] if by_vector else [], rankings[-1] if by_words else []
     )
-
-
-def has_words(collection: Collection, space: Space) -> bool:
-    """Returns True if a space has its index of words."""
-    with lance(collection, space):
-        return any("text" in index.columns for index in collection.table(space.name).list_indices())
 
 
 def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -120,32 +116,45 @@ def likely_rows(
     collection: Collection, space: Space, vector: Floats, least: float, words: str, request: Request, most: int
 ) -> list[dict[str, Any]]:
     """Returns at most `most` rows, nearest first: those whose cosine with `vector` (D,) is at least `least`, then those with `words`."""
-    table = collection.table(space.name)
-    near = table.search(vector).distance_type("dot").bypass_vector_index().distance_range(upper_bound=1 - least)
-    found = _read(collection, space, near, "_distance", request, most, PLACES).to_pylist()
+    table = asynchronous(collection.table(space.name))
+    near = _nearest(table, space, vector, replace(request, exact=True), most).distance_range(upper_bound=1 - least)
+    queries = [_chosen(near, request, [*PLACES, DISTANCE], most)]
     if words:
-        named = table.search(text_query(words), query_type="fts")
-        found += _read(collection, space, named, "_score", request, most, PLACES).to_pylist()
+        named = table.query().nearest_to_text(text_query(words))
+        queries.append(_chosen(named, request, [*PLACES, "_score"], most))
+    found = [row for part in _read(collection, space, request, queries) for row in part.to_pylist()]
     return list({row["id"]: row for row in found}.values())[:most]
 
 
-def _read(
-    collection: Collection,
-    space: Space,
-    query: Any,
-    score: str,
-    request: Request,
-    count: int,
-    columns: Iterable[str] = LIGHT,
-) -> pa.Table:
+def _nearest(table: Any, space: Space, vector: Floats, request: Request, count: int) -> Any:
+    """Returns the query for the `count` nearest images; those that an index finds are scored again with their full vectors."""
+    nearest = table.query().nearest_to(vector).column(VECTOR).distance_type("dot")
+    if space.index is None or request.exact:
+        return nearest.bypass_vector_index()
+    return nearest.nprobes(space.index.nprobes).refine_factor(space.index.refinement(request.k, count))
+
+
+def _chosen(query: Any, request: Request, columns: Iterable[str], count: int) -> Any:
+    """Returns a query of at most `count` rows that fulfil the conditions of a request."""
     expression = expression_of(parsed(request.filter))
     if expression is not None:
         query = query.where(expression)
     if request.where is not None:
         query = query.where(checked_sql(request.where))
+    return query.select(list(columns)).with_row_id().limit(count)
+
+
+def _read(collection: Collection, space: Space, request: Request, queries: Sequence[Any]) -> list[pa.Table]:
+    """Returns the rows of some queries, which run side by side."""
+
+    async def all_rows() -> list[pa.Table]:
+        return await asyncio.gather(*(query.to_arrow() for query in queries))
+
+    if not queries:
+        return []
     with lance(collection, space):
         try:
-            return query.select([*columns, score]).with_row_id(True).limit(count).to_arrow()
+            return answer(all_rows())
         except (ValueError, RuntimeError) as error:
             if request.where is None or "Invalid input" not in str(error):
                 raise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from crosscue.errors import CollectionError
 
@@ -15,6 +16,7 @@ INDEX_CACHE, METADATA_CACHE = 512 << 20, 64 << 20
 """Bytes. Lance's own defaults are 6 GiB and 1 GiB."""
 _session: Any = None
 _process = 0
+Result = TypeVar("Result")
 
 
 def connect(tables: Path | str, consistency: float | None = None) -> Any:
@@ -44,6 +46,18 @@ def connect(tables: Path | str, consistency: float | None = None) -> Any:
         )
     interval = None if consistency is None else datetime.timedelta(seconds=consistency)
     return lancedb.connect(tables, session=_session, read_consistency_interval=interval)
+
+
+def asynchronous(table: Any) -> Any:
+    """Returns the asynchronous table behind a table. A query of it is one call to Lance; the synchronous one makes six."""
+    return table._table
+
+
+def answer(call: Coroutine[Any, Any, Result]) -> Result:
+    """Returns the result of a call of an asynchronous table."""
+    from lancedb.background_loop import LOOP
+
+    return LOOP.run(call)
 
 
 def fresh(tables: Path) -> Any:

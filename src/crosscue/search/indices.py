@@ -1,7 +1,8 @@
 """Indices of a space: when they are built, and which.
 
 Vectors get IVF_RQ with the dot product. Texts lie apart from the images of a space, and graphs of images (HNSW) or product
-quantisation lose more of their neighbours. Below 20,000 rows reading all vectors is as fast, and exact.
+quantisation lose more of their neighbours. Codes have two bits a dimension: with one, four times as many candidates must be
+scored again for the same recall. Below 20,000 rows vectors stay in memory (`crosscue.search.known`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def partitions_of(rows: int) -> int:
 def first_settings(rows: int) -> VectorIndex:
     """Returns the index for a number of rows, with the settings of a query before any measurement."""
     partitions = partitions_of(rows)
-    return VectorIndex(partitions, rows, min(64, max(partitions // 2, 1)))
+    return VectorIndex(partitions, rows, min(64, max(partitions // 2, 1)), candidates=50, bits=2)
 
 
 def maintain(collection: Collection, space: Space, writer: Writer) -> tuple[Space, bool]:
@@ -79,7 +80,13 @@ def _index_vectors(collection: Collection, space: Space, table: Any, count: int)
     settings = first_settings(count)
     table.create_index(
         VECTOR,
-        config=IvfRq(distance_type="dot", num_partitions=settings.partitions, sample_rate=128, max_iterations=20),
+        config=IvfRq(
+            distance_type="dot",
+            num_partitions=settings.partitions,
+            num_bits=settings.bits,
+            sample_rate=128,
+            max_iterations=20,
+        ),
         replace=True,
     )
     return collection.keep(space, index=settings, measured=None)

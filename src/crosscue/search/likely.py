@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crosscue.search.background import SAME, Background
-from crosscue.search.candidates import has_words, likely_rows
+from crosscue.search.candidates import likely_rows
 from crosscue.search.request import MOST, Request
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def likely_images(searcher: Searcher, vector: Floats, words: str, request: Reque
         OptionError: a filter is wrong.
         CollectionError: the table is damaged.
     """
-    background, line = Background.of(vector, searcher.sample()), searcher.line
+    known, line = searcher.known(), searcher.line
+    background = Background.of(vector, known.sample)
     least = -2.0 if background is None else min(max(background.mean + line.z * background.spread, line.floor), SAME)
-    searched = words if request.text != "off" and has_words(searcher.collection, searcher.space) else ""
+    searched = words if request.text != "off" and known.words else ""
     rows = likely_rows(searcher.collection, searcher.space, vector, least, searched, request, MOST)
     return [LikelyImage(row["id"], str(searcher.collection.file(row))) for row in rows]

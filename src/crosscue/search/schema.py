@@ -49,6 +49,8 @@ COLUMNS: dict[str, Any] = {
 COMPUTED = ("hubness", "looks")
 """Columns that are computed with the vector, and copied with it: `TextBank.hubness`, and `grouping.looks_of`."""
 VECTOR = "vector"
+DISTANCE = "_distance"
+"""Column of a vector query: 1 - the cosine."""
 
 
 @dataclass(frozen=True)

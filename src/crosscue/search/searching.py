@@ -15,11 +15,12 @@ from crosscue.data.pairs import ImageFile
 from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
-from crosscue.search.background import SAME, Background, fixed_sample
-from crosscue.search.candidates import Candidates, candidates, has_words, lance, rows_of
+from crosscue.search.background import SAME, Background
+from crosscue.search.candidates import Candidates, candidates, lance, rows_of
 from crosscue.search.fusion import fused, matched_field
 from crosscue.search.grouping import leaders
 from crosscue.search.hits import Hit, Hits
+from crosscue.search.known import Known, known_of, version_of
 from crosscue.search.request import Request
 from crosscue.search.schema import require_vectors
 
@@ -46,7 +47,7 @@ class Searcher:
                 f"{own.run[:8]} ({own.source}). Add it: crosscue index --collection {shlex.quote(str(collection.folder))} "
                 f"{own.options} --name NEW"
             )
-        self._sample: tuple[int, Floats] | None = None
+        self._known: Known | None = None
 
     @property
     def line(self) -> Line:
@@ -91,14 +92,14 @@ class Searcher:
         helps = bank is not None and bank.helps
         return bool(words) and (request.normalise == "on" or (request.normalise == "auto" and helps))
 
-    def sample(self) -> Floats:
-        """Returns (n, D) the fixed random images of the background; they are read again when the table changes."""
+    def known(self) -> Known:
+        """Returns what every query of the space needs; it is read again when the table changes."""
         table = self.collection.table(self.space.name)
         with lance(self.collection, self.space):
-            version = int(table.version)
-            if self._sample is None or self._sample[0] != version:
-                self._sample = version, fixed_sample(table)
-        return self._sample[1]
+            version = version_of(table)
+            if self._known is None or self._known.version != version:
+                self._known = known_of(table, version, indexed=self.space.index is not None)
+        return self._known
 
     def _check(self, words: str, request: Request) -> None:
         modes = self.encoder.rerank_modes
@@ -113,15 +114,15 @@ class Searcher:
 
     def _hits(self, vector: Floats, words: str, request: Request, tries: int = 3) -> Hits:
         corrects = self.corrects(words, request)
-        searched = words if request.text != "off" and has_words(self.collection, self.space) else ""
+        known = self.known()
+        searched = words if request.text != "off" and known.words else ""
         if request.text == "only" and not searched:
             raise CollectionError(
                 f"{self.collection.folder}: there is no index of words. Make it: "
                 f"crosscue index --collection {shlex.quote(str(self.collection.folder))}"
             )
-        asked = None if request.text == "only" else vector
-        found = candidates(self.collection, self.space, asked, searched, request, corrects=corrects)
-        scores = found.vectors @ vector  # (N,)
+        found = candidates(self.collection, self.space, known, vector, searched, request, corrects=corrects)
+        scores = found.scores
         by_vector = found.by_vector
         if corrects:
             corrected = scores - found.hubness
@@ -131,7 +132,7 @@ class Searcher:
         if request.rerank:
             again = self._reranked(request.rerank, words, order[: request.top], found, scores)
             order = [*sorted(again, key=lambda place: -again[place]), *(place for place in order if place not in again)]
-        background = Background.of(vector, self.sample())
+        background = Background.of(vector, known.sample)
         z = background.z(scores) if background else np.zeros(len(scores), np.float32)
         likely = self.line.likely(scores, z) if background else np.ones(len(scores), bool)
         likely[found.by_words] = True

@@ -21,10 +21,16 @@ class VectorIndex:
     """Partitions that a query reads."""
     candidates: int = 200
     """Candidates that are scored again with their full vectors; at least 4 for each result."""
+    bits: int = 1
+    """Bits of a dimension in the codes of the index."""
 
     def pool(self, k: int) -> int:
         """Returns the number of candidates of a query for `k` results."""
         return max(self.candidates, 4 * k)
+
+    def refinement(self, k: int, rows: int) -> int:
+        """Returns how many candidates are scored for each of `rows` rows that a query for `k` results reads."""
+        return -(-self.pool(k) // rows)
 
 
 @dataclass(frozen=True)
