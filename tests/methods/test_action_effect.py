@@ -98,7 +98,7 @@ def test_swapped_knowledge_changes_the_ranking(known: str) -> None:
     The knowledge enters at the first layer, the default. Without `aim_beside` the output is one vector for all patches
     after training with some seeds.
     """
-    found = examined(taught(built(known, layer=0), 400))
+    found = examined(taught(built(known, layer=0), 250))
     assert found["text to image, as it is"] >= 70
     assert found["text to image, swapped knowledge"] <= 30
     assert found["text to image, first candidate changed by swapped knowledge"] >= 50
@@ -117,11 +117,11 @@ def test_the_output_varies_over_patches_and_with_knowledge_from_the_first_step(k
 def test_swapped_rankings_are_those_of_the_other_captions(known: str) -> None:
     """Every pair is scored by itself; with swapped knowledge the image is read with the caption half the list further."""
     method = built(known)
-    torch.manual_seed(2)
+    torch.manual_seed(9)
     with torch.no_grad():
         for name, parameter in method.named_parameters():
             if method.learns(name) is not None:
-                parameter.add_(torch.randn_like(parameter))
+                parameter.add_(0.3 * torch.randn_like(parameter))
     found = examined(method.eval())
 
     @torch.no_grad()
