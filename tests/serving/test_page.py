@@ -428,6 +428,8 @@ def test_a_phone_shows_everything_without_overflow(chromium: Any, address: str) 
     ask(page, "red")
     wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert page.evaluate(wide)
+    tiles = [page.locator("#likely .tile").nth(place).bounding_box() for place in (0, 1)]
+    assert tiles[0]["x"] == tiles[1]["x"] and tiles[1]["y"] > tiles[0]["y"] and tiles[0]["width"] > 300  # one column
 
     def small() -> list[str]:
         return page.eval_on_selector_all(
