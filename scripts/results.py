@@ -30,6 +30,7 @@ GRIDS = {
     "dcar_choices": (QUARTER, ""),
     "methods_caltech101": (QUARTER, CALTECH),
     "methods_whole_tower": (QUARTER, CALTECH),
+    "methods_converged": (QUARTER, ""),
     "acke_caltech101": (QUARTER, CALTECH),
     "acke_decisive": (QUARTER, ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
