@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("downloads"))
         elif "server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("server"))
-        elif item.path.parent.name == "e2e" or item.get_closest_marker("processes"):
+        elif item.path.parent.name == "e2e" or item.get_closest_marker("processes") or item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

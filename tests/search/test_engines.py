@@ -20,11 +20,12 @@ pytest.importorskip("lance")
 from crosscue.errors import CollectionError, StorageError
 from crosscue.search.collection import Collection
 from crosscue.search.connection import dataset
-from crosscue.search.engines import Local
+from crosscue.search.engines import Local, OpenedWorker, Worker
 from crosscue.search.indexing import Indexing, Outcome, Spread, index, targets_of, walks_of, writing
 from crosscue.search.lease import ENTRY, Holder, holder_of
+from crosscue.search.shards import shard_of
 from tests.cli import refused
-from tests.search.conftest import ColourEncoder, indexed, paint, rows_of
+from tests.search.conftest import WIDTH, ColourEncoder, indexed, paint, rows_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,6 +176,19 @@ def test_workers_that_cannot_open_their_encoder_end_the_run(photos: Path, tmp_pa
         index(
             found, space, ColourEncoder, walks, Indexing(), {}, spread=Spread(Local(1), functools.partial(os._exit, 3))
         )
+
+
+def test_a_worker_on_another_machine_makes_no_folder_for_thumbnails(photos: Path, tmp_path: Path) -> None:
+    with writing(tmp_path / "c") as found:
+        space = found.add_space("mine", ColourEncoder().identity)
+        walks = walks_of(found, targets_of(found, [photos]), Indexing().scan)
+        table = str(found.table_folder(space.name))
+        items = next(iter(walks.values())).items[:3]
+        for place in ("c", "elsewhere"):
+            worker = Worker(ColourEncoder, space.identity.run, table, WIDTH, found.roots, tmp_path / place / "thumbs")
+            assert OpenedWorker(worker)(shard_of(items)).rows > 0
+    assert (tmp_path / "c" / "thumbs").is_dir()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(

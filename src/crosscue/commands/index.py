@@ -18,6 +18,7 @@ from crosscue.errors import CollectionError
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder
     from crosscue.search.collection import Collection
+    from crosscue.search.engines import Engine
     from crosscue.search.indexing import Indexing, Opens, Outcome, Spread
     from crosscue.search.reading import Captions
     from crosscue.search.scanning import Scan, Walk
@@ -71,6 +72,15 @@ class IndexOptions:
     workers: int | None = None
     """Processes that read and encode new images, each with an encoder of its own. A process that is killed costs no image.
     Default: this process alone. Needs the extra `scale`, and for each process the memory of an encoder."""
+    engine: Literal["local", "ray"] = "local"
+    """Place of the workers. `local`: processes of this machine. `ray`: actors on all machines of a Ray cluster that runs already.
+    All of them must see the images and the collection at the same paths."""
+    ray_address: str | None = None
+    """Head of the Ray cluster, host:port; default auto: the cluster that this machine belongs to."""
+    cpus_per_worker: float | None = None
+    """CPUs that each Ray worker takes; default 2. It decodes and encodes with as many threads."""
+    gpus_per_worker: float | None = None
+    """GPUs that each Ray worker takes; default 0. .5: two workers share one."""
     shard: int | None = None
     """Images that a worker reads and writes at once; default 2048. More is better from 100 million images on."""
     commit_seconds: float | None = None
@@ -114,6 +124,10 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
     options = _indexing(given)
     _require_folders(folders, place)
+    if given.engine == "ray":
+        from crosscue.search.ray_cluster import reached
+
+        reached(given.ray_address or "auto")
     with writing(place, thorough=given.repair, store=given.store) as collection, interruption() as stopping:
         targets = targets_of(collection, folders)
         if given.captions_from is not None:
@@ -237,16 +251,26 @@ def _spread(given: Any, space: Space) -> Spread | None:
     if given.workers is None:
         return None
     from crosscue.opening import encoder_of
-    from crosscue.search.engines import Local
     from crosscue.search.indexing import Spread
 
     options = {name: getattr(given, name) for name in OPENING}
     chosen = {"shard": given.shard, "interval": given.commit_seconds}
     return Spread(
-        Local(given.workers),
+        _engine(given),
         functools.partial(encoder_of, space.identity, **options),
         **{name: value for name, value in chosen.items() if value is not None},
     )
+
+
+def _engine(given: Any) -> Engine:
+    if given.engine == "local":
+        from crosscue.search.engines import Local
+
+        return Local(given.workers)
+    from crosscue.search.engines_ray import RayActors
+
+    chosen = {"address": given.ray_address, "cpus": given.cpus_per_worker, "gpus": given.gpus_per_worker}
+    return RayActors(given.workers, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _captions(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
@@ -271,12 +295,19 @@ def _indexing(given: Any) -> Indexing:
     for name in ("batch_size", "threads", "workers", "shard"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             raise CollectionError(f"{name} is {getattr(given, name)}; it must be at least 1, such as --{name} 8.")
-    for name in ("watch", "commit_seconds"):
+    for name in ("watch", "commit_seconds", "cpus_per_worker"):
         if getattr(given, name) is not None and not getattr(given, name) > 0:
             raise CollectionError(f"{name} is {getattr(given, name):g}; it must be above 0, such as --{name} 10.")
+    if given.gpus_per_worker is not None and not given.gpus_per_worker >= 0:
+        raise CollectionError(f"gpus_per_worker is {given.gpus_per_worker:g}; it must be at least 0.")
     for name in ("shard", "commit_seconds"):
         if getattr(given, name) is not None and given.workers is None:
             raise CollectionError(f"{name} has no effect without --workers N. Leave --{name} out.")
+    for name in ("ray_address", "cpus_per_worker", "gpus_per_worker"):
+        if getattr(given, name) is not None and given.engine != "ray":
+            raise CollectionError(f"{name} has no effect without --engine ray. Leave --{name} out.")
+    if given.engine == "ray" and given.workers is None:
+        raise CollectionError("--engine ray needs the number of workers, such as --workers 4.")
     options = Indexing(
         scan=_scan(given),
         batch_size=given.batch_size,
@@ -284,6 +315,8 @@ def _indexing(given: Any) -> Indexing:
         captions=given.captions,
     )
     threads = given.threads
-    if threads is None and given.workers is not None:
+    if threads is None and given.engine == "ray":
+        threads = max(1, int(given.cpus_per_worker or 2))
+    elif threads is None and given.workers is not None:
         threads = max(1, options.threads // given.workers)
     return options if threads is None else replace(options, threads=threads)

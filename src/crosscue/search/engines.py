@@ -50,6 +50,8 @@ class Worker:
     """Id -> captions of a source of pairs."""
     batch_size: int = 32
     threads: int = 1
+    samples: tuple[Path, ...] = ()
+    """An image of each root. A machine that cannot read them is of no use."""
 
 
 class Engine(Protocol):
@@ -83,7 +85,8 @@ class OpenedWorker:
         start, worker = time.monotonic(), self.worker
         rows = ShardRows(schema(worker.width).empty_table())
         ingest = Ingest(rows, lambda: self.encoder, worker.width, {}, {}, worker.batch_size)
-        reader = Reader(worker.roots, self.encoder.pixels, worker.thumbnails, ingest.contents, worker.captions)
+        thumbnails = worker.thumbnails if worker.thumbnails.parent.is_dir() else None  # it may be on another machine
+        reader = Reader(worker.roots, self.encoder.pixels, thumbnails, ingest.contents, worker.captions)
         for _ in ingest.run(shard.items, reader, worker.threads, lambda: False):
             pass
         fragments = write(worker.table, rows.table)

@@ -178,7 +178,7 @@ def index(
             roots, width, chosen = collection.roots, space.identity.width, captions_of(new, captions)
             worker = Worker(
                 *(spread.opens, space.identity.run, driver.table, width, roots, thumbnails, chosen),
-                *(options.batch_size, options.threads),
+                *(options.batch_size, options.threads, samples_of(new, roots)),
             )
             driver.plan(shards_of(new, spread.shard))
             try:
@@ -231,6 +231,15 @@ def driver_of(collection: Collection, space: Space, spread: Spread, writer: Writ
 def captions_of(items: Sequence[Item], captions: Mapping[str, Captions]) -> dict[str, Captions]:
     """Returns the captions of some images, by id."""
     return {item.id: captions[item.id] for item in items if item.id in captions}
+
+
+def samples_of(items: Sequence[Item], roots: Mapping[str, Path]) -> tuple[Path, ...]:
+    """Returns a readable image of each root, where there is one."""
+    found: dict[str, Path] = {}
+    for item in items:
+        if item.root not in found and os.access(path := roots[item.root] / os.fsdecode(item.raw), os.R_OK):
+            found[item.root] = path
+    return tuple(found.values())
 
 
 def missing_message(lost: Mapping[str, tuple[int, int]]) -> str:
