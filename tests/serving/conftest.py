@@ -11,11 +11,15 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Pillow
 
+from crosscue.api import adapt
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
 from crosscue.serving.app import application
 from crosscue.serving.holdings import Holdings
 from crosscue.serving.security import Rules
 from crosscue.serving.service import Service
+from tests import tiny
+from tests.cli import succeeds
+from tests.images import write_source
 from tests.serving.encoders import COLOURS, ColourEncoder, OtherEncoder
 
 Asking = Callable[..., TestClient]
@@ -61,12 +65,27 @@ def collect(folder: Path, count: int = 60, coarse: int = 0) -> None:
             index(collection, collection.add_space(name, opens.identity), opens, walks, options, {})
 
 
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images that an export of a tiny run has indexed."""
+    root = tmp_path_factory.mktemp("processes")
+    source = write_source(root / "images")
+    out = root / "run"
+    adapt(str(source), "dual_prompt", str(tiny.clip_folder()), out=out, precision="fp32", training={"epochs": 1})
+    succeeds("export", "onnx", out, "--out", root / "export")
+    folder = source if source.is_dir() else source.parent
+    succeeds("index", folder, "--run", root / "export", "--name", "base")
+    return folder
+
+
 @contextmanager
-def serving(folder: Path, rules: Rules | None = None, *, absolute: bool = True) -> Iterator[TestClient]:
+def serving(
+    folder: Path, rules: Rules | None = None, *, absolute: bool = True, replica: bool = False
+) -> Iterator[TestClient]:
     """Yields a client of a server over a collection, when its models are loaded."""
     holdings = Holdings([folder])
     service = Service({"base": ColourEncoder, "other": OtherEncoder})
-    app = application(service, holdings, rules or Rules(), absolute=absolute)
+    app = application(service, holdings, rules or Rules(), absolute=absolute, replica=replica)
     with TestClient(app, base_url="http://127.0.0.1:7878") as client:
         while client.get("/readyz").status_code != 200:
             pass

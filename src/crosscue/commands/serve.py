@@ -55,7 +55,8 @@ def run(arguments: list[str]) -> int:
         import webbrowser
 
         webbrowser.open(address)
-    run_server(application(Service(openers), holdings, rules, absolute=options.alone), sock)
+    app = application(Service(openers), holdings, rules, absolute=options.alone, replica=options.replica)
+    run_server(app, sock)
     return 0
 
 

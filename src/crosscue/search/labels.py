@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from crosscue.data.pairs import ImageFile, Negative, Pair
 from crosscue.search.collection import Collection
+from crosscue.search.refusals import refusals
 from crosscue.search.schema import KEY
 from crosscue.search.writing import Writer
 
@@ -94,12 +95,13 @@ def _table(collection: Collection) -> Any | None:
 
 
 def _made(collection: Collection) -> Any:
-    try:
-        table = collection.connection.create_table(TABLE, schema=SCHEMA)
-    except ValueError:  # another process has made it since
-        return collection.connection.open_table(TABLE)
-    table.set_unenforced_primary_key(KEY)
-    return table
+    with refusals(str(collection.table_folder(TABLE) or collection.store)):
+        try:
+            table = collection.connection.create_table(TABLE, schema=SCHEMA)
+        except ValueError:  # another process has made it since
+            return collection.connection.open_table(TABLE)
+        table.set_unenforced_primary_key(KEY)
+        return table
 
 
 def groups(labels: Iterable[Label]) -> list[set[str]]:

@@ -22,7 +22,9 @@ MAX_BODY, MAX_IMAGES = 1_000_000, 20_000_000
 IMAGE_PATHS = ("/v1/embeddings", "/v1/rerank", "/api/search", "/api/likely", "/api/compare")
 
 
-def application(service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False) -> FastAPI:
+def application(
+    service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False, replica: bool = False
+) -> FastAPI:
     """Returns the application around some models and collections. The models load when it starts, and it answers meanwhile.
 
     Args:
@@ -30,6 +32,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
         holdings: the collections; without any, it serves embeddings alone.
         rules: those of the guard.
         absolute: True puts absolute paths of images into answers, for a server that this machine alone reaches.
+        replica: True writes nothing but marks, for one of several servers over the same collections.
     """
 
     @contextlib.asynccontextmanager
@@ -48,6 +51,7 @@ def application(service: Service, holdings: Holdings, rules: Rules, *, absolute:
         responses=REFUSALS,
     )
     app.state.service, app.state.holdings, app.state.rules, app.state.absolute = service, holdings, rules, absolute
+    app.state.replica = replica
     app.state.searchers, app.state.refreshing = {}, {}
     add_failures(app)
     app.include_router(openai_routes.router)

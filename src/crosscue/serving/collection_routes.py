@@ -47,6 +47,11 @@ def collections(request: Request) -> dict[str, Any]:
 def refresh(name: str, request: Request) -> dict[str, Any]:
     """Begins `crosscue index` in a process of its own. Only with a key, or from the server's own machine."""
     state = request.app.state
+    if state.replica:
+        message = (
+            "this server is a replica and writes nothing but marks. Run crosscue index where the collection is kept."
+        )
+        raise Refusal(403, message, code="replica")
     if state.rules.keys is None and not state.absolute:
         raise Refusal(403, "this server may be told to read its folders only with a key.", code="not_allowed")
     folder: Path = state.holdings.collection(name).folder

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shlex
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -14,12 +15,12 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from crosscue.data.writing import row_of
-from crosscue.errors import DataError
+from crosscue.errors import DataError, StorageError
 from crosscue.search.gain import gain
 from crosscue.search.labels import FEWEST_HELD_OUT, Label, add_labels, labels_of, pairs_of_labels, remove_label, splits
 from crosscue.search.uncertainty import most_uncertain
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import IDENTIFIER, answered
+from crosscue.serving.holdings import IDENTIFIER, answered, hidden
 from crosscue.serving.image_routes import held
 from crosscue.serving.search_routes import searcher_of
 from crosscue.storage import json_line
@@ -63,7 +64,8 @@ def mark(body: LabelRequest, request: Request) -> dict[str, Any]:
     if not body.text.strip():
         raise Refusal(422, "text has no words.", code="empty_text", param="text")
     holdings.row(place, body.id, ["id"])
-    add_labels(place.collection, [Label(body.text.strip(), body.id, body.relevant, place.name, body.note)])
+    with kept():
+        add_labels(place.collection, [Label(body.text.strip(), body.id, body.relevant, place.name, body.note)])
     return {"marked": True}
 
 
@@ -71,7 +73,8 @@ def mark(body: LabelRequest, request: Request) -> dict[str, Any]:
 def unmark(body: LabelName, request: Request) -> dict[str, Any]:
     """Removes the mark of a text and an image."""
     _, place = held(request, body.space)
-    known = IDENTIFIER.fullmatch(body.id) and remove_label(place.collection, body.text.strip(), body.id)
+    with kept():
+        known = IDENTIFIER.fullmatch(body.id) and remove_label(place.collection, body.text.strip(), body.id)
     if not known:
         raise Refusal(404, "there is no such mark.", code="unknown_mark", param="id")
     return {"marked": False}
@@ -152,6 +155,14 @@ def to_mark(body: NextRequest, request: Request) -> dict[str, Any]:
     with answered():
         found = most_uncertain(searcher, body.texts, labels_of(place.collection), body.k)
     return {"texts": [asdict(one) for one in found]}
+
+
+def kept() -> AbstractContextManager[None]:
+    """Turns a disk that takes no marks, such as a read-only one, into a refusal."""
+    message = (
+        "marks cannot be kept here: the disk of the collection is full or read-only. The log of the server says why."
+    )
+    return hidden(StorageError, "marks", Refusal(409, message, code="marks_not_kept"))
 
 
 def advice_of(texts: int, held_out: int) -> str:

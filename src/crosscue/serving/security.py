@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 COOKIE = "crosscue"
 WEEK = 7 * 24 * 3600
+SHORTEST = 32
+"""Bytes of a secret."""
 OPEN_PATHS = ("/healthz", "/readyz", "/login", "/page/")
 """Paths that need no key: signs of life, the login, and the files of the page, which hold no data."""
 POLICY = (
@@ -52,14 +54,18 @@ class Keys:
     digests: dict[str, str]
     """Name -> SHA-256 of its key, in hexadecimal."""
     secret: bytes
-    """Signs cookies. It is made of the file of keys, so that replicas with one file take each other's cookies."""
+    """Signs cookies. Replicas with one secret take each other's cookies."""
 
     @classmethod
-    def read(cls, path: Path) -> Keys:
+    def read(cls, path: Path, secret: Path | None = None) -> Keys:
         """Returns the keys of a file with lines `name sha256`.
 
+        Args:
+            path: the file of keys.
+            secret: file whose content signs cookies; default the file of keys.
+
         Raises:
-            OptionError: the file cannot be read, holds no key, or a line is wrong.
+            OptionError: the file cannot be read, holds no key, or a line is wrong; or the secret cannot be read or is short.
         """
         try:
             content = path.read_text(encoding="utf-8")
@@ -79,7 +85,8 @@ class Keys:
             digests[parts[0]] = parts[1]
         if not digests:
             raise OptionError(f"{path}: there is no key in it. Make one: crosscue serve key NAME --keys {path}")
-        return cls(digests, hashlib.sha256(b"crosscue cookie " + content.encode()).digest())
+        signing = content.encode() if secret is None else read_secret(secret)
+        return cls(digests, hashlib.sha256(b"crosscue cookie " + signing).digest())
 
     def owner(self, key: str) -> str | None:
         """Returns the name of a key. All keys are compared, so that the time does not depend on the key."""
@@ -98,6 +105,22 @@ class Keys:
         if not re.fullmatch("[0-9]{1,12}", rest) or int(rest) < time.time() or name not in self.digests:
             return None
         return name if hmac.compare_digest(self.cookie(name, int(rest)).encode(), value.encode()) else None
+
+
+def read_secret(path: Path) -> bytes:
+    """Returns the content of a file that signs cookies, without space around it.
+
+    Raises:
+        OptionError: it cannot be read, or is so short that it could be guessed.
+    """
+    make = f"Make one: head -c 32 /dev/urandom | base64 > {path}"
+    try:
+        content = path.read_bytes().strip()
+    except OSError as error:
+        raise OptionError(f"{path}: the secret cannot be read ({error.strerror}). {make}") from error
+    if len(content) < SHORTEST:
+        raise OptionError(f"{path}: the secret has {len(content)} bytes, and {SHORTEST} are needed. {make}")
+    return content
 
 
 def new_key(name: str, path: Path) -> str:
