@@ -15,7 +15,8 @@ import pytest
 
 from crosscue.search.collection import open_collection
 from crosscue.search.labels import Label, add_labels, labels_of, remove_label
-from crosscue.serving.security import Keys, Rules, new_key
+from crosscue.serving.keys import Keys, new_key
+from crosscue.serving.security import Rules
 from tests.serving.browser import browser, running
 from tests.serving.conftest import collect
 from tests.serving.encoders import COLOURS, data_url

@@ -13,8 +13,9 @@ import pytest
 from crosscue.errors import OptionError
 from crosscue.search.collection import THUMBNAILS, open_collection
 from crosscue.search.labels import labels_of
+from crosscue.serving.keys import Keys, new_key
 from crosscue.serving.options import ServeOptions
-from crosscue.serving.security import COOKIE, Keys, Rules, new_key
+from crosscue.serving.security import COOKIE, Rules
 from tests.serving.conftest import serving
 
 SECRET = "a secret of thirty-two bytes or more"

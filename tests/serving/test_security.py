@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from crosscue.errors import OptionError
 from crosscue.serving.app import application
 from crosscue.serving.holdings import Holdings
+from crosscue.serving.keys import Keys, new_key
 from crosscue.serving.options import ServeOptions
-from crosscue.serving.security import COOKIE, Keys, Rules, new_key, rate_of
+from crosscue.serving.security import COOKIE, Rules, rate_of
 from crosscue.serving.service import Service
 from tests.serving.encoders import ColourEncoder
 

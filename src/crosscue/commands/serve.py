@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
 
 def make_key(arguments: list[str]) -> int:
     """Adds a key to a file of keys and prints it, once."""
-    from crosscue.serving.security import new_key
+    from crosscue.serving.keys import new_key
 
     if len(arguments) != 3 or arguments[1] != "--keys":
         raise OptionError("write: crosscue serve key NAME --keys FILE")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from crosscue.errors import OptionError
-from crosscue.serving.security import Keys, Rules, rate_of
+from crosscue.serving.keys import Keys
+from crosscue.serving.security import Rules, rate_of
 
 
 @dataclass(frozen=True)
