@@ -64,6 +64,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/act_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/plan.py $(CAPTIONS)
 	$(BIN)/python benchmarks/search.py $(SHARED) --sizes 20000
 	test -d exports/starter || $(BIN)/crosscue export onnx zero_shot --data $(CAPTIONS) --out exports/starter
 	$(BIN)/python benchmarks/onnx_encoding.py $(CAPTIONS)

@@ -27,12 +27,13 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=merges)
 
 
-def write_checkpoint(parent: Path) -> Path:
-    """Writes a checkpoint of CLIP ViT-B/32's shapes into `parent` and returns its folder."""
+def write_checkpoint(parent: Path, patch: int = 32) -> Path:
+    """Writes a checkpoint of CLIP ViT-B/32's shapes, or of another patch size, into `parent` and returns its folder."""
     torch.manual_seed(0)
     words = tokenizer()
-    config = CLIPConfig(text_config={"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id})
-    target = parent / "clip-vit-base-patch32"
+    text = {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+    config = CLIPConfig(text_config=text, vision_config={"patch_size": patch})
+    target = parent / f"clip-vit-base-patch{patch}"
     CLIPModel(config).save_pretrained(target)
     words.save_pretrained(target)
     preprocessor = {"image_mean": [0.481, 0.458, 0.408], "image_std": [0.269, 0.261, 0.276], "do_center_crop": True}

@@ -59,6 +59,17 @@ EXPORT = Verbs(
     "Write the encoders of a run for programs without torch: crosscue export onnx RUN --out DIR",
     {"onnx": ("two ONNX graphs, compared with torch, in the layout that Immich reads", "export")},
 )
+PLAN = Verbs(
+    "crosscue plan",
+    "Estimate time, memory and disk of a command from a few seconds of its work. The options are those of the command:\n"
+    "crosscue plan adapt --data SOURCE --method dual_prompt",
+    {
+        "adapt": ("a training, and the batches that fit in memory", "plan:adapt"),
+        "evaluate": ("an evaluation with its report", "plan:evaluate"),
+        "index": ("the images that a collection lacks", "plan:index"),
+        "search": ("one search", "plan:search"),
+    },
+)
 VERBS = Verbs(
     "crosscue",
     "Adapt a pre-trained image-text model to your own images and captions, and prove that retrieval got better.",
@@ -68,6 +79,7 @@ VERBS = Verbs(
         "data": ("check a source of pairs, or add hard negatives (data check SOURCE, data negatives SOURCE)", DATA),
         "describe": ("write captions, triplets and states, or views (describe captions SOURCE)", DESCRIBE),
         "bench": ("evaluate a grid of methods, domains, shots and seeds; write tables and curves", "bench"),
+        "plan": ("estimate time, memory and disk of a command before it runs (plan adapt --data SOURCE)", PLAN),
         "index": ("encode folders of images into a collection that can be searched", "index"),
         "cache": ("list what is kept to be read again, and remove what was not used", "cache"),
         "search": ('find images by words and images (search "a red bicycle" --collection DIR)', "search"),

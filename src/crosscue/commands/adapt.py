@@ -37,8 +37,12 @@ BEGINNING = {
 """Options for beginners, in plain words."""
 
 
-def run(arguments: list[str]) -> int:
-    """Adapts and prints the run folder. Returns 130 when interrupted; the run can be resumed."""
+def parsed(arguments: list[str], verb: str = "adapt") -> tuple[Any, str]:
+    """Returns the options of a training, and its method.
+
+    Raises:
+        CrosscueError: an option is wrong, or there is no source of pairs.
+    """
     from crosscue.methods.registry import method_class
     from crosscue.selection.defaults import AUTO, FREE, named_method
 
@@ -47,7 +51,7 @@ def run(arguments: list[str]) -> int:
     method = named_method(chosen(arguments, "method", "") or None, searched=searched)
     own = [] if method == AUTO else [(method_class(method).config_class, "options")]
     parser = options_parser(
-        "adapt",
+        verb,
         "Adapts a backbone to pairs of images and captions, and writes a run folder.",
         (SourceOptions, None),
         (AdaptOptions, None),
@@ -58,7 +62,13 @@ def run(arguments: list[str]) -> int:
     parser.beginning = BEGINNING
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
-        raise DataError("there is no source of pairs. Name a folder or a file: crosscue adapt --data SOURCE")
+        raise DataError(f"there is no source of pairs. Name a folder or a file: crosscue {verb} --data SOURCE")
+    return given, method
+
+
+def run(arguments: list[str]) -> int:
+    """Adapts and prints the run folder. Returns 130 when interrupted; the run can be resumed."""
+    given, method = parsed(arguments)
 
     from crosscue.training.processes import Processes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crosscue.commands.options import BackboneOptions, EvaluateOptions, SourceOptions, put_json, read_source
 from crosscue.commands.parser import options_parser, taken
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from crosscue.evaluation.result import Retrieval
 
 
-def run(arguments: list[str]) -> int:
-    """Evaluates, prints the table, and for a run folder writes its report."""
+def parsed(arguments: list[str], verb: str = "evaluate") -> Any:
+    """Returns the options of an evaluation.
+
+    Raises:
+        CrosscueError: an option is wrong, or there is no source of pairs.
+    """
     parser = options_parser(
-        "evaluate",
+        verb,
         "Evaluates a run folder, or a method without training, on held-out pairs.",
         (SourceOptions, None),
         (EvaluateOptions, None),
@@ -30,10 +34,15 @@ def run(arguments: list[str]) -> int:
     parser.set_defaults(backbone=None)  # that of the run folder, or `starter` for a method
     given = parser.instantiate(parser.parse_args(arguments))
     if not given.data:
-        raise DataError("there is no source of pairs. Name a folder or a file: crosscue evaluate RUN --data SOURCE")
-
+        raise DataError(f"there is no source of pairs. Name a folder or a file: crosscue {verb} RUN --data SOURCE")
     if given.folds is not None and given.folds < 2:
         raise MethodError(f"--folds {given.folds}: give at least 2 folds, such as --folds 5.")
+    return given
+
+
+def run(arguments: list[str]) -> int:
+    """Evaluates, prints the table, and for a run folder writes its report."""
+    given = parsed(arguments)
 
     from crosscue.api import as_run, before_and_after
     from crosscue.data.sources import Reading, read_pairs

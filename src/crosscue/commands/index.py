@@ -7,11 +7,12 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from crosscue.commands.index_folders import captions_from, place_of, scan_of, surveyed
 from crosscue.commands.parser import options_parser
 from crosscue.errors import CollectionError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from crosscue.search.collection import Collection
     from crosscue.search.engines import Engine
     from crosscue.search.indexing import Indexing, Opens, Outcome, Spread
-    from crosscue.search.reading import Captions
-    from crosscue.search.scanning import Scan, Walk
     from crosscue.search.spaces import Space
 
 INTERRUPTED = 130
@@ -102,8 +101,18 @@ def run(arguments: list[str]) -> int:
         from crosscue.commands.index_tune import run as tune
 
         return tune(arguments[1:])
+    given, place, folders = parsed(arguments)
+    return _plan(given, place, folders) if given.dry_run else _index(given, place, folders)
+
+
+def parsed(arguments: list[str], verb: str = "index") -> tuple[Any, Path, list[Path]]:
+    """Returns the options of an indexing run, the folder of its collection, and the folders to index.
+
+    Raises:
+        CrosscueError: an option is wrong, or there is nothing to index.
+    """
     parser = options_parser(
-        "index",
+        verb,
         "Encodes the images of folders into a collection, or brings one up to date. `crosscue index tune DIR` measures and "
         "tunes its index.",
         (IndexOptions, None),
@@ -112,9 +121,9 @@ def run(arguments: list[str]) -> int:
     given = parser.instantiate(parser.parse_args(arguments))
     folders = [Path(folder) for folder in given.folders]
     if given.collection is None and given.local is None and not folders:
-        raise CollectionError("there is nothing to index. Name a folder: crosscue index FOLDER --run RUN")
-    place, given.store = _place(given, folders)
-    return _plan(given, place, folders) if given.dry_run else _index(given, place, folders)
+        raise CollectionError(f"there is nothing to index. Name a folder: crosscue {verb} FOLDER --run RUN")
+    place, given.store = place_of(given, folders)
+    return given, place, folders
 
 
 def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
@@ -122,7 +131,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.search.indexing import index, targets_of, walks_of, writing
 
     warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
-    options = _indexing(given)
+    options = indexing_of(given)
     _require_folders(folders, place)
     if given.engine == "ray":
         from crosscue.search.ray_cluster import reached
@@ -136,7 +145,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
         spaces = _spaces(given, collection)
         while True:
             walks = walks_of(collection, targets, options.scan)
-            captions = _captions(collection, walks)
+            captions = captions_from(collection, walks)
             outcomes = [
                 index(
                     *(collection, space, opens, walks, options, captions, lambda: stopping.requested),
@@ -159,27 +168,6 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     return 0
 
 
-def _place(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
-    """Returns the folder of the collection, and the address of its tables where they are in an object store."""
-    if given.collection is None:
-        return given.local or folders[0] / ".crosscue", None
-    if "://" not in given.collection:
-        if given.local is not None:
-            raise CollectionError(
-                f"--local is the folder of a collection in an object store, and {given.collection} is a folder. Leave one out."
-            )
-        return Path(given.collection), None
-    if not given.collection.startswith("s3://"):
-        raise CollectionError(
-            f"{given.collection}: tables can be in a folder or behind s3://, such as s3://bucket/photos."
-        )
-    if given.local is None:
-        raise CollectionError(
-            f"{given.collection}: an object store holds the tables alone. Name a folder for the rest, such as --local my.crosscue"
-        )
-    return given.local, given.collection.rstrip("/")
-
-
 def _report(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
     for outcome in outcomes:
         counts = outcome.counts
@@ -190,17 +178,11 @@ def _report(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
 
 
 def _plan(given: Any, place: Path, folders: Sequence[Path]) -> int:
-    from crosscue.search.collection import FILE, Collection, open_collection
-    from crosscue.search.indexing import targets_of, walks_of
     from crosscue.search.planning import planned
-    from crosscue.search.spaces import space_name
 
-    collection = open_collection(place) if (place / FILE).exists() else Collection(place)
-    walks = walks_of(collection, targets_of(collection, folders), _scan(given))
-    name = given.name or (space_name(given.run) if given.run else None)
-    names: list[str | None] = [name if name in collection.spaces else None] if name else [*collection.spaces] or [None]
+    collection, walks, captions, names = surveyed(given, place, folders)
     for one in names:
-        counts = planned(collection, one, walks, _captions(collection, walks))
+        counts = planned(collection, one, walks, captions)
         sys.stdout.write(f"{f'{one}: ' if len(names) > 1 else ''}{counts} Nothing was written.\n")
     return 0
 
@@ -273,23 +255,8 @@ def _engine(given: Any) -> Engine:
     return RayActors(given.workers, **{name: value for name, value in chosen.items() if value is not None})
 
 
-def _captions(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
-    if collection.captions_from is None:
-        return {}
-    from crosscue.data.sources import read_pairs
-    from crosscue.search.pair_captions import captions_by_id
-
-    return captions_by_id(read_pairs(collection.captions_from), walks.values(), collection.roots)
-
-
-def _scan(given: Any) -> Scan:
-    from crosscue.search.scanning import Scan
-
-    globs = tuple(glob.strip() for glob in given.exclude.split(",") if glob.strip())
-    return Scan(globs, given.hidden, given.follow_links)
-
-
-def _indexing(given: Any) -> Indexing:
+def indexing_of(given: Any) -> Indexing:
+    """Returns the checked options of an indexing run."""
     from crosscue.search.indexing import Indexing
 
     for name in ("batch_size", "threads", "workers", "shard"):
@@ -309,7 +276,7 @@ def _indexing(given: Any) -> Indexing:
     if given.engine == "ray" and given.workers is None:
         raise CollectionError("--engine ray needs the number of workers, such as --workers 4.")
     options = Indexing(
-        scan=_scan(given),
+        scan=scan_of(given),
         batch_size=given.batch_size,
         remove_missing=given.remove_missing,
         captions=given.captions,

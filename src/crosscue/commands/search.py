@@ -71,10 +71,16 @@ class SearchOptions:
     """Device, such as cpu or cuda; default the GPU if there is one."""
 
 
-def run(arguments: list[str]) -> int:
-    """Searches and prints the hits; returns 1 if there are none."""
+def parsed(arguments: list[str], verb: str = "search") -> tuple[Any, list[Term]]:
+    """Returns the options of a search, and its terms.
+
+    Raises:
+        CrosscueError: an option is wrong, or there is nothing to search for.
+    """
+    from crosscue.encoding.query import parsed as terms_of
+
     parser = options_parser(
-        "search",
+        verb,
         'Finds images: crosscue search "a red bicycle" --collection DIR. Images are terms too, and + and - join terms: '
         'crosscue search "2:golden retriever" + ./pool.jpg - fruit',
         (SearchOptions, None),
@@ -83,11 +89,14 @@ def run(arguments: list[str]) -> int:
     )
     words, options = separated(arguments, parser.switches, parser.outputs)
     given = parser.instantiate(parser.parse_args(options))
+    return given, terms_of(words)
 
+
+def run(arguments: list[str]) -> int:
+    """Searches and prints the hits; returns 1 if there are none."""
     from crosscue.commands.search_output import Output
-    from crosscue.encoding.query import parsed
 
-    query = parsed(words)
+    given, query = parsed(arguments)
     request = Request(
         **{name: given[name] for name in Request.__dataclass_fields__ if name != "filter"}, filter=joined(given)
     )

@@ -25,7 +25,8 @@ class Verbs:
     summary: str
     """Text above the list of verbs."""
     table: Mapping[str, tuple[str, str | Verbs]]
-    """Verb -> its summary, and the module whose `run(arguments)` runs it or a table of further verbs."""
+    """Verb -> its summary, and what runs it: a table of further verbs, or a module whose `run(arguments)` does.
+    `MODULE:FUNCTION` names another function of it."""
     ending: str = ""
     """Text below the list of verbs."""
     otherwise: Callable[[str], str] = lambda word: ""
@@ -66,5 +67,6 @@ class Verbs:
             return found.run(rest)
         quick = "torch" in sys.modules or any(argument.startswith(QUICK) for argument in rest)
         with contextlib.nullcontext() if quick else starting(f"{self.command} {verb}"):
-            runner: Any = importlib.import_module(f"crosscue.commands.{found}")
-            return int(runner.run(rest) or 0)
+            module, _, function = found.partition(":")
+            runner: Any = importlib.import_module(f"crosscue.commands.{module}")
+            return int(getattr(runner, function or "run")(rest) or 0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from crosscue.errors import TrainingError
+from crosscue.memory import available_bytes
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -36,18 +36,7 @@ def free_bytes(device: torch.device) -> float:
     """Returns the free memory of a device; of a CPU at most what a limit of the process leaves."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    listing = Path("/proc/meminfo")
-    if not listing.exists():
-        return float("nan")
-    import resource  # not on every system
-
-    lines = dict(line.split(":") for line in listing.read_text().splitlines())
-    available = 1024.0 * int(lines["MemAvailable"].split()[0])
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return available
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    return min(available, float(limit - used))
+    return available_bytes()
 
 
 @contextlib.contextmanager

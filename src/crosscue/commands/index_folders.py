@@ -1,0 +1,69 @@
+"""The folders of an indexing run: the place of the collection, the files, and the captions of a source of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crosscue.errors import CollectionError
+
+if TYPE_CHECKING:
+    from crosscue.search.collection import Collection
+    from crosscue.search.indexing import Target
+    from crosscue.search.reading import Captions
+    from crosscue.search.scanning import Scan, Walk
+
+
+def place_of(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
+    """Returns the folder of the collection, and the address of its tables where they are in an object store."""
+    if given.collection is None:
+        return given.local or folders[0] / ".crosscue", None
+    if "://" not in given.collection:
+        if given.local is not None:
+            raise CollectionError(
+                f"--local is the folder of a collection in an object store, and {given.collection} is a folder. Leave one out."
+            )
+        return Path(given.collection), None
+    if not given.collection.startswith("s3://"):
+        raise CollectionError(
+            f"{given.collection}: tables can be in a folder or behind s3://, such as s3://bucket/photos."
+        )
+    if given.local is None:
+        raise CollectionError(
+            f"{given.collection}: an object store holds the tables alone. Name a folder for the rest, such as --local my.crosscue"
+        )
+    return given.local, given.collection.rstrip("/")
+
+
+def surveyed(
+    given: Any, place: Path, folders: Sequence[Path]
+) -> tuple[Collection, Mapping[Target, Walk], dict[str, Captions], list[str | None]]:
+    """Returns a collection that may not be there yet, the files of its folders, their captions, and its spaces (None: a new one)."""
+    from crosscue.search.collection import FILE, Collection, open_collection
+    from crosscue.search.indexing import targets_of, walks_of
+    from crosscue.search.spaces import space_name
+
+    collection = open_collection(place) if (place / FILE).exists() else Collection(place)
+    walks = walks_of(collection, targets_of(collection, folders), scan_of(given))
+    name = given.name or (space_name(given.run) if given.run else None)
+    names: list[str | None] = [name if name in collection.spaces else None] if name else [*collection.spaces] or [None]
+    return collection, walks, captions_from(collection, walks), names
+
+
+def captions_from(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
+    """Returns id -> captions of the source that the collection names."""
+    if collection.captions_from is None:
+        return {}
+    from crosscue.data.sources import read_pairs
+    from crosscue.search.pair_captions import captions_by_id
+
+    return captions_by_id(read_pairs(collection.captions_from), walks.values(), collection.roots)
+
+
+def scan_of(given: Any) -> Scan:
+    """Returns the options of a walk."""
+    from crosscue.search.scanning import Scan
+
+    globs = tuple(glob.strip() for glob in given.exclude.split(",") if glob.strip())
+    return Scan(globs, given.hidden, given.follow_links)

@@ -1,0 +1,71 @@
+"""The estimate of `crosscue evaluate`: a few pairs encoded, and passes over all scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crosscue.memory import resident_bytes
+from crosscue.methods.registry import build
+from crosscue.planning.estimate import Estimate, Part, evenly, load_note, measured
+from crosscue.planning.samples import ENCODED, Sample
+from crosscue.training.memory import free_bytes
+
+if TYPE_CHECKING:
+    from crosscue.data.pairs import Pairs
+    from crosscue.methods.contract import Method
+    from crosscue.retrieval.options import Inference
+
+PASSES = 3.5
+"""Passes over all scores that the report of one result makes; docs/performance.md."""
+PAGE, BOOTSTRAP = 4.4, 1.1e-4
+"""Seconds of the page of a report, and of intervals and tests for each image; docs/performance.md."""
+BLOCK, WIDE = 1_024, 4_096
+"""Images and captions of the product that gives the rate of a pass."""
+
+
+def evaluating(method: Method[Any], pairs: Pairs, inference: Inference, *, trained: bool) -> Estimate:
+    """Returns the estimate of an evaluation.
+
+    Args:
+        method: the method of the run.
+        pairs: the pairs to evaluate on.
+        inference: complete options of inference.
+        trained: True for a run folder, which is compared with its untouched backbone.
+    """
+    free, base = free_bytes(method.backbone.device), resident_bytes()
+    some = pairs.part(pairs[index] for index in evenly(len(pairs), ENCODED))
+    costs = Sample(some, method).costs(build("zero_shot", method.backbone))
+    images, captions, results = len(pairs), len(pairs.captions), 2 if trained else 1
+    parts = [Part(f"{images:,} images read and decoded, unless the cache has them", images * costs.decode)]
+    if costs.prefix:
+        parts.append(Part(f"{images:,} images through frozen layers, likewise", images * costs.prefix))
+    parts.append(Part(f"{images:,} images through the method", images * costs.image))
+    parts.append(Part(f"{captions:,} captions through the method", captions * costs.text))
+    if trained:
+        before = images * costs.tower + captions * costs.untouched_text
+        parts.append(Part("both through the untouched backbone", before))
+    if costs.late:
+        parts.append(Part("scores of all tokens", images * captions * costs.late))
+    scores = PASSES * results * images * captions * seconds_of_a_score(method.backbone.embed_dim)
+    parts.append(Part("ranks, recall, calibration and folds", scores))
+    parts.append(Part("intervals, tests and the page", (images * BOOTSTRAP + PAGE) if trained else images * BOOTSTRAP))
+    vectors = 4.0 * method.backbone.embed_dim * (images + captions) * results
+    remedies = ["re-ranking is not counted: it comes on top"] if inference.rerank else []
+    memory = base + vectors + 4.0 * images * BLOCK
+    return Estimate(
+        f"{method.name}: {images:,} images, {captions:,} captions",
+        parts,
+        memory,
+        free + base,
+        (),
+        remedies,
+        load_note(),
+    )
+
+
+def seconds_of_a_score(width: int) -> float:
+    """Returns the seconds of one score in a product of many vectors of this width."""
+    images, captions = torch.ones(BLOCK, width), torch.ones(WIDE, width)
+    return measured(lambda: images @ captions.T) / (BLOCK * WIDE)

@@ -1,0 +1,126 @@
+"""crosscue plan: what it prints, what it refuses, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from crosscue.planning.adapting import fitting, kept
+from crosscue.planning.estimate import Estimate, Part, duration, size
+from crosscue.planning.steps import BESIDE, Step
+from crosscue.storage import cache_dir
+from crosscue.training.config import TrainingConfig
+from tests import tiny
+from tests.cli import refused, succeeds
+from tests.images import write_source
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with images; the starter is a tiny CLIP."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("crosscue.backbones.starter.starter_folder", tiny.clip_folder)
+    write_source(tmp_path / "my_images")
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_training_is_planned_and_nothing_is_written(place: Path) -> None:
+    before = files(place)
+    told = succeeds("plan", "adapt", "--data", "my_images", "--method", "dual_prompt", "--training.epochs", "6")
+    assert files(place) == before
+    assert re.search(r"^dual_prompt on starter, 32 px, \w+, cpu: 16 images train, 8 validate\n", told)
+    assert "24 images read and decoded" in told and "6 steps of 16 pairs" in told and "7 validations of 8" in told
+    assert re.search(r"^memory: \d+ MB of .* free$", told, re.M) and "DOES NOT FIT" not in told
+    assert f"74 kB of pixels in {cache_dir()}" in told  # 24 x 3 x 32 x 32
+    assert re.search(r"^a pair needs \S+ kB, so batches of up to [\d,]+ fit$", told, re.M)
+    assert re.search(r"^measured: a step of 16 pairs is \S+ GFLOP", told, re.M)
+
+
+def test_chunks_folds_stages_and_processes_are_planned(place: Path) -> None:
+    common = ("plan", "adapt", "--data", "my_images", "--training.epochs", "5")
+    told = succeeds(*common, "--method", "full_ft", "--folds", "3", "--training.batch_size", "8")
+    assert re.search(r"\b45 steps of 8 pairs", told) and "6 validations of 24 images" in told  # 24 images, 3 trainings
+    told = succeeds(*common, "--method", "filip", "--training.rows_at_once", "4", "--processes", "2")
+    assert "2 processes share the cores" in told
+    told = succeeds(*common, "--method", "linear_probe", "--validation", "false")
+    assert "through frozen layers" in told and "of frozen layers there" in told and "validations" not in told
+
+
+def test_an_evaluation_an_index_and_a_search_are_planned(place: Path) -> None:
+    told = succeeds("plan", "evaluate", "zero_shot", "--data", "my_images")
+    assert told.startswith("zero_shot: 8 images, 8 captions\n") and "untouched backbone" not in told
+    before = files(place)
+    told = succeeds("plan", "index", "my_images", "--run", "zero_shot")
+    assert told.startswith("32 images to read, 0 same\n") and re.search(
+        r"kB of vectors and records, .* thumbnails", told
+    )
+    assert files(place) == before
+    succeeds("index", "my_images", "--run", "zero_shot")
+    (place / "my_images" / "0.jpg").unlink()
+    shutil.copy(place / "my_images" / "1.jpg", place / "my_images" / "new.jpg")
+    before = files(place)
+    told = succeeds("plan", "index", "my_images")
+    assert told.startswith("1 images to read, 31 same\n")
+    told = succeeds("plan", "search", "a red thing", "--collection", "my_images")
+    assert (
+        told.startswith("zero_shot: 32 images, no index: every vector is read\n") and "32 vectors are searched" in told
+    )
+    assert files(place) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["adapt", "--data", "my_images"], "name it: crosscue plan adapt --data my_images --method dual_prompt"),
+        (["adapt", "--method", "dual_prompt"], "crosscue plan adapt --data SOURCE"),
+        (["adapt", "--data", "nowhere", "--method", "dual_prompt"], "nowhere"),
+        (["adapt", "--data", "my_images", "--method", "dual_promt"], "Did you mean 'dual_prompt'?"),
+        (
+            ["adapt", "--data", "my_images", "--method", "dual_prompt", "--shotss", "4"],
+            "See `crosscue plan adapt --help`",
+        ),
+        (["adapt", "--data", "my_images", "--method", "dual_prompt", "--processes", "0"], "at least 1"),
+        (["adapt", "--data", "my_images", "--method", "dual_prompt", "--training.epochs", "0"], "at least 1"),
+        (["evaluate", "zero_shot"], "crosscue plan evaluate RUN --data SOURCE"),
+        (["evaluate", "nothing", "--data", "my_images"], "neither a run folder nor a method"),
+        (["index"], "crosscue plan index FOLDER --run RUN"),
+        (["index", "my_images"], "crosscue plan index FOLDER --run RUN"),
+        (["index", "my_images", "--run", "zero_shot", "--batch_size", "0"], "at least 1"),
+        (["search", "a dog", "--collection", "my_images"], "no collection here"),
+        (["everything"], "there is no verb 'everything'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments: list[str], message: str, place: Path) -> None:
+    assert message in refused("plan", *arguments)
+
+
+def test_a_batch_that_does_not_fit_gets_rows_at_once() -> None:
+    found = Step(256, 1e12, 2.0, 2.0, 256e7 / BESIDE)  # 10 MB a pair
+    lines = fitting(found, 1e9, 2e9, TrainingConfig(batch_size=256), 1)
+    assert lines[0] == "a pair needs 10 MB, so batches of up to 64 fit"
+    assert lines[1].startswith("--training.rows_at_once 64 gives the same gradients in 1.6 GB")
+    assert kept(found, 64) == pytest.approx(64e7) and kept(found, None, 2) == pytest.approx(128e7)
+    assert len(fitting(found, 1e9, 9e9, TrainingConfig(batch_size=256), 1)) == 1
+    assert "not even one pair" in fitting(found, 2e9, 2e9, TrainingConfig(batch_size=256), 1)[0]
+    assert "1.0 GB free: DOES NOT FIT" in str(Estimate("", [Part("a", 1.0)], 2e9, 1e9))
+
+
+def test_times_and_sizes_are_short() -> None:
+    assert [duration(value) for value in (0.05, 7.26, 45, 200, 3_000, 90_000)] == [
+        *("0.05 s", "7.3 s", "45 s", "3 min 20 s", "50 min", "25 h 0 min"),
+    ]
+    assert [size(value) for value in (12, 2_500, 74_000, 3.2e9, 64e9)] == [
+        "12 bytes",
+        "2.5 kB",
+        "74 kB",
+        "3.2 GB",
+        "64 GB",
+    ]
