@@ -1,7 +1,9 @@
-"""Work of several processes that torchrun starts: python -m torch.distributed.run ... -m tests.training.ranks FOLDER PART ..."""
+"""Work of several processes that torchrun starts: python -m torch.distributed.run ... -m tests.training.ranks PART ..."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import sys
@@ -29,7 +31,6 @@ from tests.grid import CASES
 from tests.pairs import gradients, many_pairs
 from tests.training.runs import config
 
-FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 STEPS = {"dcar": 24, "acke": 24, "dual_prompt": 48}
 RUNS: dict[str, dict[str, Any]] = {
     "dcar": {"ca": False, "weights_image": "frozen"},
@@ -38,6 +39,12 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+def place() -> Path:
+    """The folder of the test."""
+    return Path(os.environ["PLACE"])
+
+
+@functools.cache
 def tiny(family: str, precision: str = "fp32") -> Backbone:
     """A tiny backbone from the folder that the test has made."""
     return load_backbone(json.loads(os.environ["TINY"])[family], precision=precision, device="cpu")
@@ -48,27 +55,29 @@ def options_of(method: str, **more: Any) -> TrainingConfig:
     return config(epochs=STEPS[method] // 4, checkpoint_every=5, **more)
 
 
-def trained(case: Case, family: str) -> bool:
-    """True for a row of the grid that has gradients on a family."""
-    return case.method != "zero_shot" and family in case.families
+TRAINED = [case for case in CASES if case.method != "zero_shot"]
+"""Rows of the grid that have gradients."""
 
 
 def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]:
-    """Returns the largest difference of any gradient from that of one process, for each case on its family and batch size."""
+    """Returns the largest difference of any gradient from that of one process, for each row of the grid.
+
+    The rows take turns with the families, each with a batch size of its own. A row that computes five rows of a batch at once on
+    one family computes all of them on two families, and the other way round.
+    """
     found = {}
-    every = [(case, family) for family in families for case in CASES]
-    for number, (case, family) in enumerate(every):
-        if trained(case, family):
-            backbone = tiny(family)
-            batch = many_pairs(backbone, families[family], known=case.method == "action")
-            for at_once in (None, 5):
-                own, _ = gradients(case, backbone, batch, processes.rows(at_once))
-                if number % processes.world == processes.rank:
-                    alone, _ = gradients(case, backbone, batch, WHOLE)
-                    assert own.keys() == alone.keys()
-                    found[f"{case} on {family} at once {at_once}"] = max(
-                        float((own[name] - alone[name]).abs().max()) for name in alone
-                    )
+    for number, case in enumerate(TRAINED):
+        usable = [family for family in families if family in case.families]
+        family, at_once = usable[number % len(usable)], (None, 5)[(number // 2 + len(families)) % 2]
+        backbone = copy.deepcopy(tiny(family))
+        batch = many_pairs(backbone, families[family], known=case.method == "action")
+        own, _ = gradients(case, backbone, batch, processes.rows(at_once))
+        if number % processes.world == processes.rank:
+            alone, _ = gradients(case, backbone, batch, WHOLE)
+            assert own.keys() == alone.keys()
+            found[f"{case} on {family} at once {at_once}"] = max(
+                float((own[name] - alone[name]).abs().max()) for name in alone
+            )
     return found
 
 
@@ -93,8 +102,8 @@ def adapted(processes: Processes) -> dict[str, int]:
     for method, options in RUNS.items():
         training = options_of(method, trackers=("tensorboard",) if method == "dcar" else ())
         run = crosscue.adapt(
-            *(FOLDER, method, json.loads(os.environ["TINY"])["clip"]),
-            out=FOLDER / f"{method}_on_{processes.world}",
+            *(place(), method, json.loads(os.environ["TINY"])["clip"]),
+            out=place() / f"{method}_on_{processes.world}",
             options=options,
             training=training,
             precision="fp32",
@@ -112,10 +121,10 @@ def refused(processes: Processes) -> dict[str, str]:
         try:
             with patch.object(starts, "__version__", "0.0.1" if other and what == "version" else crosscue.__version__):
                 crosscue.adapt(
-                    FOLDER / what if other and what in ("data", "images") else FOLDER,
+                    place() / what if other and what in ("data", "images") else place(),
                     "coop",
                     own["siglip" if other and what == "weights" else "clip"],
-                    out=FOLDER / f"refused_{what}",
+                    out=place() / f"refused_{what}",
                     training=config(seed=7 if other and what == "seed" else 1),
                     record={"data": "the same"},
                     precision="fp32",
@@ -158,7 +167,7 @@ def fault(processes: Processes) -> dict[str, str]:
     """Returns the messages of the processes about the planted fault."""
     backbone = tiny("clip")
     try:
-        with processes.named(FOLDER, Position(step=4)):
+        with processes.named(place(), Position(step=4)):
             gradients(Case(OnOne), backbone, many_pairs(backbone, 8), processes.rows(None))
             processes.agree(False)
     except ProcessError as error:
@@ -174,10 +183,10 @@ def silent() -> None:
     again = Processes.found(3)
     time.sleep(8 * again.rank)
     try:
-        with again.named(FOLDER, Position(step=4)):
+        with again.named(place(), Position(step=4)):
             again.agree(False)
     except ProcessError as error:
-        (FOLDER / f"silent{again.rank}.txt").write_text(str(error))
+        (place() / f"silent{again.rank}.txt").write_text(str(error))
 
 
 PARTS: dict[str, Callable[[Processes], dict[str, Any]]] = {
@@ -192,16 +201,21 @@ PARTS: dict[str, Callable[[Processes], dict[str, Any]]] = {
 }
 
 
-if __name__ == "__main__":
+def work(*parts: str) -> None:
+    """Does the parts, and writes what all processes found."""
     torch.set_num_threads(1)
     processes = Processes.found(60)
     every: dict[str, Any] = {}
-    for part in sys.argv[2:]:
+    for part in parts:
         if part in PARTS:
             found = processes.everywhere(PARTS[part](processes), "test")
             every[part] = {name: value for one in found for name, value in one.items()}
     if processes.main:
-        (FOLDER / f"found_by_{processes.world}.json").write_text(json.dumps(every))
+        (place() / f"found_by_{processes.world}.json").write_text(json.dumps(every))
     processes.wait()
-    if "silent" in sys.argv:
+    if "silent" in parts:
         silent()
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import crosscue
 from crosscue.errors import OptionError
@@ -22,9 +23,9 @@ from crosscue.testing.backbones import FOLDERS
 from crosscue.training.journal import read_journal
 from crosscue.training.processes import ALONE, Processes
 from tests.cli import refused, succeeds
-from tests.grid import CASES
+from tests.forks import forked
 from tests.images import write_source
-from tests.training.ranks import RUNS, STEPS, options_of, trained
+from tests.training.ranks import RUNS, STEPS, TRAINED, options_of, work
 from tests.training.runs import learned
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
@@ -32,12 +33,13 @@ ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def ranks(count: int, folder: Path, *parts: str) -> dict[str, dict[str, Any]]:
-    """Runs parts of `tests.training.ranks` in processes of their own, and returns what they found."""
-    tiny = json.dumps({family: str(make()) for family, make in FOLDERS.items()})
-    command = [*TORCHRUN, f"--nproc_per_node={count}", "-m", "tests.training.ranks", str(folder), *parts]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "TINY": tiny}, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+def variables(folder: Path) -> dict[str, str]:
+    """The variables of `tests.training.ranks`."""
+    return {"PLACE": str(folder), "TINY": json.dumps({family: str(make()) for family, make in FOLDERS.items()})}
+
+
+def found_by(count: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """What so many processes wrote."""
     return json.loads((folder / f"found_by_{count}.json").read_text())
 
 
@@ -54,25 +56,39 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_two(place: Path) -> dict[str, dict[str, Any]]:
     """All that two processes found, started once."""
     parts = ("gradients_of_two", "rounded", "adapted", "refused", "first", "apart", "fault", "silent")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CROSSCUE_CACHE", str(place / "cache"))
-        return ranks(2, place, *parts)
+    command = [*TORCHRUN, "--nproc_per_node=2", "-m", "tests.training.ranks", *parts]
+    environment = {**os.environ, **variables(place), "CROSSCUE_CACHE": str(place / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return found_by(2, place)
 
 
-def assert_equal_gradients(found: dict[str, float], *families: str) -> None:
-    assert len(found) == 2 * sum(trained(case, family) for case in CASES for family in families)
+def assert_equal_gradients(found: dict[str, float]) -> None:
+    assert len(found) == len(TRAINED)
     worst = max(found, key=lambda name: found[name])
     assert found[worst] <= 1e-5, f"{worst}: {found[worst]}"
 
 
 def test_the_gradients_of_two_are_those_of_one(of_two: dict[str, dict[str, Any]]) -> None:
-    assert_equal_gradients(of_two["gradients_of_two"], "clip")
+    assert_equal_gradients(of_two["gradients_of_two"])
     assert of_two["rounded"]["cosine"] >= 0.999
     assert of_two["rounded"]["state"] <= 0.02
 
 
-def test_the_gradients_of_three_are_those_of_one(tmp_path: Path) -> None:
-    assert_equal_gradients(ranks(3, tmp_path, "gradients_of_three")["gradients_of_three"], "dual", "siglip2")
+def test_the_gradients_of_three_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In forks with the variables of torchrun, whose store is here."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    launched = {"TORCHELASTIC_RUN_ID": "three", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "3"}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    processes = []
+    for rank in map(str, range(3)):
+        for name, value in {**variables(tmp_path), **launched, **where, "RANK": rank, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, value)
+        processes.append(forked(work, "gradients_of_three", errors=tmp_path / f"errors-{rank}.txt"))
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 3, (tmp_path / "errors-0.txt").read_text()
+    assert_equal_gradients(found_by(3, tmp_path)["gradients_of_three"])
 
 
 def test_two_train_what_one_trains(of_two: dict[str, dict[str, Any]], place: Path) -> None:
@@ -161,9 +177,7 @@ def begun(words: list[str], out: Path, steps: int) -> tuple[subprocess.Popen[str
     """Starts a command; returns it and the process ids of its ranks once the journal has so many steps."""
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
-    for _ in range(12_000):
-        if max((line["step"] for line in read_journal(out / "metrics.jsonl")), default=0) >= steps:
-            break
+    while max((line["step"] for line in read_journal(out / "metrics.jsonl")), default=0) < steps:
         assert running.poll() is None, running.communicate()[1][-3000:]
         time.sleep(0.01)
     found = {}
