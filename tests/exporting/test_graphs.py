@@ -1,4 +1,4 @@
-"""Graphs of every method on every family: equal to torch at three batches and three lengths."""
+"""Graphs of every method, and of every family: equal to torch at three batches and three lengths."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ from tests.grid import CASES
 
 
 def combinations() -> Iterator[Any]:
-    """Every method with every family. Its rows of the grid take turns, and so do the families that are written to files."""
+    """Every row of the grid with one family, at least two families a method, one of which is written to files.
+
+    A graph is made of the parts of a method around the towers of a family. Methods that follow each other have other families,
+    so that prompts and changed weights meet the towers of every family. Heads read features alone.
+    """
     names = list(dict.fromkeys(case.found.name for case in CASES if case.found.name != "filip"))
     for number, name in enumerate(names):
         rows = [case for case in CASES if case.found.name == name]
         families = [family for family in FAMILIES if family in rows[0].families]
-        for place, family in enumerate(families):
-            case, written = rows[place % len(rows)], place == number % len(families)
+        for place in range(max(2, len(rows))):
+            case, family = rows[place % len(rows)], families[(2 * number + place) % len(families)]
+            written = place == number // 2 % 2
             marks = [pytest.mark.slow] if name != "dual_prompt" else []
             yield pytest.param(case, family, written, id=f"{case}-on_{family}{'-written' * written}", marks=marks)
 
