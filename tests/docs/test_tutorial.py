@@ -8,12 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from crosscue.storage import cache_dir
 from tests.cli import succeeds
 from tests.docs.snippets import ROOT, blocks
 
 PAGE = "docs/tutorials/emoji_loop.md"
 SMALLER = {"1500": "700", "400": "240", "160": "64"}
 """Numbers of the tutorial -> those of the test: emoji, marked texts, side of an image."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, with what tests fetch, convert and draw once."""
+    for name in ("wheels", "starter", "demo"):
+        (cache_dir() / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        (tmp_path / "cache" / name).symlink_to(cache_dir() / name)
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.slow
