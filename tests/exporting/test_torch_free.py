@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -45,9 +46,10 @@ def test_an_export_is_used_without_torch(tmp_path: Path) -> None:
     source = write_source(tmp_path / "images", train=0, val=0, test=4)
     method = as_run("zero_shot", str(tiny.dual_folder()), precision="fp32", device="cpu").method
     export_folder(method, None, tmp_path / "export", read_pairs(source), precision="w8")
-    venv.create(tmp_path / "free", with_pip=True)
+    venv.create(tmp_path / "free")
     python = tmp_path / "free" / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "-r", ROOT / "docs" / "torch_free.txt"]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["-r", ROOT / "docs" / "torch_free.txt"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     packages = next((tmp_path / "free" / "lib").glob("python*/site-packages"))
