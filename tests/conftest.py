@@ -13,14 +13,24 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests in one process of a parallel run where they share a download, the scripted server, or a costly fixture."""
+    """Keeps tests in one process of a parallel run where they share a download, the scripted server, or a fixture."""
     for item in items:
         if item.get_closest_marker("starter") or item.get_closest_marker("network"):
             item.add_marker(pytest.mark.xdist_group("downloads"))
         elif "server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("server"))
-        elif item.path.parent.name == "e2e" or item.get_closest_marker("processes") or item.get_closest_marker("ray"):
+        elif (
+            item.path.parent.name == "e2e"
+            or shares_a_fixture(item)
+            or any(map(item.get_closest_marker, ("processes", "ray")))
+        ):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def shares_a_fixture(item: pytest.Item) -> bool:
+    """Returns True for a test with a fixture of its module, which every process would make again."""
+    definitions = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009
+    return any(found[-1].scope == "module" for found in definitions)
 
 
 def shared_data() -> Path | None:
