@@ -62,8 +62,8 @@ TRAINED = [case for case in CASES if case.method != "zero_shot"]
 def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]:
     """Returns the largest difference of any gradient from that of one process, for each row of the grid.
 
-    The rows take turns with the families, each with a batch size of its own. A row that computes five rows of a batch at once on
-    one family computes all of them on two families, and the other way round.
+    The rows take turns with the families, each with a batch size of its own. Half of them compute five images at once. With two
+    families it is the other half.
     """
     found = {}
     for number, case in enumerate(TRAINED):

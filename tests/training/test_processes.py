@@ -39,7 +39,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 
 def found_by(count: int, folder: Path) -> dict[str, dict[str, Any]]:
-    """What so many processes wrote."""
+    """The file that so many processes wrote."""
     return json.loads((folder / f"found_by_{count}.json").read_text())
 
 
