@@ -42,7 +42,8 @@ GOALS = {"onnx": {"start": 2.0, "ready": 4.0, "query": 60.0}, "torch": {"start":
 CACHED, PAGE = 25.0, 1.0
 """Seconds and milliseconds (p95) that the specification allows on two idle cores."""
 SEARCH, EMBEDDING = ("/api/search", '{"query": %s, "k": 20}'), ("/v1/embeddings", '{"input": %s}')
-CLIENTS = (1, 2, 4, 8, 16, 32)
+CLIENTS, SECONDS = (1, 2, 4, 8, 16, 32), 5.0
+"""Clients of the steps of the load curve, and the seconds of each step."""
 NOUNS = [
     "bicycle",
     "dog",
@@ -105,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export", type=Path, help="an export of the starter")
     parser.add_argument("--images", type=int, default=8000)
-    parser.add_argument("--queries", type=int, default=200, help="answers of each row of the table")
+    parser.add_argument("--queries", type=int, default=200, help="most answers of a client in each row of the table")
     parser.add_argument("--requests", type=int, default=10_000, help="requests after which memory is compared; 0: not")
     parser.add_argument("--runtimes", default="onnx,torch")
     given = parser.parse_args()
@@ -197,12 +198,13 @@ def measure(
 
 
 def knee(process: psutil.Process, address: str, queries: int, texts: Iterator[str]) -> None:
-    """Print the load curve of new texts, the number of clients from which the rate hardly rises, and the reason."""
+    """Print the load curve of new texts, the number of clients from which the rate rises by less than 10 %, and the reason."""
     found: dict[int, Load] = {}
     for clients in CLIENTS:
-        share = max(queries // clients, 4)
-        found[clients] = closed_loop(process, address, [[next(texts) for _ in range(share)] for _ in range(clients)])
-        print(found[clients].row(f"new texts, {clients} clients") + f", {found[clients].refused} refused")
+        sent = [[next(texts) for _ in range(queries)] for _ in range(clients)]
+        found[clients] = load = closed_loop(process, address, sent, seconds=SECONDS)
+        used = f"{load.server_cpu / load.seconds:.2f} and {load.own_cpu / load.seconds:.2f} cores"
+        print(f"{load.row(f'new texts, {clients} clients')}: {used}, {load.refused} refused")
     steps = list(itertools.pairwise(CLIENTS))
     at = next((low for low, high in steps if found[high].rate < 1.1 * found[low].rate), CLIENTS[-1])
     cores = os.cpu_count() or 1
@@ -259,10 +261,16 @@ def page(address: str, idle: bool) -> None:
     )
 
 
-def closed_loop(process: psutil.Process, address: str, clients: Sequence[Sequence[str]], searched: int = 1) -> Load:
+def closed_loop(
+    process: psutil.Process,
+    address: str,
+    clients: Sequence[Sequence[str]],
+    searched: int = 1,
+    seconds: float = float("inf"),
+) -> Load:
     """Return the answers of some clients: each sends its next text when it has the answer to the last one.
 
-    One text in `searched` is searched for, and the others are encoded alone.
+    One text in `searched` is searched for, and the others are encoded alone. After some seconds no client sends any more.
     """
     load, lock = Load(), threading.Lock()
 
@@ -270,6 +278,8 @@ def closed_loop(process: psutil.Process, address: str, clients: Sequence[Sequenc
         connection = http.client.HTTPConnection(address, timeout=120)
         for number, text in enumerate(texts):
             start = time.perf_counter()
+            if start > until:
+                break
             path, body = SEARCH if number % searched == 0 else EMBEDDING
             connection.request("POST", path, body % json.dumps(text), {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -284,6 +294,7 @@ def closed_loop(process: psutil.Process, address: str, clients: Sequence[Sequenc
         connection.close()
 
     threads = [threading.Thread(target=client, args=(texts,)) for texts in clients]
+    until = time.perf_counter() + seconds
     start, server, own = time.perf_counter(), cpu_of(process), time.process_time()
     for thread in threads:
         thread.start()
