@@ -84,7 +84,7 @@ def test_the_flops_of_a_batch_are_those_that_torch_counts(name: str, family: str
         # dcar draws which weights are dropped, and acke chooses prompts by parameters that the estimate has trained
         drawn = {"dcar": 0.04, "acke": 0.04}.get(name, 0.0)
         assert found[-1].flops == pytest.approx(expected, rel=drawn)
-        assert enlarged(found[:3], BATCH).flops == pytest.approx(expected, rel=0.08)
+        assert enlarged(found[:3], BATCH).flops == pytest.approx(expected, rel=0.2 if drawn else 0.08)
 
 
 def test_the_bytes_of_a_step_are_those_of_its_graph(train: Pairs) -> None:
