@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -9,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crosscue.data.pairs import Pairs
 from crosscue.evaluation.action_gaps import ActionGap, action_gaps
@@ -26,6 +27,9 @@ from crosscue.evaluation.summary import facts, headline, verdict_line
 from crosscue.intervals import LEVEL
 from crosscue.markdown import markdown_table
 from crosscue.storage import atomic_file, write_json, write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NOTED = "The darker a word, the larger its weight for the image of the query. In small print: the triplets that are read with a caption."
 
@@ -84,22 +88,12 @@ def write_reports(folder: Path, comparison: Comparison, pairs: Pairs, extras: Ex
 
 def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
     """Returns the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("crosscue.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {
-        "one": lambda value: f"{value:.1f}",
-        "signed": lambda value: f"{value:+.1f}",
-        "pvalue": lambda p: f"{p:.4f}" if p > 1e-4 else "≤ 0.0001",
-    }
     before, after = comparison.before, comparison.after
     protocol = {key: value for key, value in after.protocol.items() if key != "comparable"}
     protocol |= {
         f"{key} (before)": value for key, value in before.protocol.items() if protocol.get(key, value) != value
     }
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         title=extras.title,
         verdict=verdict_line(comparison),
         headline=headline(comparison),
@@ -127,6 +121,21 @@ def html(comparison: Comparison, pairs: Pairs, extras: Extras) -> str:
         attribution=extras.attribution,
         noted=NOTED if extras.notes is not None else "",
     )
+
+
+@functools.cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("crosscue.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "one": lambda value: f"{value:.1f}",
+        "signed": lambda value: f"{value:+.1f}",
+        "pvalue": lambda p: f"{p:.4f}" if p > 1e-4 else "≤ 0.0001",
+    }
+    return environment.get_template("report.html.j2")
 
 
 def markdown(comparison: Comparison, extras: Extras) -> str:
