@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import threading
@@ -57,7 +58,7 @@ def connected(address: str) -> Iterator[Any]:
         try:
             ray.init(found, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise CollectionError(f"the Ray cluster at {found} refuses this process: {_line(error)}") from error
+            raise CollectionError(_refusal(found, error)) from error
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
@@ -78,11 +79,15 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _line(error: BaseException) -> str:
-    """Returns the message of the first cause in one line."""
+def _refusal(address: str, error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    versions = re.findall(r"Ray: (\S+) Python: (\S+)", text)
+    if len(versions) != 2:
+        return f"the Ray cluster at {address} refuses this process: {text}"
+    theirs, own = (f"Ray {one} on Python {python}" for one, python in versions)
+    return f"the Ray cluster at {address} has {theirs}, this process {own}. Use the same: pip install ray=={versions[0][0]}"
 
 
 def actor_class() -> type:
