@@ -52,6 +52,7 @@ CAPTIONS ?= $(SHARED)/fdrd_caltech101
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/ceiling.py
+	$(BIN)/python benchmarks/linear_kernels.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/image_encoding.py
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
