@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Never torchvision next to CPU torch: it breaks the import of transformers.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo serve test test-fast fuzz lint mutants bench docs clean
+.PHONY: demo serve test test-fast test-full fuzz lint mutants bench docs clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,10 @@ test: .venv/ready lint
 
 test-fast: .venv/ready lint
 	$(PYTEST) -m "not slow and not starter"
+
+# Every method with every family, where `make test` has each method with two: graphs, and gradients of several processes.
+test-full: .venv/ready
+	CROSSCUE_FULL=1 $(PYTEST) tests/exporting/test_graphs.py tests/training/test_processes.py
 
 # Ten times the damaged sources and images of `make test`; where atheris is installed, as many that follow the branches of the readers.
 fuzz: .venv/ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,13 @@ def combinations() -> Iterator[Any]:
     """Every row of the grid with one family, at least two families a method; different encoders are written to files on one.
 
     A graph is made of the parts of a method around the towers of a family. Methods that follow each other have other families,
-    so that prompts and changed weights meet the towers of every family. Heads read features alone.
+    so that prompts and changed weights meet the towers of every family. Heads read features alone. With CROSSCUE_FULL, every row
+    meets every family, and all graphs are written.
     """
+    if "CROSSCUE_FULL" in os.environ:
+        every = ((case, family) for case in CASES if case.found.name != "filip" for family in case.families)
+        yield from (pytest.param(case, family, True, id=f"{case}-on_{family}-written") for case, family in every)
+        return
     names = list(dict.fromkeys(case.found.name for case in CASES if case.found.name != "filip"))
     encoders = set()
     for number, name in enumerate(names):

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,6 +59,16 @@ TRAINED = [case for case in CASES if case.method != "zero_shot"]
 """Rows of the grid that have gradients."""
 
 
+def combinations(families: list[str]) -> Iterator[tuple[Case, str, int | None]]:
+    """Yields each row with one of the families and a number of rows at once; with CROSSCUE_FULL, with all of them."""
+    for number, case in enumerate(TRAINED):
+        usable = [family for family in families if family in case.families]
+        if "CROSSCUE_FULL" in os.environ:
+            yield from ((case, family, at_once) for family in usable for at_once in (None, 5))
+        else:
+            yield case, usable[number % len(usable)], (None, 5)[(number // 2 + len(families)) % 2]
+
+
 def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]:
     """Returns the largest difference of any gradient from that of one process, for each row of the grid.
 
@@ -66,9 +76,7 @@ def compared(processes: Processes, families: dict[str, int]) -> dict[str, float]
     families it is the other half.
     """
     found = {}
-    for number, case in enumerate(TRAINED):
-        usable = [family for family in families if family in case.families]
-        family, at_once = usable[number % len(usable)], (None, 5)[(number // 2 + len(families)) % 2]
+    for number, (case, family, at_once) in enumerate(combinations(list(families))):
         backbone = copy.deepcopy(tiny(family))
         batch = many_pairs(backbone, families[family], known=case.method == "action")
         own, _ = gradients(case, backbone, batch, processes.rows(at_once))
