@@ -116,7 +116,8 @@ def test_every_verb_shows_a_sign_of_life_before_the_large_imports(verb: str, tmp
 
 
 def test_a_mistake_in_the_options_gets_one_line_alone() -> None:
-    assert len(process("adapt", "--nonsense").stderr.splitlines()) == 1
+    lines = process("adapt", "--nonsense").stderr.splitlines()
+    assert len([line for line in lines if line != "starting crosscue adapt"]) == 1  # the sign of life of a slow start
 
 
 def test_a_method_in_the_place_of_a_verb_becomes_a_command(place: Path) -> None:

@@ -28,8 +28,8 @@ PACKAGE = Path(crosscue.__file__).parent
 VALUES = {"NAME": "coop", "METHOD": "coop", "GRID": "few-shot"}
 """Values for placeholders that must name something that exists."""
 EXTRA = re.compile(r"pip install '?crosscue\[(\w+)\]")
-NOT_OURS = {"--no-deps", "--nnodes"}
-"""Flags of pip and torchrun."""
+NOT_OURS = {"--no-deps", "--nnodes", "--head"}
+"""Flags of pip, torchrun and ray."""
 
 
 class Parsed(Exception):
