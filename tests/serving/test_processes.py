@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import httpx
 import psutil
 import pytest
 
+from crosscue.commands import serve
+from crosscue.errors import CrosscueError
 from tests.cli import COMMAND
 from tests.serving.processes import served
 
@@ -72,3 +75,11 @@ def test_a_taken_port_and_a_missing_collection_are_one_line(indexed: Path, tmp_p
         ):
             done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
             assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_numpy_has_one_thread_in_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    with pytest.raises(CrosscueError):
+        serve.run([str(tmp_path / "none")])
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ def run(arguments: list[str]) -> int:
     if not given.collections and options.run is None:
         raise OptionError("name a collection: crosscue serve DIR. Make one: crosscue index FOLDER --run RUN")
 
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy reads it once; a second thread doubles the cost of a query
     from crosscue.opening import encoder_of, open_encoder
     from crosscue.serving.app import application
     from crosscue.serving.holdings import Holdings
