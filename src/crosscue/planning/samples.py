@@ -15,6 +15,7 @@ from crosscue.backbones.protocol import ImageFeatures, ImageInput, ImageState
 from crosscue.data.features import feature_rows
 from crosscue.methods.capabilities import LateInteraction
 from crosscue.methods.contract import Batch
+from crosscue.planning.steps import synchronised
 from crosscue.retrieval.encoding import embed_captions
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
@@ -155,6 +156,5 @@ def timed(work: Callable[[], object], backbone: Backbone) -> float:
     work()
     start = time.perf_counter()
     work()
-    if backbone.device.type != "cpu":
-        torch.get_device_module(backbone.device).synchronize(backbone.device)
+    synchronised(backbone.device)
     return time.perf_counter() - start

@@ -86,7 +86,7 @@ def step(method: Method[Any], batch: Batch, stepper: torch.optim.Optimizer, chun
         work()
     start, began = time.process_time(), time.perf_counter()
     work()
-    synchronised(method)
+    synchronised(method.backbone.device)
     taken = time.perf_counter() - began
     return Step(rows, float(counter.get_total_flops()), taken, time.process_time() - start, kept())
 
@@ -129,8 +129,7 @@ def kept_bytes(method: Method[Any]) -> Iterator[Callable[[], float]]:
         yield lambda: float(sum(storages.values()))
 
 
-def synchronised(method: Method[Any]) -> None:
+def synchronised(device: torch.device) -> None:
     """Waits for the device."""
-    device = method.backbone.device
     if device.type != "cpu":
         torch.get_device_module(device).synchronize(device)

@@ -70,17 +70,17 @@ def candidates(
     """
     table = asynchronous(collection.table(space.name))
     count = DEEP if corrects else max(ROWS, 4 * request.k, request.top if request.rerank else 0)
-    free = not request.filter and request.where is None
-    near = known.resident.nearest(vector, count) if known.resident is not None and free else None
-    by_vector, queries = request.text != "only", []
-    if by_vector and near is None:
+    by_vector, free = request.text != "only", not request.filter and request.where is None
+    in_memory = known.resident if by_vector and free else None
+    queries = []
+    if by_vector and in_memory is None:
         queries.append(_chosen(_nearest(table, space, vector, request, count), request, [*COMPUTED, DISTANCE], count))
     if words:
         named = table.query().nearest_to_text(text_query(words))
         queries.append(_chosen(named, request, [*COMPUTED, VECTOR, "_score"], count))
     found = [_scored(part, vector) for part in _read(collection, space, request, queries)]
-    if by_vector and near is not None:
-        found.insert(0, near)
+    if in_memory is not None:
+        found.insert(0, in_memory.nearest(vector, count))
     return _joined(found, by_vector=by_vector, by_words=bool(words))
 
 
