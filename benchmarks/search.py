@@ -3,21 +3,24 @@
     python benchmarks/search.py DATA --sizes 20000,100000 --queries 100
 
 DATA holds `flickr8k` and `cars_features` with features of the starter's image tower. A vector of the collection is a real
-feature plus a part of the difference of two others. So they spread as real ones do. Queries are captions and images.
-Recall@10 is against all vectors. A peer that is not installed is named and left out. With --json, a run that was stopped
-continues after the last peer.
+feature plus a part of the difference of two others. So they spread as real ones do. Its caption is one of Flickr8k.
+Queries are captions and images. Recall@10 is against all vectors; searches with words or a filter have other results, and
+none is printed. A peer that is not installed is named and left out. With --json, a run that was stopped continues after
+the last peer.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,8 @@ from safetensors.numpy import load_file
 
 from crosscue.api import as_run
 from crosscue.data.pixels import PixelSpec
-from crosscue.encoding.encoder import Encoded, Identity
-from crosscue.encoding.query import Term
+from crosscue.encoding.encoder import Identity
+from crosscue.encoding.query import EmbeddedQuery
 from crosscue.search import collection as collections
 from crosscue.search.indices import maintain
 from crosscue.search.request import Request
@@ -40,6 +43,17 @@ from crosscue.search.writing import Writer
 
 K = 10
 CHUNK = 10_000
+WORDS = (
+    "red bicycle",
+    "dog grass",
+    "boy swimming pool",
+    "snowy mountain",
+    "wearing hat",
+    "beach",
+    "black white",
+    "street night",
+)
+"""Words of the searches with words; a caption must contain all of them."""
 SHARE = 0.3
 """Part of the difference of two features that is added to a third one."""
 
@@ -53,21 +67,19 @@ class Side:
     """(D,) -> the positions of the ten best."""
     built: float
     """CPU seconds that it took to build."""
+    judged: bool = True
+    """False: its results are not those of all vectors."""
 
 
-class Known:
-    """An encoder whose text is the number of a query, so that a search costs no encoding."""
+class Silent:
+    """An encoder that is never asked, because queries are vectors."""
 
     rerank_modes: tuple[str, ...] = ()
     bank = None
     pixels = PixelSpec(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-    def __init__(self, queries: np.ndarray) -> None:
-        self.queries = queries
-        self.identity = Identity("0" * 64, "features", "zero_shot", "starter", queries.shape[1], 224, "torch", "fp32")
-
-    def encode_texts(self, texts: list[str]) -> Encoded:
-        return Encoded(self.queries[[int(text) for text in texts]], np.zeros(len(texts), np.int64))
+    def __init__(self, width: int) -> None:
+        self.identity = Identity("0" * 64, "features", "zero_shot", "starter", width, 224, "torch", "fp32")
 
     def uncertainty(self, scores: np.ndarray) -> None:
         return None
@@ -82,7 +94,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of the numbers; sides that it has are not measured again")
     given = parser.parse_args()
     features = real_features(given.data)
-    texts = caption_vectors(given.data, given.queries)
+    rows = json.loads((given.data / "flickr8k" / "captions.json").read_text(encoding="utf-8"))
+    captions = [caption for row in rows for caption in row["captions"]]
+    texts = (
+        as_run("zero_shot")
+        .encode_text(captions[:: max(len(captions) // given.queries, 1)][: given.queries])
+        .float()
+        .numpy()
+    )
     images = unit(features[:: max(len(features) // given.queries, 1)][: given.queries])
     queries = np.stack([texts, images], 1).reshape(-1, texts.shape[1])  # a text, an image, a text, ...
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
@@ -94,11 +113,12 @@ def main() -> None:
             if given.json:
                 given.json.write_text(json.dumps(kept, indent=1) + "\n")
 
-        benchmark(features, int(size), queries, given.seconds, numbers, keep)
+        benchmark(features, captions, int(size), queries, given.seconds, numbers, keep)
 
 
 def benchmark(
     features: np.ndarray,
+    captions: list[str],
     size: int,
     queries: np.ndarray,
     seconds: float,
@@ -109,8 +129,9 @@ def benchmark(
     vectors = spread(features, size)
     exact = [np.argpartition(-(vectors @ query), K)[:K] for query in queries]
     print(f"\n{size:,} vectors of {vectors.shape[1]} numbers; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for make in (ours, exact_numpy, faiss_ivf, faiss_hnsw, usearch_exact, rclip):
-        name = make.__name__
+    peers = (exact_numpy, faiss_ivf, faiss_hnsw, usearch_exact, rclip)
+    own = functools.partial(ours, captions=captions)
+    for name, make in {"ours": own, **{peer.__name__: peer for peer in peers}}.items():
         if name in done:
             print(f"{name}: measured before")
             continue
@@ -139,14 +160,14 @@ def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], seconds: 
     p95 = 1000 * float(np.quantile(walls, 0.95))
     of_texts, of_images = float(np.mean(hits[::2])), float(np.mean(hits[1::2]))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    recall = f"recall@10 {of_texts:.3f} texts {of_images:.3f} images" if side.judged else ""
     print(
-        f"{side.name:42} recall@10 {of_texts:.3f} texts {of_images:.3f} images; {cpu:8.2f} CPU-ms (cheapest tenth {low:.2f}), p95 {p95:7.1f} ms; "
+        f"{side.name:42} {recall:40}; {cpu:8.2f} CPU-ms (cheapest tenth {low:.2f}), p95 {p95:7.1f} ms; "
         f"{len(hits)} queries; built in {side.built:6.1f} CPU-s; at most {memory:,.0f} MB so far",
         flush=True,
     )
     return {
-        "texts": of_texts,
-        "images": of_images,
+        **({"texts": of_texts, "images": of_images} if side.judged else {}),
         "cpu_ms": cpu,
         "cheapest_tenth_cpu_ms": low,
         "p95_ms": p95,
@@ -156,16 +177,16 @@ def measured(side: Side, queries: np.ndarray, exact: list[np.ndarray], seconds: 
     }
 
 
-def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
-    """A collection: its index alone, the whole search with line and copies, and the exact search."""
+def ours(scratch: Path, vectors: np.ndarray, queries: np.ndarray, captions: list[str]) -> list[Side]:
+    """A collection: its index alone, and the whole search."""
     start = time.process_time()
     collection = collections.create_collection(scratch / "collection")
-    encoder = Known(queries)
+    encoder = Silent(vectors.shape[1])
     space = collection.add_space("features", encoder.identity)
     table = collection.table("features")
     places: dict[str, int] = {}
     for first in range(0, len(vectors), CHUNK):
-        rows = table_of(first, vectors[first : first + CHUNK])
+        rows = table_of(first, vectors[first : first + CHUNK], captions)
         places |= {one: first + place for place, one in enumerate(rows["id"].to_pylist())}
         table.add(rows)
     collection.roots["r"] = scratch
@@ -205,19 +226,28 @@ def of_index(
 
 
 def whole(
-    collection: collections.Collection, encoder: Known, places: dict[str, int], queries: np.ndarray, built: float
+    collection: collections.Collection, encoder: Silent, places: dict[str, int], queries: np.ndarray, built: float
 ) -> Iterator[Side]:
-    """Yield the whole search, by the index and exact; a query is found by its bytes."""
+    """Yield the whole search: by the index, exact, with words and with filters. A query is found by its bytes."""
     searcher = Searcher(collection, encoder)  # type: ignore[arg-type]
-    numbers = {query.tobytes(): str(number) for number, query in enumerate(queries)}
-    for name, exact in (("crosscue, whole search", False), ("crosscue, whole search, exact", True)):
-        request = Request(k=K, all=True, text="off", group=False, exact=exact)
+    plain = Request(k=K, all=True, text="off", group=False)
+    words = {query.tobytes(): WORDS[number % len(WORDS)] for number, query in enumerate(queries)}
+    kinds = {
+        "crosscue, whole search": plain,
+        "crosscue, whole search, exact": replace(plain, exact=True),
+        "crosscue, with words and copies": Request(k=K),
+        "crosscue, filter of 10 %, copies": Request(k=K, text="off", filter="width>4500"),
+        "crosscue, filter of 1 %, copies": Request(k=K, text="off", filter="taken:2016-03"),
+        "crosscue, filter of .1 %, copies": Request(k=K, text="off", filter="folder:7/"),
+    }
+    for name, request in kinds.items():
 
         def answer(query: np.ndarray, request: Request = request) -> np.ndarray:
-            hits = searcher.search([Term(numbers[query.tobytes()])], request)
+            given = words[query.tobytes()] if request.text == "auto" else ""
+            hits = searcher.search_embedded(lambda: EmbeddedQuery(query, 0), given, request)
             return np.array([places[hit.id] for hit in hits])
 
-        yield Side(name, answer, built)
+        yield Side(name, answer, built, judged=request.text == "off" and not request.filter)
 
 
 def exact_numpy(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]:
@@ -294,19 +324,25 @@ def rclip(scratch: Path, vectors: np.ndarray, queries: np.ndarray) -> list[Side]
     return [Side("rclip 3.3, from its database", answer, built)]
 
 
-def table_of(first: int, vectors: np.ndarray) -> pa.Table:
-    """Return rows of a space for some vectors."""
-    count = len(vectors)
-    paths = [f"{first + place}.jpg" for place in range(count)]
+def table_of(first: int, vectors: np.ndarray, captions: list[str]) -> pa.Table:
+    """Return rows of a space for some vectors: 1,000 folders, ten years, widths up to 5,000."""
+    count, draw = len(vectors), np.random.default_rng(first)
+    names = [f"{first + place}.jpg" for place in range(count)]
+    folders = [str((first + place) % 1000) for place in range(count)]
+    paths = [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
+    chosen = [captions[place] for place in draw.integers(0, len(captions), count)]
     given = {
         "id": [identifier("r", path.encode()) for path in paths],
         "root": ["r"] * count,
         "path": paths,
-        "name": paths,
-        "folder": [""] * count,
+        "name": names,
+        "folder": folders,
         "content": paths,
-        "text": [""] * count,
-        "looks": list(np.random.default_rng(first).integers(0, 256, (count, LOOKS), np.uint8)),
+        "width": draw.integers(1, 5001, count).tolist(),
+        "taken": [datetime(2015, 1, 1) + timedelta(hours=int(hour)) for hour in draw.integers(0, 87_600, count)],
+        "captions": [[caption] for caption in chosen],
+        "text": chosen,
+        "looks": list(draw.integers(0, 256, (count, LOOKS), np.uint8)),
     }
     arrays = [pa.array(given.get(name, [None] * count), kind) for name, kind in COLUMNS.items()]
     width = vectors.shape[1]
@@ -317,13 +353,6 @@ def real_features(data: Path) -> np.ndarray:
     """Return the features of the images of both sources, as unit vectors."""
     files = (data / name / "clip_b16_features.safetensors" for name in ("flickr8k", "cars_features"))
     return unit(np.concatenate([next(iter(load_file(file).values())).astype(np.float32) for file in files]))
-
-
-def caption_vectors(data: Path, count: int) -> np.ndarray:
-    """Return the vectors of captions of Flickr8k by the starter."""
-    rows = json.loads((data / "flickr8k" / "captions.json").read_text(encoding="utf-8"))
-    chosen = rows[:: max(len(rows) // count, 1)][:count]
-    return as_run("zero_shot").encode_text([row["captions"][0] for row in chosen]).float().numpy()
 
 
 def spread(features: np.ndarray, size: int) -> np.ndarray:

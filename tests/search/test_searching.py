@@ -16,7 +16,7 @@ from crosscue.encoding.line import Line
 from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError, MethodError, OptionError
 from crosscue.search import searching
-from crosscue.search.candidates import Candidates, candidates
+from crosscue.search.candidates import ROWS, Candidates, candidates
 from crosscue.search.collection import Collection, open_collection
 from crosscue.search.fusion import fused
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
@@ -121,6 +121,17 @@ def test_an_image_finds_itself_and_its_twin_is_shown_once(searcher: Searcher) ->
     assert first.likely
     both = searcher.search([Term(image)], Request(k=3, group=False))
     assert {Path(both[0].path).name, Path(both[1].path).name} == {"03.png", "twin.png"}
+
+
+def test_many_copies_of_the_nearest_image_hide_no_other(tmp_path: Path, encoder: ColourEncoder) -> None:
+    """More copies than the rows that are read at first."""
+    for number in range(6):
+        paint(tmp_path / "photos" / f"{number}.png", number)
+    for number in range(ROWS + 10):
+        shutil.copy(tmp_path / "photos" / "3.png", tmp_path / "photos" / f"copy {number}.png")
+    searcher = Searcher(add(tmp_path / "c", encoder, "mine", tmp_path / "photos"), encoder)
+    hits = searcher.search([Term(tmp_path / "photos" / "3.png")], Request(k=6, all=True))
+    assert [len(hit.copies) for hit in hits] == [ROWS + 10, 0, 0, 0, 0, 0]
 
 
 def test_words_are_fused_with_the_vector_and_name_their_field(searcher: Searcher) -> None:

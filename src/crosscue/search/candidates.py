@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from crosscue.search.request import Request
     from crosscue.search.spaces import Space
 
-SHOWN = ["id", "root", "path", "raw", "folder", "name", "width", "height", "taken", "captions"]
+SHOWN = ["id", "root", "path", "raw", "width", "height", "taken", "captions"]
 """Columns that a hit is made of. Each is a read of its own."""
 PLACES = ["id", "root", "path", "raw"]
 """Columns that name an image and its file."""
-ROWS, DEEP = 100, 1_000
+ROWS, DEEP = 50, 1_000
 """Fewest rows that are read for the order of hits, and as many where it is corrected for hubness."""
 
 
@@ -51,10 +51,11 @@ def candidates(
     vector: Floats,
     words: str,
     request: Request,
+    count: int,
     *,
     corrects: bool,
 ) -> Candidates:
-    """Returns the candidates of a query.
+    """Returns the candidates of a query: at most `count` by its vector, and as many by its words.
 
     Args:
         collection: the collection.
@@ -63,25 +64,31 @@ def candidates(
         vector: (D,) the query. With `request.text` "only" it scores the images that the words found, and finds none.
         words: words that captions or names must contain; empty: the vector alone.
         request: options of the search.
-        corrects: True if the order is corrected for hubness, which needs more candidates.
+        count: most rows of a ranking; see `rows_needed`.
+        corrects: True if the order is corrected for hubness.
 
     Raises:
         OptionError: a filter is wrong.
     """
     table = asynchronous(collection.table(space.name))
-    count = DEEP if corrects else max(ROWS, 4 * request.k, request.top if request.rerank else 0)
     by_vector, free = request.text != "only", not request.filter and request.where is None
     in_memory = known.resident if by_vector and free else None
+    columns = [name for name, used in (("hubness", corrects), ("looks", request.group)) if used]
     queries = []
     if by_vector and in_memory is None:
-        queries.append(_chosen(_nearest(table, space, vector, request, count), request, [*COMPUTED, DISTANCE], count))
+        queries.append(_chosen(_nearest(table, space, vector, request, count), request, [*columns, DISTANCE], count))
     if words:
         named = table.query().nearest_to_text(text_query(words))
-        queries.append(_chosen(named, request, [*COMPUTED, VECTOR, "_score"], count))
+        queries.append(_chosen(named, request, [*columns, VECTOR, "_score"], count))
     found = [_scored(part, vector) for part in _read(collection, space, request, queries)]
     if in_memory is not None:
         found.insert(0, in_memory.nearest(vector, count))
     return _joined(found, by_vector=by_vector, by_words=bool(words))
+
+
+def rows_needed(request: Request, *, corrects: bool) -> int:
+    """Returns how many rows of a ranking a request needs, if few of them are copies."""
+    return DEEP if corrects else max(ROWS, 2 * request.k, request.top if request.rerank else 0)
 
 
 def _scored(part: pa.Table, vector: Floats) -> Scored:

@@ -9,8 +9,6 @@ from typing import Any
 
 K = 60
 """Constant of reciprocal rank fusion (Cormack et al., SIGIR 2009): a hit at rank r adds 1 / (K + r)."""
-FIELDS = {"captions": "caption", "name": "name", "folder": "folder"}
-"""Columns that a match is looked for in, and their names in a hit."""
 
 
 def fused(*rankings: Sequence[int]) -> dict[int, float]:
@@ -30,14 +28,17 @@ def text_query(words: str) -> Any:
 
 
 def matched_field(row: Mapping[str, Any], words: str) -> str | None:
-    """Returns the field of a row that contains most of the words, by their first letters; None if none contains any."""
+    """Returns caption, name or folder: what contains most of the words, by their first letters; None if none contains any.
+
+    `row` has captions and path.
+    """
     wanted = [_stem(word) for word in _words(words)]
+    folder, _, name = row["path"].rpartition("/")
     counts = {}
-    for column, name in FIELDS.items():
-        value = row.get(column) or ""
-        there = [_stem(word) for word in _words(value if isinstance(value, str) else " ".join(value))]
-        counts[name] = sum(any(word.startswith(one) for word in there) for one in wanted)
-    best = max(counts, key=lambda name: counts[name])
+    for field, value in {"caption": " ".join(row["captions"] or ()), "name": name, "folder": folder}.items():
+        there = [_stem(word) for word in _words(value)]
+        counts[field] = sum(any(word.startswith(one) for word in there) for one in wanted)
+    best = max(counts, key=lambda field: counts[field])
     return best if counts[best] else None
 
 

@@ -87,11 +87,15 @@ def known_of(table: Any, version: int, *, indexed: bool) -> Known:
 
 
 def hubness_of(rows: pa.Table) -> Floats:
-    """Returns (N,) the hubness of some rows, 0 where they have none."""
+    """Returns (N,) the hubness of some rows, 0 where they have none or it was not read."""
+    if "hubness" not in rows.column_names:
+        return np.zeros(len(rows), np.float32)
     return np.nan_to_num(rows["hubness"].to_numpy()).astype(np.float32)
 
 
 def looks_of(rows: pa.Table) -> Pixels:
-    """Returns (N, 192) the looks of some rows."""
-    looks: Pixels = lists_of(rows, "looks") if len(rows) else np.zeros((0, LOOKS), np.uint8)
+    """Returns (N, 192) the looks of some rows, 0 where they were not read."""
+    if not len(rows) or "looks" not in rows.column_names:
+        return np.zeros((len(rows), LOOKS), np.uint8)
+    looks: Pixels = lists_of(rows, "looks")
     return looks

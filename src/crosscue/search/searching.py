@@ -16,7 +16,7 @@ from crosscue.encoding.line import Line
 from crosscue.encoding.query import EmbeddedQuery, Term, embedded
 from crosscue.errors import CollectionError, DataError, MethodError, OptionError, suggestion
 from crosscue.search.background import SAME, Background
-from crosscue.search.candidates import Candidates, candidates, lance, rows_of
+from crosscue.search.candidates import ROWS, Candidates, candidates, lance, rows_needed, rows_of
 from crosscue.search.fusion import fused, matched_field
 from crosscue.search.grouping import leaders
 from crosscue.search.hits import Hit, Hits
@@ -27,6 +27,9 @@ from crosscue.search.schema import require_vectors
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder, Floats
     from crosscue.search.collection import Collection
+
+FURTHER = 8
+"""Factor of the number of candidates where most of them are copies."""
 
 
 class Searcher:
@@ -121,7 +124,7 @@ class Searcher:
                 f"{self.collection.folder}: there is no index of words. Make it: "
                 f"crosscue index --collection {shlex.quote(str(self.collection.folder))}"
             )
-        found = candidates(self.collection, self.space, known, vector, searched, request, corrects=corrects)
+        found = self._candidates(known, vector, searched, request, corrects=corrects)
         scores = found.scores
         by_vector = found.by_vector
         if corrects:
@@ -173,10 +176,20 @@ class Searcher:
             )
         if request.sort == "taken":
             hits.sort(key=lambda hit: (hit.likely, hit.taken or datetime.min), reverse=True)
-        uncertainty = self.encoder.uncertainty(-np.sort(-scores)) if len(scores) else None
+        uncertainty = self.encoder.uncertainty(-np.sort(-scores)[:ROWS]) if len(scores) else None
         return Hits(
             hits, self.space.name, sum(hit.likely for hit in hits), background, self.line, corrects, [], uncertainty
         )
+
+    def _candidates(self, known: Known, vector: Floats, words: str, request: Request, *, corrects: bool) -> Candidates:
+        """Returns the candidates of a query; more of them where copies leave fewer than `k` images."""
+        count = rows_needed(request, corrects=corrects)
+        found = candidates(self.collection, self.space, known, vector, words, request, count, corrects=corrects)
+        full = len(found.by_vector) == count or len(found.by_words) == count
+        if request.group and full and len(set(leaders(found.looks, request.k))) < request.k:
+            count *= FURTHER
+            found = candidates(self.collection, self.space, known, vector, words, request, count, corrects=corrects)
+        return found
 
     def _reranked(
         self, mode: str, words: str, places: Sequence[int], found: Candidates, scores: Floats
@@ -220,7 +233,7 @@ def compared(left: Hits, right: Hits) -> tuple[Hits, Hits]:
 
 def _groups(order: list[int], found: Candidates, request: Request) -> list[list[int]]:
     """Returns at most `k` groups of candidates in order; each begins with the hit that stands for its copies."""
-    deep = order[: max(4 * request.k, 100)] if request.group else order[: request.k]
+    deep = order if request.group else order[: request.k]
     of = leaders(found.looks[deep], request.k) if request.group else range(len(deep))
     members: dict[int, list[int]] = {}
     for place, leader in zip(deep, of, strict=True):
