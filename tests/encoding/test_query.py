@@ -14,7 +14,7 @@ from crosscue.data.pixels import PixelSpec
 from crosscue.encoding.encoder import Encoded
 from crosscue.encoding.occlusion import explained, occluded
 from crosscue.encoding.query import Term, combined, embedded, parsed
-from crosscue.encoding.words import word_effects
+from crosscue.encoding.words import MOST_WORDS, word_effects
 from crosscue.errors import DataError, OptionError
 from tests.images import draw
 
@@ -91,6 +91,18 @@ def test_the_effect_of_a_word_is_the_score_it_adds() -> None:
     encoder: Any = ByHand()
     effects = word_effects("dog and cat", lambda texts: encoder.encode_texts(texts).vectors @ weights)
     assert effects == [("dog", 0.5), ("and", 0.0), ("cat", -0.25)]
+
+
+def test_a_long_text_is_not_encoded_once_for_each_of_its_words() -> None:
+    asked: list[str] = []
+
+    def score(texts: Sequence[str]) -> np.ndarray:
+        asked.extend(texts)
+        return np.arange(len(texts), dtype=np.float32)
+
+    effects = word_effects("word " * 1000, score)
+    assert len(asked) == 1 + MOST_WORDS and len(effects) == MOST_WORDS
+    assert len(asked[0].split()) == 1000 and effects[0] == ("word", -1.0)
 
 
 def test_the_effect_of_a_cell_is_exact() -> None:

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from crosscue.backbones.tracing import traced
 from crosscue.encoding.encoder import Explanation
-from crosscue.encoding.words import word_effects
+from crosscue.encoding.words import texts_without, word_effects
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -32,9 +32,7 @@ def explained(method: Method[Any], pixels: torch.Tensor, text: str) -> Explanati
     """
     backbone = method.backbone
     with torch.no_grad():
-        words = text.split()
-        texts = [text, *(" ".join(words[:place] + words[place + 1 :]) for place in range(len(words)))]
-        vectors = torch.cat([method.encode_text([each]) for each in texts])  # (1 + words, D)
+        vectors = method.encode_text(texts_without(text))  # (1 + words, D)
     with traced(backbone, LAYERS) as trace, torch.enable_grad():
         image = method.encode_image(pixels[None].to(backbone.device))[0]  # (D,)
         score = image @ vectors[0]
