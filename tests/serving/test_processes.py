@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -41,6 +42,39 @@ def test_sigterm_answers_what_is_in_work_and_exits_0(indexed: Path) -> None:
         assert answers == [200] * 4
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/healthz")
+
+
+SLOW = """
+import time
+from fastapi import FastAPI
+from crosscue.serving import running
+from crosscue.serving.security import Guard, Rules
+
+running.DRAIN = 1
+app = FastAPI()
+app.get("/slow")(lambda: time.sleep(600))
+app.add_middleware(Guard, rules=Rules(), max_body=lambda path: 1000)
+sock = running.listening("127.0.0.1", 0)
+print(sock.getsockname()[1], flush=True)
+running.run(app, sock)
+"""
+
+
+def test_sigterm_waits_for_no_request_that_takes_too_long() -> None:
+    process = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}/slow"
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(httpx.get(url, timeout=120)))
+        asking.start()
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        asking.join(60)
+        assert process.wait(60) == 0
+        assert answers[0].status_code == 503 and answers[0].json()["error"]["code"] == "ending"
+    finally:
+        process.kill()
 
 
 def test_memory_is_flat_over_requests(indexed: Path) -> None:

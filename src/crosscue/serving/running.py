@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import signal
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,8 +18,10 @@ from crosscue.errors import OptionError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-DRAIN = 10
-"""Seconds that requests in work may take after SIGTERM."""
+DRAIN, PATIENCE = 10, 1
+"""Seconds that requests in work may take after SIGTERM, and those that their threads get to notice the end."""
+WORKERS = "AnyIO worker thread"
+"""Name of the threads that answer requests."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -47,3 +53,10 @@ def run(app: FastAPI, sock: socket.socket) -> None:
     )
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn drains, then raises the signal once more
     uvicorn.Server(config).run(sockets=[sock])
+    working = [thread for thread in threading.enumerate() if thread.name.startswith(WORKERS)]
+    until = time.monotonic() + PATIENCE
+    for thread in working:
+        thread.join(max(until - time.monotonic(), 0))
+    if any(thread.is_alive() for thread in working):  # Python would wait for them; their requests are answered by 503
+        logging.shutdown()
+        os._exit(0)

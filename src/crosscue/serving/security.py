@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -128,11 +129,22 @@ class Guard:
             return
         try:
             self.check(scope, headers, allowed)
-            await self.app(scope, receive_counted, send_unless_too_large)
+            asked = (
+                scope | {"method": "GET"} if scope["method"] == "HEAD" else scope
+            )  # the server sends no body to HEAD
+            await self.app(asked, receive_counted, send_unless_too_large)
             if too_large:  # the application has answered something else, which was not sent
                 raise self.larger(most)
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send_guarded)
+        except asyncio.CancelledError:  # the server ends, and this request took longer than it waits
+            if started:
+                raise
+            await answer(
+                Refusal(
+                    503, "this server is ending. Send the request again.", code="ending", headers={"Retry-After": "2"}
+                )
+            )(scope, receive, send_guarded)
         except Exception as error:
             if started:
                 raise
