@@ -50,6 +50,15 @@ def test_a_mark_is_kept_replaced_and_removed(marking: tuple[TestClient, Path]) -
     assert json.loads(asking.get("/api/labels?format=jsonl").text)["text"] == "red board"
 
 
+def test_a_text_that_no_source_of_pairs_holds_is_not_marked(marking: tuple[TestClient, Path]) -> None:
+    asking, folder = marking
+    body = {"text": "red\0board", "id": ids(asking, "red")[0], "relevant": True}
+    for path, sent in (("/api/labels", body), ("/api/labels/next", {"texts": ["red", "red\0board"]})):
+        answer = asking.post(path, json=sent)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_text")
+    assert not labels_of(open_collection(folder))
+
+
 def test_files_of_marks_are_forced_to_the_disk_and_joined(
     marking: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

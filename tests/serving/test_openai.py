@@ -118,6 +118,7 @@ def test_cut_texts_are_named(asking: TestClient) -> None:
         ({"input": "red", "encoding_format": "hex"}, (422, "invalid_parameter")),
         ({"input": "http://127.0.0.1/secret.png"}, (400, "url_not_taken")),
         ({"input": "file:///etc/passwd"}, (400, "url_not_taken")),
+        ({"input": "s3://bucket/dog.png"}, (400, "url_not_taken")),
         ({"input": "red", "modality": "image"}, (400, "url_not_taken")),
         ({"input": "data:image/png;base64,!!!"}, (400, "not_base64")),
         ({"input": "data:image/png,plain"}, (400, "not_base64")),

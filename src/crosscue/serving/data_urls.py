@@ -21,7 +21,7 @@ NAME = "the image of the request"
 
 def is_url(text: str) -> bool:
     """Returns whether a text is a URL of any kind, rather than words."""
-    return re.match(r"(data:[\w/;]|https?://|file:|ftp://)", text, re.IGNORECASE) is not None
+    return re.match(r"(data:[\w/;]|file:|[a-z][a-z0-9+.-]*://)", text, re.IGNORECASE) is not None
 
 
 def image_of(url: str, param: str | None = None) -> EmbeddedImage:

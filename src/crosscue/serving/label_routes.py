@@ -23,6 +23,7 @@ from crosscue.serving.failures import Refusal
 from crosscue.serving.holdings import IDENTIFIER, answered, hidden
 from crosscue.serving.image_routes import held
 from crosscue.serving.search_routes import searcher_of
+from crosscue.serving.terms import UNREADABLE, unreadable
 from crosscue.storage import json_line
 
 router = APIRouter(prefix="/api/labels", tags=["labels"])
@@ -63,6 +64,7 @@ def mark(body: LabelRequest, request: Request) -> dict[str, Any]:
     holdings, place = held(request, body.space)
     if not body.text.strip():
         raise Refusal(422, "text has no words.", code="empty_text", param="text")
+    readable([body.text], "text")
     holdings.row(place, body.id, ["id"])
     with kept():
         add_labels(place.collection, [Label(body.text.strip(), body.id, body.relevant, place.name, body.note)])
@@ -152,9 +154,16 @@ def gained(request: Request, before: str, after: str) -> dict[str, Any]:
 def to_mark(body: NextRequest, request: Request) -> dict[str, Any]:
     """Returns those texts without marks of which the model is least sure, each with the number of images it may mean."""
     searcher, place = searcher_of(request, body.space)
+    readable(body.texts, "texts")
     with answered():
         found = most_uncertain(searcher, body.texts, labels_of(place.collection), body.k)
     return {"texts": [asdict(one) for one in found]}
+
+
+def readable(texts: list[str], param: str) -> None:
+    """Raises `Refusal` (422) for a text that no source of pairs could hold."""
+    if any(map(unreadable, texts)):
+        raise Refusal(422, f"{param} contains {UNREADABLE}", code="bad_text", param=param)
 
 
 def kept() -> AbstractContextManager[None]:
