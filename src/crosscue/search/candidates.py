@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crosscue.search.request import Request
     from crosscue.search.spaces import Space
 
-SHOWN = ["id", "root", "path", "raw", "width", "height", "taken", "captions"]
+SHOWN = ["id", "root", "path", "raw", "width", "height", "taken", "captions", "content"]
 """Columns that a hit is made of. Each is a read of its own."""
 PLACES = ["id", "root", "path", "raw"]
 """Columns that name an image and its file."""

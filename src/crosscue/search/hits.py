@@ -32,6 +32,8 @@ class Hit:
     taken: datetime | None = None
     width: int = 0
     height: int = 0
+    content: str = ""
+    """SHA-256 of the file, which names its thumbnail."""
     vector_rank: int | None = None
     """Place by the vector, from 1; None if only the words found the image."""
     text_rank: int | None = None

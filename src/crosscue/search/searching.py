@@ -168,6 +168,7 @@ class Searcher:
                     taken=row["taken"],
                     width=row["width"] or 0,
                     height=row["height"] or 0,
+                    content=row["content"] or "",
                     vector_rank=ranks.get(place),
                     text_rank=text_ranks.get(place),
                     matched=matched_field(row, words) if place in text_ranks else None,

@@ -83,7 +83,7 @@ class ErrorBody(BaseModel):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 405, 409, 410, 413, 415, 421, 422, 429, 503)
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 405, 409, 410, 413, 415, 416, 421, 422, 429, 503)
 }
 """Refusals of every operation, for the schema of the API."""
 

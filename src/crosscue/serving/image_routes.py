@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from crosscue.data.pairs import ImageFile
 from crosscue.search.collection import THUMBNAILS
 from crosscue.search.thumbnails import SIDE, has_thumbnail, thumbnail_path
 from crosscue.serving.failures import Refusal
-from crosscue.serving.holdings import Holdings, Place, decoded
+from crosscue.serving.holdings import IDENTIFIER, Holdings, Place, decoded
 
 router = APIRouter(tags=["images"])
 RECORD = ("id", "root", "path", "raw", "folder", "name", "content", "size", "format", "width", "height", "taken")
@@ -33,6 +34,8 @@ LARGEST_VIEW = 2048
 QUALITY = 88
 MOST_BYTES = 2_000_000_000
 MOST_FILES = 5_000
+CONTENT = re.compile(r"[0-9a-f]{64}")
+RANGES = re.compile(r"bytes=(\d{1,15}-\d{0,15}|-\d{1,15})(, ?(\d{1,15}-\d{0,15}|-\d{1,15}))*")
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -50,6 +53,7 @@ def file(image: str, request: Request, space: str | None = None, view: bool = Fa
     holdings, place = held(request, space)
     row = holdings.row(place, image, RECORD)
     path = holdings.file(place, row)
+    check_range(request.headers.get("range"), path.stat().st_size)
     known = SHOWN_BY_BROWSERS.get(row["format"])
     headers = {
         "ETag": f'"{row["content"]}{"-view" if view and not known else ""}"',
@@ -65,17 +69,38 @@ def file(image: str, request: Request, space: str | None = None, view: bool = Fa
     return FileResponse(path, media_type=kind, headers=headers, filename=row["name"], content_disposition_type="inline")
 
 
+def check_range(asked: str | None, size: int) -> None:
+    """Raises `Refusal` for a range that is none (400) or lies outside a file of some bytes (416)."""
+    if asked is None:
+        return
+    if not RANGES.fullmatch(asked):
+        message = "the header Range must be such as bytes=0-1023."
+        raise Refusal(400, message, code="bad_range", param="range")
+    parts = re.findall(r"(\d*)-(\d*)", asked)
+    if any(int(first or 0) > int(last) for first, last in parts if first and last):
+        raise Refusal(400, "a range ends before it begins.", code="bad_range", param="range")
+    if any(int(first) >= size if first else not int(last) for first, last in parts):
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise Refusal(416, f"the file has {size:,} bytes.", code="outside_file", param="range", headers=headers)
+
+
 @router.get("/thumbs/{image}", summary="A small WebP of an image", response_class=Response)
-def thumbnail(image: str, request: Request, space: str | None = None) -> Response:
-    """Returns the thumbnail of an image, made anew where its file is missing."""
+def thumbnail(image: str, request: Request, space: str | None = None, content: str | None = None) -> Response:
+    """Returns the thumbnail of an image, made anew where its file is missing.
+
+    With `content` of a hit it is read without a look at the rows, and may be kept forever: a changed file has another one.
+    """
     holdings, place = held(request, space)
-    row = holdings.row(place, image, RECORD)
     thumbs = place.collection.folder / THUMBNAILS
-    headers = {"ETag": f'"{row["content"]}"', "Cache-Control": FOREVER}
+    row = None
+    if not (content and CONTENT.fullmatch(content) and IDENTIFIER.fullmatch(image) and has_thumbnail(thumbs, content)):
+        row = holdings.row(place, image, RECORD)
+    found = str(row["content"]) if row else content or ""
+    headers = {"ETag": f'"{found}"', "Cache-Control": FOREVER if found == content else "private, no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    if has_thumbnail(thumbs, row["content"]):
-        return FileResponse(thumbnail_path(thumbs, row["content"]), media_type="image/webp", headers=headers)
+    if row is None or has_thumbnail(thumbs, found):
+        return Response(thumbnail_path(thumbs, found).read_bytes(), media_type="image/webp", headers=headers)
     with decoded():
         made = jpeg(ImageFile(holdings.file(place, row)), SIDE, QUALITY)
     return Response(made, media_type="image/jpeg", headers=headers)

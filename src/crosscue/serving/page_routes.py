@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from crosscue.errors import CrosscueError
@@ -32,6 +33,7 @@ def template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("crosscue.serving", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.globals["modules"] = [name for name in sources() if name.endswith(".js")]
     return environment.get_template(name)
 
 
@@ -84,13 +86,22 @@ def examples(place: Place, number: int = 4) -> list[str]:
     return [caption for caption in dict.fromkeys(captions) if len(caption) < 40][:number]
 
 
-@router.get("/page/{name}", response_class=FileResponse)
-def files(name: str) -> Response:
+@router.get("/page/{name}", response_class=Response)
+def files(name: str, request: Request) -> Response:
     """Returns a script, a style sheet or the icon."""
-    path = {kept.name: kept for kept in PAGE.iterdir() if kept.suffix in TYPES}.get(name)
-    if path is None:
+    content = sources().get(name)
+    if content is None:
         raise Refusal(404, "there is no such file.", code="unknown_file")
-    return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=TYPES[Path(name).suffix], headers=headers)
+
+
+@cache
+def sources() -> dict[str, bytes]:
+    """Returns name -> content of the files of the page."""
+    return {kept.name: kept.read_bytes() for kept in sorted(PAGE.iterdir()) if kept.suffix in TYPES}
 
 
 @router.post("/login", response_class=HTMLResponse)

@@ -40,7 +40,7 @@ async function answered(answer) {
 }
 
 export function thumb(hit, space) {
-  return `/thumbs/${hit.id}?space=${encodeURIComponent(space)}`;
+  return `/thumbs/${hit.id}?space=${encodeURIComponent(space)}&content=${hit.content}`;
 }
 
 export function original(hit, space) {
