@@ -44,9 +44,10 @@ def run(arguments: list[str]) -> int:
         "threads": options.threads,
     }
     holdings = Holdings([Path(folder) for folder in given.collections])
+    opens = partial(encoder_of, **opened)
     openers: dict[str, Opener] = {}
     for name in holdings.names:
-        openers[name] = partial(encoder_of, holdings.place(name).space.identity, **opened)
+        openers[name] = partial(opens, holdings.place(name).space.identity)
     if options.run is not None:
         openers[Path(options.run).name] = partial(open_encoder, options.run, **opened)
     rules = options.rules()
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> int:
         import webbrowser
 
         webbrowser.open(address)
-    app = application(Service(openers), holdings, rules, absolute=options.alone, replica=options.replica)
+    app = application(Service(openers), holdings, rules, absolute=options.alone, replica=options.replica, opens=opens)
     run_server(app, sock)
     return 0
 

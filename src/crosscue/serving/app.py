@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from crosscue.encoding.encoder import Encoder, Identity
 from crosscue.serving import collection_routes, image_routes, label_routes, openai_routes, page_routes, search_routes
 from crosscue.serving.failures import REFUSALS, Refusal, add_failures
 from crosscue.serving.holdings import Holdings
@@ -23,7 +24,13 @@ IMAGE_PATHS = ("/v1/embeddings", "/v1/rerank", "/api/search", "/api/likely", "/a
 
 
 def application(
-    service: Service, holdings: Holdings, rules: Rules, *, absolute: bool = False, replica: bool = False
+    service: Service,
+    holdings: Holdings,
+    rules: Rules,
+    *,
+    absolute: bool = False,
+    replica: bool = False,
+    opens: Callable[[Identity], Encoder] | None = None,
 ) -> FastAPI:
     """Returns the application around some models and collections. The models load when it starts, and it answers meanwhile.
 
@@ -33,6 +40,7 @@ def application(
         rules: those of the guard.
         absolute: True puts absolute paths of images into answers, for a server that this machine alone reaches.
         replica: True writes nothing but marks, for one of several servers over the same collections.
+        opens: loads the encoder of a space that is indexed while the server runs; None: such a space is refused.
     """
 
     @contextlib.asynccontextmanager
@@ -51,7 +59,7 @@ def application(
         responses=REFUSALS,
     )
     app.state.service, app.state.holdings, app.state.rules, app.state.absolute = service, holdings, rules, absolute
-    app.state.replica = replica
+    app.state.replica, app.state.opens = replica, opens
     app.state.searchers, app.state.refreshing = {}, {}
     add_failures(app)
     app.include_router(openai_routes.router)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,10 +176,13 @@ def searcher_of(request: Request, space: str | None) -> tuple[Searcher, Place]:
 
 
 def towers_of(request: Request, place: Place) -> Towers:
-    """Returns the model of a space."""
+    """Returns the model of a space; that of a new space begins to load (503)."""
     service: Service = request.app.state.service
     holdings: Holdings = request.app.state.holdings
-    return service.towers(holdings.name_of(place))
+    name, identity = holdings.name_of(place), place.space.identity
+    if request.app.state.opens is not None:
+        service.take_up(name, identity.run, partial(request.app.state.opens, identity))
+    return service.towers(name)
 
 
 def searched(request: Request, searcher: Searcher, place: Place, body: Query, options: Options) -> Hits:

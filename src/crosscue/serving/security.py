@@ -130,7 +130,7 @@ class Guard:
         try:
             self.check(scope, headers, allowed)
             asked = (
-                scope | {"method": "GET"} if scope["method"] == "HEAD" else scope
+                {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             )  # the server sends no body to HEAD
             await self.app(asked, receive_counted, send_unless_too_large)
             if too_large:  # the application has answered something else, which was not sent

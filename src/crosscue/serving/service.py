@@ -25,6 +25,8 @@ class Model:
     open: Opener
     towers: Towers | None = None
     failure: str | None = None
+    run: str | None = None
+    """Hash of the run that a space asked for after the start."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.models = {name: Model(open) for name, open in self.openers.items()}
-        self._stopped = threading.Event()
+        self._stopped, self._lock, self._ready = threading.Event(), threading.Lock(), False
         self._loading: threading.Thread | None = None
 
     def start(self) -> None:
@@ -56,9 +58,32 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """True when every model is loaded or has failed, and one can answer."""
+        """True from when every model of the start is loaded or has failed, and one can answer. A further model changes nothing."""
         states = self.models.values()
-        return all(model.towers or model.failure for model in states) and any(model.towers for model in states)
+        self._ready = self._ready or (
+            all(model.towers or model.failure for model in states) and any(model.towers for model in states)
+        )
+        return self._ready
+
+    def take_up(self, name: str, run: str, open: Opener) -> None:
+        """Begins to load the model of a space that was added, or made anew by another run, since the start.
+
+        It does nothing where the model of this run is there, or is being loaded, or cannot be loaded.
+        """
+        with self._lock:
+            old = self.models.get(name)
+            if old is not None and (run == old.run or old.towers is None or old.towers.identity.run == run):
+                return
+            model = Model(open, run=run)
+            self.models = self.models | {name: model}
+        log.info("model '%s' is loaded: its space is new", name)
+
+        def load() -> None:
+            self._open(name, model)
+            if old is not None and old.towers is not None:
+                old.towers.close()
+
+        threading.Thread(target=load, daemon=True).start()
 
     def towers(self, name: str | None) -> Towers:
         """Returns the model of a name.
@@ -86,12 +111,15 @@ class Service:
         for name, model in self.models.items():
             if self._stopped.is_set():
                 return
-            try:
-                model.towers = Towers(model.open(), self.metrics)
-                log.info("model '%s' is ready", name)
-            except CrosscueError as error:
-                model.failure = str(error)
-                log.error("model '%s': %s", name, error)
-            except Exception as error:
-                model.failure = str(error)
-                log.error("model '%s' cannot be loaded", name, exc_info=error)
+            self._open(name, model)
+
+    def _open(self, name: str, model: Model) -> None:
+        try:
+            model.towers = Towers(model.open(), self.metrics)
+            log.info("model '%s' is ready", name)
+        except CrosscueError as error:
+            model.failure = str(error)
+            log.error("model '%s': %s", name, error)
+        except Exception as error:
+            model.failure = str(error)
+            log.error("model '%s' cannot be loaded", name, exc_info=error)
