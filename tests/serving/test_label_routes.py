@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from crosscue.data.sources import read_pairs
 from crosscue.search.collection import open_collection
 from crosscue.search.labels import Label, add_labels, groups, labels_of, remove_label, splits
+from crosscue.serving.label_routes import advice_of
 from tests.cli import crosscue
 from tests.serving.conftest import serving
 from tests.serving.encoders import ColourEncoder, OtherEncoder
@@ -113,6 +114,7 @@ def test_marks_become_pairs_that_can_be_read(marking: tuple[TestClient, Path], t
     wrong = [pair for pair in pairs if pair.negatives]
     assert len(wrong) == (split_of["red one 0"] == split_of["green one 0"])
     advice = asking.get("/api/labels/advice").json()
+    assert advice_of(1, 0).startswith("1 text has a right image.") and advice_of(2, 1).startswith("2 texts have ")
     assert advice["texts"] == 31 and "below 20 held-out texts its gain cannot be known" in advice["advice"]
     adapts = "crosscue adapt --data pairs.jsonl --out runs/marked --image_size 32 --backbone colours"
     assert adapts in advice["commands"]  # the gain is then that of training alone

@@ -96,6 +96,18 @@ def test_results_come_while_one_types_and_the_line_ends_them(page: Any) -> None:
     assert len(names(page)) > before
 
 
+def test_the_page_before_a_search_shows_some_images_and_each_opens(page: Any) -> None:
+    shown = page.eval_on_selector_all(".some img", "all => all.map((one) => one.alt)")
+    assert len(set(shown)) == 24 and {name.split("-")[0] for name in shown} == set(COLOURS)
+    page.wait_for_function("() => [...document.querySelectorAll('.some img')].some((one) => one.naturalWidth > 0)")
+    page.click(".some a >> nth=5")
+    page.wait_for_selector("#detail[open]")
+    assert page.inner_text("#name") == shown[5]
+    page.keyboard.press("Escape")
+    ask(page, "red")
+    assert not page.query_selector(".some")
+
+
 def test_an_older_answer_never_replaces_a_newer_one(page: Any, address: str) -> None:
     held: list[Any] = []
 
@@ -215,6 +227,12 @@ def test_two_models_stand_side_by_side(page: Any) -> None:
     left, right = (names(page, f".columns section:nth-child({side}) img") for side in (1, 2))
     assert left[0].startswith("a green") and right[0].startswith("a blue")
     assert "compare=1" in page.url
+    first = page.locator(".columns section:first-of-type .tile a >> nth=0").bounding_box()
+    second = page.locator(".columns section:nth-of-type(2) .tile a >> nth=0").bounding_box()
+    lines = page.eval_on_selector_all(".lines path", "all => all.map((one) => one.getBoundingClientRect().toJSON())")
+    assert lines
+    for line in lines:  # each begins and ends beside an image
+        assert abs(line["left"] - first["x"] - first["width"]) < 12 and abs(line["right"] - second["x"]) < 12
     page.go_back()
     page.wait_for_selector("#likely .tile")
 
@@ -429,6 +447,7 @@ def test_a_phone_shows_everything_without_overflow(chromium: Any, address: str) 
     ask(page, "red")
     wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert page.evaluate(wide)
+    assert page.locator(".top").bounding_box()["height"] < 140  # the tools beside the brand, the box below
     tiles = [page.locator("#likely .tile").nth(place).bounding_box() for place in (0, 1)]
     assert tiles[0]["x"] == tiles[1]["x"] and tiles[1]["y"] > tiles[0]["y"] and tiles[0]["width"] > 300  # one column
 
@@ -466,9 +485,14 @@ def test_without_javascript_the_form_still_searches(chromium: Any, address: str)
     page = context.new_page()
     page.goto(f"{address}/?q=green&space=base")
     assert names(page, "#plain img")[0].startswith("green")
+    whole = page.locator("#plain .tile >> nth=0").bounding_box()
+    assert whole["width"] / whole["height"] == pytest.approx(1.25, abs=0.01)  # the images have 400 x 320 pixels
     page.goto(f"{address}/?q=green&space=base&filter=camra:1")
     assert "there is no column 'camra'" in page.inner_text("#results h1")
     assert page.locator("noscript button").count() == 1
+    assert page.is_visible(".box button") and not any(map(page.is_visible, ("#compare", "#help", ".icon")))
+    page.goto(f"{address}/?space=nowhere")
+    assert "there is no space 'nowhere'" in page.inner_text("#failure") and page.is_hidden("#space")
     context.close()
 
 

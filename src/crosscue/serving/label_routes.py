@@ -177,7 +177,8 @@ def kept() -> AbstractContextManager[None]:
 def advice_of(texts: int, held_out: int) -> str:
     """Returns the advice for a number of texts with a right image, and the number of those that are held out."""
     if texts < FEWEST:
-        return f"{texts} texts have a right image. Mark {FEWEST - texts} more, and adapting can begin."
+        have = "1 text has" if texts == 1 else f"{texts} texts have"
+        return f"{have} a right image. Mark {FEWEST - texts} more, and adapting can begin."
     if held_out < FEWEST_HELD_OUT:
         return (
             f"{texts} texts have a right image, and {held_out} of them are held out. Adapting can begin, but below "

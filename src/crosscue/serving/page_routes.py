@@ -22,6 +22,8 @@ from crosscue.serving.service import Service
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+LOOKS = 24
+"""Images on the page before a search."""
 SHOWN = 60
 """Results on the page that is drawn without JavaScript."""
 router = APIRouter(include_in_schema=False)
@@ -46,7 +48,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
     holdings: Holdings = request.app.state.holdings
     try:
         place = holdings.place(space or None)
-        count, starts = place.count, examples(place)
+        count, starts, shown_first = place.count, examples(place), some(place)
     except Refusal as refusal:
         text = template("index.html.j2").render(signed_in=True, failure=str(refusal), query="", filter="", spaces=[])
         return HTMLResponse(text, refusal.status, refusal.headers)
@@ -72,6 +74,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
             spaces=holdings.names,
             count=count,
             examples=starts,
+            some=shown_first,
             **shown,
         )
     )
@@ -84,6 +87,14 @@ def examples(place: Place, number: int = 4) -> list[str]:
         rows = query.to_list()
     captions = (row["captions"][0].strip(" .") for row in rows)
     return [caption for caption in dict.fromkeys(captions) if len(caption) < 40][:number]
+
+
+def some(place: Place) -> list[dict[str, Any]]:
+    """Returns images from all over a space, in its order, for the page before a search."""
+    count = place.count
+    places = sorted({step * count // LOOKS for step in range(LOOKS)}) if count else []
+    with answered(), lance(place.collection, place.space):
+        return list(place.table.take_offsets(places).select(["id", "name", "content"]).to_list())
 
 
 @router.get("/page/{name}", response_class=Response)

@@ -7,6 +7,7 @@ import { post } from "./server.js";
 import { query, state } from "./state.js";
 
 const SHOWN = 12;
+const GAP = 4; // between an image and its line
 let latest = 0;
 
 export async function compare() {
@@ -51,8 +52,8 @@ function join() {
     const right = document.querySelector(`.columns .tile[data-side="1"][data-id="${left.dataset.id}"]`);
     if (!right) continue;
     const [from, to] = [left.getBoundingClientRect(), right.getBoundingClientRect()];
-    const [x1, y1] = [from.right - frame.left - 8, from.top + from.height / 2 - frame.top];
-    const [x2, y2] = [to.left - frame.left - 8, to.top + to.height / 2 - frame.top];
+    const [x1, y1] = [from.right - frame.left + GAP, from.top + from.height / 2 - frame.top];
+    const [x2, y2] = [to.left - frame.left - GAP, to.top + to.height / 2 - frame.top];
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("d", `M${x1} ${y1} C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`);
     path.dataset.id = left.dataset.id;

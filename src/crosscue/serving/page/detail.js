@@ -108,7 +108,7 @@ dialog.addEventListener("touchend", (event) => {
 });
 
 export function step(by) {
-  const order = [...document.querySelectorAll("#results .tile")].map((item) => item.dataset.id);
+  const order = [...document.querySelectorAll("#results .tile[data-id]")].map((item) => item.dataset.id);
   const next = order[order.indexOf(current?.id) + by];
   if (next) change({ open: next }, { push: false });
 }

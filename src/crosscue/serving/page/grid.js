@@ -59,7 +59,7 @@ export function append(hits) {
 }
 
 export function tiles() {
-  return [...document.querySelectorAll("#results .grid .tile")];
+  return [...document.querySelectorAll("#results .tile[data-id]")];
 }
 
 export function focusTile(id) {
