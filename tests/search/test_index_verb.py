@@ -71,6 +71,16 @@ def test_captions_of_a_source_are_kept_for_later_runs(photos: Path, tmp_path: Pa
     assert index(photos, "--captions_from", "none") == "6 images: 0 added, 1 changed, 5 same.\n"
 
 
+def test_a_source_of_captions_is_found_from_another_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.csv").write_text("image,caption\nphotos/0.png,a red bird\n")
+    monkeypatch.chdir(tmp_path)
+    index("photos", *BASE, "--backbone", tiny.clip_folder(), "--captions_from", "pairs.csv")
+    monkeypatch.chdir("/")
+    assert index(photos) == "6 images: 0 added, 6 same.\n"
+
+
 def test_repair_reads_all_rows_and_restores_what_a_power_cut_took(photos: Path) -> None:
     index(photos, *BASE, "--backbone", tiny.clip_folder())
     for manifest in manifests(open_collection(photos).table_folder("zero_shot"))[:2]:

@@ -294,3 +294,26 @@ def test_a_content_that_is_overwritten_and_appears_elsewhere_keeps_its_own_vecto
     assert (counts.images, counts.changed) == (2, 1)
     assert np.allclose(after["b.png"]["vector"], before, atol=1e-6)
     assert not np.allclose(after["a.png"]["vector"], before, atol=1e-2)
+
+
+def test_damaged_captions_cost_no_image_and_come_back(photos: Path, place: Path, encoder: ColourEncoder) -> None:
+    (photos / "0.txt").write_text("a dog\ntwo dogs")
+    indexed(place, [photos], encoder, captions=True)
+    for manifest in manifests(open_collection(place).table_folder("mine.captions")):
+        manifest.write_bytes(b"")
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.same, encoder.images) == (10, 10)
+    assert open_collection(place).captions_table().count_rows() == 2
+
+
+def test_vectors_of_captions_follow_the_images_at_later_runs(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    (photos / "0.txt").write_text("a dog")
+    (photos / "1.txt").write_text("a cat")
+    indexed(place, [photos], encoder, captions=True)
+    (photos / "1.png").unlink()
+    (photos / "2.txt").write_text("a bird")
+    indexed(place, [photos], encoder)
+    kept = open_collection(place).captions_table().search().to_list()
+    assert sorted(row["caption"] for row in kept) == ["a bird", "a dog"]

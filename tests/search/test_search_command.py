@@ -143,3 +143,14 @@ def test_a_collection_is_opened_searched_and_extended_in_python(tmp_path: Path) 
     assert Path(collection.search([tmp_path / "more" / "9.png"], k=1)[0].path).name == "9.png"
     with pytest.raises(CollectionError, match="no collection here"):
         crosscue.open(tmp_path / "photos")
+
+
+def test_adding_in_python_keeps_the_captions_of_the_source(tmp_path: Path) -> None:
+    paint(tmp_path / "photos" / "0.png", 0, 40)
+    (tmp_path / "pairs.csv").write_text("image,caption\nphotos/0.png,a red bird\n")
+    place, options = tmp_path / "c", ("--backbone", tiny.clip_folder(), "--precision", "fp32")
+    source = ("--captions_from", tmp_path / "pairs.csv")
+    succeeds("index", tmp_path / "photos", "--run", "zero_shot", "--collection", place, *source, *options)
+    collection = crosscue.open(place, precision="fp32")
+    assert collection.add()[0].counts.same == 1
+    assert collection.search("a red bird", k=1)[0].captions == ["a red bird"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crosscue.commands.index_folders import captions_from, place_of, scan_of, surveyed
+from crosscue.commands.index_folders import kept_source, place_of, scan_of, surveyed
 from crosscue.commands.parser import options_parser
 from crosscue.errors import CollectionError
 
@@ -45,7 +45,7 @@ class IndexOptions:
     """Source of pairs whose captions, categories and splits the images get, now and at every later run. none: forget it.
     Default the caption files beside the images, and their XMP and IPTC."""
     captions: bool = False
-    """True: captions get vectors too, for the search from an image to captions."""
+    """True: captions get vectors too, now and at every later run, for the search from an image to captions."""
     exclude: str = ""
     """Globs of files and folders to leave out, separated by commas, such as '*.gif,old/*'. Always left out: .git,
     node_modules, @eaDir."""
@@ -129,6 +129,7 @@ def parsed(arguments: list[str], verb: str = "index") -> tuple[Any, Path, list[P
 def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.interruption import interruption
     from crosscue.search.indexing import index, targets_of, walks_of, writing
+    from crosscue.search.pair_captions import captions_from
 
     warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
     options = indexing_of(given)
@@ -140,7 +141,8 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     with writing(place, thorough=given.repair, store=given.store) as collection, interruption() as stopping:
         targets = targets_of(collection, folders)
         if given.captions_from is not None:
-            collection.captions_from = None if given.captions_from == "none" else given.captions_from
+            source = given.captions_from
+            collection.captions_from = None if source == "none" else kept_source(source)
         collection.save()
         spaces = _spaces(given, collection)
         while True:

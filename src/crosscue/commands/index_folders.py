@@ -42,6 +42,7 @@ def surveyed(
     """Returns a collection that may not be there yet, the files of its folders, their captions, and its spaces (None: a new one)."""
     from crosscue.search.collection import FILE, Collection, open_collection
     from crosscue.search.indexing import targets_of, walks_of
+    from crosscue.search.pair_captions import captions_from
     from crosscue.search.spaces import space_name
 
     collection = open_collection(place) if (place / FILE).exists() else Collection(place)
@@ -51,14 +52,9 @@ def surveyed(
     return collection, walks, captions_from(collection, walks), names
 
 
-def captions_from(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
-    """Returns id -> captions of the source that the collection names."""
-    if collection.captions_from is None:
-        return {}
-    from crosscue.data.sources import read_pairs
-    from crosscue.search.pair_captions import captions_by_id
-
-    return captions_by_id(read_pairs(collection.captions_from), walks.values(), collection.roots)
+def kept_source(source: str) -> str:
+    """Returns a source of pairs as the collection keeps it: a path is absolute, so that a run from another folder finds it."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def scan_of(given: Any) -> Scan:

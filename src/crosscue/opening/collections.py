@@ -14,6 +14,7 @@ from crosscue.search.collection import Collection, create_collection, open_colle
 from crosscue.search.gain import Gain, gain
 from crosscue.search.indexing import Indexing, Outcome, index, targets_of, walks_of, writing
 from crosscue.search.labels import labels_of
+from crosscue.search.pair_captions import captions_from
 from crosscue.search.request import Request
 from crosscue.search.searching import Searcher, compared
 from crosscue.search.spaces import Space, space_name
@@ -123,8 +124,9 @@ class OpenedCollection:
                 )
             walks = walks_of(collection, targets_of(collection, [Path(folder) for folder in folders]), options.scan)
             collection.save()
+            captions = captions_from(collection, walks)
             outcomes = [
-                index(collection, space, partial(self.encoder, space.name), walks, options, {})
+                index(collection, space, partial(self.encoder, space.name), walks, options, captions)
                 for space in list(collection.spaces.values())
             ]
         self.collection.refresh()

@@ -180,19 +180,20 @@ class Collection:
     def empty(self, name: str, width: int) -> None:
         """Makes the table of a space without any row, in place of any other."""
         self._drop_tables(name)
-        table = self.connection.create_table(name, schema=schema(width))
-        table.set_unenforced_primary_key(KEY)
+        self._make(name, schema(width))
+
+    def remake(self, space: Space, own: str) -> None:
+        """Makes one table of a space, its own or `SPACE.captions`, without any row, in place of one that cannot be read."""
+        width = space.identity.width
+        self._drop(own)
+        self._make(own, schema(width) if own == space.name else captions_schema(width))
 
     def add_captions(self, name: str) -> Any:
         """Returns the table of a space's captions, which is made where it is missing."""
         kept = self.captions_table(name)
         if kept is not None:
             return kept
-        table = self.connection.create_table(
-            f"{name}.captions", schema=captions_schema(self.space(name).identity.width)
-        )
-        table.set_unenforced_primary_key(KEY)
-        return table
+        return self._make(f"{name}.captions", captions_schema(self.space(name).identity.width))
 
     def drop_space(self, name: str) -> None:
         """Removes a space and its tables."""
@@ -202,8 +203,16 @@ class Collection:
 
     def _drop_tables(self, name: str) -> None:
         for own in (name, f"{name}.captions"):
-            self._tables.pop(own, None)
-            self.connection.drop_table(own, ignore_missing=True)
+            self._drop(own)
+
+    def _drop(self, own: str) -> None:
+        self._tables.pop(own, None)
+        self.connection.drop_table(own, ignore_missing=True)
+
+    def _make(self, own: str, columns: Any) -> Any:
+        table = self.connection.create_table(own, schema=columns)
+        table.set_unenforced_primary_key(KEY)
+        return table
 
     def keep(self, space: Space, **changes: Any) -> Space:
         """Writes a space, with changes of its fields, into collection.json and returns it."""

@@ -49,7 +49,7 @@ class Indexing:
     remove_missing: Literal["safe", "always"] = "safe"
     """`safe`: rows are kept where a root is not reachable, or would lose more than half of its images."""
     captions: bool = False
-    """True: captions get vectors of their own, for the search from an image to captions."""
+    """True: captions get vectors of their own, for the search from an image to captions. A space that has some keeps them up to date."""
 
 
 @dataclass
@@ -112,8 +112,8 @@ def _recover(collection: Collection, space: Space, *, thorough: bool) -> None:
             if said is not None:
                 note(f"{collection.folder}: {said}")
             if not manifests(folder):
-                collection.empty(space.name, space.identity.width)
-                return  # its captions went with it
+                collection.remake(space, name)
+                continue
             if damaged_indices(folder):
                 note(f"{collection.folder}: the indices of '{name}' are damaged and will be built again.")
                 drop_indices(collection.table(name) if name == space.name else collection.captions_table(space.name))
@@ -206,7 +206,8 @@ def index(
         one for one, row in before.items() if (row["root"], Path()) in walked and one not in present
     }
     write_failures(collection.folder / FAILURES, before, ingest.failures, forgotten)
-    if options.captions and not interrupted:
+    captioned = options.captions or collection.has_table(f"{space.name}.captions")
+    if captioned and not interrupted:
         embed_captions(collection, space, opens, writer.table)
     if not interrupted:
         space, built = maintain(collection, space, writer)

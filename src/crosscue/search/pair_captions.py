@@ -12,7 +12,17 @@ from crosscue.search.reading import Captions
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
+    from crosscue.search.collection import Collection
     from crosscue.search.scanning import Walk
+
+
+def captions_from(collection: Collection, walks: Mapping[tuple[str, Path], Walk]) -> dict[str, Captions]:
+    """Returns id -> captions of the source that the collection names; nothing where it names none."""
+    if collection.captions_from is None:
+        return {}
+    from crosscue.data.sources import read_pairs
+
+    return captions_by_id(read_pairs(collection.captions_from), walks.values(), collection.roots)
 
 
 def captions_by_id(pairs: Pairs, walks: Iterable[Walk], roots: Mapping[str, Path]) -> dict[str, Captions]:
