@@ -81,6 +81,8 @@ def test_terms_that_cancel_out_are_refused() -> None:
         embedded([Term("dog"), Term("dog", -1.0)], encoder)
     with pytest.raises(OptionError, match="say what to look for"):
         embedded([Term("dog"), Term(" ")], encoder)
+    with pytest.raises(OptionError, match="a weight is above 1,000,000"):
+        embedded([Term("dog", 1e42)], encoder)
     with pytest.raises(DataError, match="nowhere"):
         embedded([Term(Path("nowhere.jpg"))], encoder)
     assert np.linalg.norm(combined(np.eye(3, dtype=np.float32), [1.0, 1e-3, -5.0])) == pytest.approx(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ pytest.importorskip("lancedb")
 
 import crosscue
 from crosscue.commands.search import separated
+from crosscue.commands.search_output import Output, line_of
 from crosscue.commands.terminal_images import drawn, protocol_of
-from crosscue.errors import CollectionError
+from crosscue.errors import CollectionError, StorageError
+from crosscue.search.hits import Hit
+from crosscue.search.indexing import writing
 from tests import tiny
 from tests.cli import crosscue as command
 from tests.cli import refused, succeeds
@@ -95,6 +99,7 @@ def test_captions_are_found_for_an_image(place: Path) -> None:
         (("x", "--space", "secnd"), "there is no space 'secnd'. Did you mean 'second'?"),
         (("x", "--rerank", "pairs"), "has no re-ranking 'pairs'. Leave --rerank out."),
         (("./gone.jpg",), "gone.jpg"),
+        (("x", "--captions", "--camera", "canon"), "--camera is about images, and --captions finds captions"),
     ],
 )
 def test_bad_input_gets_one_sentence(place: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -154,3 +159,27 @@ def test_adding_in_python_keeps_the_captions_of_the_source(tmp_path: Path) -> No
     collection = crosscue.open(place, precision="fp32")
     assert collection.add()[0].counts.same == 1
     assert collection.search("a red bird", k=1)[0].captions == ["a red bird"]
+
+
+def test_a_space_is_not_added_beside_an_indexing_run(tmp_path: Path) -> None:
+    options = {"backbone": str(tiny.clip_folder()), "precision": "fp32"}
+    crosscue.open(tmp_path / "c", run="zero_shot", **options)
+    with writing(tmp_path / "c"):
+        crosscue.open(tmp_path / "c", run="zero_shot", **options)
+        with pytest.raises(StorageError, match="another run is writing here"):
+            crosscue.open(tmp_path / "c", run="zero_shot", name="other", **options)
+
+
+def test_names_and_captions_send_nothing_to_the_terminal() -> None:
+    hit = Hit("1", "a\x1b[31m\nb.png", 0.5, None, likely=True, captions=["\x9b2J\u2028 café"])
+    line = line_of(1, hit)
+    assert "a\\x1b[31m\\nb.png" in line
+    assert "\\x9b2J\\u2028 café" in line
+
+
+def test_paths_below_the_line_are_said_to_be_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hits = crosscue.open(place, precision="fp32").search("x", k=3, all=True)
+    Output(paths=True).hits(replace(hits, likely_count=0))
+    assert "nothing here looks like that; closest:" in capsys.readouterr().err
+    Output(paths=True).hits(replace(hits, likely_count=3))
+    assert capsys.readouterr().err == ""

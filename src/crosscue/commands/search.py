@@ -120,6 +120,13 @@ def run(arguments: list[str]) -> int:
     return 0 if len(hits) else 1
 
 
+CHOOSE = (
+    *("filter", "where", "compare", "rerank", "paths", "paths0", "open"),
+    *FilterOptions.__dataclass_fields__,
+)
+"""Options that have no effect on captions."""
+
+
 def separated(
     arguments: Sequence[str], switches: Collection[str], outputs: Collection[str]
 ) -> tuple[list[str], list[str]]:
@@ -186,11 +193,15 @@ def _compare(opened: OpenedCollection, query: list[Term], request: Request, give
 
 
 def _captions(opened: OpenedCollection, query: list[Term], request: Request, given: Any) -> int:
+    from crosscue.commands.search_output import shown
     from crosscue.search.caption_hits import nearest_captions
 
+    for option in CHOOSE:
+        if given[option]:
+            raise OptionError(f"--{option} is about images, and --captions finds captions. Leave one of them out.")
     hits = nearest_captions(opened.searcher(given.space), query, request.k)
     if given.json:
         put_json(given.json, {"captions": [hit.to_dict() for hit in hits]})
     if given.json is not True:
-        sys.stdout.writelines(f"{hit.score:6.3f}  {hit.caption}\n" for hit in hits)
+        sys.stdout.writelines(f"{hit.score:6.3f}  {shown(hit.caption)}\n" for hit in hits)
     return 0 if hits else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from crosscue.search.hits import Hit, Hits
 
 NOTHING = "nothing here looks like that; closest:"
 BELOW = "below: probably not"
+CONTROLS = ("Cc", "Zl", "Zp")
+"""Categories of characters that are shown as escapes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Output:
             return
         if self.paths or self.paths0:
             _print_paths(hits, "\0" if self.paths0 else "\n")
+            if len(hits) and not hits.likely_count:
+                sys.stderr.write(f"{hits.space}: {NOTHING}\n")
+            _notes(hits)
             return
         protocol = protocol_of(self.thumbs)
         if not len(hits):
@@ -67,12 +73,19 @@ def line_of(place: int, hit: Hit) -> str:
     notes += [f"re-ranked {hit.reranked:.3f}"] if hit.reranked is not None else []
     notes += [f"{len(hit.copies)} cop{'y' if len(hit.copies) == 1 else 'ies'}"] if hit.copies else []
     notes += [f"“{hit.captions[0][:60]}”"] if hit.captions else []
-    return f"{place:>3} {hit.score:6.3f} {z}  {hit.path}" + (f"  ({', '.join(notes)})" if notes else "")
+    return shown(f"{place:>3} {hit.score:6.3f} {z}  {hit.path}" + (f"  ({', '.join(notes)})" if notes else ""))
+
+
+def shown(text: str) -> str:
+    """Returns a text on one line, without characters that a terminal obeys: names and captions may be anybody's."""
+    return "".join(
+        one.encode("unicode_escape").decode() if unicodedata.category(one) in CONTROLS else one for one in text
+    )
 
 
 def _cell(hit: Hit, width: int) -> str:
     other = f"#{hit.other_rank}" if hit.other_rank else "-"
-    name = Path(hit.path).name
+    name = shown(Path(hit.path).name)
     room = width - 14
     name = name if len(name) <= room else f"…{name[1 - room :]}"
     return f"{hit.score:6.3f} {other:>4} {'' if hit.likely else '~'}{name}"

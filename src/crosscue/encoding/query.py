@@ -20,6 +20,8 @@ EMPTY = "say what to look for: words, or an image."
 CANCELLED = "the terms cancel out. Change a weight, or leave a term out."
 SMALLEST = 1e-6
 """Length below which a sum of unit vectors counts as zero."""
+HEAVIEST = 1_000_000
+"""Largest weight of a term."""
 WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(.*)", re.S)
 PATH = re.compile(r"(~?/|\.{1,2}/|[A-Za-z]:[\\/])")
 """Beginning of an argument that is a path."""
@@ -122,8 +124,10 @@ def combined(vectors: Floats, weights: Sequence[float]) -> Floats:
     """(T, D) unit vectors and T weights -> (D,) unit vector of their weighted sum.
 
     Raises:
-        OptionError: the sum is zero.
+        OptionError: the sum is zero, or too large.
     """
+    if not all(abs(weight) <= HEAVIEST for weight in weights):
+        raise OptionError(f"a weight is above {HEAVIEST:,}. Only ratios of weights count: give smaller ones.")
     total = np.asarray(weights, np.float32) @ vectors
     length = float(np.linalg.norm(total))
     if length < SMALLEST:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 from crosscue.encoding.query import Term
 from crosscue.errors import CollectionError
 from crosscue.opening import encoder_of, open_encoder
-from crosscue.search.collection import Collection, create_collection, open_collection
+from crosscue.search.collection import FILE, Collection, collection_in, open_collection
 from crosscue.search.gain import Gain, gain
 from crosscue.search.indexing import Indexing, Outcome, index, targets_of, walks_of, writing
 from crosscue.search.labels import labels_of
 from crosscue.search.pair_captions import captions_from
 from crosscue.search.request import Request
 from crosscue.search.searching import Searcher, compared
-from crosscue.search.spaces import Space, space_name
+from crosscue.search.spaces import space_name
 from crosscue.search.uncertainty import Uncertain, most_uncertain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from crosscue.encoding.encoder import Encoder
+    from crosscue.encoding.encoder import Encoder, Identity
     from crosscue.search.hits import Hits
 
 
@@ -115,8 +115,8 @@ class OpenedCollection:
         options = options or Indexing()
         with writing(self.collection.folder) as collection:
             if run is not None:
-                space, encoder = new_space(collection, run, name, self._options)
-                self._encoders[space.name] = encoder
+                chosen, identity, encoder = named(run, name, self._options)
+                self._encoders[collection.add_space(chosen, identity).name] = encoder
             self.collection.refresh()
             if not collection.spaces:
                 raise CollectionError(
@@ -145,20 +145,26 @@ def open(folder: str | Path, *, run: Any = None, name: str | None = None, **opti
 
     Raises:
         CollectionError: there is none, it is damaged, or a newer crosscue made it.
+        StorageError: with `run`, another process is writing.
     """
     if run is None:
         return OpenedCollection(open_collection(folder), **options)
-    made = create_collection(folder)
-    space, encoder = new_space(made, run, name, options)
-    return OpenedCollection(made, {space.name: encoder}, **options)
+    place = collection_in(Path(folder))
+    chosen, identity, encoder = named(run, name, options)
+    if not (place / FILE).exists() or chosen not in open_collection(place).spaces:
+        with writing(place) as collection:  # an indexing run would lose a space that is added beside it
+            collection.add_space(chosen, identity)
+    made = open_collection(place)
+    made.add_space(chosen, identity)  # refuses another run
+    return OpenedCollection(made, {chosen: encoder}, **options)
 
 
-def new_space(collection: Collection, run: Any, name: str | None, options: dict[str, Any]) -> tuple[Space, Encoder]:
-    """Returns the space of a run, which is made where it is missing, and its encoder."""
+def named(run: Any, name: str | None, options: dict[str, Any]) -> tuple[str, Identity, Encoder]:
+    """Returns the name of a run's space, the origin of its vectors, and its encoder."""
     encoder = open_encoder(run, **options)
     source = Path(encoder.identity.source)
     identity = replace(encoder.identity, source=str(source.resolve() if source.exists() else source))
-    return collection.add_space(name or space_name(str(source)), identity), encoder
+    return name or space_name(str(source)), identity, encoder
 
 
 def terms_of(query: Any) -> list[Term]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def nearest_captions(searcher: Searcher, query: Sequence[Term], k: int) -> list[
     if table is None:
         raise CollectionError(
             f"{searcher.collection.folder}: space '{searcher.space.name}' has no vectors of captions. Make them: "
-            f"crosscue index --collection {searcher.collection.folder} --name {searcher.space.name} --captions"
+            f"crosscue index --collection {shlex.quote(str(searcher.collection.folder))} --name {searcher.space.name} --captions"
         )
     vector = embedded(query, searcher.encoder).vector
     require_vectors(vector[None], searcher.space.identity.width, ["the query"])

@@ -137,9 +137,11 @@ class Collection:
         """Returns the name of the root that contains `folder`, and the path of `folder` below it; a new root is added, for `save`.
 
         Raises:
-            CollectionError: `folder` contains a root, so its images would be indexed twice.
+            CollectionError: `folder` contains a root, so its images would be indexed twice; or its path is no UTF-8.
         """
         folder = folder.resolve()
+        if os.fsencode(folder).decode(errors="replace") != str(folder):
+            raise CollectionError(f"{folder}: the path of this folder is no UTF-8. Rename it, and index it again.")
         for name, root in self.roots.items():
             if folder.is_relative_to(root):
                 return name, folder.relative_to(root)
@@ -263,6 +265,12 @@ class Collection:
         return " ".join(["crosscue index", *folder.split(), f"--collection {shlex.quote(str(self.folder))}"])
 
 
+def collection_in(folder: Path) -> Path:
+    """Returns a folder, or `.crosscue` in it where that is a collection and the folder is none."""
+    inside = folder / ".crosscue"
+    return inside if not (folder / FILE).exists() and (inside / FILE).exists() else folder
+
+
 def open_collection(folder: str | Path, *, consistency: float | None = None) -> Collection:
     """Returns the collection of a folder.
 
@@ -276,8 +284,7 @@ def open_collection(folder: str | Path, *, consistency: float | None = None) -> 
     path = Path(folder)
     if str(folder).startswith("s3:"):
         raise CollectionError(f"{folder}: only tables are there. Give the folder that was --local when they were made.")
-    inside = path / ".crosscue"
-    found = Collection(inside if not (path / FILE).exists() and (inside / FILE).exists() else path, consistency)
+    found = Collection(collection_in(path), consistency)
     found._read()
     return found
 
