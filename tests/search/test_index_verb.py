@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crosscue import open as open_in_python
 from crosscue.search.collection import open_collection
 from crosscue.search.recovery import manifests
 from tests import tiny
@@ -116,6 +117,39 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     paint(tmp_path / "some" / "a.png", 1)
     assert message in refused("index", *(("some", *arguments) if "c" in arguments else arguments))
+
+
+@pytest.mark.parametrize("folders", [("nowhere",), ()])
+def test_a_wrong_folder_leaves_no_collection(folders: tuple[str, ...], tmp_path: Path) -> None:
+    refused("index", *folders, "--run", "zero_shot", "--collection", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_folder_of_images_stands_for_the_collection_in_it(photos: Path) -> None:
+    base = (*BASE, "--backbone", tiny.clip_folder())
+    index(photos, *base)
+    assert index("--collection", photos) == "6 images: 0 added, 6 same.\n"
+    assert not (photos / "collection.json").exists()
+    options = {"backbone": str(tiny.clip_folder()), "precision": "fp32"}
+    assert len(open_in_python(photos, run="zero_shot", **options)) == 6
+    assert not (photos / "collection.json").exists()
+
+
+@pytest.mark.slow
+def test_watching_says_once_that_a_disk_is_gone(photos: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    command = [*COMMAND, "index", photos, *BASE, "--backbone", tiny.clip_folder(), "--collection", tmp_path / "c"]
+    command += ["--watch", "0.1"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(list(map(str, command)), stdout=pipe, stderr=pipe, text=True, env=os.environ)
+    assert process.stdout.readline() == "6 images: 6 added, 0 same.\n"
+    photos.rename(tmp_path / "away")
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert said.count("6 of 6 images are gone") == 1
+    assert process.returncode == 130
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crosscue.errors import CollectionError, StorageError
-from crosscue.search import indices, ingest, tuning
+from crosscue.search import indices, ingest, reading, tuning
 from crosscue.search.collection import open_collection
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
 from crosscue.search.planning import planned
@@ -306,9 +306,7 @@ def test_damaged_captions_cost_no_image_and_come_back(photos: Path, place: Path,
     assert open_collection(place).captions_table().count_rows() == 2
 
 
-def test_vectors_of_captions_follow_the_images_at_later_runs(
-    photos: Path, place: Path, encoder: ColourEncoder
-) -> None:
+def test_vectors_of_captions_follow_the_images_at_later_runs(photos: Path, place: Path, encoder: ColourEncoder) -> None:
     (photos / "0.txt").write_text("a dog")
     (photos / "1.txt").write_text("a cat")
     indexed(place, [photos], encoder, captions=True)
@@ -317,3 +315,41 @@ def test_vectors_of_captions_follow_the_images_at_later_runs(
     indexed(place, [photos], encoder)
     kept = open_collection(place).captions_table().search().to_list()
     assert sorted(row["caption"] for row in kept) == ["a bird", "a dog"]
+
+
+def test_a_file_that_the_disk_refuses_keeps_its_row_and_is_tried_again(
+    photos: Path, place: Path, encoder: ColourEncoder
+) -> None:
+    indexed(place, [photos], encoder)
+    paint(photos / "0.png", 30)
+    paint(photos / "new.png", 31)
+
+    def refusing(path: bytes, mode: str) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "open", refusing, raising=False)
+        assert indexed(place, [photos], encoder).counts.unreadable == 2
+    assert len(rows_of(place)) == 10
+    assert "cannot be read (Permission denied)" in (place / "failures.jsonl").read_text()
+    counts = indexed(place, [photos], encoder).counts
+    assert (counts.added, counts.changed, counts.unreadable) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("line", ["nothing", '{"a": 1}', "[]"])
+def test_a_damaged_list_of_failures_is_written_anew(
+    photos: Path, place: Path, encoder: ColourEncoder, line: str
+) -> None:
+    (photos / "0.png").write_bytes(b"")
+    indexed(place, [photos], encoder)
+    whole = (place / "failures.jsonl").read_text()
+    (place / "failures.jsonl").write_text(f"{line}\n")
+    assert indexed(place, [photos], encoder).counts.unreadable == 1
+    assert (place / "failures.jsonl").read_text() == whole
+
+
+def test_a_folder_whose_path_is_no_utf8_is_refused(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    with writing(place) as found, pytest.raises(CollectionError, match="no UTF-8"):
+        targets_of(found, [folder])

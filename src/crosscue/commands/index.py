@@ -128,6 +128,7 @@ def parsed(arguments: list[str], verb: str = "index") -> tuple[Any, Path, list[P
 
 def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
     from crosscue.interruption import interruption
+    from crosscue.progress import note
     from crosscue.search.indexing import index, targets_of, walks_of, writing
     from crosscue.search.pair_captions import captions_from
 
@@ -145,6 +146,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             collection.captions_from = None if source == "none" else kept_source(source)
         collection.save()
         spaces = _spaces(given, collection)
+        kept: list[str] = []
         while True:
             walks = walks_of(collection, targets, options.scan)
             captions = captions_from(collection, walks)
@@ -157,6 +159,9 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             ]
             spaces = [(outcome.space, opens) for outcome, (_, opens) in zip(outcomes, spaces, strict=True)]
             _report(outcomes, quiet=given.watch is not None)
+            before, kept = kept, [outcome.kept for outcome in outcomes if outcome.kept]
+            if given.watch is not None and kept and kept != before:
+                note(kept[0])
             if given.watch is None or stopping.requested:
                 break
             until = time.monotonic() + given.watch
@@ -164,7 +169,6 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
                 time.sleep(0.1)
         if stopping.requested:
             return INTERRUPTED
-        kept = [outcome.kept for outcome in outcomes if outcome.kept]
         if kept:
             raise CollectionError(kept[0])
     return 0
@@ -190,10 +194,12 @@ def _plan(given: Any, place: Path, folders: Sequence[Path]) -> int:
 
 
 def _require_folders(folders: Sequence[Path], place: Path) -> None:
-    """Raises `CollectionError` before a collection is made inside a folder that does not exist."""
-    for folder in folders:
-        if not folder.exists() and place.is_relative_to(folder):
-            raise CollectionError(f"{folder}: there is no such folder. Check the path.")
+    """Raises `CollectionError` before a collection is made for folders that cannot be indexed."""
+    from crosscue.search.collection import FILE, Collection
+    from crosscue.search.indexing import targets_of
+
+    if not (place / FILE).exists():
+        targets_of(Collection(place), folders)
 
 
 def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:

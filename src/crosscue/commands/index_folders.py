@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def place_of(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
     """Returns the folder of the collection, and the address of its tables where they are in an object store."""
+    from crosscue.search.collection import collection_in
+
     if given.collection is None:
         return given.local or folders[0] / ".crosscue", None
     if "://" not in given.collection:
@@ -24,7 +26,7 @@ def place_of(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
             raise CollectionError(
                 f"--local is the folder of a collection in an object store, and {given.collection} is a folder. Leave one out."
             )
-        return Path(given.collection), None
+        return collection_in(Path(given.collection)), None
     if not given.collection.startswith("s3://"):
         raise CollectionError(
             f"{given.collection}: tables can be in a folder or behind s3://, such as s3://bucket/photos."

@@ -7,18 +7,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from crosscue.search.reading import INSTALL, Failure
+from crosscue.search.reading import INSTALL, REFUSED, Failure
 from crosscue.storage import read_lines, write_lines
+
+FIELDS = {"id", "root", "path", "reason", "size", "modified"}
 
 
 def read_failures(file: Path) -> dict[str, dict[str, Any]]:
-    """Returns id -> record; nothing where there is no such file."""
-    return {row["id"]: row for _, row in read_lines(file)} if file.exists() else {}
+    """Returns id -> record; nothing where there is no such file. Damaged lines are left out, so their files are tried again."""
+    rows = read_lines(file, lambda error: None) if file.exists() else ()
+    return {row["id"]: row for _, row in rows if row.keys() >= FIELDS}
 
 
 def unchanged(failures: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """Returns id -> size and time of the files that need not be tried again unless they change."""
-    return {one: (row["size"], row["modified"]) for one, row in failures.items() if INSTALL not in row["reason"]}
+    return {
+        one: (row["size"], row["modified"])
+        for one, row in failures.items()
+        if INSTALL not in row["reason"] and not row["reason"].startswith(REFUSED)
+    }
 
 
 def write_failures(

@@ -147,7 +147,7 @@ class Ingest:
             self.failures.append(outcome)
             self.counts.unreadable += 1
             self._broken[outcome.content] = outcome.reason
-            if outcome.item.id in self.known:
+            if outcome.item.id in self.known and outcome.content:  # a file that the disk refuses may be whole
                 self.replaced.add(outcome.item.id)
             return
         record, row = outcome.record, self.known.get(outcome.item.id)

@@ -28,6 +28,8 @@ LONGEST = 2000
 """Characters that are kept of a caption."""
 INSTALL = "pip install"
 """Part of a reason that an installation puts right; such a file is tried again every time."""
+REFUSED = "cannot be read ("
+"""Beginning of a reason of the disk, such as a permission; such a file is tried again too, because its time stays when it changes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Reader:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Failure(item, "", f"cannot be read ({error.strerror or error})")
+            return Failure(item, "", f"{REFUSED}{error.strerror or error})")
         content = hashlib.sha256(encoded).hexdigest()
         shown = unicodedata.normalize("NFC", item.raw.decode("utf-8", "replace"))
         try:
