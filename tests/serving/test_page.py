@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -197,7 +198,21 @@ def test_keys_move_open_select_mark_and_go_back(page: Any, boards: Path) -> None
     page.wait_for_selector("#keys[open]")
 
 
-def test_a_selection_is_copied_and_downloaded(page: Any) -> None:
+def test_clicks_with_ctrl_and_shift_select_as_in_a_file_manager(page: Any) -> None:
+    ask(page, "blue")
+    page.click("#below")
+    tiles = page.locator("#results .tile a")
+    tiles.nth(1).click(modifiers=["Control"])
+    tiles.nth(4).click(modifiers=["Control"])
+    assert page.inner_text("#selected") == "2 selected"
+    tiles.nth(6).click(modifiers=["Shift"])
+    assert page.inner_text("#selected") == "4 selected"
+    tiles.nth(1).click(modifiers=["Control"])
+    assert page.inner_text("#selected") == "3 selected"
+    assert len(page.context.pages) == 1 and page.is_hidden("#detail")
+
+
+def test_a_selection_is_copied_and_downloaded(page: Any, boards: Path) -> None:
     ask(page, "blue")
     page.hover("#likely .tile >> nth=0")
     page.click("#likely .tile >> nth=0 >> .pick")
@@ -209,7 +224,9 @@ def test_a_selection_is_copied_and_downloaded(page: Any) -> None:
     assert len(paths) == 3 and all(Path(path).exists() for path in paths)
     page.click("[data-act=command]")
     page.wait_for_function("() => document.querySelector('#status').textContent.includes('command')")
-    assert page.evaluate("navigator.clipboard.readText()").startswith("crosscue search 'blue' --collection DIR")
+    command = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    collection = str(boards / ".crosscue")
+    assert command == [*f"crosscue search blue --collection {collection} --space base --k 3 --paths".split()]
     with page.expect_download() as download:
         page.click("[data-act=pairs]")
     rows = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]

@@ -173,7 +173,7 @@ def test_images_are_downloaded_in_one_archive(asking: TestClient, painted: Path)
 def test_other_machines_see_no_absolute_paths(painted: Path) -> None:
     with serving(painted, absolute=False) as asking:
         hit = hits(asking, "red", space="base")[0]
-        assert hit["path"] == hit["name"]
+        assert hit["path"] == hit["name"] and str(painted) not in asking.get("/?q=red").text
         record = asking.get(f"/api/images/{hit['id']}").json()
         assert record["path"] == hit["name"]
         assert asking.post("/api/collections/boards/refresh", json={}).status_code == 403

@@ -120,6 +120,11 @@ class Holdings:
         title = next(title for title, kept in self._opened.items() if kept is place.collection)
         return f"{title}/{place.name}" if len(self.folders) > 1 else place.name
 
+    def folder(self, name: str) -> Path:
+        """Returns the folder of the collection of a space in `names`."""
+        title, _, _ = name.rpartition("/")
+        return self._opened[title or next(iter(self.folders))].folder.resolve()
+
     def row(self, place: Place, image: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """Returns the row of an image.
 

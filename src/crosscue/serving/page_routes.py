@@ -46,6 +46,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
     if rules.keys is not None and not request.scope["state"]["owner"]:
         return HTMLResponse(template("index.html.j2").render(signed_in=False, wrong_key=False, query=""), 401)
     holdings: Holdings = request.app.state.holdings
+    absolute = request.app.state.absolute  # other machines see no path
     try:
         place = holdings.place(space or None)
         count, starts, shown_first = place.count, examples(place), some(place)
@@ -72,6 +73,7 @@ def page(request: Request, q: str = "", space: str | None = None, filter: str = 
             filter=filter,
             space=holdings.name_of(place),
             spaces=holdings.names,
+            folders={name: holdings.folder(name) if absolute else "DIR" for name in holdings.names},
             count=count,
             examples=starts,
             some=shown_first,

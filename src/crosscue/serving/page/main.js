@@ -7,6 +7,7 @@ import { $ } from "./elements.js";
 import { similar } from "./keys.js";
 import { advise, load, mark } from "./labels.js";
 import { chips, search, soon, withTerms } from "./search.js";
+import { toggle } from "./select.js";
 import { change, onChange, query, read, state } from "./state.js";
 
 let before = "";
@@ -59,10 +60,13 @@ function clicked(event) {
   const alike = event.target.closest("[data-similar]");
   if (alike) return similar(alike.dataset.similar);
   const link = event.target.closest("a[data-open]");
-  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
-    event.preventDefault();
-    change({ open: link.dataset.open });
-  }
+  if (!link) return;
+  const chosen = link.closest("#results .tile[data-id]");
+  const held = event.ctrlKey || event.metaKey || event.shiftKey;
+  if (held && !chosen) return;
+  event.preventDefault();
+  if (held) toggle(chosen.dataset.id, event.shiftKey);
+  else change({ open: link.dataset.open });
 }
 
 function show(changes) {

@@ -80,7 +80,9 @@ function command() {
   const terms = query().filter((term) => term.text);
   const words = terms.map((term, place) => `${place ? (term.weight < 0 ? "- " : "+ ") : ""}${quoted(term.text)}`);
   const filter = state.filter ? ` --filter ${quoted(state.filter)}` : "";
-  return `crosscue search ${words.join(" ")} --collection DIR --space ${quoted(state.space)}${filter} --k ${chosen.size} --paths`;
+  const folder = $("#space").selectedOptions[0]?.dataset.folder || "DIR";
+  const space = state.space.split("/").at(-1); // that of several collections has the name of its own before it
+  return `crosscue search ${words.join(" ")} --collection ${quoted(folder)} --space ${quoted(space)}${filter} --k ${chosen.size} --paths`;
 }
 
 function pairs() {
