@@ -14,8 +14,10 @@ import pytest
 
 from crosscue.errors import CollectionError, StorageError
 from crosscue.search import indices, ingest, reading, tuning
-from crosscue.search.collection import open_collection
+from crosscue.search.collection import Collection, open_collection
+from crosscue.search.connection import fresh
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
+from crosscue.search.labels import Label, add_labels, labels_of
 from crosscue.search.planning import planned
 from crosscue.search.reading import Captions
 from crosscue.search.recovery import manifests
@@ -353,3 +355,25 @@ def test_a_folder_whose_path_is_no_utf8_is_refused(place: Path, tmp_path: Path) 
     folder.mkdir()
     with writing(place) as found, pytest.raises(CollectionError, match="no UTF-8"):
         targets_of(found, [folder])
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_marks_survive_a_power_cut(
+    photos: Path, place: Path, encoder: ColourEncoder, capsys: pytest.CaptureFixture[str], left: int
+) -> None:
+    indexed(place, [photos], encoder)
+    collection = open_collection(place)
+    for text in ("a dog", "a cat"):
+        add_labels(collection, [Label(text, "1", True)])
+    for manifest in manifests(collection.table_folder("_labels"))[: None if left == 0 else 1]:
+        manifest.write_bytes(b"")
+    damaged = Collection(place)
+    damaged._connection = fresh(place / "tables")
+    with pytest.raises(CollectionError, match=r"the table of 'marks' cannot be read.*--repair"):
+        labels_of(damaged)
+    with writing(place) as collection:
+        assert [label.text for label in labels_of(collection)] == ["a dog"][:left]
+        add_labels(collection, [Label("a bird", "1", True)])
+        assert len(labels_of(collection)) == left + 1
+    assert "marks" in capsys.readouterr().err
+    assert (place / "tables" / "_labels.damaged-1").exists() == (left == 0)

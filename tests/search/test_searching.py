@@ -13,13 +13,14 @@ pytest.importorskip("lancedb")
 
 from crosscue.encoding.hubness import TextBank
 from crosscue.encoding.line import Line
-from crosscue.encoding.query import Term
+from crosscue.encoding.query import EmbeddedQuery, Term
 from crosscue.errors import CollectionError, MethodError, OptionError
 from crosscue.search import searching
 from crosscue.search.candidates import ROWS, Candidates, candidates
 from crosscue.search.collection import Collection, open_collection
 from crosscue.search.fusion import fused
 from crosscue.search.indexing import Indexing, index, targets_of, walks_of, writing
+from crosscue.search.likely import likely_images
 from crosscue.search.request import Request
 from crosscue.search.schema import vectors_of
 from crosscue.search.searching import Searcher, compared
@@ -303,3 +304,14 @@ def test_hits_as_json_have_every_field(searcher: Searcher) -> None:
     assert record["hits"][0].keys() >= {"id", "path", "score", "z", "likely", "copies", "captions", "taken", "width"}
     assert set(record["took_ms"]) == {"encode", "search"}
     assert record["background"].keys() == {"mean", "spread"}
+
+
+@pytest.mark.parametrize("text", ["auto", "only", "off"])
+def test_all_likely_images_are_those_of_a_search(searcher: Searcher, text: str) -> None:
+    table = searcher.collection.table(searcher.space.name)
+    vector = vectors_of(table.search().where("name = '20.png'").to_arrow())[0]
+    request = Request(k=100, text=text, group=False)
+    hits = searcher.search_embedded(lambda: EmbeddedQuery(vector, 0), "bicycles", request)
+    found = [Path(image.path).name for image in likely_images(searcher, vector, "bicycles", request)]
+    assert sorted(found) == sorted(Path(hit.path).name for hit in hits if hit.likely)
+    assert ("20.png" in found, "12.png" in found) == (text != "only", text != "off")

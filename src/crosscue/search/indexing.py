@@ -18,6 +18,7 @@ from crosscue.search.engines import Engine, Worker
 from crosscue.search.failures import read_failures, unchanged, write_failures
 from crosscue.search.indices import maintain
 from crosscue.search.ingest import Counts, Ingest
+from crosscue.search.labels import repair_labels
 from crosscue.search.lease import Lease
 from crosscue.search.reading import Captions, Reader
 from crosscue.search.recovery import damaged_indices, drop_indices, manifests, recover
@@ -99,6 +100,9 @@ def writing(folder: Path, *, thorough: bool = False, store: str | None = None) -
         collection = create_collection(folder, store)
         for space in [] if collection.store else list(collection.spaces.values()):  # a store keeps whole files alone
             _recover(collection, space, thorough=thorough or unclean)
+        said = repair_labels(collection, thorough=thorough)
+        if said is not None:
+            note(f"{collection.folder}: {said}")
         yield collection
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from crosscue.data.pairs import ImageFile, Negative, Pair
-from crosscue.search.collection import Collection
-from crosscue.search.refusals import refusals
+from crosscue.search.collection import TABLES, Collection
+from crosscue.search.recovery import damaged, manifests, readable, recover
+from crosscue.search.refusals import refusals, unreadable
 from crosscue.search.schema import KEY
 from crosscue.search.writing import Writer
 
@@ -86,12 +88,48 @@ def labels_of(collection: Collection) -> list[Label]:
     if table is None:
         return []
     names = [field.name for field in fields(Label)]
-    rows: list[dict[str, Any]] = table.to_arrow().select(names).sort_by("marked_at").to_pylist()
+    with _readable(collection):
+        rows: list[dict[str, Any]] = table.to_arrow().select(names).sort_by("marked_at").to_pylist()
     return [Label(**row) for row in rows]
 
 
+def repair_labels(collection: Collection, *, thorough: bool) -> str | None:
+    """Goes back to the last marks that can be read, after a power cut; nothing is deleted.
+
+    Args:
+        collection: opened for writing.
+        thorough: read all marks, even where nothing looks damaged.
+
+    Returns:
+        None if the table was whole; otherwise a text about the marks that were lost.
+    """
+    folder, tables = collection.table_folder(TABLE), collection.folder / TABLES
+    if folder is None or not folder.exists() or not (thorough or damaged(folder)):
+        return None
+    if readable(tables, TABLE) is not None:
+        return None
+    recover(tables, TABLE, thorough=True)
+    if manifests(folder):
+        return f"marks could not be read; {readable(tables, TABLE):,} of an earlier version are left."
+    number = 1
+    while (aside := folder.with_name(f"{TABLE}.damaged-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return f"no marks can be read; their files are in {aside}."
+
+
 def _table(collection: Collection) -> Any | None:
-    return collection.connection.open_table(TABLE) if collection.has_table(TABLE) else None
+    with _readable(collection):
+        return collection.connection.open_table(TABLE) if collection.has_table(TABLE) else None
+
+
+@contextlib.contextmanager
+def _readable(collection: Collection) -> Iterator[None]:
+    """Turns the errors of a damaged table into one that names the command that repairs it."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise unreadable(collection.folder, collection.store, "marks") from error
 
 
 def _made(collection: Collection) -> Any:
