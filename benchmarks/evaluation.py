@@ -22,12 +22,13 @@ from torch.nn.functional import normalize
 
 from crosscue.data.features import FeatureBank, FeatureRow
 from crosscue.data.pairs import Pair, Pairs
-from crosscue.evaluation.calibration import calibration
+from crosscue.evaluation.calibration import calibration, divisors
 from crosscue.evaluation.comparison import compare
 from crosscue.evaluation.folds import fold_recalls
 from crosscue.evaluation.measuring import score
 from crosscue.evaluation.report import Extras, write_report
 from crosscue.evaluation.slices import knowledge_of, unread
+from crosscue.evaluation.survey import Survey
 from crosscue.methods.registry import build
 from crosscue.testing.backbones import tiny_backbone
 
@@ -73,8 +74,13 @@ def main() -> None:
             )
             return taken.result
 
-        before = timed("ranks before", lambda: score(method, pairs, gallery, captions))
-        after = timed("ranks after", lambda: score(method, pairs, gallery, captions))
+        scores = {}
+        for name, temperatures in (("before", None), ("after", divisors(method, "none"))):
+            survey = timed(f"captions grouped by string, {name}", lambda t=temperatures: Survey(pairs, t))
+            scores[name] = timed(
+                f"the pass over the scores, {name}", lambda s=survey: score(method, pairs, gallery, captions, survey=s)
+            )
+        before, after = scores["before"], scores["after"]
         comparison = timed("intervals and tests", lambda: compare(before, after))
         folds = timed("folds", lambda: [fold_recalls(one, FOLDS) for one in (before, after)])
         known = timed("calibration", lambda: calibration(method, after))

@@ -13,6 +13,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
 from crosscue.encoding.line import line_of
 from crosscue.errors import MethodError
+from crosscue.evaluation.calibration import divisors
 from crosscue.evaluation.comparison import Comparison, compare
 from crosscue.evaluation.measuring import NO_BANK, Ranked, evaluate, rank, with_bank
 from crosscue.evaluation.minimal_pairs import preferences
@@ -20,10 +21,12 @@ from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall, rsum
 from crosscue.evaluation.result import Retrieval
+from crosscue.evaluation.survey import Survey
 from crosscue.evaluation.temperature import validation_temperatures
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, load_bank, reading, save_banks
+from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.normalising import corrected, crossed
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import held
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
     from crosscue.encoding.encoder import Floats
     from crosscue.methods.contract import Method
+    from crosscue.retrieval.confidence import Divisors
     from crosscue.retrieval.scores import Scores
 
 BLOCK = 256
@@ -43,12 +47,21 @@ OWN, UNTOUCHED = "run", "untouched"
 
 
 def measured(
-    method: Method[Any], pairs: Pairs, inference: Inference, images: Images | None = None, bank: Bank | None = None
+    method: Method[Any],
+    pairs: Pairs,
+    inference: Inference,
+    images: Images | None = None,
+    bank: Bank | None = None,
+    temperatures: Divisors | None = None,
 ) -> Retrieval:
-    """Evaluates retrieval, and minimal pairs if `inference` has them."""
+    """Evaluates retrieval, and minimal pairs if `inference` has them.
+
+    The scores are read once, for all that a report has of them; with `temperatures`, calibration is a part of it.
+    """
     images = cached_images(pairs, method) if images is None else images
     preferred = preferences(method, pairs, images, inference) if inference.minimal_pairs else {}
-    return replace(evaluate(method, pairs, images, inference, bank=bank), minimal_pairs=preferred)
+    survey = Survey(pairs, temperatures)
+    return replace(evaluate(method, pairs, images, inference, bank=bank, survey=survey), minimal_pairs=preferred)
 
 
 def against_untouched(
@@ -73,7 +86,12 @@ def against_untouched(
         for one, name, choices in ((untouched, UNTOUCHED, usual), (method, OWN, inference))
     ]
     before = measured(untouched, pairs, usual, images, banks[0])
-    after = oracle(method, pairs, images) if see_pairing else measured(method, pairs, inference, images, banks[1])
+    if see_pairing:
+        after = oracle(method, pairs, images)
+    else:
+        fitted = None if folder is None else Temperatures.load(folder)
+        known = divisors(method, inference.normalise, fitted)
+        after = measured(method, pairs, inference, images, banks[1], known)
     return compare(*(replace(result, protocol=result.protocol | entries) for result in (before, after)))
 
 

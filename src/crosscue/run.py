@@ -16,6 +16,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.sources import as_pairs
 from crosscue.data.splits import held_out
 from crosscue.data.stream import Given, given_texts, require_readable
+from crosscue.evaluation.calibration import divisors
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, bank_for, measured, unseen
 from crosscue.methods.capabilities import require_vectors
@@ -88,7 +89,8 @@ class Run:
         chosen = pairs if isinstance(pairs, Pairs) and len(pairs.splits) == 1 else held_out(as_pairs(pairs))
         chosen, entries = unseen(self.folder, chosen)
         own = bank_for(self.method, self.folder, OWN, chosen, None if bank is None else as_pairs(bank), choices)
-        result = measured(self.method, chosen, choices, bank=own)
+        known = divisors(self.method, choices.normalise, self.temperatures)
+        result = measured(self.method, chosen, choices, bank=own, temperatures=known)
         return replace(result, protocol=result.protocol | entries)
 
     def rank(

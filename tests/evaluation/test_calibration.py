@@ -25,7 +25,8 @@ from crosscue.evaluation.figures import calibration_curves
 from crosscue.evaluation.measuring import score
 from crosscue.evaluation.temperature import fitted
 from crosscue.methods.registry import build
-from crosscue.retrieval.confidence import Temperatures, first_candidates, largest_probability
+from crosscue.retrieval import readers
+from crosscue.retrieval.confidence import Confidences, Temperatures, first_candidates, largest_probability, two_best
 from crosscue.retrieval.scores import Cosines
 from tests.tiny import tiny_backbones
 
@@ -108,14 +109,23 @@ def test_the_first_candidates_of_blocks_are_those_of_the_whole(monkeypatch: pyte
     generator = torch.Generator().manual_seed(1)
     images, captions = (normalize(torch.randn(n, 8, generator=generator), dim=-1) for n in (11, 17))
     whole = first_candidates(Cosines(images, captions), [0.1, 1.0], [0.3])
-    monkeypatch.setattr("crosscue.retrieval.confidence.BLOCK", 4)
-    parts = first_candidates(Cosines(images, captions), [0.1, 1.0], [0.3])
+    parts = Confidences([0.1, 1.0], [0.3])
+    monkeypatch.setattr(readers, "COLUMNS", 5)
+    readers.read_scores(Cosines(images, captions), [parts], block=4)
+    parts = parts.candidates()
     for one, other, table, temperature in zip(
         whole, parts, (images @ captions.T, captions @ images.T), (1.0, 0.3), strict=True
     ):
         torch.testing.assert_close(one.margin, other.margin)
         torch.testing.assert_close(one.probability, other.probability)
         torch.testing.assert_close(one.probability[-1], largest_probability(table, temperature))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 15, 16, 31, 33, 100])
+def test_the_two_best_are_those_of_sorting(count: int) -> None:
+    scores = torch.randint(0, 60, (40, count), generator=torch.Generator().manual_seed(count)).float()
+    wanted = torch.cat([scores, torch.full((40, 1), -torch.inf)], 1).sort(1, descending=True).values[:, :2]
+    assert torch.equal(two_best(scores), wanted.T)
 
 
 def test_a_single_candidate_is_certain() -> None:

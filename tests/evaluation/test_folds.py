@@ -57,10 +57,11 @@ def test_folds_keep_the_correction_of_the_whole_gallery() -> None:
     assert found.t2i.r1 != fold_recalls(result_of(Cosines(images, texts)), FOLDS).t2i.r1
 
 
-def test_captions_of_a_part_are_counted_from_its_start() -> None:
+def test_a_part_counts_from_its_start() -> None:
     images, texts = unit(IMAGES, 8), unit(IMAGES * EACH, 8)
-    part = folds.Part(Cosines(images, texts), slice(3, 6), slice(9, 18)).chosen(torch.tensor([4, 0]))
-    torch.testing.assert_close(part.block(slice(0, 3), slice(0, 2))[0], images[3:6] @ texts[[13, 9]].T)
+    part = folds.Part(Cosines(images, texts), slice(3, 6), slice(9, 18))
+    torch.testing.assert_close(part.block(slice(1, 3), slice(2, 9))[0], images[4:6] @ texts[11:18].T)
+    torch.testing.assert_close(part.own(torch.tensor([2]), torch.tensor([4]))[0], (images[5] * texts[13]).sum()[None])
 
 
 def test_mscoco_is_folded_and_re_ranked_results_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

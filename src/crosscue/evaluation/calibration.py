@@ -17,7 +17,7 @@ import torch
 from crosscue.evaluation.recall import hits
 from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 from crosscue.methods.capabilities import KnowsUncertainty
-from crosscue.retrieval.confidence import Temperatures, first_candidates
+from crosscue.retrieval.confidence import Divisors, Temperatures, first_candidates
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -70,11 +70,12 @@ def calibration(
     """
     if result.scores is None:
         return {}
-    if result.protocol.get("normalised", "none") != "none":
-        temperatures = None  # they belong to plain scores
-    plain, found = 1 / float(method.backbone.logit_scale), {}
-    divisors = [[plain] + ([] if temperatures is None else [getattr(temperatures, d)]) for d in DIRECTIONS]
-    for direction, first in zip(DIRECTIONS, first_candidates(result.scores, *divisors), strict=True):
+    chosen, found = divisors(method, result.protocol.get("normalised", "none"), temperatures), {}
+    read = None if result.survey is None else result.survey.confidences
+    known = (
+        read.candidates() if read is not None and read.divisors == chosen else first_candidates(result.scores, *chosen)
+    )
+    for direction, first in zip(DIRECTIONS, known, strict=True):
         measures = dict(zip(PROBABILITIES, (1 - first.probability).numpy(), strict=False))
         measures["margin"] = (1 - first.margin).numpy()
         if isinstance(method, KnowsUncertainty):
@@ -82,6 +83,14 @@ def calibration(
         error = 1 - hits(result.ranks[direction], 1)
         found[direction] = {name: calibrate(values, error) for name, values in measures.items()}
     return found
+
+
+def divisors(method: Method[Any], normalised: str, temperatures: Temperatures | None = None) -> Divisors:
+    """Returns the temperatures of the probabilities of `calibration`; fitted ones belong to scores that are not normalised."""
+    plain = 1 / float(method.backbone.logit_scale)
+    if temperatures is None or normalised != "none":
+        return (plain,), (plain,)
+    return (plain, temperatures.i2t), (plain, temperatures.t2i)
 
 
 def uncertainties(method: KnowsUncertainty, scores: Scores, direction: str) -> np.ndarray:

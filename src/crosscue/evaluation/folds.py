@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crosscue.errors import MethodError
-from crosscue.evaluation.ranks import rank_scores
+from crosscue.evaluation.ranks import Ranking
 from crosscue.evaluation.recall import Recall, recall, rsum
-from crosscue.evaluation.result import Retrieval
-from crosscue.retrieval.scores import Scores
+from crosscue.retrieval.readers import read_scores
+
+if TYPE_CHECKING:
+    from crosscue.evaluation.result import Retrieval
+    from crosscue.retrieval.scores import Scores
 
 COCO_IMAGES, COCO_FOLDS = 5000, 5
 """A gallery of so many images is folded without an option, as MSCOCO's papers do."""
@@ -45,6 +48,7 @@ class Part:
 
     def __init__(self, whole: Scores, images: slice, captions: slice) -> None:
         self.whole, self.images, self.captions, self.kind = whole, images, captions, whole.kind
+        self.narrow = whole.narrow
         self.image_count, self.caption_count = images.stop - images.start, captions.stop - captions.start
 
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,18 +66,55 @@ class Part:
         ]
         return self.whole.block(*moved)
 
-    def chosen(self, captions: Tensor) -> Scores:
-        """See `Scores.chosen`."""
-        return Part(self.whole.chosen(captions + self.captions.start), self.images, slice(0, len(captions)))
+
+class FoldRanks:
+    """Reads the ranks of every fold: consecutive images, each fold a gallery of its own; see `Reader`."""
+
+    def __init__(self, owner: Tensor, count: int) -> None:
+        """Takes the image of each caption (M,), ascending, and the number of folds."""
+        self.count, self.images = count, int(owner[-1]) + 1
+        edges = np.linspace(0, self.images, count + 1).round().astype(int)
+        self.smallest = int(np.diff(edges).min())
+        first = torch.searchsorted(owner, torch.from_numpy(edges)).tolist()
+        self.folds = [
+            (
+                slice(*images),
+                slice(*captions),
+                Ranking(owner[slice(*captions)] - images[0], torch.arange(captions[1] - captions[0])),
+            )
+            for images, captions in zip(itertools.pairwise(edges.tolist()), itertools.pairwise(first), strict=True)
+        ]
+
+    def start(self, scores: Scores) -> None:
+        """See `Reader.start`."""
+        for images, captions, ranking in self.folds:
+            ranking.start(Part(scores, images, captions))
+
+    def read(self, i2t: Tensor, t2i: Tensor, images: slice, captions: slice) -> None:
+        """See `Reader.read`."""
+        for fold_images, fold_captions, ranking in self.folds:
+            (rows, own_rows), (columns, own_columns) = _common(images, fold_images), _common(captions, fold_captions)
+            if rows.start < rows.stop and columns.start < columns.stop:
+                ranking.read(i2t[rows, columns], t2i[rows, columns], own_rows, own_columns)
+
+    def recalls(self) -> Folds:
+        """Returns the mean recall over the folds."""
+        found = [tuple(map(recall, ranking.ranks())) for _, _, ranking in self.folds]
+        return Folds(self.count, self.smallest, *(_mean(list(one)) for one in zip(*found, strict=True)))
+
+
+def usual_count(images: int) -> int | None:
+    """Returns the number of folds that papers report for a gallery of so many images; None for other sizes."""
+    return COCO_FOLDS if images == COCO_IMAGES else None
 
 
 def usual_folds(result: Retrieval) -> int | None:
-    """Returns the number of folds that papers report for a gallery of this size; None for other sizes and after re-ranking."""
-    return COCO_FOLDS if result.protocol["gallery"] == COCO_IMAGES and result.again is None else None
+    """Returns the number of folds that papers report for the gallery of a result; None for others and after re-ranking."""
+    return usual_count(result.protocol["gallery"]) if result.again is None else None
 
 
 def fold_recalls(result: Retrieval, count: int) -> Folds:
-    """Returns the mean recall over `count` folds: consecutive images, each fold a gallery of its own.
+    """Returns the mean recall over `count` folds; see `FoldRanks`.
 
     Raises:
         MethodError: the result was re-ranked in the whole gallery, or has fewer images than folds.
@@ -85,16 +126,19 @@ def fold_recalls(result: Retrieval, count: int) -> Folds:
     images = result.protocol["gallery"]
     if not 2 <= count <= images:
         raise MethodError(f"--folds {count}: give from 2 to {images:,} folds, the images of the gallery.")
+    if result.survey is not None and result.survey.folds is not None and result.survey.folds.count == count:
+        return result.survey.folds.recalls()
     assert result.scores is not None
-    owner = torch.from_numpy(result.owner)
-    edges = np.linspace(0, images, count + 1).round().astype(int)
-    found: list[tuple[Recall, Recall]] = []
-    for start, stop in itertools.pairwise(edges.tolist()):
-        first, last = torch.searchsorted(owner, torch.tensor([start, stop])).tolist()
-        part = Part(result.scores, slice(start, stop), slice(first, last))
-        i2t, t2i = rank_scores(part, owner[first:last] - start)
-        found.append((recall(i2t), recall(t2i)))
-    return Folds(count, int(np.diff(edges).min()), *(_mean([pair[place] for pair in found]) for place in (0, 1)))
+    folds = FoldRanks(torch.from_numpy(result.owner), count)
+    for images_of, captions_of, ranking in folds.folds:
+        read_scores(Part(result.scores, images_of, captions_of), [ranking])
+    return folds.recalls()
+
+
+def _common(tile: slice, fold: slice) -> tuple[slice, slice]:
+    """Returns the part of a tile that lies in a fold, counted from the start of the tile and from that of the fold."""
+    start, stop = max(tile.start, fold.start), min(tile.stop, fold.stop)
+    return slice(start - tile.start, stop - tile.start), slice(start - fold.start, stop - fold.start)
 
 
 def _mean(recalls: list[Recall]) -> Recall:

@@ -31,6 +31,7 @@ from crosscue.retrieval.scores import Cosines, Scores
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
     from crosscue.data.pairs import Pairs
+    from crosscue.evaluation.survey import Survey
 
 
 NO_BANK = (
@@ -53,6 +54,8 @@ class Ranked:
     """Scores of re-ranking."""
     again: tuple[Reranked, Reranked] | None = None
     """Candidates of re-ranking with their new scores."""
+    survey: Survey | None = None
+    """What else was read in the pass over `scores`."""
 
 
 def evaluate(
@@ -63,6 +66,7 @@ def evaluate(
     *,
     bank: Bank | None = None,
     batch_size: int = 32,
+    survey: Survey | None = None,
 ) -> Retrieval:
     """Embeds a gallery and its captions, each without the other, and ranks both directions.
 
@@ -73,13 +77,14 @@ def evaluate(
         inference: options of inference; default those of the method.
         bank: training queries, which `inference.normalise` needs.
         batch_size: images encoded at once.
+        survey: reads the scores in the pass that ranks.
 
     Raises:
         DataError: an image has no caption, or the method lacks knowledge of one.
         MethodError: the method does not have what the options need.
     """
     inference = (inference or Inference()).of(method)
-    ranked = rank(method, pairs, images, inference, batch_size, bank)
+    ranked = rank(method, pairs, images, inference, batch_size, bank, survey)
     result = result_of(method, pairs, ranked, inference)
     scorer, first = ranked.scorer, ranked.scores
     if not isinstance(scorer, ConditionedImages) or not inference.diagnostics:
@@ -101,6 +106,7 @@ def rank(
     inference: Inference,
     batch_size: int = 32,
     bank: Bank | None = None,
+    survey: Survey | None = None,
 ) -> Ranked:
     """Returns the ranks of `evaluate`; the options of inference are complete (`Inference.of`)."""
     require(method, pairs.captions, inference.knowledge)
@@ -110,7 +116,7 @@ def rank(
     if isinstance(method, LateInteraction):
         late = late_scores(method, images, len(pairs), pairs.captions, method.backbone.device, batch_size)
         scores = corrected(late, inference, bank)
-        return Ranked(scores, rank_scores(scores, torch.tensor(pairs.caption_owner)))
+        return Ranked(scores, _ranks(scores, pairs, survey), survey=survey)
     gallery = embed_images(method, images, len(pairs), batch_size)
     if inference.views is not None:
         gallery = enriched(method, pairs, gallery, inference)
@@ -122,15 +128,20 @@ def rank(
         scorer = second_look(method, images, len(pairs), captions, pairs.captions, inference, batch_size)
         if isinstance(scorer, ConditionedImages):
             scorer.announce(len(pairs), inference.top)
-    return rank_embeddings(pairs, *first, inference, scorer, bank)
+    return rank_embeddings(pairs, *first, inference, scorer, bank, survey)
 
 
 def score(
-    method: Method[Any], pairs: Pairs, gallery: Tensor, captions: Tensor, inference: Inference | None = None
+    method: Method[Any],
+    pairs: Pairs,
+    gallery: Tensor,
+    captions: Tensor,
+    inference: Inference | None = None,
+    survey: Survey | None = None,
 ) -> Retrieval:
     """Ranks embeddings (N, D) and (M, D) without re-ranking."""
     inference = replace(inference or Inference(), rerank=False).of(method)
-    return result_of(method, pairs, rank_embeddings(pairs, gallery, captions, inference), inference)
+    return result_of(method, pairs, rank_embeddings(pairs, gallery, captions, inference, survey=survey), inference)
 
 
 def rank_embeddings(
@@ -140,21 +151,26 @@ def rank_embeddings(
     inference: Inference,
     scorer: Scorer | None = None,
     bank: Bank | None = None,
+    survey: Survey | None = None,
 ) -> Ranked:
     """Ranks embeddings, and the first candidates again by `scorer`, if there is one.
 
     The pairing enters here, after both modalities were encoded, and only decides what was right.
     """
-    owner = torch.tensor(pairs.caption_owner)
     if inference.centre:
         gallery = normalize(gallery - gallery.mean(0), dim=-1)
         captions = normalize(captions - captions.mean(0), dim=-1)
     scores = corrected(Cosines(gallery, captions), inference, bank)
-    first = rank_scores(scores, owner)
+    first = _ranks(scores, pairs, survey)
     if scorer is None:
-        return Ranked(scores, first)
+        return Ranked(scores, first, survey=survey)
     again = rerank(scores, scorer, top=inference.top)
-    return Ranked(scores, reranked(again, owner, first), first, scorer, again)
+    owner = torch.tensor(pairs.caption_owner)
+    return Ranked(scores, reranked(again, owner, first), first, scorer, again, survey)
+
+
+def _ranks(scores: Scores, pairs: Pairs, survey: Survey | None) -> tuple[Ranks, Ranks]:
+    return rank_scores(scores, torch.tensor(pairs.caption_owner)) if survey is None else survey.read(scores)
 
 
 def corrected(scores: Scores, inference: Inference, bank: Bank | None) -> Scores:
@@ -211,7 +227,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
     }
     ranks = {"i2t": i2t, "t2i": t2i}
     owner = np.array(pairs.caption_owner)
-    return Retrieval(recall(i2t), recall(t2i), ranks, owner, protocol, pairs, scores, ranked.again)
+    return Retrieval(recall(i2t), recall(t2i), ranks, owner, protocol, pairs, scores, ranked.again, ranked.survey)
 
 
 def reranking_protocol(method: Method[Any], inference: Inference, i2t: Ranks, t2i: Ranks) -> dict[str, Any]:

@@ -9,19 +9,13 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import CrosscueError
+from crosscue.retrieval.readers import BLOCK, read_scores
 from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Cosines, Scores
 
 TIE = 1e-6
 """Scores closer than this count as tied. It is above the rounding of a float32 dot product of unit vectors, so that equal
 embeddings are always tied. It is far below any difference that means something."""
-
-BLOCK = 255
-"""Most images compared with all captions at once."""
-AT_ONCE = 24_000_000
-"""Most scores held at once: 96 MB."""
-COLUMNS = 2_048
-"""Captions whose scores are compared at once: a tile of them stays in the cache of a core."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +46,71 @@ def rank_scores(scores: Scores, owner: Tensor, *, block: int = BLOCK) -> tuple[R
     Raises:
         CrosscueError: an image has no caption.
     """
-    _require_captions(scores.image_count, owner)
-    return rank_links(scores, owner, torch.arange(scores.caption_count), block=block)
+    return rank_links(scores, owner, torch.arange(len(owner)), block=block)
 
 
 def rank_links(scores: Scores, image: Tensor, caption: Tensor, *, block: int = BLOCK) -> tuple[Ranks, Ranks]:
-    """Ranks both directions in one pass over the scores: image to text and text to image.
+    """Ranks both directions in one pass over the scores; see `Ranking`.
 
-    Args:
-        scores: of N images and M captions.
-        image: (L,) images of the right pairs; every image has at least one.
-        caption: (L,) their captions; every caption has at least one image, and may have several.
-        block: images per block; memory is `block` x M scores, and at most `AT_ONCE`.
+    Raises:
+        CrosscueError: an image has no caption.
     """
-    order = torch.argsort(image, stable=True)  # by image: the right pairs of a block are one slice
-    image, caption = image[order], caption[order]
-    count, total = scores.image_count, scores.caption_count
-    own_i2t, own_t2i = scores.own(image, caption)  # (L,)
-    i2t, t2i = Places(own_i2t, image, count), Places(own_t2i, caption, total)
-    block = max(min(block, AT_ONCE // total, count), 1)
-    counter = Counter(block, COLUMNS)
-    for start in range(0, count, block):
-        rows = slice(start, min(start + block, count))
-        by_image, by_text = scores.block(rows, slice(0, total))  # (b, M), (b, M)
-        first, last = torch.searchsorted(image, torch.tensor([rows.start, rows.stop])).tolist()
-        places = image[first:last] - start, caption[first:last]
-        by_image[places], by_text[places] = own_i2t[first:last], own_t2i[first:last]  # exact against itself
-        for begin in range(0, total, COLUMNS):
-            columns = slice(begin, min(begin + COLUMNS, total))
-            i2t.count(counter, by_image[:, columns], rows, axis=1)
-            t2i.count(counter, by_text[:, columns], columns, axis=0)
-    return i2t.ranks(), t2i.ranks()
+    ranking = Ranking(image, caption)
+    read_scores(scores, [ranking], block=block)
+    return ranking.ranks()
+
+
+class RightPairs:
+    """Right pairs with their exact scores, which differ from those of a product by rounding."""
+
+    def __init__(self, scores: Scores, image: Tensor, caption: Tensor) -> None:
+        """Takes L pairs by number: (L,) and (L,)."""
+        order = torch.argsort(image, stable=True)  # by image: the right pairs of a block are one slice
+        self.image, self.caption = image[order], caption[order]
+        self.i2t, self.t2i = scores.own(self.image, self.caption)  # (L,), (L,)
+
+    def write(self, i2t: Tensor, t2i: Tensor, images: slice, captions: slice) -> None:
+        """Writes the exact scores into a tile (b, m) of both directions."""
+        first, last = torch.searchsorted(self.image, torch.tensor([images.start, images.stop])).tolist()
+        caption = self.caption[first:last]
+        inside = ((caption >= captions.start) & (caption < captions.stop)).nonzero()[:, 0]
+        places = self.image[first + inside] - images.start, caption[inside] - captions.start
+        i2t[places], t2i[places] = self.i2t[first + inside], self.t2i[first + inside]
+
+
+class Ranking:
+    """Reads the ranks of both directions; see `Reader`."""
+
+    def __init__(self, image: Tensor, caption: Tensor) -> None:
+        """Takes the right pairs by number.
+
+        Args:
+            image: (L,) their images; every image has at least one pair.
+            caption: (L,) their captions; every caption has at least one image, and may have several.
+        """
+        self.image, self.caption = image, caption
+
+    def start(self, scores: Scores) -> None:
+        """See `Reader.start`.
+
+        Raises:
+            CrosscueError: an image has no caption.
+        """
+        _require_captions(scores.image_count, self.image)
+        self.right = RightPairs(scores, self.image, self.caption)
+        self.i2t = Places(self.right.i2t, self.right.image, scores.image_count)
+        self.t2i = Places(self.right.t2i, self.right.caption, scores.caption_count)
+        self.counter = Counter()
+
+    def read(self, i2t: Tensor, t2i: Tensor, images: slice, captions: slice) -> None:
+        """See `Reader.read`."""
+        self.right.write(i2t, t2i, images, captions)
+        self.i2t.count(self.counter, i2t, images, axis=1)
+        self.t2i.count(self.counter, t2i, captions, axis=0)
+
+    def ranks(self) -> tuple[Ranks, Ranks]:
+        """Returns the ranks of image to text and of text to image."""
+        return self.i2t.ranks(), self.t2i.ranks()
 
 
 class Places:
@@ -95,10 +123,18 @@ class Places:
         self.positives = torch.zeros(count, dtype=torch.int64).scatter_add(0, query, (own > self.low[query]).long())
         self.above = torch.zeros(2, count, dtype=torch.int64)  # above the tie, above its lower end
 
-    def count(self, counter: Counter, scores: Tensor, queries: slice, *, axis: int) -> None:
-        """Counts a tile (b, m): the queries are its rows with axis 1, and its columns with axis 0."""
+    def count(
+        self, counter: Counter, scores: Tensor, queries: slice, *, axis: int, without: Tensor | None = None
+    ) -> None:
+        """Counts a tile (b, m): the queries are its rows with axis 1, and its columns with axis 0.
+
+        Columns `without` are no candidates of the rows.
+        """
         for row, threshold in enumerate((self.high[queries], self.low[queries])):
-            self.above[row, queries] += counter.above(scores, threshold[:, None] if axis else threshold, axis=axis)
+            flags = counter.above(scores, threshold[:, None] if axis else threshold)
+            if without is not None:
+                flags[:, without] = False
+            self.above[row, queries] += count_true(flags, axis)
 
     def ranks(self) -> Ranks:
         """Returns the ranks of all queries."""
@@ -135,21 +171,25 @@ def placed(scores: Tensor, right: Tensor) -> Ranks:
 
 
 class Counter:
-    """Counts comparisons of a block of scores in a buffer that is made once: fresh memory would cost more than counting."""
+    """Compares blocks of scores in a buffer that is made once: fresh memory would cost more than comparing."""
 
-    def __init__(self, rows: int, columns: int) -> None:
-        self.flags = torch.empty(rows, columns, dtype=torch.bool)
+    def __init__(self) -> None:
+        self.flags = torch.empty(0, dtype=torch.bool)
 
-    def above(self, scores: Tensor, threshold: Tensor, *, axis: int) -> Tensor:
-        """(b, M) scores -> how many are above the threshold, along an axis; the threshold is (b, 1) or (M,)."""
-        flags = torch.gt(scores, threshold, out=self.flags[: len(scores), : scores.shape[1]]).numpy()
-        if axis == 1:
-            return torch.tensor([np.count_nonzero(row) for row in flags])  # (b,) counts bytes 64 at a time
-        bytes_ = flags.view(np.uint8)
-        parts = [
-            bytes_[start : start + 255].sum(0, dtype=np.uint8) for start in range(0, len(bytes_), 255)
-        ]  # no overflow
-        return torch.from_numpy(np.sum(parts, axis=0, dtype=np.int64))  # (M,)
+    def above(self, scores: Tensor, threshold: Tensor) -> Tensor:
+        """(b, m) scores -> (b, m) true above the threshold, which is (b, 1) or (m,); the next call overwrites it."""
+        if len(self.flags) < scores.numel():
+            self.flags = torch.empty(scores.numel(), dtype=torch.bool)
+        return torch.gt(scores, threshold, out=self.flags[: scores.numel()].view(scores.shape))
+
+
+def count_true(flags: Tensor, axis: int) -> Tensor:
+    """(b, m) -> how many are true in each row (b,) with axis 1, in each column (m,) with axis 0."""
+    if axis == 1:
+        return torch.from_numpy(np.bitwise_count(np.packbits(flags.numpy(), axis=1)).sum(1, dtype=np.int64))
+    bytes_ = flags.numpy().view(np.uint8)
+    parts = [bytes_[start : start + 255].sum(0, dtype=np.uint8) for start in range(0, len(bytes_), 255)]  # no overflow
+    return torch.from_numpy(np.sum(parts, axis=0, dtype=np.int64))
 
 
 def _require_captions(count: int, owner: Tensor) -> None:

@@ -18,13 +18,14 @@ from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, Recall, hits, metrics, recall, rsum
 from crosscue.evaluation.slices import by_category, by_wording
 from crosscue.intervals import Interval, interval_of, resampled
-from crosscue.retrieval.normalising import firsts
+from crosscue.retrieval.firsts import firsts
 from crosscue.retrieval.reranking import Reranked
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import write_json
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
+    from crosscue.evaluation.survey import Survey
 
 DIRECTIONS = ("i2t", "t2i")
 ARROWS = {"i2t": "image → text", "t2i": "text → image"}
@@ -48,6 +49,8 @@ class Retrieval:
     """Of every image with every caption, before re-ranking; not written to disk."""
     again: tuple[Reranked, Reranked] | None = field(default=None, repr=False, compare=False)
     """Re-ranked candidates of both directions with their new scores; not written to disk. None without re-ranking."""
+    survey: Survey | None = field(default=None, repr=False, compare=False)
+    """What was read in the pass over these scores; not written to disk."""
     minimal_pairs: dict[str, dict[str, float]] = field(default_factory=dict)
     """Kind of edit -> how often an image preferred its caption to an edited one, in percent; empty without `minimal_pairs`."""
     diagnostics: Sequence[Diagnostic] = ()
@@ -84,13 +87,18 @@ class Retrieval:
         """Recall with any image right that shares the string of the caption; empty after re-ranking."""
         if self.pairs is None or self.scores is None:
             return {direction: Recall(**one) for direction, one in self.stored.get("group_aware", {}).items()}
-        return {} if "re-ranking" in self.protocol else group_aware(self.pairs, self.scores, *self.ranks.values())
+        if "re-ranking" in self.protocol:
+            return {}
+        t2i = self.ranks["t2i"]
+        return self.survey.groups.recalls(t2i) if self.survey is not None else group_aware(self.pairs, self.scores, t2i)
 
     @cached_property
     def firsts(self) -> tuple[Tensor, Tensor]:
         """(N,) the first caption of each image and (M,) the first image of each caption, before re-ranking."""
         assert self.scores is not None
-        return firsts(self.scores)
+        if self.survey is None:
+            return firsts(self.scores)
+        return self.survey.firsts.captions, self.survey.firsts.images
 
     @property
     def rsum(self) -> float:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from crosscue.errors import RunError
+from crosscue.retrieval.readers import read_scores
 from crosscue.retrieval.scores import Scores
 from crosscue.storage import read_json, write_json
 
 FILE = "calibration.json"
-BLOCK = 255
-"""Most images compared with all captions at once."""
-AT_ONCE = 12_000_000
-"""Most scores of a block; the sums of a block hold as many numbers again."""
+Divisors = tuple[tuple[float, ...], tuple[float, ...]]
+"""Temperatures of image to text and of text to image."""
+FEW = 8
+"""Candidates among which two are found at once."""
 MOST = 2.0
 """Margin of a query with one candidate: the distance of the largest and the smallest cosine."""
 
@@ -67,30 +70,63 @@ class FirstCandidates:
     """(T, Q) probability of the first candidate at each of T temperatures."""
 
 
-def first_candidates(scores: Scores, i2t: list[float], t2i: list[float]) -> tuple[FirstCandidates, FirstCandidates]:
-    """Returns the first candidates of both directions, in one pass over the scores.
+class Confidences:
+    """Reads the first candidates of both directions; see `Reader`."""
 
-    Args:
-        scores: of N images and M captions.
-        i2t: temperatures of image to text.
-        t2i: temperatures of text to image.
+    def __init__(self, i2t: Sequence[float], t2i: Sequence[float]) -> None:
+        """Takes the temperatures of image to text and of text to image."""
+        self.divisors: Divisors = (tuple(i2t), tuple(t2i))
+
+    def start(self, scores: Scores) -> None:
+        """See `Reader.start`."""
+        counts = scores.image_count, scores.caption_count
+        self.best = [torch.full((2, count), -torch.inf) for count in counts]
+        self.total = [
+            torch.full((len(own), count), -torch.inf, dtype=torch.float64)
+            for own, count in zip(self.divisors, counts, strict=True)
+        ]
+
+    def read(self, i2t: Tensor, t2i: Tensor, images: slice, captions: slice) -> None:
+        """See `Reader.read`."""
+        for direction, (tile, queries) in enumerate(((i2t, images), (t2i.T, captions))):
+            best, total = self.best[direction], self.total[direction]
+            best[:, queries] = torch.cat([best[:, queries], two_best(tile)]).topk(2, dim=0).values
+            own = torch.stack([(tile / one).logsumexp(1) for one in self.divisors[direction]])  # (T, q)
+            total[:, queries] = torch.logaddexp(total[:, queries], own)
+
+    def candidates(self) -> tuple[FirstCandidates, FirstCandidates]:
+        """Returns the first candidates of images and of captions."""
+        of_images, of_captions = map(_candidates, self.best, self.total, self.divisors)
+        return of_images, of_captions
+
+
+def first_candidates(
+    scores: Scores, i2t: Sequence[float], t2i: Sequence[float]
+) -> tuple[FirstCandidates, FirstCandidates]:
+    """Returns the first candidates of both directions, in one pass over the scores; see `Confidences`."""
+    reader = Confidences(i2t, t2i)
+    read_scores(scores, [reader])
+    return reader.candidates()
+
+
+def two_best(scores: Tensor) -> Tensor:
+    """(q, c) scores -> (2, q) the largest of each row and the second; -inf where there is none.
+
+    The larger of every two candidates contain the largest one, so the second is theirs or among the smaller.
     """
-    everything, rows = slice(0, scores.caption_count), []
-    best = torch.full((2, scores.caption_count), -torch.inf)
-    total = torch.full((len(t2i), scores.caption_count), -torch.inf)
-    block = max(min(BLOCK, AT_ONCE // scores.caption_count), 1)
-    for start in range(0, scores.image_count, block):
-        by_image, by_text = scores.block(slice(start, min(start + block, scores.image_count)), everything)
-        top = by_image.topk(min(2, by_image.shape[1]), dim=1).values.T  # (2, b)
-        rows.append((top, torch.stack([(by_image / one).logsumexp(1) for one in i2t])))
-        best = torch.cat([best, by_text]).topk(2, dim=0).values  # (2, M)
-        total = torch.logaddexp(total, torch.stack([(by_text / one).logsumexp(0) for one in t2i]))
-    top, sums = (torch.cat(parts, dim=1) for parts in zip(*rows, strict=True))
-    return _candidates(top, sums, i2t), _candidates(best, total, t2i)
+    count = scores.shape[1]
+    if count < FEW:
+        return pad(scores, (0, 1), value=-torch.inf).topk(2, dim=1).values.T
+    half = count // 2
+    left, right = scores[:, :half], scores[:, half : 2 * half]
+    best, second = two_best(torch.maximum(left, right))
+    found = [best, second, torch.minimum(left, right).amax(1), *scores[:, 2 * half :].unbind(1)]
+    return torch.stack(found).topk(2, dim=0).values
 
 
-def _candidates(top: Tensor, sums: Tensor, temperatures: list[float]) -> FirstCandidates:
+def _candidates(best: Tensor, total: Tensor, temperatures: Sequence[float]) -> FirstCandidates:
     """(2, Q) best scores, (T, Q) log sums of exp(score / temperature) -> the first candidates."""
-    probability = torch.stack([(top[0] / one - row).exp() for one, row in zip(temperatures, sums, strict=True)])
-    second = top[1] if len(top) > 1 else torch.full_like(top[0], -torch.inf)
-    return FirstCandidates((top[0] - second).clamp(max=MOST), probability.clamp(0, 1))
+    probability = torch.stack(
+        [(best[0].double() / one - row).exp().float() for one, row in zip(temperatures, total, strict=True)]
+    )
+    return FirstCandidates((best[0] - best[1]).clamp(max=MOST), probability.clamp(0, 1))

@@ -67,6 +67,7 @@ class LateScores:
     """`Scores` by a method's `token_scores`; each distinct caption is encoded and compared once."""
 
     kind = "token by token, one score a direction"
+    narrow = False  # a distinct caption is compared once a block
 
     def __init__(
         self, method: LateInteraction, images: TokenStore, texts: TokenStore, row: Tensor, device: Device
@@ -104,10 +105,6 @@ class LateScores:
                     scores[direction, part, some] = tile
             stop = start
         return scores[0][:, back], scores[1][:, back]
-
-    def chosen(self, captions: Tensor) -> LateScores:
-        """See `Scores.chosen`."""
-        return LateScores(self.method, self.images, self.texts, self.row[captions], self.device)
 
     @torch.no_grad()
     def _tile(self, images: Tensor, texts: Tokens) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from crosscue.errors import MethodError
+from crosscue.retrieval.firsts import firsts
 from crosscue.retrieval.late_scores import LateScores
 from crosscue.retrieval.scores import Cosines, Scores
 
@@ -59,20 +60,6 @@ def bias_of_captions(bank: Scores, beta: float) -> Tensor:
     for rows in _blocks(bank):
         total = torch.logaddexp(total, (beta * bank.block(rows, everything)[0]).logsumexp(0))
     return (total - math.log(bank.image_count)) / beta
-
-
-def firsts(scores: Scores) -> tuple[Tensor, Tensor]:
-    """Returns (N,) the first caption of each image and (M,) the first image of each caption, by index."""
-    everything, of_images = slice(0, scores.caption_count), []
-    best = torch.full((scores.caption_count,), -torch.inf)
-    of_captions = torch.zeros(scores.caption_count, dtype=torch.int64)
-    for rows in _blocks(scores):
-        i2t, t2i = scores.block(rows, everything)
-        of_images.append(i2t.argmax(1))
-        highest, place = t2i.max(0)
-        ahead = highest > best
-        best[ahead], of_captions[ahead] = highest[ahead], place[ahead] + rows.start
-    return torch.cat(of_images), of_captions
 
 
 def crossed(images_of: Scores, captions_of: Scores) -> Scores:
@@ -164,6 +151,11 @@ class Normalised:
         """M."""
         return self.scores.caption_count
 
+    @property
+    def narrow(self) -> bool:
+        """See `Scores.narrow`."""
+        return self.scores.narrow
+
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """See `Scores.own`."""
         i2t, t2i = self.scores.own(image, caption)
@@ -178,15 +170,6 @@ class Normalised:
         return (
             i2t - self.from_image[images, None] * self.caption_bias[captions],
             t2i - self.image_bias[images, None] * self.from_caption[captions],
-        )
-
-    def chosen(self, captions: Tensor) -> Normalised:
-        """See `Scores.chosen`."""
-        return replace(
-            self,
-            scores=self.scores.chosen(captions),
-            caption_bias=self.caption_bias[captions],
-            from_caption=self.from_caption[captions],
         )
 
 

@@ -33,6 +33,11 @@ class Scores(Protocol):
         """M."""
         ...
 
+    @property
+    def narrow(self) -> bool:
+        """True if blocks of few captions cost no more than those of all."""
+        ...
+
     def own(self, image: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
         """Scores pairs given by number: (P,) and (P,) -> (P,) and (P,)."""
         ...
@@ -44,10 +49,6 @@ class Scores(Protocol):
         """
         ...
 
-    def chosen(self, captions: Tensor) -> Scores:
-        """Returns the scores of the captions with these numbers, in this order; one may come more than once."""
-        ...
-
 
 class Cosines:
     """Scores of (N, D) and (M, D) unit vectors; both directions are the same.
@@ -57,6 +58,7 @@ class Cosines:
     """
 
     kind = "cosine"
+    narrow = True
 
     def __init__(self, images: Tensor, texts: Tensor) -> None:
         require_finite("image", images)
@@ -81,17 +83,15 @@ class Cosines:
         torch.mm(left, right.T, out=scores)
         return scores, scores
 
-    def chosen(self, captions: Tensor) -> Cosines:
-        """See `Scores.chosen`."""
-        return Cosines(self.images, self.texts[captions])
-
 
 class Held:
     """Scores whose blocks were computed once and are read from memory; see `Scores`."""
 
+    narrow = True
+
     def __init__(self, scores: Scores) -> None:
         """Computes all blocks, `HELD_ROWS` images at a time."""
-        self.own, self.chosen, self.kind = scores.own, scores.chosen, scores.kind
+        self.own, self.kind = scores.own, scores.kind
         self.image_count, self.caption_count = scores.image_count, scores.caption_count
         self.both = torch.empty(2, scores.image_count, scores.caption_count)
         for start in range(0, scores.image_count, HELD_ROWS):
