@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from crosscue.errors import MethodError
-from crosscue.evaluation import folds
+from crosscue.evaluation import fold_ranks
 from crosscue.evaluation.folds import fold_recalls, usual_folds
 from crosscue.evaluation.ranks import rank_scores, ranks
 from crosscue.evaluation.recall import recall
@@ -59,7 +59,7 @@ def test_folds_keep_the_correction_of_the_whole_gallery() -> None:
 
 def test_a_part_counts_from_its_start() -> None:
     images, texts = unit(IMAGES, 8), unit(IMAGES * EACH, 8)
-    part = folds.Part(Cosines(images, texts), slice(3, 6), slice(9, 18))
+    part = fold_ranks.Part(Cosines(images, texts), slice(3, 6), slice(9, 18))
     torch.testing.assert_close(part.block(slice(1, 3), slice(2, 9))[0], images[4:6] @ texts[11:18].T)
     torch.testing.assert_close(part.own(torch.tensor([2]), torch.tensor([4]))[0], (images[5] * texts[13]).sum()[None])
 
@@ -67,7 +67,7 @@ def test_a_part_counts_from_its_start() -> None:
 def test_mscoco_is_folded_and_re_ranked_results_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     result = result_of(Cosines(unit(IMAGES, 8), unit(IMAGES * EACH, 8)))
     assert usual_folds(result) is None
-    monkeypatch.setattr(folds, "COCO_IMAGES", IMAGES)
+    monkeypatch.setattr(fold_ranks, "COCO_IMAGES", IMAGES)
     assert usual_folds(result) == 5
     again = replace(result, again=(None, None))
     assert usual_folds(again) is None

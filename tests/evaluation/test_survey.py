@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
-from crosscue.evaluation import folds
+from crosscue.evaluation import fold_ranks
 from crosscue.evaluation.calibration import calibration, divisors
 from crosscue.evaluation.folds import fold_recalls
 from crosscue.evaluation.measuring import score
@@ -41,7 +41,7 @@ def pairs_and_vectors() -> tuple[Pairs, torch.Tensor, torch.Tensor]:
 def test_every_part_of_a_survey_is_that_of_its_own_pass(
     rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folds, "COCO_IMAGES", IMAGES)
+    monkeypatch.setattr(fold_ranks, "COCO_IMAGES", IMAGES)
     pairs, images, captions = pairs_and_vectors()
     method, temperatures = build("zero_shot", tiny_backbone("clip")), Temperatures(0.5, 0.2, 9, 9)
     alone = score(method, pairs, images, captions)

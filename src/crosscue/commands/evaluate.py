@@ -12,7 +12,7 @@ from crosscue.errors import DataError, MethodError, StorageError
 from crosscue.retrieval.options import Inference
 
 if TYPE_CHECKING:
-    from crosscue.evaluation.folds import Folds
+    from crosscue.evaluation.fold_ranks import Folds
     from crosscue.evaluation.result import Retrieval
 
 

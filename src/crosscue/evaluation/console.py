@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from crosscue.evaluation.comparison import Comparison
-from crosscue.evaluation.folds import Folds
+from crosscue.evaluation.fold_ranks import Folds
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS, Retrieval
 from crosscue.intervals import LEVEL

@@ -55,7 +55,7 @@ class Ranked:
     again: tuple[Reranked, Reranked] | None = None
     """Candidates of re-ranking with their new scores."""
     survey: Survey | None = None
-    """What else was read in the pass over `scores`."""
+    """Other parts that were read in the pass over `scores`."""
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from crosscue.evaluation.caption_notes import Notes
 from crosscue.evaluation.comparison import Comparison
 from crosscue.evaluation.example_page import example_parts
 from crosscue.evaluation.figures import calibration_curves, category_bars, curves
-from crosscue.evaluation.folds import Folds
+from crosscue.evaluation.fold_ranks import Folds
 from crosscue.evaluation.recall import KS
 from crosscue.evaluation.result import ARROWS, DIRECTIONS
 from crosscue.evaluation.slices import unread

@@ -50,7 +50,7 @@ class Retrieval:
     again: tuple[Reranked, Reranked] | None = field(default=None, repr=False, compare=False)
     """Re-ranked candidates of both directions with their new scores; not written to disk. None without re-ranking."""
     survey: Survey | None = field(default=None, repr=False, compare=False)
-    """What was read in the pass over these scores; not written to disk."""
+    """Parts of a report that were read in one pass over these scores; not written to disk."""
     minimal_pairs: dict[str, dict[str, float]] = field(default_factory=dict)
     """Kind of edit -> how often an image preferred its caption to an edited one, in percent; empty without `minimal_pairs`."""
     diagnostics: Sequence[Diagnostic] = ()

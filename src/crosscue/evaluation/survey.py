@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from crosscue.evaluation.folds import FoldRanks, usual_count
+from crosscue.evaluation.fold_ranks import FoldRanks, usual_count
 from crosscue.evaluation.group_recall import Groups
 from crosscue.evaluation.ranks import Ranking, Ranks
 from crosscue.retrieval.confidence import Confidences
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Survey:
-    """The readers of a report. A part that none of them has read takes a pass of its own, where it is asked for."""
+    """The readers of a report. A result without them takes a pass for each part that is used."""
 
     def __init__(self, pairs: Pairs, divisors: Divisors | None = None) -> None:
         """Takes the evaluated pairs, and the temperatures of calibration; None leaves it out."""

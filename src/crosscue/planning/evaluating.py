@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
     from crosscue.retrieval.options import Inference
 
-PASSES = 3.5
-"""Passes over all scores that the report of one result makes; docs/performance.md."""
-PAGE, BOOTSTRAP = 4.4, 1.1e-4
+PASSES = 2.5
+"""Time of all readers of one pass over the scores of a result, in products of the same size; docs/performance.md."""
+PAGE, BOOTSTRAP = 1.6, 1.1e-4
 """Seconds of the page of a report, and of intervals and tests for each image; docs/performance.md."""
 BLOCK, WIDE = 1_024, 4_096
 """Images and captions of the product that gives the rate of a pass."""

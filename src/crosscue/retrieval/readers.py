@@ -19,7 +19,7 @@ COLUMNS = 1_024
 
 
 class Reader(Protocol):
-    """What is counted in the scores of N images with M captions, tile by tile."""
+    """Part of an evaluation that is counted in the scores of N images with M captions, tile by tile."""
 
     def start(self, scores: Scores) -> None:
         """Makes room; called before the first tile."""
