@@ -78,6 +78,8 @@ COLOURS = ["red", "green", "blue", "yellow", "black", "white", "brown", "orange"
 class Load:
     """Answers of a closed loop."""
 
+    starts: list[float] = field(default_factory=list)
+    """Time at which each request began."""
     walls: list[float] = field(default_factory=list)
     """Seconds of each answer."""
     refused: int = 0
@@ -135,7 +137,7 @@ def make_collection(folder: Path, identity: Identity, images: int) -> None:
     collection.roots["r"] = folder
     space = collection.add_space("starter", identity)
     table = collection.table("starter")
-    rows = table_of(0, unit(draw.standard_normal((images, identity.width)).astype(np.float32)))
+    rows = table_of(0, unit(draw.standard_normal((images, identity.width)).astype(np.float32)), [""])
     contents = [f"{number:064x}" for number in range(images)]
     for name, column in (("content", contents), ("width", [320] * images), ("height", [240] * images)):
         place = rows.schema.get_field_index(name)
@@ -182,13 +184,13 @@ def measure(
 ) -> tuple[float, float]:
     """Print all rows of one server; return CPU seconds and p95 of a warm query."""
     texts = fresh_texts()
-    closed_loop(process, address, [[next(texts)] * 1 for _ in range(8)])  # warm-up
-    warm = closed_loop(process, address, [[next(texts) for _ in range(given.queries)]])
+    closed_loop([process], address, [[next(texts)] * 1 for _ in range(8)])  # warm-up
+    warm = closed_loop([process], address, [[next(texts) for _ in range(given.queries)]])
     print(
         warm.row("warm text, 1 client")
         + judged(1000 * float(np.quantile(warm.walls, 0.95)), GOALS[runtime]["query"], idle)
     )
-    cached = closed_loop(process, address, [["a red bicycle"] * given.queries])
+    cached = closed_loop([process], address, [["a red bicycle"] * given.queries])
     print(cached.row("cached text, 1 client") + judged(1000 * float(np.quantile(cached.walls, 0.95)), CACHED, idle))
     page(address, idle)
     knee(process, address, given.queries, texts)
@@ -202,7 +204,7 @@ def knee(process: psutil.Process, address: str, queries: int, texts: Iterator[st
     found: dict[int, Load] = {}
     for clients in CLIENTS:
         sent = [[next(texts) for _ in range(queries)] for _ in range(clients)]
-        found[clients] = load = closed_loop(process, address, sent, seconds=SECONDS)
+        found[clients] = load = closed_loop([process], address, sent, seconds=SECONDS)
         used = f"{load.server_cpu / load.seconds:.2f} and {load.own_cpu / load.seconds:.2f} cores"
         print(f"{load.row(f'new texts, {clients} clients')}: {used}, {load.refused} refused")
     steps = list(itertools.pairwise(CLIENTS))
@@ -227,7 +229,7 @@ def memory(process: psutil.Process, address: str, requests: int, texts: Iterator
     sizes = []
     for count in (requests // 5, requests - requests // 5):
         sent = [next(texts) if number % 20 == 0 else known[number % 100] for number in range(count)]
-        found = closed_loop(process, address, [sent[: count // 2], sent[count // 2 :]], searched=5)
+        found = closed_loop([process], address, [sent[: count // 2], sent[count // 2 :]], searched=5)
         assert len(found.walls) == count, f"{found.refused} requests were refused"
         sizes.append(process.memory_info().rss / 2**20)
     growth = sizes[1] - sizes[0]
@@ -262,7 +264,7 @@ def page(address: str, idle: bool) -> None:
 
 
 def closed_loop(
-    process: psutil.Process,
+    processes: Sequence[psutil.Process],
     address: str,
     clients: Sequence[Sequence[str]],
     searched: int = 1,
@@ -290,18 +292,19 @@ def closed_loop(
                     load.refused += 1
                     continue
                 assert answer.status == 200, answer.status
+                load.starts.append(start)
                 load.walls.append(took)
         connection.close()
 
     threads = [threading.Thread(target=client, args=(texts,)) for texts in clients]
     until = time.perf_counter() + seconds
-    start, server, own = time.perf_counter(), cpu_of(process), time.process_time()
+    start, server, own = time.perf_counter(), sum(map(cpu_of, processes)), time.process_time()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     load.seconds = time.perf_counter() - start
-    load.server_cpu, load.own_cpu = cpu_of(process) - server, time.process_time() - own
+    load.server_cpu, load.own_cpu = sum(map(cpu_of, processes)) - server, time.process_time() - own
     return load
 
 
