@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from crosscue.errors import BackboneError, suggestion
+from crosscue.progress import note
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,25 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     Raises:
         BackboneError: unknown name.
     """
+    if name not in ("auto", "fp32", "bf16"):
+        raise BackboneError(f"there is no precision '{name}'.{suggestion(str(name), ('auto', 'fp32', 'bf16'))}")
     if name == "fp32":
         return Precision("fp32", "chosen")
+    native = computes_bf16(device)
     if name == "bf16":
+        if not native:
+            note("--precision bf16: this machine has no native bf16, and computes it many times slower than fp32.")
         return Precision("bf16", "chosen")
-    if name != "auto":
-        raise BackboneError(f"there is no precision '{name}'.{suggestion(str(name), ('auto', 'fp32', 'bf16'))}")
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu_has_bf16_instructions()
     if native:
         return Precision("bf16", "this CPU computes bf16 natively; learned tensors and losses stay float32")
     return Precision("fp32", "this CPU has no native bf16")
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Returns True if a device multiplies bf16 itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu_has_bf16_instructions()
 
 
 def cpu_has_bf16_instructions() -> bool:
