@@ -84,8 +84,8 @@ def _index_vectors(collection: Collection, space: Space, table: Any, count: int)
             distance_type="dot",
             num_partitions=settings.partitions,
             num_bits=settings.bits,
-            sample_rate=128,
-            max_iterations=20,
+            sample_rate=64,
+            max_iterations=10,
         ),
         replace=True,
     )
