@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from crosscue.backbones.protocol import ImageFeatures
 from crosscue.evaluation.ranks import placed
 from crosscue.evaluation.recall import hits
 from crosscue.methods.capabilities import ReadsTogether
+from crosscue.progress import progress
 from crosscue.retrieval.conditioning import ConditionedImages
 from crosscue.retrieval.reranking import candidates_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from crosscue.retrieval.scores import Scores
 
 
+AT_ONCE = 64
+"""Queries between two steps of the progress bar."""
 EFFECT = 64
 """Most images whose encoding is examined for the variance that comes from texts."""
 
@@ -32,6 +35,50 @@ class Diagnostic:
     name: str
     value: float
     note: str
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Q queries of one direction whose answer is among their C candidates."""
+
+    image: Tensor
+    """(Q, C) image of each candidate pair."""
+    caption: Tensor
+    """(Q, C)"""
+    right: Tensor
+    """(Q, C) bool"""
+    image_first: bool
+
+    @classmethod
+    def of(cls, preselected: Scores, owner: Tensor, top: int, most: int, *, image_first: bool) -> Questions | None:
+        """Returns at most `most` queries, spread evenly; None if no answer was pre-selected."""
+        count = preselected.image_count if image_first else preselected.caption_count
+        image, caption, _ = candidates_of(preselected, slice(0, count), top, image_first=image_first)
+        right = owner[caption] == image
+        answerable = right.any(1).nonzero()[:, 0]
+        if not len(answerable):
+            return None
+        rows = answerable[torch.linspace(0, len(answerable) - 1, min(most, len(answerable))).round().long()]
+        return cls(image[rows], caption[rows], right[rows], image_first)
+
+    @property
+    def about(self) -> str:
+        """Candidates, queries and chance in words."""
+        queries, candidates = self.image.shape
+        chance = 100 * float(self.right.float().mean())
+        return f"R@1 among {candidates} candidates, {queries} queries, in percent; chance is {chance:.1f}"
+
+    def scores(self, scorer: ConditionedImages, advance: Callable[[int], None]) -> Tensor:
+        """Returns (Q, C) the scores of the candidates, some queries at a time."""
+        parts = []
+        for image, caption in zip(self.image.split(AT_ONCE), self.caption.split(AT_ONCE), strict=True):
+            parts.append(scorer(image, caption, torch.zeros(image.shape), image_first=self.image_first))
+            advance(len(image))
+        return torch.cat(parts)
+
+    def r1(self, scores: Tensor) -> float:
+        """Returns R@1 in percent."""
+        return 100 * float(hits(placed(scores, self.right), 1).mean())
 
 
 class BlankImage:
@@ -67,33 +114,23 @@ def diagnose(
     other = (torch.arange(len(texts)) + max(len(texts) // 2, 1)) % len(texts)
     swapped = replace(scorer, texts=[texts[number] for number in other.tolist()])
     empty = replace(scorer, images=blank)
+    questions = [
+        asked
+        for image_first in (True, False)
+        if (asked := Questions.of(preselected, owner, top, sample, image_first=image_first)) is not None
+    ]
     found: list[Diagnostic] = []
-    with torch.no_grad():
-        for image_first, arrow in ((True, "image to text"), (False, "text to image")):
-            count = preselected.image_count if image_first else preselected.caption_count
-            image, caption, _ = candidates_of(preselected, slice(0, count), top, image_first=image_first)
-            right = owner[caption] == image
-            answerable = right.any(1).nonzero()[:, 0]
-            if not len(answerable):
-                continue
-            rows = answerable[torch.linspace(0, len(answerable) - 1, min(sample, len(answerable))).round().long()]
-            image, caption, right = image[rows], caption[rows], right[rows]
-            zeros = torch.zeros(image.shape)
-            chance = 100 * float(right.float().mean())
-
-            def scores(conditioned: ConditionedImages, image: Tensor) -> Tensor:
-                return conditioned(image, caption, zeros, image_first=image_first)  # noqa: B023
-
-            def r1(scores: Tensor) -> float:
-                return 100 * float(hits(placed(scores, right), 1).mean())  # noqa: B023
-
-            about = f"R@1 among {image.shape[1]} candidates, {len(rows)} queries, in percent; chance is {chance:.1f}"
-            own, mixed = scores(scorer, image), scores(swapped, image)
+    total = 3 * sum(len(asked.right) for asked in questions)
+    with torch.no_grad(), progress("scoring with other knowledge and a blank image", total, "queries") as advance:
+        for asked in questions:
+            own, mixed = asked.scores(scorer, advance), asked.scores(swapped, advance)
+            white = replace(asked, image=torch.zeros_like(asked.image)).scores(empty, advance)
+            arrow = "image to text" if asked.image_first else "text to image"
             changed = 100 * float((own.argmax(1) != mixed.argmax(1)).float().mean())
             found += [
-                Diagnostic(f"{arrow}, as it is", r1(own), about),
-                Diagnostic(f"{arrow}, blank image", r1(scores(empty, torch.zeros_like(image))), "should be at chance"),
-                Diagnostic(f"{arrow}, swapped knowledge", r1(mixed), "should lie below 'as it is'"),
+                Diagnostic(f"{arrow}, as it is", asked.r1(own), asked.about),
+                Diagnostic(f"{arrow}, blank image", asked.r1(white), "should be at chance"),
+                Diagnostic(f"{arrow}, swapped knowledge", asked.r1(mixed), "should lie below 'as it is'"),
                 Diagnostic(f"{arrow}, first candidate changed by swapped knowledge", changed, "percent of the queries"),
             ]
         chosen = torch.linspace(0, len(texts) - 1, min(sample, len(texts))).round().long()
