@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/replicas.py exports/starter
 
-EXPORT is an export of the starter (crosscue export onnx zero_shot --data SOURCE --out exports/starter). nginx has the
-configuration of deploy/ (CROSSCUE_NGINX, or the one of the system). Servers, nginx and clients share the cores of this machine,
+EXPORT is made by `crosscue export onnx zero_shot --data SOURCE --out exports/starter`. nginx has the configuration of deploy/.
+It is CROSSCUE_NGINX, or that of the system. Servers, nginx and clients share the cores of this machine,
 so two replicas are faster here only while one leaves a core idle.
 """
 
