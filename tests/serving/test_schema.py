@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.serving.conftest import serving
 
-schemathesis = pytest.importorskip("schemathesis")
 STARTS_A_PROCESS = "/api/collections/{name}/refresh"
 
 
-def checks() -> list[Any]:
+def checks(schemathesis: Any) -> list[Any]:
     """Return the checks of an answer against the schema."""
     schemathesis.checks.load_all_checks()
     names = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
@@ -24,13 +23,14 @@ def checks() -> list[Any]:
 
 @pytest.mark.slow
 def test_operations_answer_generated_requests_as_declared(painted: Path) -> None:
+    schemathesis = pytest.importorskip("schemathesis")  # two seconds of imports, here alone
     with serving(painted) as client:
         schema = schemathesis.openapi.from_asgi("/openapi.json", client.app, headers={"host": "127.0.0.1"})
         operations = [found.ok() for found in schema.get_all_operations()]
         assert len(operations) > 12
         for operation in operations:
             if operation.path != STARTS_A_PROCESS:
-                _try(operation, checks())
+                _try(operation, checks(schemathesis))
 
 
 def _try(operation: Any, conforms: list[Any]) -> None:
