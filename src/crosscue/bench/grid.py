@@ -91,7 +91,7 @@ class Published:
 
     backbone: str
     """The backbone they belong to; with another one nothing is printed or checked."""
-    recalls: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    recalls: dict[str, dict[str, tuple[float | None, ...]]] = field(default_factory=dict)
     """Domain -> label -> R@1, R@5, R@10 of image to text, then of text to image, in percent; null where none is published.
     A label that no row has is printed alone."""
     check: list[str] = field(default_factory=list)
