@@ -170,6 +170,18 @@ def test_every_command_inside_a_line_is_accepted(
             raise AssertionError(f"{where}: {capsys.readouterr().err or error}") from error
 
 
+SMALLER = [(r"(--image_size|image_size:) 160\b", r"\1 32"), (r"\bimage_size=160\b", "image_size=32")]
+"""Side of an image on a page -> that of the tiny CLIP: 16 patches instead of 400."""
+
+
+def smaller(block: Block) -> Block:
+    """Returns a block with small images."""
+    text = block.text
+    for pattern, value in SMALLER:
+        text = re.sub(pattern, value, text)
+    return replace(block, text=text)
+
+
 def run(block: Block, names: dict[str, Any]) -> None:
     """Runs a block as a reader would. Python blocks share `names`; one that begins with `# FILE.py` becomes that file."""
     if block.language == "yaml":
@@ -210,7 +222,7 @@ def test_the_blocks_of_a_page_run_in_their_order(
     try:
         for block in blocks(page):
             text = block.text.replace("http://localhost:8000/v1", model.url)
-            run(replace(block, text=text) if block.language == "python" else block, names)
+            run(smaller(replace(block, text=text) if block.language == "python" else block), names)
     finally:
         for name in set(sys.modules) - loaded:
             if (place / f"{name}.py").exists():
