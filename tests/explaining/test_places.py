@@ -118,7 +118,7 @@ def test_the_right_quarter_of_a_collage_is_found_and_its_places_matter() -> None
         pytest.skip(f"{folder} is not there: set CROSSCUE_SHARED to the development data")
     from crosscue.api import as_run
 
-    method = as_run("zero_shot", precision="fp32").method
+    method = as_run("zero_shot", precision="fp32", image_size=128).method
     size = method.backbone.pixels.size
     right, fell, fell_randomly = [], [], []
     draw = np.random.default_rng(7)
