@@ -114,7 +114,8 @@ class Processes:
         found: list[Any] = [value] * self.world
         if self.world > 1:
             meet(what)
-            dist.all_gather_object(found, value)
+            with together(what):  # one that has met the others may end before it gives its value
+                dist.all_gather_object(found, value)
         return found
 
     def agree(self, flag: bool) -> bool:
@@ -141,7 +142,8 @@ class Processes:
         apart = 0.0
         for tensor in state.values():
             first = tensor.detach().clone()
-            dist.broadcast(first, 0)
+            with together("a checkpoint"):
+                dist.broadcast(first, 0)
             apart = max(apart, float((first - tensor.detach()).abs().max()))
             tensor.detach().copy_(first)
         furthest = max(self._gathered(apart, "a checkpoint"))
