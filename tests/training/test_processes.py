@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 import crosscue
+from crosscue.cli import main
 from crosscue.errors import OptionError
 from crosscue.testing.backbones import FOLDERS
 from crosscue.training.journal import read_journal
@@ -75,19 +77,27 @@ def test_the_gradients_of_two_are_those_of_one(of_two: dict[str, dict[str, Any]]
     assert of_two["rounded"]["state"] <= 0.02
 
 
-def test_the_gradients_of_three_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In forks with the variables of torchrun, whose store is here."""
+def in_forks(count: int, monkeypatch: pytest.MonkeyPatch, errors: Path, work: Callable[..., Any], *given: Any) -> None:
+    """Runs a function in so many forks with the variables of torchrun, whose store is here."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    launched = {"TORCHELASTIC_RUN_ID": "three", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "3"}
+    launched = {"TORCHELASTIC_RUN_ID": "forks", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": str(count)}
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
     processes = []
-    for rank in map(str, range(3)):
-        for name, value in {**variables(tmp_path), **launched, **where, "RANK": rank, "LOCAL_RANK": rank}.items():
-            monkeypatch.setenv(name, value)
-        processes.append(forked(work, "gradients_of_three", errors=tmp_path / f"errors-{rank}.txt"))
+    for rank in map(str, range(count)):
+        with monkeypatch.context() as patch:
+            for name, value in {**launched, **where, "RANK": rank, "LOCAL_RANK": rank}.items():
+                patch.setenv(name, value)
+            processes.append(forked(work, *given, errors=errors / f"errors-{rank}-of-{count}.txt"))
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * 3, (tmp_path / "errors-0.txt").read_text()
+    said = (errors / f"errors-0-of-{count}.txt").read_text()
+    assert [process.exitcode for process in processes] == [0] * count, said[-3000:]
+
+
+def test_the_gradients_of_three_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    in_forks(3, monkeypatch, tmp_path, work, "gradients_of_three")
     assert_equal_gradients(found_by(3, tmp_path)["gradients_of_three"], "dual", "siglip2")
 
 
@@ -187,13 +197,6 @@ def begun(words: list[str], out: Path, steps: int) -> tuple[subprocess.Popen[str
     return running, found
 
 
-def done(words: list[str]) -> str:
-    """Runs a command to its end and returns its standard output."""
-    ended = subprocess.run(words, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout
-
-
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the ranks of a command are found in /proc")
 def test_killed_stopped_and_resumed_on_other_numbers(
     of_two: dict[str, dict[str, Any]], place: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,8 +235,8 @@ def test_killed_stopped_and_resumed_on_other_numbers(
     for count in (1, 3):
         shutil.copytree(out, place / f"cut_on_{count}")
     succeeds(*command(place, place / "cut_on_1", 1, "--resume")[3:])  # in this process
-    done(command(place, place / "cut_on_3", 3, "--resume"))
-    done(command(place, out, 2, "--resume"))
+    for folder, count in ((place / "cut_on_3", 3), (out, 2)):
+        in_forks(count, monkeypatch, place, main, command(place, folder, 1, "--resume")[3:])
     whole = learned(place / "dual_prompt_on_2")
     assert all(torch.equal(whole[name], tensor) for name, tensor in learned(out).items())
     for count in (1, 3):
