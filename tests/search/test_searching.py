@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -158,8 +159,9 @@ def test_a_filter_and_sql_hold_for_both_searches(searcher: Searcher) -> None:
     assert names(searcher.search([Term("x")], Request(where="name = '12.png'", all=True))) == ["12.png"]
     assert names(searcher.search([Term("x")], Request(filter='caption:"; DROP"', all=True))) == ["12.png"]
     assert len(searcher.search([Term("x")], Request(filter="width>99", all=True))) == 0
-    with pytest.raises(OptionError, match="--where 'nme = 3' cannot be read as SQL"):
-        searcher.search([Term("x")], Request(where="nme = 3"))
+    for wrong in ("nme = 3", "width / 0 > 1", "cast(name as int) > 1"):
+        with pytest.raises(OptionError, match=re.escape(f"--where '{wrong}' cannot be read or computed as SQL")):
+            searcher.search([Term("x")], Request(where=wrong))
 
 
 def test_only_likely_hits_are_shown_unless_there_are_none(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +294,14 @@ def test_a_vector_that_is_no_vector_of_the_space_is_refused(
     monkeypatch.setattr(searcher.encoder, "encode_texts", damaged)
     with pytest.raises(CollectionError, match="its vector is not finite"):
         searcher.search([Term("x")])
+
+
+def test_without_a_name_the_last_whole_space_is_searched(opened: Collection) -> None:
+    assert opened.space().name == "b"
+    opened.spaces["b"] = replace(opened.spaces["b"], whole=False)
+    assert opened.space().name == "a"
+    opened.spaces["a"] = replace(opened.spaces["a"], whole=False)
+    assert opened.space().name == "b"
 
 
 def test_another_run_is_refused(opened: Collection) -> None:

@@ -46,7 +46,7 @@ class SearchOptions:
     collection: Path = Path()
     """The collection, or the folder of images that holds it. Default the present folder."""
     space: str | None = None
-    """Name of the space, which is the set of vectors of one run. Default the one that was added last."""
+    """Name of the space, which is the set of vectors of one run. Default the last that was added and is whole."""
     compare: str | None = None
     """Second space: the hits of both stand side by side."""
     run: str | None = None

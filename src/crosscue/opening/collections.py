@@ -62,7 +62,7 @@ class OpenedCollection:
         return self._encoders[found.name]
 
     def searcher(self, space: str | None = None) -> Searcher:
-        """Returns the search in a space, by default the one that was added last."""
+        """Returns the search in a space, by default the last that was added and is whole."""
         name = self.collection.space(space).name
         if name not in self._searchers:
             self._searchers[name] = Searcher(self.collection, self.encoder(name), name)
@@ -74,7 +74,7 @@ class OpenedCollection:
         Args:
             query: a string is a text; a path, an opened image or an array is an image.
             k: number of hits.
-            space: name of the space; default the one that was added last.
+            space: name of the space; default the last that was added and is whole.
             options: fields of `Request`, such as `filter="taken>=2024-06"`.
 
         Raises:

@@ -24,7 +24,7 @@ def searching(collection: Collection, name: str | None, searcher: Callable[[], S
 
     Args:
         collection: the collection.
-        name: the space; None is the one that was added last.
+        name: the space; None is the last that was added and is whole.
         searcher: opens the search in the space.
         terms: number of terms in the query.
     """

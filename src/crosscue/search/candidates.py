@@ -32,6 +32,8 @@ PLACES = ["id", "root", "path", "raw"]
 """Columns that name an image and its file."""
 ROWS, DEEP = 50, 1_000
 """Fewest rows that are read for the order of hits, and as many where it is corrected for hubness."""
+CONDITION = ("Invalid input", "Arrow error")
+"""Parts of LanceDB's errors about a condition that cannot be read, and about one that cannot be computed, such as 1 / 0."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,10 @@ def _read(collection: Collection, space: Space, request: Request, queries: Seque
         try:
             return answer(all_rows())
         except (ValueError, RuntimeError) as error:
-            if request.where is None or "Invalid input" not in str(error):
+            if request.where is None or not any(part in str(error) for part in CONDITION):
                 raise
             raise OptionError(
-                f"--where {request.where!r} cannot be read as SQL. Columns: {', '.join(name for name in COLUMNS if name not in COMPUTED)}. "
+                f"--where {request.where!r} cannot be read or computed as SQL. Columns: {', '.join(name for name in COLUMNS if name not in COMPUTED)}. "
                 'Write a condition, such as --where "width > 2000"'
             ) from error
 

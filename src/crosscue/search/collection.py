@@ -75,7 +75,7 @@ class Collection:
             return name in self.connection.table_names(limit=10_000)
 
     def space(self, name: str | None = None) -> Space:
-        """Returns the space of a name; without one, the only space, or the one that was added last.
+        """Returns the space of a name; without one, the last that was added and is whole, or the last.
 
         Raises:
             CollectionError: there is no such space, or none at all.
@@ -85,7 +85,8 @@ class Collection:
                 f"{self.folder}: no space in this collection. Index images: {self._command('FOLDER')}"
             )
         if name is None:
-            return list(self.spaces.values())[-1]
+            spaces = list(self.spaces.values())
+            return next((space for space in reversed(spaces) if space.whole), spaces[-1])
         if name not in self.spaces:
             raise CollectionError(f"{self.folder}: there is no space '{name}'.{suggestion(name, self.spaces)}")
         return self.spaces[name]

@@ -217,6 +217,8 @@ def index(
         space, built = maintain(collection, space, writer)
         if built:
             space = check(collection, space, opens())
+        if not space.whole:
+            space = collection.keep(space, whole=True)
     return Outcome(ingest.counts, space, missing_message(lost) if lost else None, interrupted)
 
 

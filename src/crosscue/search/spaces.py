@@ -55,16 +55,19 @@ class Space:
     index: VectorIndex | None = None
     """None: a query reads every vector, which is exact."""
     measured: Measured | None = None
+    whole: bool = False
+    """True once a run has ended that indexed all images. Until then a search without a name prefers another space."""
 
 
 def space_of(name: str, entry: dict[str, Any]) -> Space:
-    """Returns a space from its record in collection.json. Raises KeyError or TypeError for another record."""
+    """Returns a space from its record in collection.json; one without `whole` is whole. Raises KeyError or TypeError for another record."""
     index, measured = entry["index"], entry["measured"]
     return Space(
         name,
         Identity(**entry["identity"]),
         None if index is None else VectorIndex(**index),
         None if measured is None else Measured(**measured),
+        entry.get("whole", True),
     )
 
 
