@@ -46,6 +46,13 @@ def test_a_folder_is_indexed_kept_up_to_date_and_planned(photos: Path) -> None:
         index("--collection", photos / ".crosscue", "--exclude", "new, *.gif")
         == "5 images: 0 added, 5 same, 1 removed.\n"
     )
+    assert index(photos) == "5 images: 0 added, 5 same.\n", "what is left out stays so"
+    open_in_python(photos).add()
+    assert len(open_collection(photos).table().search().to_list()) == 5
+    paint(photos / ".hidden.png", 9)
+    assert index(photos, "--hidden", "true") == "6 images: 1 added, 5 same.\n"
+    assert index(photos, "--exclude", "none") == "7 images: 1 added, 6 same.\n"
+    assert index(photos, "--hidden", "false") == "6 images: 0 added, 6 same, 1 removed.\n"
 
 
 def test_another_run_under_a_name_is_refused_and_its_remedy_replaces_it(photos: Path, tmp_path: Path) -> None:

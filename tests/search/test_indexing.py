@@ -21,7 +21,7 @@ from crosscue.search.labels import Label, add_labels, labels_of
 from crosscue.search.planning import planned
 from crosscue.search.reading import Captions
 from crosscue.search.recovery import manifests
-from crosscue.search.scanning import Scan
+from crosscue.search.scan import Scan
 from tests.search.conftest import ColourEncoder, indexed, paint, rows_of
 
 

@@ -14,7 +14,8 @@ from PIL import ExifTags, Image
 from crosscue.data.pairs import ImageFile
 from crosscue.data.pixels import PixelSpec
 from crosscue.search.reading import Captions, Failure, Reader, ReadImage
-from crosscue.search.scanning import Item, Scan, walk
+from crosscue.search.scan import Scan
+from crosscue.search.scanning import Item, walk
 from crosscue.search.thumbnails import has_thumbnail, thumbnail_path
 from tests.search.conftest import paint
 

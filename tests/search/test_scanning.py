@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from crosscue.search.collection import open_collection
-from crosscue.search.scanning import Scan, walk
+from crosscue.search.scan import Scan
+from crosscue.search.scanning import walk
 from tests.search.conftest import ColourEncoder, indexed, paint, rows_of
 
 

@@ -46,13 +46,14 @@ class IndexOptions:
     Default the caption files beside the images, and their XMP and IPTC."""
     captions: bool = False
     """True: captions get vectors too, now and at every later run, for the search from an image to captions."""
-    exclude: str = ""
-    """Globs of files and folders to leave out, separated by commas, such as '*.gif,old/*'. Always left out: .git,
-    node_modules, @eaDir."""
-    hidden: bool = False
-    """True: names that begin with a dot are read too."""
-    follow_links: bool = False
-    """True: symbolic links are followed. By default they are left out: the image has its own place."""
+    exclude: str | None = None
+    """Globs of files and folders to leave out, now and at every later run, separated by commas, such as '*.gif,old/*'. none:
+    forget them. Always left out: .git, node_modules, @eaDir."""
+    hidden: bool | None = None
+    """True: names that begin with a dot are read too, now and at every later run. Default as before, at first false."""
+    follow_links: bool | None = None
+    """True: symbolic links are followed, now and at every later run. Default as before. At first they are left out: the image has
+    its own place."""
     remove_missing: Literal["safe", "always"] = "safe"
     """Rows of files that are gone. `safe`: they are kept if more than half of a folder is gone, which an unmounted disk looks
     like. `always`: they are removed."""
@@ -144,11 +145,12 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
         if given.captions_from is not None:
             source = given.captions_from
             collection.captions_from = None if source == "none" else kept_source(source)
+        collection.scan = scan_of(given, collection.scan)
         collection.save()
         spaces = _spaces(given, collection)
         kept: list[str] = []
         while True:
-            walks = walks_of(collection, targets, options.scan)
+            walks = walks_of(collection, targets)
             captions = captions_from(collection, walks)
             outcomes = [
                 index(
@@ -284,7 +286,6 @@ def indexing_of(given: Any) -> Indexing:
     if given.engine == "ray" and given.workers is None:
         raise CollectionError("--engine ray needs the number of workers, such as --workers 4.")
     options = Indexing(
-        scan=scan_of(given),
         batch_size=given.batch_size,
         remove_missing=given.remove_missing,
         captions=given.captions,

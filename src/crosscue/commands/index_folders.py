@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from crosscue.search.collection import Collection
     from crosscue.search.indexing import Target
     from crosscue.search.reading import Captions
-    from crosscue.search.scanning import Scan, Walk
+    from crosscue.search.scan import Scan
+    from crosscue.search.scanning import Walk
 
 
 def place_of(given: Any, folders: Sequence[Path]) -> tuple[Path, str | None]:
@@ -48,7 +50,7 @@ def surveyed(
     from crosscue.search.spaces import space_name
 
     collection = open_collection(place) if (place / FILE).exists() else Collection(place)
-    walks = walks_of(collection, targets_of(collection, folders), scan_of(given))
+    walks = walks_of(collection, targets_of(collection, folders), scan_of(given, collection.scan))
     name = given.name or (space_name(given.run) if given.run else None)
     names: list[str | None] = [name if name in collection.spaces else None] if name else [*collection.spaces] or [None]
     return collection, walks, captions_from(collection, walks), names
@@ -59,9 +61,10 @@ def kept_source(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 
-def scan_of(given: Any) -> Scan:
-    """Returns the options of a walk."""
-    from crosscue.search.scanning import Scan
-
-    globs = tuple(glob.strip() for glob in given.exclude.split(",") if glob.strip())
-    return Scan(globs, given.hidden, given.follow_links)
+def scan_of(given: Any, kept: Scan) -> Scan:
+    """Returns the options of a walk: those that are given, and for the others what the collection has kept."""
+    chosen = {name: value for name in ("hidden", "follow_links") if (value := getattr(given, name)) is not None}
+    if given.exclude is not None:
+        globs = [] if given.exclude == "none" else given.exclude.split(",")
+        chosen["exclude"] = tuple(glob.strip() for glob in globs if glob.strip())
+    return replace(kept, **chosen)

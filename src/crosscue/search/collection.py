@@ -23,6 +23,7 @@ from crosscue.errors import CollectionError, suggestion
 from crosscue.search.connection import connect
 from crosscue.search.refusals import FILE as FILE
 from crosscue.search.refusals import missing, refusals, unreadable
+from crosscue.search.scan import Scan
 from crosscue.search.schema import KEY, captions_schema, schema
 from crosscue.search.spaces import Space, space_of
 from crosscue.storage import read_json, write_json
@@ -45,6 +46,8 @@ class Collection:
         self.spaces: dict[str, Space] = {}
         self.captions_from: str | None = None
         """Source of pairs whose captions the images get (`--captions_from`)."""
+        self.scan = Scan()
+        """Files that are left out, and links that are followed (`--exclude`, `--hidden`, `--follow_links`)."""
         self._consistency = consistency
         self._connection: Any = None
         self._tables: dict[str, Any] = {}
@@ -241,6 +244,7 @@ class Collection:
                 "crosscue": __version__,
                 "store": self.store,
                 "captions_from": self.captions_from,
+                "scan": asdict(self.scan),
                 "roots": roots,
                 "spaces": spaces,
             },
@@ -257,6 +261,8 @@ class Collection:
             )
         try:
             self.store, self.captions_from = record["store"], record["captions_from"]
+            kept = record.get("scan", {})
+            self.scan = Scan(**{**kept, "exclude": tuple(kept.get("exclude", ()))})
             self.roots = {name: (self.folder.resolve() / root).resolve() for name, root in record["roots"].items()}
             self.spaces = {name: space_of(name, entry) for name, entry in record["spaces"].items()}
         except (KeyError, TypeError, AttributeError) as error:

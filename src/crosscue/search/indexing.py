@@ -22,7 +22,8 @@ from crosscue.search.labels import repair_labels
 from crosscue.search.lease import Lease
 from crosscue.search.reading import Captions, Reader
 from crosscue.search.recovery import damaged_indices, drop_indices, manifests, recover
-from crosscue.search.scanning import Item, Scan, Walk, known_rows, plan, too_many, walk
+from crosscue.search.scan import Scan
+from crosscue.search.scanning import Item, Walk, known_rows, plan, too_many, walk
 from crosscue.search.shards import IMAGES, shards_of
 from crosscue.search.tuning import check
 from crosscue.search.writing import Writer
@@ -44,7 +45,8 @@ Target = tuple[str, Path]
 class Indexing:
     """Options of indexing."""
 
-    scan: Scan = field(default_factory=Scan)
+    scan: Scan | None = None
+    """Options of the walk, which the collection then keeps; None: those it has."""
     batch_size: int = 32
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
     remove_missing: Literal["safe", "always"] = "safe"
@@ -123,9 +125,10 @@ def _recover(collection: Collection, space: Space, *, thorough: bool) -> None:
                 drop_indices(collection.table(name) if name == space.name else collection.captions_table(space.name))
 
 
-def walks_of(collection: Collection, targets: Sequence[Target], scan: Scan) -> dict[Target, Walk]:
-    """Returns the files of each target."""
-    return {(root, under): walk(root, collection.roots[root], under, scan) for root, under in targets}
+def walks_of(collection: Collection, targets: Sequence[Target], scan: Scan | None = None) -> dict[Target, Walk]:
+    """Returns the files of each target. `scan` are other options than those of the collection, which it then keeps for `save`."""
+    collection.scan = scan or collection.scan
+    return {(root, under): walk(root, collection.roots[root], under, collection.scan) for root, under in targets}
 
 
 def targets_of(collection: Collection, folders: Sequence[Path]) -> list[Target]:

@@ -8,26 +8,17 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crosscue.search.schema import identifier
+
+if TYPE_CHECKING:
+    from crosscue.search.scan import Scan
 
 SUFFIXES = frozenset(b".jpg .jpeg .jpe .jfif .png .webp .avif .gif .bmp .tif .tiff .jp2 .j2k .heic .heif .svg".split())
 """Endings of the names of files that are read; case does not matter."""
 EXCLUDED = (".git", "node_modules", "@eaDir", ".crosscue")
 """Names of folders that hold no images of the user."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Options of a walk through a root."""
-
-    exclude: tuple[str, ...] = ()
-    """Globs over names and over paths below the root; an excluded folder is not entered."""
-    hidden: bool = False
-    """True: files and folders whose name begins with a dot are read too."""
-    follow_links: bool = False
-    """True: links to files and folders are followed. A folder is entered once, so circles end."""
 
 
 @dataclass(frozen=True, slots=True)
