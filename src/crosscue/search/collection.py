@@ -14,26 +14,23 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crosscue.encoding.encoder import Identity
 from crosscue.errors import CollectionError, suggestion
 from crosscue.search.connection import connect
+from crosscue.search.contents import Contents, read_contents, write_contents
 from crosscue.search.refusals import FILE as FILE
-from crosscue.search.refusals import missing, refusals, unreadable
+from crosscue.search.refusals import refusals, unreadable
 from crosscue.search.scan import Scan
 from crosscue.search.schema import KEY, captions_schema, schema
-from crosscue.search.spaces import Space, space_of
-from crosscue.storage import read_json, write_json
-from crosscue.version import __version__
+from crosscue.search.spaces import Space
 
 TABLES, THUMBNAILS, FAILURES = "tables", "thumbs", "failures.jsonl"
-FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of spaces, which are names of files."""
-REMAKE = "Restore the file, or delete the collection and index again."
 
 
 class Collection:
@@ -227,46 +224,13 @@ class Collection:
         return changed
 
     def save(self) -> None:
-        """Writes collection.json. The root that holds the collection is written relative to it, so both can move."""
-        own = self.folder.resolve()
-        roots = {
-            name: os.path.relpath(root, own) if own.is_relative_to(root) else str(root)
-            for name, root in self.roots.items()
-        }
-        spaces = {
-            name: {key: value for key, value in asdict(space).items() if key != "name"}
-            for name, space in self.spaces.items()
-        }
-        write_json(
-            self.folder / FILE,
-            {
-                "format": FORMAT,
-                "crosscue": __version__,
-                "store": self.store,
-                "captions_from": self.captions_from,
-                "scan": asdict(self.scan),
-                "roots": roots,
-                "spaces": spaces,
-            },
-        )
+        """Writes collection.json."""
+        write_contents(self.folder, Contents(self.store, self.captions_from, self.scan, self.roots, self.spaces))
 
     def _read(self) -> None:
-        if not (self.folder / FILE).exists():
-            raise missing(self.folder)
-        record = read_json(self.folder / FILE, CollectionError, REMAKE)
-        number = record.get("format") if isinstance(record, dict) else None
-        if type(number) is int and number > FORMAT:
-            raise CollectionError(
-                f"{self.folder}: made by a newer crosscue (format {number}). Install it: pip install -U crosscue"
-            )
-        try:
-            self.store, self.captions_from = record["store"], record["captions_from"]
-            kept = record.get("scan", {})
-            self.scan = Scan(**{**kept, "exclude": tuple(kept.get("exclude", ()))})
-            self.roots = {name: (self.folder.resolve() / root).resolve() for name, root in record["roots"].items()}
-            self.spaces = {name: space_of(name, entry) for name, entry in record["spaces"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CollectionError(f"{self.folder / FILE}: not as written by crosscue. {REMAKE}") from error
+        kept = read_contents(self.folder)
+        self.store, self.captions_from, self.scan = kept.store, kept.captions_from, kept.scan
+        self.roots, self.spaces = kept.roots, kept.spaces
 
     def _command(self, folder: str = "") -> str:
         return " ".join(["crosscue index", *folder.split(), f"--collection {shlex.quote(str(self.folder))}"])
