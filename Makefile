@@ -74,6 +74,8 @@ bench: .venv/ready
 	test -d exports/starter || $(BIN)/crosscue export onnx zero_shot --data $(CAPTIONS) --out exports/starter
 	$(BIN)/python benchmarks/onnx_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/serving.py exports/starter
+	PYTHONPATH=. $(BIN)/python benchmarks/replicas.py exports/starter
+	$(BIN)/python benchmarks/peers.py $(CAPTIONS) --environment runs/peers
 
 # The site goes into site/; a warning fails the target.
 docs: .venv/ready
