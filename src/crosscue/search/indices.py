@@ -22,8 +22,9 @@ UNINDEXED, UNINDEXED_SHARE = 2_000, 0.02
 """Rows without an index, and their share of all, from which they are added to it: a query reads each of them."""
 FRAGMENTS = 8
 """Fragments of a table that are left as they are at the end of a run; joining them rewrites most rows."""
-ORDERED, LISTED = ("id", "taken", "size", "modified"), ("root", "format", "category")
-"""Columns with a B-tree, and with a bitmap."""
+ORDERED = ("id", "taken", "size", "modified", "folder", "width", "height")
+LISTED = ("root", "format", "category")
+"""Columns with a bitmap; those of `ORDERED` have a B-tree."""
 TEXT = "text"
 
 
