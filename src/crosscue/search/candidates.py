@@ -124,10 +124,15 @@ def rows_of(collection: Collection, space: Space, rows: Iterable[int]) -> dict[i
 def likely_rows(
     collection: Collection, space: Space, vector: Floats, least: float, words: str, request: Request, most: int
 ) -> list[dict[str, Any]]:
-    """Returns at most `most` rows, nearest first: those whose cosine with `vector` (D,) is at least `least`, then those with `words`."""
+    """Returns at most `most` rows, nearest first: those whose cosine with `vector` (D,) is at least `least`, then those with `words`.
+
+    With `request.text` "only" the words alone find rows.
+    """
     table = asynchronous(collection.table(space.name))
-    near = _nearest(table, space, vector, replace(request, exact=True), most).distance_range(upper_bound=1 - least)
-    queries = [_chosen(near, request, [*PLACES, DISTANCE], most)]
+    queries = []
+    if request.text != "only":
+        near = _nearest(table, space, vector, replace(request, exact=True), most).distance_range(upper_bound=1 - least)
+        queries.append(_chosen(near, request, [*PLACES, DISTANCE], most))
     if words:
         named = table.query().nearest_to_text(text_query(words))
         queries.append(_chosen(named, request, [*PLACES, "_score"], most))

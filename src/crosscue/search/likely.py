@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from crosscue.search.searching import Searcher
 
 
-NEVER = 3.0
-"""A cosine that no image reaches."""
-
-
 @dataclass(frozen=True)
 class LikelyImage:
     """An image above the line."""
@@ -43,8 +39,6 @@ def likely_images(searcher: Searcher, vector: Floats, words: str, request: Reque
     known, line = searcher.known(), searcher.line
     background = Background.of(vector, known.sample)
     least = -2.0 if background is None else min(max(background.mean + line.z * background.spread, line.floor), SAME)
-    if request.text == "only":
-        least = NEVER
     searched = words if request.text != "off" and known.words else ""
     rows = likely_rows(searcher.collection, searcher.space, vector, least, searched, request, MOST)
     return [LikelyImage(row["id"], str(searcher.collection.file(row))) for row in rows]
