@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,12 +185,12 @@ class Searcher:
 
     def _candidates(self, known: Known, vector: Floats, words: str, request: Request, *, corrects: bool) -> Candidates:
         """Returns the candidates of a query; more of them where copies leave fewer than `k` images."""
+        read = partial(candidates, self.collection, self.space, known, vector, words, request, corrects=corrects)
         count = rows_needed(request, corrects=corrects)
-        found = candidates(self.collection, self.space, known, vector, words, request, count, corrects=corrects)
+        found = read(count)
         full = len(found.by_vector) == count or len(found.by_words) == count
         if request.group and full and len(set(leaders(found.looks, request.k))) < request.k:
-            count *= FURTHER
-            found = candidates(self.collection, self.space, known, vector, words, request, count, corrects=corrects)
+            found = read(FURTHER * count)
         return found
 
     def _reranked(
