@@ -290,6 +290,26 @@ def test_frozen_queries_are_known_before(monkeypatch: pytest.MonkeyPatch) -> Non
             assert torch.equal(value, again[key]), key
 
 
+@pytest.mark.parametrize("acp", ["none", "vision"])
+def test_texts_without_prompts_are_encoded_once(acp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = acke(acp=acp, tune="projection")
+    torch.nn.init.normal_(method.text_change.weight, std=0.1)
+    torch.manual_seed(1)
+    computed = method.losses(known_batch(method))
+    method.views.texts = [text for views in method.views.of(batch().image_ids, TEXTS) for text in views]
+    method.remember(TEXTS)
+    monkeypatch.setattr(method.backbone, "encode_text", None)  # a text pass would fail
+    torch.manual_seed(1)
+    remembered = method.losses(known_batch(method))
+    assert {"view_loss", "contrastive_loss"} <= set(remembered)
+    for key, value in computed.items():
+        if key != "evidential_loss":  # its KL term is annealed by the step
+            torch.testing.assert_close(remembered[key], value, rtol=1e-4, atol=1e-5)
+    remembered["contrastive_loss"].backward()
+    assert method.text_change.weight.grad.abs().sum() > 0
+    assert (method.image_use.frozen_layers == "pooled") == (acp == "none")
+
+
 def test_what_comes_with_a_batch_is_what_its_images_give() -> None:
     method = acke()
     torch.manual_seed(1)

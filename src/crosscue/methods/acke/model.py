@@ -67,13 +67,13 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
         self.to(backbone.device)
 
     def study(self, train: Pairs, captions: Sequence[str]) -> dict[str, Any]:
-        """Reads the descriptions of the training images and computes the queries of all texts; see `UsesKnowledge.study`."""
+        """Reads the descriptions of the training images, and encodes all texts; see `UsesKnowledge.study`."""
         record = {} if self.config.weights == "none" else self.views.prepare(train)
         self.remember(captions)
         return record
 
     def forget(self) -> None:
-        """Drops the queries."""
+        """Drops what texts were encoded to."""
         self.remember([])
 
     # --- training -----------------------------------------------------------------------------------------------------
@@ -106,9 +106,12 @@ class Acke(PoolPromptedTowers, UsesKnowledge, ScoresPairs, EnrichesGallery, Know
         return replace(batch, untouched=batch.untouched_features(self.backbone)) if self.image_use.untouched else batch
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Computes the queries of captions and descriptions, where texts choose."""
+        """Encodes captions and descriptions once, where texts choose or are read without prompts; no texts: forgets all."""
+        known = [*texts, *self.views.texts] if texts else []
         if self.text_key is not None:
-            self.frozen.remember([*texts, *self.views.texts] if texts else [])
+            self.frozen.remember(known)
+        if self.text_tower_stays:
+            self.plain_texts.memory.fill(known)
 
     def draw_views(self, batch: Batch) -> tuple[list[int], list[list[str]]]:
         """Returns the R rows of a batch that have descriptions, and V lists of R drawn descriptions."""

@@ -13,6 +13,7 @@ from crosscue.methods.acke.frozen_queries import FrozenQueries
 from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
 from crosscue.methods.contract import ImageUse
 from crosscue.methods.dual_prompt import zero_linear
+from crosscue.methods.parts.frozen_texts import FrozenTexts
 from crosscue.methods.parts.tuned_towers import WithTunedTowers, tuned_copy
 
 
@@ -26,6 +27,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         self.text_change: nn.Linear | None = None
         self.tuned = None
         self.frozen = self.frozen_queries()
+        self.plain_texts = FrozenTexts(backbone, hidden=True)
         self.pool = self.prompt_pool()
         self.image_use = self.use_of_images()
         self.projector = self.prompt_projector()  # phi
@@ -61,16 +63,23 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         return None
 
     @property
+    def text_tower_stays(self) -> bool:
+        """True if no parameter changes what the text tower computes; a step then needs no text pass."""
+        return self.config.acp in ("none", "vision") and self.config.tune != "full"
+
+    @property
     def towers(self) -> Backbone:
         """Encoders: the frozen backbone, or with tune full its copy."""
         return self.backbone if self.tuned is None else self.tuned
 
     def use_of_images(self) -> ImageUse:
-        """Returns the layers before the first prompt as frozen: all without prompts, none if the towers learn."""
+        """Returns the layers before the first prompt as frozen: the whole tower without prompts, none if the towers learn."""
         config = self.config
-        chosen = self.pool is not None and self.pool.keys is not None and config.acp != "none"  # by untouched features
-        layers = config.image_start_layer if config.acp != "none" else self.backbone.image_layers
-        return ImageUse(0 if config.tune == "full" else layers, chosen or config.acp in ("pairwise", "paired_leaky"))
+        if config.acp == "none":
+            return ImageUse(0 if config.tune == "full" else "pooled")
+        chosen = self.pool is not None and self.pool.keys is not None  # by untouched features
+        layers = 0 if config.tune == "full" else config.image_start_layer
+        return ImageUse(layers, chosen or config.acp in ("pairwise", "paired_leaky"))
 
     def image_features(self, images: ImageInput) -> Tensor:
         """f: (B, 3, S, S) or a cached state -> (B, D)."""
@@ -126,9 +135,13 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
 
     def read_prompted(self, texts: Sequence[str], prompts: Prompts | None) -> Tensor:
         """Texts, and one set of prompts for each (B, k L, W) -> (B, D)."""
-        positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
-        features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
-        return features.pooled if self.text_change is None else features.pooled + self.text_change(features.hidden)
+        if prompts is None and self.tuned is None:
+            pooled, hidden = self.plain_texts(texts).split([self.backbone.embed_dim, self.backbone.text_width], dim=1)
+        else:
+            positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
+            features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
+            pooled, hidden = features.pooled, features.hidden
+        return pooled if self.text_change is None else pooled + self.text_change(hidden)
 
     def read_beside(self, texts: Sequence[str], queries: Tensor) -> Tensor:
         """Texts, each with the prompts that the query (B, C) of one image chooses -> (B, D)."""
