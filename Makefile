@@ -66,6 +66,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/prompt_steps.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/rerank.py $(CAPTIONS)
+	$(BIN)/python benchmarks/two_processes.py $(CAPTIONS)
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/act_step.py $(CAPTIONS)
