@@ -21,7 +21,7 @@ demo: .venv/ready
 serve: .venv/ready
 	$(BIN)/crosscue serve runs/demo/emoji.crosscue --open
 
-# One process a core, one thread each (tests/conftest.py); tests that share downloads stay in one process.
+# Processes of one thread each, one more than cores (tests/conftest.py); tests that share downloads stay in one process.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 test: .venv/ready lint
@@ -30,7 +30,7 @@ test: .venv/ready lint
 test-fast: .venv/ready lint
 	$(PYTEST) -m "not slow and not starter"
 
-# Every method with every family, where `make test` has each method with two: graphs, and gradients of several processes.
+# Every method with every family, where `make test` has each row of the contract with one, or two: graphs, and gradients of several processes.
 test-full: .venv/ready
 	CROSSCUE_FULL=1 $(PYTEST) tests/exporting/test_graphs.py tests/training/test_processes.py
 
