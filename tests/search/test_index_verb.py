@@ -126,9 +126,16 @@ def test_mistakes_are_one_line(
     assert message in refused("index", *(("some", *arguments) if "c" in arguments else arguments))
 
 
-@pytest.mark.parametrize("folders", [("nowhere",), ()])
-def test_a_wrong_folder_leaves_no_collection(folders: tuple[str, ...], tmp_path: Path) -> None:
-    refused("index", *folders, "--run", "zero_shot", "--collection", tmp_path / "c")
+@pytest.mark.parametrize(
+    "arguments",
+    [("nowhere", "--run", "zero_shot"), ("--run", "zero_shot"), ("some", "--run", "no_such_run"), ("some",)],
+)
+def test_a_start_that_fails_leaves_no_collection(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "some" / "a.png", 1)
+    refused("index", *arguments, "--collection", "c")
     assert not (tmp_path / "c").exists()
 
 

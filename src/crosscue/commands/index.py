@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import shlex
 import sys
 import time
 import warnings
@@ -13,19 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosscue.commands.index_folders import kept_source, place_of, scan_of, surveyed
+from crosscue.commands.index_spaces import encoder_of_run, no_run, spaces_of, spread_of
 from crosscue.commands.parser import options_parser
 from crosscue.errors import CollectionError
 
 if TYPE_CHECKING:
-    from crosscue.encoding.encoder import Encoder
-    from crosscue.search.collection import Collection
-    from crosscue.search.engines import Engine
-    from crosscue.search.indexing import Indexing, Opens, Outcome, Spread
-    from crosscue.search.spaces import Space
+    from crosscue.search.indexing import Indexing, Outcome
 
 INTERRUPTED = 130
-OPENING = ("runtime", "precision", "device", "backbone")
-"""Options of `open_encoder`."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +128,12 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
 
     warnings.filterwarnings("ignore", module="PIL")  # a damaged block of metadata is left out
     options = indexing_of(given)
-    _require_folders(folders, place)
+    _require_start(given, folders, place)
     if given.engine == "ray":
         from crosscue.search.ray_cluster import reached
 
         reached(given.ray_address or "auto")
+    encoder = encoder_of_run(given)
     with writing(place, thorough=given.repair, store=given.store) as collection, interruption() as stopping:
         targets = targets_of(collection, folders)
         if given.captions_from is not None:
@@ -147,7 +141,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             collection.captions_from = None if source == "none" else kept_source(source)
         collection.scan = scan_of(given, collection.scan)
         collection.save()
-        spaces = _spaces(given, collection)
+        spaces = spaces_of(given, encoder, collection)
         kept: list[str] = []
         while True:
             walks = walks_of(collection, targets)
@@ -155,7 +149,7 @@ def _index(given: Any, place: Path, folders: Sequence[Path]) -> int:
             outcomes = [
                 index(
                     *(collection, space, opens, walks, options, captions, lambda: stopping.requested),
-                    spread=_spread(given, space),
+                    spread=spread_of(given, space),
                 )
                 for space, opens in spaces
             ]
@@ -195,74 +189,15 @@ def _plan(given: Any, place: Path, folders: Sequence[Path]) -> int:
     return 0
 
 
-def _require_folders(folders: Sequence[Path], place: Path) -> None:
-    """Raises `CollectionError` before a collection is made for folders that cannot be indexed."""
+def _require_start(given: Any, folders: Sequence[Path], place: Path) -> None:
+    """Raises `CollectionError` before a collection is made for folders that cannot be indexed, or without a run."""
     from crosscue.search.collection import FILE, Collection
     from crosscue.search.indexing import targets_of
 
     if not (place / FILE).exists():
         targets_of(Collection(place), folders)
-
-
-def _spaces(given: Any, collection: Collection) -> list[tuple[Space, Opens]]:
-    """Returns the spaces to index, each with what opens its encoder."""
-    from crosscue.opening import encoder_of, open_encoder
-    from crosscue.search.spaces import space_name
-
-    options = {name: getattr(given, name) for name in OPENING}
-    if given.run is not None:
-        encoder = open_encoder(given.run, **options)
-        name, folder = given.name or space_name(given.run), Path(given.run)
-        identity = replace(encoder.identity, source=str(folder.resolve()) if folder.exists() else given.run)
-        kept = collection.spaces.get(name)
-        if given.replace and kept is not None and kept.identity.run != identity.run:
-            collection.drop_space(name)
-        return [(collection.add_space(name, identity), lambda: encoder)]
-    if not collection.spaces:
-        where = shlex.quote(str(collection.folder))
-        raise CollectionError(
-            f"{collection.folder}: no run to encode with. Name one: crosscue index FOLDER --run RUN --collection {where} "
-            "(zero_shot is the backbone as it is)"
-        )
-
-    def opening(space: Space) -> Opens:
-        @functools.cache
-        def opens() -> Encoder:
-            encoder = encoder_of(space.identity, **options)
-            collection.add_space(space.name, encoder.identity)  # refuses another run
-            return encoder
-
-        return opens
-
-    chosen = [collection.space(given.name)] if given.name else list(collection.spaces.values())
-    return [(space, opening(space)) for space in chosen]
-
-
-def _spread(given: Any, space: Space) -> Spread | None:
-    """Returns the workers of `--workers`; None without it."""
-    if given.workers is None:
-        return None
-    from crosscue.opening import encoder_of
-    from crosscue.search.indexing import Spread
-
-    options = {name: getattr(given, name) for name in OPENING}
-    chosen = {"shard": given.shard, "interval": given.commit_seconds}
-    return Spread(
-        _engine(given),
-        functools.partial(encoder_of, space.identity, **options),
-        **{name: value for name, value in chosen.items() if value is not None},
-    )
-
-
-def _engine(given: Any) -> Engine:
-    if given.engine == "local":
-        from crosscue.search.engines import Local
-
-        return Local(given.workers)
-    from crosscue.search.engines_ray import RayActors
-
-    chosen = {"address": given.ray_address, "cpus": given.cpus_per_worker, "gpus": given.gpus_per_worker}
-    return RayActors(given.workers, **{name: value for name, value in chosen.items() if value is not None})
+        if given.run is None:
+            raise no_run(place)
 
 
 def indexing_of(given: Any) -> Indexing:

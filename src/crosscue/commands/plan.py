@@ -62,8 +62,9 @@ def evaluate(arguments: list[str]) -> int:
 
 def index(arguments: list[str]) -> int:
     """Prints the estimate of an indexing run, for each space."""
-    from crosscue.commands.index import OPENING, indexing_of, parsed
+    from crosscue.commands.index import indexing_of, parsed
     from crosscue.commands.index_folders import surveyed
+    from crosscue.commands.index_spaces import OPENING
     from crosscue.opening import encoder_of, open_encoder
     from crosscue.planning.indexing import indexing
 
