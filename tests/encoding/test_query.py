@@ -41,9 +41,12 @@ class ByHand:
         (["a", "red", "bicycle"], [Term("a red bicycle")]),
         (["2:golden retriever", "+", "./pool.jpg", "-", "fruit"], None),
         (["0.5:dog", "-", "2:cat"], [Term("dog", 0.5), Term("cat", -2.0)]),
+        (
+            ["2:30 on a clock", "+", "16:9", "+", "2: 3 dogs"],
+            [Term("2:30 on a clock"), Term("16:9"), Term("3 dogs", 2.0)],
+        ),
         (["-", "cat", "+", "dog"], [Term("cat", -1.0), Term("dog")]),
         (["well-known - not a sign"], [Term("well-known - not a sign")]),
-        (["10:30 in the morning"], [Term("30 in the morning", 10.0)]),
         (["x" * 5000], [Term("x" * 5000)]),
     ],
 )

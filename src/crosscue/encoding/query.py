@@ -22,7 +22,8 @@ SMALLEST = 1e-6
 """Length below which a sum of unit vectors counts as zero."""
 HEAVIEST = 1_000_000
 """Largest weight of a term."""
-WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(.*)", re.S)
+WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\d)(.*)", re.S)
+"""A term with its weight; `2:30` is a time, or a ratio."""
 PATH = re.compile(r"(~?/|\.{1,2}/|[A-Za-z]:[\\/])")
 """Beginning of an argument that is a path."""
 
@@ -49,7 +50,7 @@ class EmbeddedQuery:
 def parsed(arguments: Sequence[str]) -> list[Term]:
     """Returns the terms of a command line: `"2:golden retriever" + ./pool.jpg - fruit`.
 
-    A `+` or `-` of its own begins a term. `N:` before a term is its weight. Words between two signs are one text. A term that
+    A `+` or `-` of its own begins a term. `N:` before a term is its weight, unless a digit follows. Words between two signs are one text. A term that
     is an existing file, or begins like a path, is an image.
 
     Raises:
