@@ -9,7 +9,7 @@ import pytest
 
 from crosscue.cli import dispatch
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.data.splits import held_out
+from crosscue.data.splits import bank_pairs, held_out
 from crosscue.errors import DataError
 from tests import tiny
 
@@ -41,3 +41,30 @@ def test_the_command_of_the_refusal_can_be_pasted(
     assert dispatch(["evaluate", "zero_shot", "--data", str(tmp_path / "my pairs.csv"), *given]) == 2
     _, _, command = capsys.readouterr().err.strip().partition("crosscue evaluate RUN ")
     assert dispatch(["evaluate", "zero_shot", *shlex.split(command), *given[:2]]) == 0
+
+
+def listed(*names: str, split: str | None = None, folder: str = "images") -> Pairs:
+    """Returns pairs whose ids are those of another listing: `folder` stands before the name."""
+    return Pairs(
+        (Pair(ImageFile(Path("images", name)), (f"{name} here",), f"{folder}/{name}", split=split) for name in names),
+        "mine",
+    )
+
+
+def test_a_bank_is_the_training_split() -> None:
+    assert [pair.split for pair in bank_pairs(source("test", "train", "val", "train"), None)] == ["train", "train"]
+    assert len(bank_pairs(source(None, None), None)) == 2
+
+
+def test_a_bank_leaves_out_what_is_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same file under another id, or the same id and captions at another path."""
+    evaluated = listed("1.jpg", "3.jpg", split="test", folder="elsewhere")
+    kept = bank_pairs(listed("0.jpg", "1.jpg", "2.jpg", "3.jpg"), evaluated)
+    assert [pair.image_id for pair in kept] == ["images/0.jpg", "images/2.jpg"]
+    assert "leaves out 2 of 4 pairs" in capsys.readouterr().err
+    moved = Pairs([Pair(ImageFile(Path("copy.jpg")), ("1.jpg here",), "images/1.jpg", split="test")], "copies")
+    assert [pair.image_id for pair in bank_pairs(listed("0.jpg", "1.jpg"), moved)] == ["images/0.jpg"]
+    with pytest.raises(DataError, match=r"contains the evaluated queries.*--bank SOURCE"):
+        bank_pairs(listed("1.jpg"), evaluated)
+    assert len(bank_pairs(listed("0.jpg", "2.jpg"), evaluated)) == 2
+    assert not capsys.readouterr().err.count("2 of 2")

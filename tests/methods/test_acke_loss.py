@@ -392,3 +392,12 @@ def test_a_pair_is_scored_by_a_share_eta_of_the_caption_read_beside_it() -> None
     )
     wanted = 0.7 * plain + 0.3 * torch.cosine_similarity(images, beside)
     torch.testing.assert_close(method.pair_scores(pairs, plain, CAPTIONS), wanted, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_uncertainty_of_a_query_is_the_vacuity_of_its_opinion() -> None:
+    """u = W / (W + sum e), e = exp(SHARP (cosine - mean of the row - MARGIN)) - 1 where that is positive."""
+    method, scores = acke(), torch.tensor([[0.3, 0.1, -0.2, 0.25], [0.4, -0.3, 0.0, 0.1]])
+    evidence = [(SHARP * (row - row.mean() - MARGIN)).clamp(0, 10).exp() - 1 for row in scores]
+    wanted = torch.stack([PRIOR / (PRIOR + own.sum()) for own in evidence])
+    torch.testing.assert_close(method.query_uncertainty(scores), wanted)

@@ -233,6 +233,19 @@ def test_tokens_of_knowledge_stand_alone_where_there_are_no_visual_prompts(tmp_p
     assert method.visual.prompts() is None
 
 
+def test_layers_before_the_deep_ones_get_the_first_visual_tokens_beside_the_knowledge(tmp_path: Path) -> None:
+    """Tokens that are given to a layer replace all earlier ones, so the visual tokens are given again too."""
+    method = trained(tmp_path, aim_layer=0, deep_start=2)
+    beside = torch.randn(2, 3, method.backbone.image_width)
+    prompts = method.visual.prompts(beside)
+    assert prompts is not None
+    assert sorted(prompts.layers) == [0, 1, *range(2, method.backbone.image_layers)]
+    for layer, tokens in prompts.layers.items():
+        own = method.visual["0" if layer < 2 else str(layer)]
+        for row in range(2):
+            assert torch.equal(tokens[row], torch.cat([own, beside[row]]))
+
+
 def test_what_is_added_to_pieces_starts_small() -> None:
     torch.manual_seed(0)
     encoder = TripletEncoder(64, 64, 4, 1, "seq3", True)

@@ -123,9 +123,13 @@ def test_the_bank_of_the_run_corrects_the_scores(mode: Any, pairs: Pairs, tmp_pa
 
 def test_a_bank_of_given_pairs_serves_a_method_without_vectors(pairs: Pairs, tmp_path: Path) -> None:
     run, inference = run_of("filip", {"context_tokens": 2}, pairs, tmp_path), Inference(normalise="bank")
-    result, plain = run.evaluate(pairs, inference, bank=pairs[:3]), run.evaluate(pairs)
+    bank = Pairs(
+        [Pair(ImageFile(draw_noise(tmp_path / f"bank{n}.png", 9 + n)), (f"a {n} photo",), f"b{n}") for n in range(3)],
+        "bank",
+    )
+    result, plain = run.evaluate(pairs, inference, bank=bank), run.evaluate(pairs)
     assert any((plain.ranks[d].better != result.ranks[d].better).any() for d in plain.ranks), "nothing was corrected"
-    require_equal_order(run, pairs, result, inference, bank=pairs[:3])
+    require_equal_order(run, pairs, result, inference, bank=bank)
 
 
 def test_kinds_of_images_and_the_number_returned(pairs: Pairs, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
-from crosscue.data.pairs import Pairs
+from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError
+from crosscue.progress import note
 
 HELD_OUT = 0.1
 """Share of the pairs for validation if a source has no splits at all."""
@@ -60,12 +61,27 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
 def bank_pairs(source: Pairs, evaluated: Pairs | None) -> Pairs:
     """Returns the training pairs of a bank: the split `train`, or everything where a source has no such split.
 
+    A bank must not contain a query that is evaluated. Such pairs are left out, and the user is told.
+
     Raises:
-        DataError: they are the pairs that are evaluated, whose queries a bank must not contain.
+        DataError: no other pairs are left.
     """
     train = source.split("train") if "train" in source.splits else source
-    if evaluated is not None and train.fingerprint() == evaluated.fingerprint():
+    if evaluated is None:
+        return train
+    queries = {key for pair in evaluated for key in _keys(pair)}
+    fresh = [pair for pair in train if queries.isdisjoint(_keys(pair))]
+    if not fresh:
         raise DataError(
             f"{source.source}: the bank contains the evaluated queries. Name training pairs: --bank SOURCE, or another --split."
         )
-    return train
+    if len(fresh) == len(train):
+        return train
+    note(f"the bank leaves out {len(train) - len(fresh):,} of {len(train):,} pairs, which are evaluated")
+    return train.part(fresh, "[not evaluated]")
+
+
+def _keys(pair: Pair) -> set[object]:
+    """Returns what shows that two pairs are the same: the file of the image, or its id together with the captions."""
+    keys: set[object] = {(pair.image_id, pair.captions)}
+    return keys | {pair.image.path.resolve()} if isinstance(pair.image, ImageFile) else keys
