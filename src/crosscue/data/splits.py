@@ -61,7 +61,7 @@ def held_out(pairs: Pairs, split: str | None = None) -> Pairs:
 def bank_pairs(source: Pairs, evaluated: Pairs | None) -> Pairs:
     """Returns the training pairs of a bank: the split `train`, or everything where a source has no such split.
 
-    A bank must not contain a query that is evaluated. Such pairs are left out, and the user is told.
+    A bank must not contain a query that is evaluated. Such pairs are left out, and a line names their number.
 
     Raises:
         DataError: no other pairs are left.
