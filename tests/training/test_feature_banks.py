@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import crosscue
+from crosscue.backbones.banks import PooledFeatures
 from crosscue.backbones.clip_towers import ClipImageTower
 from crosscue.backbones.frozen import TowerOutputs, write_bank
 from crosscue.backbones.loading import load_backbone
@@ -151,10 +152,20 @@ def test_a_method_that_reads_more_than_features_names_those_that_do_not(name: st
     assert not (tmp_path / "run").exists()
 
 
-def test_features_before_the_projection_are_in_no_bank(bank: Path) -> None:
-    options = {"image_prompts": False, "tune_projection": True}
+@pytest.mark.parametrize(
+    ("method", "options", "remedy"),
+    [
+        ("dual_prompt", {"image_prompts": False, "tune_projection": True}, " --options.tune_projection false. E.g."),
+        ("acke", {"acp": "none", "tune": "projection"}, "linear_probe. E.g."),
+    ],
+)
+def test_features_before_the_projection_are_in_no_bank(
+    method: str, options: dict[str, Any], remedy: str, bank: Path
+) -> None:
+    with pytest.raises(MethodError, match=f"has features alone. .*{remedy}"):
+        adapt(bank, "run", method=method, options=options, backbone=str(tiny.dual_folder()))
     with pytest.raises(MethodError, match="reads image features before their projection"):
-        adapt(bank, "run", method="dual_prompt", options=options, backbone=str(tiny.dual_folder()))
+        _ = PooledFeatures(torch.ones(2, 3)).hidden
 
 
 def test_augmentation_is_refused(bank: Path) -> None:

@@ -28,7 +28,7 @@ class PooledFeatures(ImageFeatures):
         if name == "hidden":
             raise MethodError(
                 "the method reads image features before their projection, and a bank has those behind it. "
-                "Set --options.tune_projection false, or give the images themselves."
+                "Give the images themselves."
             )
         return super().__getattribute__(name)
 

@@ -40,6 +40,8 @@ class ImageUse:
     """Number of first layers that no parameter changes. `pooled`: the method reads nothing but the untouched tower's pooled features."""
     untouched: bool = False
     """True if training steps also need the features of the untouched tower (`Batch.untouched`)."""
+    hidden: bool = False
+    """True if features before the last projection are read too, which a bank of features lacks."""
 
     def layers(self, backbone: Backbone) -> int:
         """Returns the number of frozen layers: with `pooled` all of them."""

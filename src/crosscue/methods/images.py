@@ -29,12 +29,13 @@ def cached_images(pairs: Pairs, method: Method[Any]) -> Images:
 def check_images(pairs: Pairs, method: Method[Any], augmentation: str = "none") -> None:
     """Raises `MethodError` where the images are features and the method, or augmentation, reads pixels."""
     rows = feature_rows(pairs.images, pairs.origin)
-    if rows and method.image_use.frozen_layers != "pooled":
+    if rows and (method.image_use.frozen_layers != "pooled" or method.image_use.hidden):
         fit = [name for name in METHODS if method_class(name).image_use.frozen_layers == "pooled"]
-        without = "; or this one with --options.image_prompts false" if hasattr(method.config, "image_prompts") else ""
+        without = ["--options.image_prompts false"] * hasattr(method.config, "image_prompts")
+        without += ["--options.tune_projection false"] * getattr(method.config, "tune_projection", False)
         raise MethodError(
             f"method '{method.name}' reads images inside the tower, and {rows[0].name} has features alone. "
-            f"Methods that read features: {', '.join(fit)}{without}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
+            f"Methods that read features: {', '.join(fit)}{'; or this one with ' * bool(without)}{' '.join(without)}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
         )
     if rows and augmentation != "none":
         raise MethodError(

@@ -76,7 +76,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         """Returns the layers before the first prompt as frozen: the whole tower without prompts, none if the towers learn."""
         config = self.config
         if config.acp == "none":
-            return ImageUse(0 if config.tune == "full" else "pooled")
+            return ImageUse() if config.tune == "full" else ImageUse("pooled", hidden=True)
         chosen = self.pool is not None and self.pool.keys is not None  # by untouched features
         layers = 0 if config.tune == "full" else config.image_start_layer
         return ImageUse(layers, chosen or config.acp in ("pairwise", "paired_leaky"))
