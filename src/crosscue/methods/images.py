@@ -31,11 +31,11 @@ def check_images(pairs: Pairs, method: Method[Any], augmentation: str = "none") 
     rows = feature_rows(pairs.images, pairs.origin)
     if rows and (method.image_use.frozen_layers != "pooled" or method.image_use.hidden):
         fit = [name for name in METHODS if method_class(name).image_use.frozen_layers == "pooled"]
-        without = ["--options.image_prompts false"] * hasattr(method.config, "image_prompts")
-        without += ["--options.tune_projection false"] * getattr(method.config, "tune_projection", False)
+        without = "; or this one with --options.image_prompts false" if hasattr(method.config, "image_prompts") else ""
+        without += " --options.tune_projection false" * getattr(method.config, "tune_projection", False)
         raise MethodError(
             f"method '{method.name}' reads images inside the tower, and {rows[0].name} has features alone. "
-            f"Methods that read features: {', '.join(fit)}{'; or this one with ' * bool(without)}{' '.join(without)}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
+            f"Methods that read features: {', '.join(fit)}{without}. E.g. crosscue adapt --method linear_probe --data {pairs.origin}"
         )
     if rows and augmentation != "none":
         raise MethodError(
