@@ -113,8 +113,9 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig], UsesKnowledge):
 
     def __init__(self, backbone: Backbone, config: DualPromptConfig) -> None:
         super().__init__(backbone, config)
-        layers = config.image_start_layer if config.image_prompts else "pooled"
-        self.image_use = ImageUse(layers, hidden=config.tune_projection)
+        self.image_use = ImageUse(
+            config.image_start_layer if config.image_prompts else "pooled", hidden=config.tune_projection
+        )
         self.prompts = DualPromptLearner(backbone, config)
         self.image_change: nn.Linear | None = None
         self.text_change: nn.Linear | None = None
