@@ -17,7 +17,7 @@ import yaml
 
 import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.errors import BackboneError, CrosscueError, DataError, OptionError, RunError, TrainingError
+from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS
 from crosscue.selection.candidates import Candidate
@@ -146,6 +146,20 @@ def test_few_images_are_validated_in_folds(folder: Path, monkeypatch: pytest.Mon
     assert (data["train"]["images"], data["val"]) == (36, None)
     assert "36 images in 4 folds" in record(folder / "run")["validated_on"]
     assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["validation"] is False
+
+
+def test_a_split_of_few_validation_images_does_not_choose_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image has no standard error; seven choose by chance."""
+    monkeypatch.setattr("crosscue.selection.pool.FEW", 20)
+    backbone = tiny.tiny_backbones["clip"]()
+    for val, folds in ((7, 4), (8, 1)):
+        source = crosscue.read_pairs(write_source(tmp_path / str(val), train=24, val=val))
+        pool = pool_of(source, backbone, None, None, 1, 200)
+        assert (len(pool.folds), len(pool.pairs)) == (folds, 24 + val)
+    pool = pool_of(crosscue.read_pairs(tmp_path / "7"), backbone, None, None, 1, 16)
+    assert (len(pool.folds), len(pool.pairs)) == (4, 16), "no more images than the budget can encode"
 
 
 def test_about_a_hundred_images_are_held_out() -> None:
@@ -330,9 +344,13 @@ def test_bad_input_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"budget": "0m"}, "budget is '0m'"),
         ({"method": "auto", "options": {"depth": 2}}, "method 'auto' has no options of its own"),
         ({"method": "coop", "budget": "1m"}, "method 'coop' has no budget"),
+        (
+            {"method": "auot"},
+            "there is no method 'auot'. Did you mean 'auto'\\? Choose from: acke, acke_released, action, alip, auto",
+        ),
         ({"validation": False}, "chooses on validation pairs"),
     ):
-        with pytest.raises((OptionError, DataError), match=message):
+        with pytest.raises((OptionError, DataError, MethodError), match=message):
             searched(folder, **changes)
     with pytest.raises(OptionError, match=r"chooses training\.lr itself"):
         crosscue.adapt(folder, "auto", str(tiny.clip_folder()), training={"lr": 0.1}, out=folder / "run")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from crosscue.errors import MethodError, suggestion
+from crosscue.methods.registry import method_names
 from crosscue.progress import note
 
 if TYPE_CHECKING:
@@ -17,7 +19,13 @@ FREE = ("batch_size", "clip_grad", "rows_at_once", "seed")
 
 
 def named_method(method: str | None, *, searched: bool) -> str:
-    """Returns the given method. Without one: `auto` for a search, `dual_prompt` for a single training, with a note."""
+    """Returns the given method. Without one: `auto` for a search, `dual_prompt` for a single training, with a note.
+
+    Raises:
+        MethodError: there is no such method; `auto` is among those that the message suggests.
+    """
+    if method is not None and str(method) not in (names := [AUTO, *method_names()]):
+        raise MethodError(f"there is no method '{method}'.{suggestion(str(method), names)}")
     if method is None and not searched:
         note(f"method {SINGLE}, because options of a single training are given; --method chooses another")
     return method or (AUTO if searched else SINGLE)

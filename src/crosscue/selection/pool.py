@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 LEAST_PAIRS = 8
+"""Images that a search needs, and validation images that choose by themselves; of fewer no standard error could be known."""
 FEW = 200
 """Images below which folds take the place of one validation split."""
 FOLDS = 4
@@ -131,8 +132,8 @@ def pool_of(
     """
     train, val = training_pairs(source, shots, held_share(source, validation), seed)
     assert val is not None
-    if len(train) + len(val) < FEW:
-        pairs = learnable(source).part([*train, *val])
+    if len(train) + len(val) < FEW or len(val) < LEAST_PAIRS:
+        pairs = drawn(learnable(source).part([*train, *val]), most, seed)
         parts = folds(pairs, FOLDS, seed)
         everything = range(len(pairs))
         return Pool(pairs, [Fold(sorted({*everything} - {*part}), part) for part in parts], backbone)
