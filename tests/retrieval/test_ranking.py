@@ -171,5 +171,6 @@ def test_what_cannot_be_ranked_is_refused(pairs: Pairs, tmp_path: Path) -> None:
     for options, words in (({"centre": True}, "Leave centre out"), ({"rerank": True}, "has no scores of pairs")):
         with pytest.raises(MethodError, match=words):
             run.rank("a red thing", paths, inference=options)
-    with pytest.raises(MethodError, match="top is 0"):
-        run.rank("a red thing", paths, top=0)
+    for top in (0, "3", 2.5, True, None):
+        with pytest.raises(MethodError, match=f"top is {top!r}; it must be a whole number"):
+            run.rank("a red thing", paths, top=top)

@@ -132,8 +132,8 @@ def _again(
 
 
 def _check(top: int, inference: Inference) -> None:
-    if top < 1:
-        raise MethodError(f"top is {top}; it must be at least 1.")
+    if type(top) is not int or top < 1:
+        raise MethodError(f"top is {top!r}; it must be a whole number of at least 1.")
     if inference.centre:
         raise MethodError("one query has no mean that could be subtracted. Leave centre out.")
     if inference.views is not None:
