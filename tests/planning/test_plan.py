@@ -10,6 +10,7 @@ import pytest
 
 from crosscue.planning.adapting import fitting, kept
 from crosscue.planning.estimate import Estimate, Part, duration, size
+from crosscue.planning.evaluating import HELD, IMAGES, TEXTS, encoding_bytes
 from crosscue.planning.steps import BESIDE, Step
 from crosscue.storage import cache_dir
 from crosscue.training.config import TrainingConfig
@@ -58,8 +59,13 @@ def test_chunks_folds_stages_and_processes_are_planned(place: Path) -> None:
 def test_an_evaluation_an_index_and_a_search_are_planned(place: Path) -> None:
     told = succeeds("plan", "evaluate", "zero_shot", "--data", "my_images")
     assert told.startswith("zero_shot: 8 images, 8 captions\n") and "untouched backbone" not in told
+    assert "wording of 8 captions, by spaCy" in told and "on top" not in told
+    assert "normalising with a bank is not counted" in succeeds(
+        *("plan", "evaluate", "zero_shot", "--data", "my_images", "--normalise", "bank")
+    )
     before = files(place)
-    told = succeeds("plan", "index", "my_images", "--run", "zero_shot")
+    told = succeeds("plan", "index", "my_images", "--run", "zero_shot", "--captions")
+    assert "vectors of captions are not counted" in told
     assert told.startswith("32 images to read, 0 same\n") and re.search(
         r"kB of vectors and records, .* thumbnails", told
     )
@@ -89,6 +95,14 @@ def test_an_evaluation_an_index_and_a_search_are_planned(place: Path) -> None:
             "See `crosscue plan adapt --help`",
         ),
         (["adapt", "--data", "my_images", "--method", "dual_prompt", "--processes", "0"], "at least 1"),
+        (
+            ["adapt", "--data", "my_images", "--method", "dual_prompt", "--processes", "40"],
+            "40 processes need a row each",
+        ),
+        (
+            ["adapt", "--data", "my_images", "--method", "dual_prompt", "--processes", "2", "--folds", "3"],
+            "--folds runs on 1 process, and there are 2",
+        ),
         (["adapt", "--data", "my_images", "--method", "dual_prompt", "--training.epochs", "0"], "at least 1"),
         (["evaluate", "zero_shot"], "crosscue plan evaluate RUN --data SOURCE"),
         (["evaluate", "nothing", "--data", "my_images"], "neither a run folder nor a method"),
@@ -112,6 +126,17 @@ def test_a_batch_that_does_not_fit_gets_rows_at_once() -> None:
     assert len(fitting(found, 1e9, 9e9, TrainingConfig(batch_size=256), 1)) == 1
     assert "not even one pair" in fitting(found, 2e9, 2e9, TrainingConfig(batch_size=256), 1)[0]
     assert "1.0 GB free: DOES NOT FIT" in str(Estimate("", [Part("a", 1.0)], 2e9, 1e9))
+
+
+def test_the_memory_of_an_encoding_grows_with_images_and_captions() -> None:
+    backbone = tiny.tiny_backbones["clip"]()
+    positions = {count: backbone.image_width * (backbone.patch_count + 1) * count for count in (8, IMAGES)}
+    of_words = encoding_bytes(backbone, 0, ["a red dog"] * 9) / HELD / 4
+    assert of_words == backbone.text_width * 9 * (backbone.token_count("a red dog") + 2)
+    assert encoding_bytes(backbone, 8, ["a red dog"] * 9) == HELD * 4 * (positions[8] + of_words)
+    assert encoding_bytes(backbone, 9_000, ["a"] * 9_000) == encoding_bytes(backbone, IMAGES, ["a"] * TEXTS)
+    long = encoding_bytes(backbone, 0, ["a"] * 8 + ["a red dog and " * 99]) / HELD / 4
+    assert long == backbone.text_width * 9 * backbone.context_length
 
 
 def test_times_and_sizes_are_short() -> None:

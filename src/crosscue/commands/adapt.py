@@ -136,21 +136,29 @@ def in_processes(given: Any, method: str, arguments: list[str]) -> int:
     Raises:
         OptionError: the number is no number of processes for this command.
     """
-    from crosscue.selection.defaults import AUTO
     from crosscue.training.launch import launch
-    from crosscue.training.processes import Processes
     from crosscue.training.runs import new_folder
+
+    require_processes(given, method)
+    folder = given.out or new_folder(method)
+    return launch(given.processes, ["adapt", *arguments, "--out", str(folder)], folder)
+
+
+def require_processes(given: Any, method: str) -> None:
+    """Raises `OptionError` where the number of processes is none for this training; notes one that waits for cores."""
+    from crosscue.selection.defaults import AUTO
+    from crosscue.training.processes import Processes
 
     if given.processes < 1:
         raise OptionError(f"processes is {given.processes}; it must be at least 1.")
     asked, cores = Processes(world=given.processes), os.cpu_count() or 1
     if method == AUTO:
         asked.refuse("method auto")
+    if given.folds:
+        asked.refuse("--folds")
     asked.require_rows(given.training.batch_size)
     if given.processes > cores:
         note(f"{given.processes} processes share {cores} cores and wait for each other: --processes {cores} is faster")
-    folder = given.out or new_folder(method)
-    return launch(given.processes, ["adapt", *arguments, "--out", str(folder)], folder)
 
 
 def ending(folder: Path, outcome: Outcome) -> str:

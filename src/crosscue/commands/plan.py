@@ -15,9 +15,9 @@ def adapt(arguments: list[str]) -> int:
     """Prints the estimate of a training.
 
     Raises:
-        OptionError: the method is `auto`, whose time is its budget.
+        OptionError: the method is `auto`, whose time is its budget; or the training would be refused.
     """
-    from crosscue.commands.adapt import parsed
+    from crosscue.commands.adapt import parsed, require_processes
     from crosscue.commands.options import BackboneOptions, read_source
     from crosscue.commands.parser import taken
     from crosscue.data.sources import Reading
@@ -29,8 +29,7 @@ def adapt(arguments: list[str]) -> int:
             "auto takes the time of --budget, 10m by default, and chooses what fits into it. To plan one method, name it: "
             f"crosscue plan adapt --data {given.data} --method dual_prompt"
         )
-    if given.processes < 1:
-        raise OptionError(f"processes is {given.processes}; it must be at least 1.")
+    require_processes(given, method)
     from crosscue.backbones.loading import load_backbone
     from crosscue.planning.adapting import adapting
 
@@ -86,6 +85,7 @@ def index(arguments: list[str]) -> int:
                 threads=options.threads,
                 workers=given.workers or 1,
                 elsewhere=given.engine == "ray",
+                captioned=given.captions or (name is not None and collection.has_table(f"{name}.captions")),
                 overlaps=encoder.identity.runtime == "torch" and on_gpu(given.device),
             )
         )

@@ -38,6 +38,7 @@ def indexing(
     workers: int,
     overlaps: bool,
     elsewhere: bool = False,
+    captioned: bool = False,
 ) -> Estimate:
     """Returns the estimate of an indexing run.
 
@@ -52,6 +53,7 @@ def indexing(
         workers: processes.
         overlaps: True if reading is done beside encoding, because a GPU encodes.
         elsewhere: True if the workers are on other machines.
+        captioned: True if captions get vectors too.
     """
     known = known_rows(collection.table(space)) if space is not None else {}
     failed = unchanged(read_failures(collection.folder / FAILURES))
@@ -68,6 +70,8 @@ def indexing(
         parts = [max(parts, key=lambda part: part.seconds)]
     width = encoder.identity.width
     remedies = ["images that the collection has already under another name are not encoded again"]
+    if captioned:
+        remedies.append("vectors of captions are not counted: they come on top")
     if elsewhere:
         remedies.append(
             f"time and memory are those of one worker like this machine; {workers} of them can divide the time by {workers} at best"
