@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,51 @@ def test_a_store_that_cannot_be_reached_is_one_sentence(
     paint(tmp_path / "photos" / "0.png", 0)
     with pytest.raises(StorageError, match=r"the object store cannot be reached, or refuses\. Check the bucket"):
         run(tmp_path / "c", "s3://nowhere/mine", tmp_path / "photos", encoder)
+
+
+class Unconditional(BaseHTTPRequestHandler):
+    """A store that is empty, and refuses conditional writes."""
+
+    def answer(self, status: int, body: bytes = b"") -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", "none")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+        self.answer(*((200, listing) if "list-type" in self.path else (404,)))
+
+    def do_HEAD(self) -> None:
+        self.answer(404)
+
+    def do_PUT(self) -> None:
+        self.answer(501 if "If-None-Match" in self.headers else 200)
+
+    def do_POST(self) -> None:
+        self.answer(200, b"<DeleteResult/>")
+
+    def log_message(self, *given: object) -> None:
+        """Prints nothing."""
+
+
+def test_a_store_without_conditional_writes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: ColourEncoder
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Unconditional)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    for name, value in {"AWS_ALLOW_HTTP": "true", "AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "any"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    paint(tmp_path / "photos" / "0.png", 0)
+    with pytest.raises(
+        StorageError, match=r"s3://plain/mine.* refuses conditional writes, .* Use a store that has them\."
+    ):
+        run(tmp_path / "c", "s3://plain/mine", tmp_path / "photos", encoder)
+    server.shutdown()
 
 
 @pytest.mark.parametrize(

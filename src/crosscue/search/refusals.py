@@ -30,6 +30,11 @@ def refusals(place: str) -> Iterator[None]:
             raise StorageError(
                 f"{place}: cannot be written (no permission, or a read-only disk). Choose another --collection."
             ) from error
+        if "performing PUT" in text and "501 Not Implemented" in text:  # every commit is a conditional write
+            raise StorageError(
+                f"{place}: the object store refuses conditional writes, so two writers could harm each other. Use a store that "
+                "has them."
+            ) from error
         if "S3 error" in text or 'store: "S3"' in text:
             raise StorageError(f"{place}: the object store cannot be reached, or refuses. {CHECK}") from error
         raise
