@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from crosscue.backbones.frozen import FrozenFeatures
 from crosscue.planning.adapting import fitting, kept
 from crosscue.planning.estimate import Estimate, Part, duration, size
 from crosscue.planning.evaluating import HELD, IMAGES, TEXTS, encoding_bytes
+from crosscue.planning.samples import through_frozen_layers
 from crosscue.planning.steps import BESIDE, Step
 from crosscue.storage import cache_dir
 from crosscue.training.config import TrainingConfig
@@ -137,6 +139,16 @@ def test_the_memory_of_an_encoding_grows_with_images_and_captions() -> None:
     assert encoding_bytes(backbone, 9_000, ["a"] * 9_000) == encoding_bytes(backbone, IMAGES, ["a"] * TEXTS)
     long = encoding_bytes(backbone, 0, ["a"] * 8 + ["a red dog and " * 99]) / HELD / 4
     assert long == backbone.text_width * 9 * backbone.context_length
+
+
+def test_the_cache_computes_whole_blocks_and_one_image_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed, behind = [], FrozenFeatures.compute
+    monkeypatch.setattr(
+        FrozenFeatures, "compute", lambda rows, images: computed.append(len(images)) or behind(rows, images)
+    )
+    succeeds("evaluate", "zero_shot", "--data", "my_images")
+    assert sum(computed) == through_frozen_layers(8) == 33
+    assert through_frozen_layers(0) == 0 and through_frozen_layers(64) == 65
 
 
 def test_times_and_sizes_are_short() -> None:

@@ -16,7 +16,7 @@ from crosscue.methods.capabilities import UsesKnowledge, WantsNeighbours, studie
 from crosscue.methods.images import check_images
 from crosscue.methods.registry import build, config_of, method_class
 from crosscue.planning.estimate import Estimate, Part, duration, load_note, size
-from crosscue.planning.samples import Costs, Sample
+from crosscue.planning.samples import Costs, Sample, through_frozen_layers
 from crosscue.planning.steps import BESIDE, SECONDS, Step, enlarged, steps
 from crosscue.retrieval.bank import SIZE
 from crosscue.selection.single import parts_of
@@ -124,7 +124,8 @@ def once(
     images, captions = len(train) + len(val or ()), len(train.captions) + len(val.captions if val else ())
     parts = [Part(f"{images:,} images read and decoded, unless the cache has them", images * costs.decode)]
     if costs.prefix:
-        parts.append(Part(f"{images:,} images through frozen layers, likewise", images * costs.prefix))
+        computed = through_frozen_layers(len(train)) + through_frozen_layers(len(val or ()))
+        parts.append(Part(f"{images:,} images through frozen layers, likewise", computed * costs.prefix))
     if method.image_use.untouched and not augmented and method.image_use.frozen_layers != "pooled":
         parts.append(Part(f"{len(train):,} images through the untouched tower", len(train) * costs.tower))
     if isinstance(method, WantsNeighbours) and method.companions:

@@ -12,7 +12,7 @@ from crosscue.evaluation.slices import knowledge_of, unread
 from crosscue.memory import resident_bytes
 from crosscue.methods.registry import build
 from crosscue.planning.estimate import Estimate, Part, evenly, load_note, measured
-from crosscue.planning.samples import ENCODED, Sample
+from crosscue.planning.samples import ENCODED, Sample, through_frozen_layers
 from crosscue.training.memory import free_bytes
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def evaluating(method: Method[Any], pairs: Pairs, inference: Inference, *, train
     images, captions, results = len(pairs), len(pairs.captions), 2 if trained else 1
     parts = [Part(f"{images:,} images read and decoded, unless the cache has them", images * costs.decode)]
     if costs.prefix:
-        parts.append(Part(f"{images:,} images through frozen layers, likewise", images * costs.prefix))
+        seconds = through_frozen_layers(images) * costs.prefix
+        parts.append(Part(f"{images:,} images through frozen layers, likewise", seconds))
     parts.append(Part(f"{images:,} images through the method", images * costs.image))
     parts.append(Part(f"{captions:,} captions through the method", captions * costs.text))
     if trained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -130,6 +131,11 @@ class Held:
     def __getitem__(self, indices: Sequence[int], /) -> ImageInput:
         """B indices -> the images."""
         return some(self.images, len(indices))
+
+
+def through_frozen_layers(images: int) -> int:
+    """Returns the number of images that the frozen layers compute for the cache: whole blocks, and one that tells the shape."""
+    return 1 + frozen.BLOCK * math.ceil(images / frozen.BLOCK) if images else 0
 
 
 def some(images: ImageInput, rows: int) -> ImageInput:
