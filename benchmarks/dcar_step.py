@@ -19,7 +19,7 @@ from plain_clip import PlainClip
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from crosscue import read_pairs
+from crosscue import Pairs, read_pairs
 from crosscue.backbones.embedding import encode_bucketed
 from crosscue.data.negatives import NegativeWriter
 from crosscue.losses.category import category_aware
@@ -42,38 +42,54 @@ def token_features(plain: PlainClip, captions: list[str]) -> tuple[Tensor, Tenso
     return normalize(plain.model.text_projection(hidden).float(), dim=-1), content
 
 
-def padded_loss(plain: PlainClip, method: Dcar, pixels: Tensor, batch: Batch) -> Tensor:
-    """Return DCAR's loss by its equations."""
+def padded_weights(plain: PlainClip, method: Dcar, pixels: Tensor, batch: Batch, images: Tensor) -> Tensor:
+    """Return the weights (B, N) of the padded tokens, from unit vectors of the images."""
     context, coupling = method.prompts.context[0], method.prompts.coupling[0]
-    images = plain.image(pixels, [coupling(context)])
     with torch.no_grad():
         empty = plain.image(torch.full_like(pixels[:1], 255.0), [coupling(context)])
         features, content = token_features(plain, batch.captions)
         difference = (features @ empty[0] - torch.einsum("bnd,bd->bn", features, images)).abs() * content
         count = content.sum(1, keepdim=True)
-        rho = torch.where(content, count * difference / difference.sum(1, keepdim=True), 1.0)[:, : 77 - CONTEXT]
-    weighted = plain.text(batch.captions, [context], rho)
-    edited = [negative.text for row in batch.negatives for negative in row]
-    adapted = normalize(method.category(plain.text(batch.captions + edited, [context])), dim=-1)
+        return torch.where(content, count * difference / difference.sum(1, keepdim=True), 1.0)[:, : 77 - CONTEXT]
+
+
+def head_loss(method: Dcar, images: Tensor, texts: Tensor, weighted: Tensor, batch: Batch, scale: Tensor) -> Tensor:
+    """Return the loss of the features of images, of captions with the edited ones behind them, and of weighted captions."""
+    adapted = normalize(method.category(texts), dim=-1)
     weights = torch.tensor(
         [[weight(negative.type, method.config.alpha) for negative in row] for row in batch.negatives]
     )
     negatives = adapted[BATCH:].view(BATCH, NEGATIVES, -1)
-    category = category_aware(images, adapted[:BATCH], negatives, weights, 1.5, plain.scale)
-    return 0.8 * contrastive(images, weighted, plain.scale) + 0.2 * category
+    category = category_aware(images, adapted[:BATCH], negatives, weights, 1.5, scale)
+    return 0.8 * contrastive(images, weighted, scale) + 0.2 * category
+
+
+def padded_loss(plain: PlainClip, method: Dcar, pixels: Tensor, batch: Batch) -> Tensor:
+    """Return DCAR's loss by its equations."""
+    context, coupling = method.prompts.context[0], method.prompts.coupling[0]
+    images = plain.image(pixels, [coupling(context)])
+    rho = padded_weights(plain, method, pixels, batch, images)
+    weighted = plain.text(batch.captions, [context], rho)
+    edited = [negative.text for row in batch.negatives for negative in row]
+    return head_loss(method, images, plain.text(batch.captions + edited, [context]), weighted, batch, plain.scale)
+
+
+def batches_of(pairs: Pairs, pixels: Tensor, count: int) -> list[Batch]:
+    """Return batches of captions with edited ones; the images are the same."""
+    writer = NegativeWriter(pairs)
+    made = ((pair.captions[0], list(writer.write(pair))) for pair in pairs)
+    rows = list(islice((row for row in made if len(row[1]) == NEGATIVES), BATCH * count))
+    names, found = [str(row) for row in range(BATCH)], []
+    for start in range(0, BATCH * count, BATCH):
+        captions, negatives = zip(*rows[start : start + BATCH], strict=True)
+        found.append(Batch(pixels, list(captions), names, negatives=negatives))
+    return found
 
 
 def main() -> None:
     given = arguments(__doc__, steps=3, precision="")
-    pairs = read_pairs(given.source)
-    writer = NegativeWriter(pairs)
-    made = ((pair.captions[0], list(writer.write(pair))) for pair in pairs)
-    rows = list(islice((row for row in made if len(row[1]) == NEGATIVES), BATCH * (given.steps + 1)))
-    pixels, names = random_pixels(), [str(row) for row in range(BATCH)]
-    parts = []
-    for start in range(0, BATCH * (given.steps + 1), BATCH):
-        captions, negatives = zip(*rows[start : start + BATCH], strict=True)
-        parts.append(Batch(pixels, list(captions), names, negatives=negatives))
+    pixels = random_pixels()
+    parts = batches_of(read_pairs(given.source), pixels, given.steps + 1)
     for folder, backbone in backbones(given.precision):
         title = backbone.precision.name
         dcar, dual = (build(name, backbone, {"context_tokens": CONTEXT}) for name in ("dcar", "dual_prompt"))

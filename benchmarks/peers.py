@@ -30,6 +30,7 @@ from torch import Tensor
 
 from crosscue import load_backbone, read_pairs
 from crosscue.backbones.embedding import embed_texts, shares_beginnings
+from crosscue.backbones.precision import cpu_has_bf16_instructions
 from crosscue.backbones.protocol import Backbone
 from crosscue.backbones.starter import starter_folder
 from crosscue.evaluation.ranks import ranks
@@ -103,7 +104,8 @@ def main() -> None:
     parser.add_argument("source", help="source of pairs, whose captions are encoded")
     parser.add_argument("--environment", type=Path, required=True, help="folder of the peers' environment")
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
-    parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
+    usual = ["bf16", "fp32"] if cpu_has_bf16_instructions() else ["fp32"]
+    parser.add_argument("--precisions", nargs="+", default=usual, help="bf16 too where the CPU has instructions for it")
     parser.add_argument("--count", type=int, default=300, help="captions")
     parser.add_argument("--images", type=int, default=5_000, help="images of the recall, with five captions each")
     parser.add_argument("--rounds", type=int, default=3)
