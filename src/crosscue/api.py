@@ -80,7 +80,7 @@ def adapt(
     method = named_method(method, searched=budget is not None or not (options or chosen_itself(training)))
     folder = Path(processes.everywhere(str(out or runs.new_folder(method)), "the run folder")[0])
     if refuse_mixed(method, budget, options, folds):
-        processes.refuse("method auto")
+        processes.refuse("method auto", ", or name a method")
         tower = loaded(backbone, image_size, precision, device)
         request = Request(as_pairs(pairs), tower, folder, training, budget, shots, validation, precision, record)
         return Run(*choose(request, resume=resume))

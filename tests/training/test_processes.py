@@ -269,7 +269,10 @@ def test_numbers_of_processes_that_cannot_be(place: Path) -> None:
     assert "processes is 0; it must be at least 1" in refused(*given, "--method", "coop", "--processes", 0)
     many = refused(*given, "--method", "coop", "--training.batch_size", 4, "--processes", 8)
     assert "training.batch_size is 4, and 8 processes need a row each. Use at most 4" in many
-    assert "method auto runs on 1 process, and there are 2" in refused(*given, "--processes", 2)
+    auto = refused(*given, "--processes", 2)
+    assert "method auto runs on 1 process, and there are 2. Leave --processes out, or name a method." in auto
+    folds = refused(*given, "--method", "coop", "--processes", 2, "--folds", 3)
+    assert "--folds runs on 1 process, and there are 2. Leave --processes out." in folds
     with pytest.raises(OptionError, match="2 processes of this machine need a GPU each, and it has 0"):
         Processes(world=2).require_devices(torch.device("cuda"))
     Processes(world=2).require_devices(torch.device("cpu"))

@@ -153,7 +153,7 @@ def require_processes(given: Any, method: str) -> None:
         raise OptionError(f"processes is {given.processes}; it must be at least 1.")
     asked, cores = Processes(world=given.processes), os.cpu_count() or 1
     if method == AUTO:
-        asked.refuse("method auto")
+        asked.refuse("method auto", ", or name a method")
     if given.folds:
         asked.refuse("--folds")
     asked.require_rows(given.training.batch_size)

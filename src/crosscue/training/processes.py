@@ -172,12 +172,10 @@ class Processes:
                 f"{here} processes of this machine need a GPU each, and it has {count}. Start one for each, or give --device cpu."
             )
 
-    def refuse(self, what: str) -> None:
-        """Raises `OptionError` for work that several processes do not share."""
+    def refuse(self, what: str, remedy: str = "") -> None:
+        """Raises `OptionError` for work that several processes do not share; `remedy` is another one than to leave them out."""
         if self.world > 1:
-            raise OptionError(
-                f"{what} runs on 1 process, and there are {self.world}. Leave --processes out, or name a method."
-            )
+            raise OptionError(f"{what} runs on 1 process, and there are {self.world}. Leave --processes out{remedy}.")
 
     @contextlib.contextmanager
     def named(self, folder: Path, position: Position) -> Iterator[None]:
