@@ -21,7 +21,7 @@ from crosscue.measurement import BETAS, best_beta, judged, normalised_too, right
 from crosscue.methods.images import cached_images
 from crosscue.retrieval import bank as banks
 from crosscue.retrieval.bank import Bank, bank_of, load_bank, save_banks
-from crosscue.retrieval.normalising import normalised
+from crosscue.retrieval.normalising import Normalised, normalised
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import Cosines, Scores
 from tests import tiny
@@ -135,6 +135,21 @@ def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -
     assert best_beta(bank, bank.scores, pairs) == BETAS[2]
     assert tried == list(BETAS)
     assert len(computed) == 3, "each of the three is computed once for all betas"
+
+
+def test_beta_is_chosen_for_both_directions_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value is perfect from images, one from texts; the third loses one query of sixteen."""
+    ramp, none, one = 10.0 * torch.arange(8), torch.zeros(8), 10.0 * torch.eye(8)[0]
+    biases = {BETAS[0]: (ramp, none), BETAS[1]: (none, ramp), BETAS[2]: (none, one)}  # of images, of captions
+
+    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float) -> Normalised:
+        found = biases.get(beta, (ramp, ramp))
+        return Normalised(Cosines(torch.eye(8), torch.eye(8)), *found, torch.ones(8), torch.ones(8), "test")
+
+    monkeypatch.setattr("crosscue.measurement.corrected", correct)
+    pairs = crosscue.Pairs(crosscue.Pair(ImageFile(Path(f"{row}.jpg")), ("a",), f"{row}") for row in range(8))
+    bank = Bank(Cosines(torch.eye(8), torch.eye(8)))
+    assert best_beta(bank, bank.scores, pairs) == BETAS[2]
 
 
 def hubs(hub: bool) -> tuple[Cosines, Bank]:

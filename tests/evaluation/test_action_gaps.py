@@ -37,6 +37,18 @@ def test_only_wrong_candidates_with_other_verbs_count() -> None:
     assert with_car == {}  # the car does nothing
 
 
+def test_an_image_has_the_actions_of_all_its_captions() -> None:
+    """One action in common is enough."""
+    pytest.importorskip("spacy")
+    texts = (CAPTIONS[2], CAPTIONS[0]), (CAPTIONS[1],)  # a sleeping dog and a ride; a ride
+    pairs = Pairs([Pair(EmbeddedImage(str(i), bytes), own, str(i)) for i, own in enumerate(texts)])
+    scores = Cosines(torch.eye(2), torch.tensor([[0, 1.0], [0, 0.9], [1.0, 0]]))  # all first candidates are wrong
+    i2t, t2i = rank_scores(scores, torch.tensor(pairs.caption_owner))
+    owner, protocol = torch.tensor(pairs.caption_owner).numpy(), {"gallery": 2}
+    result = Retrieval(recall(i2t), recall(t2i), {"i2t": i2t, "t2i": t2i}, owner, protocol, pairs, scores)
+    assert action_gaps(result) == {"i2t": ActionGap(2, 1), "t2i": ActionGap(3, 1)}  # the sleeping dog alone
+
+
 def test_re_ranked_candidates_are_the_last_ones() -> None:
     pytest.importorskip("spacy")
     plain = result_of(torch.eye(4))

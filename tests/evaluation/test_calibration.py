@@ -18,6 +18,7 @@ from crosscue.evaluation.calibration import (
     calibration,
     calibration_record,
     calibration_rows,
+    divisors,
     shown,
     uncertainties,
 )
@@ -181,3 +182,10 @@ def test_every_query_has_an_uncertainty_whatever_the_block(monkeypatch: pytest.M
     monkeypatch.setattr("crosscue.evaluation.calibration.QUERIES_AT_ONCE", 2)
     for direction, found in whole.items():
         np.testing.assert_allclose(uncertainties(method, scores, direction), found, rtol=1e-5)
+
+
+def test_fitted_temperatures_are_those_of_their_direction_and_of_plain_scores() -> None:
+    method, chosen = build("zero_shot", tiny_backbones["clip"]()), Temperatures(0.5, 0.25, 8, 9)
+    plain = 1 / float(method.backbone.logit_scale)
+    assert divisors(method, "none", chosen) == ((plain, 0.5), (plain, 0.25))
+    assert divisors(method, "bank", chosen) == divisors(method, "none") == ((plain,), (plain,))

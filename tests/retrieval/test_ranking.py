@@ -107,6 +107,17 @@ def test_ranks_equal_those_of_evaluation(kind: str, pairs: Pairs, tmp_path: Path
         )
 
 
+def test_the_number_returned_does_not_change_what_is_re_ranked(pairs: Pairs, tmp_path: Path) -> None:
+    run = run_of("dcar", {"context_tokens": 2, "ca": False, "eta": 0.9}, pairs, tmp_path)
+    for query, candidates in ((pairs.captions[3], files(pairs)), (files(pairs)[2], pairs.captions)):
+        every = run.rank(query, candidates, inference={"rerank": True, "top": 5})
+        plain = [one.index for one in run.rank(query, candidates)]
+        assert [one.index for one in every[:5]] != plain[:5], "nothing was re-ranked"
+        for top in (1, 2, 4):
+            found = run.rank(query, candidates, top, {"rerank": True, "top": 5})
+            assert [(one.index, one.reranked) for one in found] == [(one.index, True) for one in every[:top]]
+
+
 @pytest.mark.parametrize("mode", ["bank", "dynamic", "dual_dynamic"])
 def test_the_bank_of_the_run_corrects_the_scores(mode: Any, pairs: Pairs, tmp_path: Path) -> None:
     run = run_of("dual_prompt", {"context_tokens": 2}, pairs, tmp_path)

@@ -380,7 +380,12 @@ def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
 def test_every_candidate_is_a_method() -> None:
     from crosscue.selection.candidates import NEEDY, candidates
 
-    names = [candidate.name for candidate in candidates(tiny.tiny_backbones["clip"]())]
+    every = candidates(tiny.tiny_backbones["clip"]())
+    names = [candidate.name for candidate in every]
     assert len(names) == len(set(names))
     assert {name.split()[0] for name in names} | NEEDY.keys() <= METHODS.keys()
     assert issubclass(TrainingError, CrosscueError)
+    made = {candidate.method: candidate for candidate in every}
+    assert made["full_ft"].options["alpha"] == 0.5, "half-blended"
+    sizes = {name: made[name].batch_size(TrainingConfig(batch_size=8)) for name in ("linear_probe", "lora")}
+    assert sizes == {"linear_probe": 128, "lora": 8}
