@@ -41,6 +41,9 @@ def test_a_row_without_training_that_is_off_stops_the_bench() -> None:
     published.require_published(plan("CLIP", "a", 0, grid), near)
     with pytest.raises(RunError, match=r"R@1 image → text is 52\.50, and 50\.00 is published"):
         published.require_published(plan("CLIP", "a", 0, grid), far)
+    low = cell("CLIP", first(19)).first  # 47.5 %
+    with pytest.raises(RunError, match=r"R@1 image → text is 47\.50, and 50\.00 is published"):
+        published.require_published(plan("CLIP", "a", 0, grid), low)
     for other in (plan("CLIP", "a", 9, grid), plan("CLIP", "b", 0, grid), plan("CLIP", "a", 0, grid, "another")):
         published.require_published(other, far)
     trained, checked = plan("DCAR", "b", 9, grid), plan("CLIP", "a", 0, grid)
