@@ -65,12 +65,14 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/late_interaction.py
 	$(BIN)/python benchmarks/prompt_steps.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)
+	$(BIN)/python benchmarks/dcar_parts.py $(CAPTIONS)
 	$(BIN)/python benchmarks/rerank.py $(CAPTIONS)
 	$(BIN)/python benchmarks/two_processes.py $(CAPTIONS)
 	$(BIN)/python benchmarks/frozen_features.py $(CAPTIONS)
 	$(BIN)/python benchmarks/acke_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/act_step.py $(CAPTIONS)
 	$(BIN)/python benchmarks/plan.py $(CAPTIONS)
+	$(BIN)/python benchmarks/plan_commands.py $(CAPTIONS)
 	$(BIN)/python benchmarks/search.py $(SHARED) --sizes 20000
 	test -d exports/starter || $(BIN)/crosscue export onnx zero_shot --data $(CAPTIONS) --out exports/starter
 	$(BIN)/python benchmarks/onnx_encoding.py $(CAPTIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-LISTING, OWN = Path("/proc/meminfo"), Path("/proc/self/statm")
+LISTING, OWN, STATUS = (Path("/proc") / name for name in ("meminfo", "self/statm", "self/status"))
 
 
 def available_bytes() -> float:
@@ -33,3 +33,10 @@ def resident_bytes() -> float:
         return float(int(OWN.read_text().split()[1]) * resource.getpagesize())
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(most if sys.platform == "darwin" else 1024 * most)
+
+
+def most_resident_bytes() -> float:
+    """Returns the bytes of this process in memory at their most so far; those of now where the system has no such number."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    most = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return most[0] if most else resident_bytes()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from crosscue import memory
 from crosscue.backbones.frozen import FrozenFeatures
 from crosscue.planning.adapting import fitting, kept
-from crosscue.planning.estimate import Estimate, Part, duration, size
+from crosscue.planning.estimate import Estimate, Part, duration, measured, size
 from crosscue.planning.evaluating import HELD, IMAGES, TEXTS, encoding_bytes
 from crosscue.planning.samples import through_frozen_layers
 from crosscue.planning.steps import BESIDE, Step
@@ -149,6 +150,31 @@ def test_the_cache_computes_whole_blocks_and_one_image_more(place: Path, monkeyp
     succeeds("evaluate", "zero_shot", "--data", "my_images")
     assert sum(computed) == through_frozen_layers(8) == 33
     assert through_frozen_layers(0) == 0 and through_frozen_layers(64) == 65
+
+
+def test_long_work_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def calls_of(seconds: list[float]) -> tuple[float, int]:
+        left = iter(seconds)
+
+        def work() -> None:
+            now[0] += next(left)
+
+        return measured(work), len(list(left))
+
+    assert calls_of([9.0, 5.0, 1.0, 1.0]) == (5.0, 2)
+    assert calls_of([9.0, 0.25, 0.125, 0.5]) == (0.125, 0)
+
+
+def test_the_most_memory_is_that_of_the_process_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory.most_resident_bytes() >= memory.resident_bytes() > 0
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 7.0)
+    assert memory.most_resident_bytes() == 7.0
+    (tmp_path / "status").write_text("VmPeak:  9 kB\nVmHWM:\t    2048 kB\nVmRSS:  1 kB\n")
+    assert memory.most_resident_bytes() == 2_097_152
 
 
 def test_times_and_sizes_are_short() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from crosscue.errors import OptionError
@@ -94,12 +95,13 @@ def index(arguments: list[str]) -> int:
 
 def search(arguments: list[str]) -> int:
     """Prints the estimate of a search."""
+    began = time.perf_counter()
     from crosscue.commands.search import collection_of, parsed
     from crosscue.planning.searching import searching
 
     given, query = parsed(arguments, "plan search")
     opened = collection_of(given)
-    return told(searching(opened.collection, given.space, lambda: opened.searcher(given.space), len(query)))
+    return told(searching(opened.collection, given.space, lambda: opened.searcher(given.space), len(query), began))
 
 
 def on_gpu(device: str | None) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from crosscue.encoding.encoder import Encoder, Pixels
 from crosscue.errors import CollectionError
-from crosscue.memory import available_bytes, resident_bytes
+from crosscue.memory import available_bytes, most_resident_bytes, resident_bytes
 from crosscue.planning.estimate import Estimate, Part, evenly, load_note, measured
 from crosscue.search.collection import FAILURES, Collection
 from crosscue.search.failures import read_failures, unchanged
@@ -63,7 +63,7 @@ def indexing(
     if not count:
         return Estimate(heading, [Part("nothing to encode", 0.0)], resident_bytes(), free + resident_bytes())
     read, encode, pixels, thumbnail = rates(collection, todo.read, captions, encoder, batch_size)
-    base = resident_bytes()
+    base, most = resident_bytes(), most_resident_bytes()  # a batch was encoded
     reading = count * read / min(threads * (1 if elsewhere else workers), os.cpu_count() or 1)
     parts = [Part(f"{count:,} images read, decoded and made thumbnails of", reading), Part("encoded", count * encode)]
     if overlaps:
@@ -84,7 +84,7 @@ def indexing(
     return Estimate(
         heading,
         parts,
-        workers * (base + (threads + 2 * batch_size) * pixels),
+        workers * (most + (threads + 2 * batch_size) * pixels),
         free + base,
         [("of vectors and records", count * (4.0 * width + RECORD)), ("of thumbnails", count * thumbnail)],
         remedies,
@@ -114,6 +114,6 @@ def rates(
                 "crosscue index lists the reasons in failures.jsonl."
             )
         thumbnails = sum(path.stat().st_size for path in Path(scratch).rglob("*.webp")) / len(found)
-    batch = np.stack([found[index % len(found)] for index in range(batch_size)])
+    batch = np.stack([found[index % len(found)] for index in range(min(batch_size, len(items)))])
     seconds = measured(lambda: encoder.encode_images(batch))
-    return read, seconds / batch_size, float(found[0].nbytes), thumbnails
+    return read, seconds / len(batch), float(found[0].nbytes), thumbnails
