@@ -18,7 +18,7 @@ from crosscue.methods.acke.model import Acke
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import build
 
-PROMPTS, GOAL = 5, 1.7
+PROMPTS, GOAL = 5, 1.3
 
 
 def step(method: Method, parts: list[Batch]) -> Way:
@@ -29,10 +29,10 @@ def step(method: Method, parts: list[Batch]) -> Way:
 
 
 def main() -> None:
-    given = arguments(__doc__, steps=3)
+    given = arguments(__doc__, steps=3, precision="")
     parts = batches([pair.captions[0] for pair in read_pairs(given.source)], 4 * (given.steps + 1))
     pixels = random_pixels()
-    for _, backbone in backbones():
+    for _, backbone in backbones(given.precision):
         title = backbone.precision.name
         with torch.no_grad():
             untouched = backbone.encode_image(pixels)
