@@ -68,7 +68,8 @@ class ActionConfig:
     visual_prompts: int = 8
     """Number of learned visual tokens (N)."""
     deep_start: int = 6
-    """First layer with visual tokens of its own; before it they are passed on."""
+    """First layer with visual tokens of its own. Before it the first ones are passed on, or given anew with
+    early_inject."""
     text_enrich: Literal["none", "avg"] = "none"
     """Embedding of a caption. `none`: its own. `avg`: the mean of its own and those of its states."""
     conditioning: Literal["matched", "own", "pairwise"] = "matched"
