@@ -21,7 +21,7 @@ demo: .venv/ready
 serve: .venv/ready
 	$(BIN)/crosscue serve runs/demo/emoji.crosscue --open
 
-# Processes of one thread each, one more than cores (tests/conftest.py); tests that share downloads stay in one process.
+# One process a core, one thread each (tests/conftest.py); tests that share downloads stay in one process.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 test: .venv/ready lint

@@ -14,11 +14,6 @@ import pytest
 gc.disable()  # until the tests are collected: looking for garbage among what lives to the end takes a third of the time
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: many tests wait for servers and other processes."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps tests in one process of a parallel run where they share a download, the scripted server, or a fixture."""
