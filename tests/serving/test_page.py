@@ -372,6 +372,10 @@ def test_a_search_goes_on_when_the_model_is_loaded(page: Any) -> None:
 def test_nothing_found_is_said(page: Any) -> None:
     page.fill("#words", "red")
     page.fill("#filter", "name:nowhere")
+    page.wait_for_function(
+        "() => location.search.includes('q=red')"
+    )  # the words are searched while the filter is typed
+    assert page.input_value("#filter") == "name:nowhere"
     page.keyboard.press("Enter")
     page.wait_for_function(
         "() => document.querySelector('#results h1')?.textContent === 'Nothing here looks like that'"

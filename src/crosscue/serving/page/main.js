@@ -11,8 +11,8 @@ import { toggle } from "./select.js";
 import { change, onChange, query, read, state } from "./state.js";
 
 let before = "";
-// A change that takes along the words that were typed since the last search.
-const now = (changes) => change({ words: $("#words").value, ...changes });
+// A change that takes along the words and the filter that were typed since the last search.
+const now = (changes = {}) => change({ words: $("#words").value, filter: $("#filter").value, ...changes });
 if (document.body.dataset.signedIn === "yes") begin();
 
 function begin() {
@@ -22,7 +22,7 @@ function begin() {
   $("#words").addEventListener("input", soon);
   $("#search").addEventListener("submit", (event) => {
     event.preventDefault();
-    change({ words: $("#words").value });
+    now();
   });
   $("#words").addEventListener("keydown", (event) => {
     const written = $("#words").value.trim();
@@ -34,7 +34,7 @@ function begin() {
     } else if (event.key === "Backspace" && !$("#words").value && state.terms.length) withTerms((terms) => terms.pop());
   });
   $("#space").addEventListener("change", (event) => now({ space: event.target.value }));
-  $("#filter").addEventListener("change", (event) => now({ filter: event.target.value }));
+  $("#filter").addEventListener("change", () => now());
   $("#compare").addEventListener("click", () => now({ compare: !state.compare }));
   $("#help").addEventListener("click", () => $("#keys").showModal());
   $("#loop").addEventListener("click", advise);
@@ -71,7 +71,7 @@ function clicked(event) {
 
 function show(changes) {
   if ((changes.back || changes.first || "words" in changes) && $("#words").value.trim() !== state.words.trim()) $("#words").value = state.words;
-  $("#filter").value = state.filter;
+  if (changes.back || changes.first || "filter" in changes) $("#filter").value = state.filter;
   if (state.space) $("#space").value = state.space;
   $("#compare").setAttribute("aria-pressed", String(state.compare));
   document.title = state.words ? `${state.words} · crosscue` : "crosscue";
