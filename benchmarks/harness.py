@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from crosscue import load_backbone
 from crosscue.backbones.protocol import Backbone
+from crosscue.memory import most_resident_bytes
 from crosscue.training.attention import attention_of_training
 
 BATCH = 32
@@ -142,14 +142,8 @@ def print_agreement(title: str, one: Timing, other: Timing) -> None:
 
 
 def peak_megabytes() -> float:
-    """Return the largest memory of this process so far.
-
-    The maximum of `getrusage` is no less than that of the process that started this one, so it is the second choice.
-    """
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    own = [float(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return (own or [float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)])[0] / 1024
+    """Return the largest memory of this process so far."""
+    return most_resident_bytes() / 2**20
 
 
 def in_own_process(way: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ the process. Cases that the file has are not run again. bf16 is left out where t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from clip_shapes import write_checkpoint
-from harness import peak_megabytes
+from harness import arguments, peak_megabytes
 from PIL import Image as Pillow
 
 from crosscue import TrainingConfig, adapt, load_backbone, read_pairs
@@ -63,10 +62,7 @@ CASES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="source of pairs, whose captions are read")
-    parser.add_argument("--out", type=Path, default=Path("plan.json"))
-    given = parser.parse_args()
+    given = arguments(__doc__, out=Path("plan.json"))
     found = json.loads(given.out.read_text()) if given.out.exists() else {}
     cases = [case for case in CASES if case.precision == "fp32" or cpu_has_bf16_instructions()]
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,7 +9,6 @@ estimate names that part. Memory is the largest of the process. What the file ha
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from harness import peak_megabytes
+from harness import arguments, peak_megabytes
 from plan import print_row
 
 from crosscue import TrainingConfig, adapt, api, read_pairs
@@ -60,10 +59,7 @@ CASES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="source of pairs with the split `test`, whose images are read")
-    parser.add_argument("--out", type=Path, default=Path("plan_commands.json"))
-    given = parser.parse_args()
+    given = arguments(__doc__, out=Path("plan_commands.json"))
     found = json.loads(given.out.read_text()) if given.out.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)

@@ -9,6 +9,8 @@ from typing import Self
 
 import torch
 
+from crosscue.memory import most_resident_bytes
+
 PROCESS = Path("/proc/self")
 RESET_PEAK = "5"
 """Value of clear_refs that starts VmHWM anew (Linux, proc(5))."""
@@ -39,6 +41,4 @@ class Gauge:
         if self.device.type == "cuda":
             self.peak_mb = torch.cuda.max_memory_allocated(self.device) / 1e6
         elif self._reset:
-            for line in (PROCESS / "status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    self.peak_mb = int(line.split()[1]) * 1024 / 1e6
+            self.peak_mb = most_resident_bytes() / 1e6
