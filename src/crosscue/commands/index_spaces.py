@@ -21,6 +21,11 @@ OPENING = ("runtime", "precision", "device", "backbone")
 """Options of `open_encoder`."""
 
 
+def opening_of(given: Any) -> dict[str, Any]:
+    """Returns the options that open an encoder."""
+    return {name: getattr(given, name) for name in OPENING}
+
+
 def no_run(place: Path) -> CollectionError:
     """Returns the error of a collection that knows no run yet."""
     return CollectionError(
@@ -33,7 +38,7 @@ def encoder_of_run(given: Any) -> Encoder | None:
     """Returns the encoder of `--run`; None without it."""
     from crosscue.opening import open_encoder
 
-    return None if given.run is None else open_encoder(given.run, **{name: getattr(given, name) for name in OPENING})
+    return None if given.run is None else open_encoder(given.run, **opening_of(given))
 
 
 def spaces_of(given: Any, encoder: Encoder | None, collection: Collection) -> list[tuple[Space, Opens]]:
@@ -41,7 +46,7 @@ def spaces_of(given: Any, encoder: Encoder | None, collection: Collection) -> li
     from crosscue.opening import encoder_of
     from crosscue.search.spaces import space_name
 
-    options = {name: getattr(given, name) for name in OPENING}
+    options = opening_of(given)
     if encoder is not None:
         name, folder = given.name or space_name(given.run), Path(given.run)
         identity = replace(encoder.identity, source=str(folder.resolve()) if folder.exists() else given.run)
@@ -72,11 +77,10 @@ def spread_of(given: Any, space: Space) -> Spread | None:
     from crosscue.opening import encoder_of
     from crosscue.search.indexing import Spread
 
-    options = {name: getattr(given, name) for name in OPENING}
     chosen = {"shard": given.shard, "interval": given.commit_seconds}
     return Spread(
         _engine(given),
-        functools.partial(encoder_of, space.identity, **options),
+        functools.partial(encoder_of, space.identity, **opening_of(given)),
         **{name: value for name, value in chosen.items() if value is not None},
     )
 

@@ -64,14 +64,14 @@ def index(arguments: list[str]) -> int:
     """Prints the estimate of an indexing run, for each space."""
     from crosscue.commands.index import indexing_of, parsed
     from crosscue.commands.index_folders import surveyed
-    from crosscue.commands.index_spaces import OPENING
+    from crosscue.commands.index_spaces import opening_of
     from crosscue.opening import encoder_of, open_encoder
     from crosscue.planning.indexing import indexing
 
     given, place, folders = parsed(arguments, "plan index")
     options = indexing_of(given)
     collection, walks, captions, names = surveyed(given, place, folders)
-    opening = {name: getattr(given, name) for name in OPENING}
+    opening = opening_of(given)
     for name in names:
         if given.run is None and name is None:
             raise OptionError(

@@ -50,8 +50,8 @@ class EmbeddedQuery:
 def parsed(arguments: Sequence[str]) -> list[Term]:
     """Returns the terms of a command line: `"2:golden retriever" + ./pool.jpg - fruit`.
 
-    A `+` or `-` of its own begins a term. `N:` before a term is its weight, unless a digit follows. Words between two signs are one text. A term that
-    is an existing file, or begins like a path, is an image.
+    A `+` or `-` of its own begins a term. `N:` before a term is its weight, unless a digit follows. Words between two signs are
+    one text. A term that is an existing file, or begins like a path, is an image.
 
     Raises:
         OptionError: there is no term, or nothing follows a sign.

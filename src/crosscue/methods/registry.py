@@ -10,7 +10,7 @@ from crosscue.errors import MethodError, suggestion
 from crosscue.plugins import failure, loaded, plugged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from crosscue.backbones.protocol import Backbone
     from crosscue.methods.contract import Method
@@ -57,10 +57,15 @@ def method_class(name: str) -> type[Method[Any]]:
     return found
 
 
+def unknown(name: str, names: Iterable[str]) -> MethodError:
+    """Returns the error of a name that is none of these; it suggests the nearest."""
+    return MethodError(f"there is no method '{name}'.{suggestion(name, names)}")
+
+
 def _plugged_class(name: str) -> type[Method[Any]]:
     point = plugged(GROUP).get(name)
     if point is None:
-        raise MethodError(f"there is no method '{name}'.{suggestion(name, method_names())}")
+        raise unknown(name, method_names())
     found: type[Method[Any]] | None = loaded(point)
     if found is None:
         raise failure(point)

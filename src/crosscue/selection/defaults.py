@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from crosscue.errors import MethodError, suggestion
-from crosscue.methods.registry import method_names
+from crosscue.methods.registry import method_names, unknown
 from crosscue.progress import note
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def named_method(method: str | None, *, searched: bool) -> str:
         MethodError: there is no such method; `auto` is among those that the message suggests.
     """
     if method is not None and str(method) not in (names := [AUTO, *method_names()]):
-        raise MethodError(f"there is no method '{method}'.{suggestion(str(method), names)}")
+        raise unknown(str(method), names)
     if method is None and not searched:
         note(f"method {SINGLE}, because options of a single training are given; --method chooses another")
     return method or (AUTO if searched else SINGLE)
