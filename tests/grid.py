@@ -140,6 +140,7 @@ CASES = [
     Case("lora", identity=True, memorise={"rank": 16, "alpha": 32}),
     Case("lora", {"text_start_layer": 1, "image_start_layer": 2}, identity=True),
     Case("full_ft", {"alpha": 0.5}, identity=True, memorise={}, lr=0.001),
+    Case("full_ft", {"text_start_layer": 1, "image_start_layer": 2}, identity=True),
     Case("linear_probe", identity=True, memorise={}),
     Case(
         "action",

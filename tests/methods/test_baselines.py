@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -295,6 +296,19 @@ def test_a_step_of_full_fine_tuning_is_a_step_of_the_towers_themselves() -> None
     expected = embeddings(build("zero_shot", reference), batch)
     for own, stepped in zip(embeddings(method, batch), expected, strict=True):
         torch.testing.assert_close(own, stepped, rtol=0, atol=1e-4)
+
+
+def test_full_fine_tuning_starts_at_its_layers(backbone: Backbone) -> None:
+    """From layers 1 and 2 on every weight changes, those behind the layers too; nothing before them does."""
+    method = build("full_ft", backbone, {"text_start_layer": 1, "image_start_layer": 2})
+    learned = {name.split(".parametrizations")[0].removeprefix("tuned.") for name in method.learned_state()}
+    every = {name.rpartition(".")[0] for name, tensor in backbone.named_parameters() if tensor.numel() > 1}
+    before = {
+        name for name in every if re.search(r"embedding|pre_layrnorm|^text.*layers?\.0\.|^image.*layers\.[01]\.", name)
+    }
+    assert learned == every - before
+    assert {name.partition(".")[0] for name in before} == {"text", "image"}
+    assert method.image_use.frozen_layers == 2
 
 
 # --- all --------------------------------------------------------------------------------------------------------------

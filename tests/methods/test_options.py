@@ -77,6 +77,8 @@ LIMITS = [
     ("fineclip", {}, "largest_side", (0.3, 1), (0.2, 1.1)),
     ("fineclip", {}, "boxes", (0, 1), (-1,)),
     ("full_ft", {}, "alpha", (0, 1), (-0.1, 1.1)),
+    ("full_ft", {}, "image_start_layer", (0, 2), (-1, 3)),
+    ("full_ft", {}, "text_start_layer", (0, 2), (-1, 3)),
     ("lora", {}, "rank", (1, 2), (0, -1)),
     ("lora", {}, "image_start_layer", (0, 2), (-1, 3)),
     ("lora", {}, "text_start_layer", (0, 2), (-1, 3)),

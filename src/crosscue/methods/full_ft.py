@@ -4,7 +4,8 @@
     tested with    theta_0 + alpha * delta     (= (1 - alpha) theta_0 + alpha theta_1, WiSE-FT eq. 1)
 
 theta_0 are the backbone's own tensors, which are never written to; delta is a tensor for each of them. Weight decay pulls delta to
-zero, that is to the pre-trained weights.
+zero, that is to the pre-trained weights. With a start layer, a tower changes from that layer on: the parts behind its layers do too,
+its embeddings do not.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch.nn.utils import parametrize
 
 from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
-from crosscue.methods.contract import Batch
+from crosscue.methods.contract import Batch, ImageUse
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.layers import check_start_layers, layer_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class FullFtConfig(ContrastiveConfig):
     alpha: float = 1.0
     """Share of the learned change in evaluation: 1 is plain fine-tuning, 0 the backbone. WiSE-FT recommends 0.5 for
     data unlike the training data (alpha)."""
+    text_start_layer: int = 0
+    """First text layer that is changed. 0 changes the word embeddings too."""
+    image_start_layer: int = 0
+    """First image layer that is changed. The layers before it stay frozen: their output is computed once and
+    cached."""
 
 
 class Change(nn.Module):
@@ -60,10 +67,15 @@ class FullFt(ContrastiveMethod[FullFtConfig]):
             raise MethodError(
                 f"alpha is {config.alpha}; it is a share, from 0 (the backbone) to 1 (plain fine-tuning)."
             )
+        check_start_layers(backbone, config.text_start_layer, config.image_start_layer)
+        self.image_use = ImageUse(config.image_start_layer)
         self.tuned = backbone.shared_copy()
-        for module in list(self.tuned.modules()):
+        starts = {"text": config.text_start_layer, "image": config.image_start_layer}
+        for path, module in list(self.tuned.named_modules()):
+            start = starts.get(path.partition(".")[0], 0)
             for name, tensor in list(module.named_parameters(recurse=False)):
-                if tensor.numel() > 1:  # the only scalars are the temperature's
+                scalar = tensor.numel() == 1  # the only ones are the temperature's
+                if not scalar and (start == 0 or layer_of(f"{path}.{name}") >= start):
                     parametrize.register_parametrization(module, name, Change(tensor, config.alpha))
         self.to(backbone.device)
 

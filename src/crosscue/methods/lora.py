@@ -7,7 +7,7 @@ The backbone stays as it is: LoRA is attached to new modules around the very sam
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -18,6 +18,7 @@ from crosscue.backbones.protocol import Backbone, ImageInput
 from crosscue.errors import MethodError
 from crosscue.methods.contract import ImageUse
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.layers import check_start_layers, layer_of
 
 TARGETS = ("q_proj", "v_proj", "query", "value")
 """Names of the query and value projections in the supported towers."""
@@ -58,12 +59,8 @@ class Lora(ContrastiveMethod[LoraConfig]):
             raise MethodError(f"rank is {config.rank}; it must be at least 1.")
         self.image_use = ImageUse(config.image_start_layer)
         self.changed = backbone.shared_copy()
-        for tower, start, layers in (
-            ("text", config.text_start_layer, backbone.text_layers),
-            ("image", config.image_start_layer, backbone.image_layers),
-        ):
-            if not 0 <= start < layers:
-                raise MethodError(f"{tower}_start_layer is {start}; the {tower} tower has layers 0 to {layers - 1}.")
+        check_start_layers(backbone, config.text_start_layer, config.image_start_layer)
+        for tower, start in (("text", config.text_start_layer), ("image", config.image_start_layer)):
             module = self.changed.get_submodule(tower)
             settings = peft.LoraConfig(
                 r=config.rank,
@@ -93,6 +90,5 @@ class Lora(ContrastiveMethod[LoraConfig]):
 
 def attention_targets(tower: nn.Module, start: int) -> list[str]:
     """Returns the names of a tower's query and value projections in its layers from `start` on."""
-    names = [name for name, _ in tower.named_modules() if name.rpartition(".")[2] in TARGETS]
-    layers = [re.search(r"\.layers?\.(\d+)\.", name) for name in names]
-    return [name for name, layer in zip(names, layers, strict=True) if layer and int(layer[1]) >= start]
+    names = (name for name, _ in tower.named_modules() if name.rpartition(".")[2] in TARGETS)
+    return [name for name in names if start <= layer_of(name) < math.inf]
