@@ -11,9 +11,9 @@ from crosscue.selection.candidates import Candidate
 from tests.images import write_source
 
 
-def short(backbone: object) -> list[Candidate]:
-    """Two heads and two rates of LoRA."""
-    late = {"image_start_layer": 2}
+def short(backbone: object, start: int) -> list[Candidate]:
+    """Two heads and two rates of LoRA in the last layer."""
+    late = {"image_start_layer": start}
     return [
         Candidate("linear_probe", 1e-3),
         Candidate("linear_probe", 1e-2),

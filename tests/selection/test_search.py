@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS
-from crosscue.selection.candidates import Candidate
+from crosscue.selection.candidates import NEEDY, Candidate, candidates, frozen_layers
 from crosscue.selection.choosing import Request, choose
 from crosscue.selection.pool import held_share, pool_of
 from crosscue.training.config import TrainingConfig
@@ -136,7 +137,7 @@ def test_a_validation_image_does_change_the_results(folder: Path) -> None:
 def test_few_images_are_validated_in_folds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crosscue.selection.pool.FEW", 200)
     source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
-    pool = pool_of(source, backbone, None, None, 1, 200)
+    pool = pool_of(source, backbone, None, None, 1, 200, 2)
     assert sorted(index for fold in pool.folds for index in fold.val) == list(range(36))
     for fold in pool.folds:
         assert sorted([*fold.train, *fold.val]) == list(range(36))
@@ -156,9 +157,9 @@ def test_a_split_of_few_validation_images_does_not_choose_alone(
     backbone = tiny.tiny_backbones["clip"]()
     for val, folds in ((7, 4), (8, 1)):
         source = crosscue.read_pairs(write_source(tmp_path / str(val), train=24, val=val))
-        pool = pool_of(source, backbone, None, None, 1, 200)
+        pool = pool_of(source, backbone, None, None, 1, 200, 2)
         assert (len(pool.folds), len(pool.pairs)) == (folds, 24 + val)
-    pool = pool_of(crosscue.read_pairs(tmp_path / "7"), backbone, None, None, 1, 16)
+    pool = pool_of(crosscue.read_pairs(tmp_path / "7"), backbone, None, None, 1, 16, 2)
     assert (len(pool.folds), len(pool.pairs)) == (4, 16), "no more images than the budget can encode"
 
 
@@ -292,7 +293,7 @@ crosscue.adapt(Path({str(folder)!r}), backbone=backbone, out=Path({str(folder / 
 @pytest.mark.usefixtures("brief")
 def test_a_search_that_helps_nothing_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("search", "choosing"):
-        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda _: [Candidate("linear_probe", 1e-9)])
+        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda *_: [Candidate("linear_probe", 1e-9)])
     monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
     run = searched(folder)
     assert run.method.name == "zero_shot"
@@ -331,9 +332,9 @@ def test_a_missing_package_leaves_its_method_out(folder: Path, monkeypatch: pyte
 
 @pytest.mark.usefixtures("brief")
 def test_a_method_whose_training_fails_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [*short(None)[:1], Candidate("linear_probe", 1e30)]
+    rows = [*short(None, 2)[:1], Candidate("linear_probe", 1e30)]
     for module in ("search", "choosing"):
-        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda _: rows)
+        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda *_: rows)
     searched(folder)
     assert "Training stopped" in record(folder / "run")["left_out"]["linear_probe lr 1e+30"]
 
@@ -377,10 +378,21 @@ def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
         searched(folder, resume=True)
 
 
-def test_every_candidate_is_a_method() -> None:
-    from crosscue.selection.candidates import NEEDY, candidates
+def test_the_budget_says_how_many_image_layers_learn() -> None:
+    """A step of 32 images of .25 s each takes 3 * 32 * .25 * 3/12 = 6 s through a quarter of 12 layers; 400 are wanted."""
+    towers: Any = SimpleNamespace(image_layers=12)
+    eight: Any = SimpleNamespace(image_layers=8, text_layers=3)
+    assert frozen_layers(towers, 32, 0.25, 2400.0) == 9
+    assert frozen_layers(towers, 32, 0.25, 2399.0) == 11
+    assert frozen_layers(towers, 33, 0.25, 2400.0) == 11
+    for start, whole in ((6, 0), (7, 7)):
+        made = {one.method: one.options for one in candidates(eight, start)}
+        assert {made[name]["image_start_layer"] for name in ("lora", "dual_prompt", "maple", "dcar", "alip")} == {start}
+        assert (made["full_ft"]["image_start_layer"], made["maple"]["depth"]) == (whole, 8 - start)
 
-    every = candidates(tiny.tiny_backbones["clip"]())
+
+def test_every_candidate_is_a_method() -> None:
+    every = candidates(tiny.tiny_backbones["clip"](), 2)
     names = [candidate.name for candidate in every]
     assert len(names) == len(set(names))
     assert {name.split()[0] for name in names} | NEEDY.keys() <= METHODS.keys()

@@ -21,6 +21,11 @@ NEEDY = {
 HEAD_BATCH = 128
 FROZEN_SHARE = 0.75
 """Share of the image layers that stay frozen, so that their output is computed once for all methods."""
+WANTED_STEPS = 400
+"""Steps through the other layers that the budget must be enough for. Otherwise all layers but the last stay frozen: of the last
+one only the pooled position is computed, about a sixth."""
+STEP = 3
+"""Time of a training step through some layers, relative to that of encoding its images through them."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,29 @@ class Candidate:
         return max(base.batch_size, HEAD_BATCH) if self.head else base.batch_size
 
 
-def candidates(backbone: Backbone) -> list[Candidate]:
-    """Returns all candidates for a backbone, the cheapest first."""
-    return [Candidate(method, rate, options) for method, rates, options in _grid(backbone) for rate in rates]
+def candidates(backbone: Backbone, start: int) -> list[Candidate]:
+    """Returns all candidates for a backbone, the cheapest first; image layers before `start` stay frozen."""
+    return [Candidate(method, rate, options) for method, rates, options in _grid(backbone, start) for rate in rates]
 
 
-def frozen_layers(backbone: Backbone) -> int:
-    """Returns the number of image layers that all candidates but full fine-tuning leave frozen."""
-    return int(FROZEN_SHARE * backbone.image_layers)
+def frozen_layers(backbone: Backbone, batch: int, seconds: float, budget: float) -> int:
+    """Returns the number of image layers that the candidates leave frozen.
+
+    Args:
+        backbone: the towers.
+        batch: number of images in a step.
+        seconds: time of encoding one image here.
+        budget: seconds of the search.
+    """
+    start = int(FROZEN_SHARE * backbone.image_layers)
+    step = STEP * batch * seconds * (1 - start / backbone.image_layers)
+    return start if WANTED_STEPS * step <= budget else backbone.image_layers - 1
 
 
-def _grid(backbone: Backbone) -> Iterator[tuple[str, tuple[float, ...], dict[str, Any]]]:
-    start = frozen_layers(backbone)
+def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ...], dict[str, Any]]]:
     depth = min(backbone.image_layers - start, backbone.text_layers)
     prompts = {"context_tokens": 8, "depth": depth, "image_start_layer": start}
+    whole = start <= FROZEN_SHARE * backbone.image_layers
     yield "linear_probe", (1e-4, 3e-4, 1e-3), {}
     yield "clip_adapter", (3e-4, 1e-3), {"adapters": "both"}
     yield "lora", (5e-4, 2e-3), {"image_start_layer": start}
@@ -84,4 +98,4 @@ def _grid(backbone: Backbone) -> Iterator[tuple[str, tuple[float, ...], dict[str
     yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
     yield "dcar", (1e-3,), prompts
     yield "alip", (1e-3,), prompts | {"synthetic": "given"}
-    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5}
+    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": 0 if whole else start}

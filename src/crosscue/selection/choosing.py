@@ -24,7 +24,7 @@ from crosscue.measurement import keep_for_inference
 from crosscue.methods.registry import build, config_of, method_class
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
-from crosscue.selection.candidates import candidates
+from crosscue.selection.candidates import FROZEN_SHARE, candidates, frozen_layers
 from crosscue.selection.defaults import AUTO, chosen_itself
 from crosscue.selection.pool import (
     ENCODING_SHARE,
@@ -116,7 +116,7 @@ def choose(
         try:
             trials = search.run()
             best = max(trials, key=lambda trial: trial.rsum)
-            winner = chosen(trials, methods_of(candidates(request.backbone)))
+            winner = chosen(trials, methods_of(candidates(request.backbone, pool.frozen_layers)))
             method, outcome, where = trained(winner, search)
             floor = untrained(build("zero_shot", request.backbone).eval(), pool, budget.clock, normalised=True)
             normalised = {"untouched": floor.rsum}
@@ -170,7 +170,7 @@ def refuse_chosen(training: TrainingConfig) -> None:
 
 
 def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
-    """Returns the pool of the source, with as many images as the budget can encode.
+    """Returns the pool of the source, with as many images as the budget can encode and as many learning layers as it can train.
 
     Raises:
         TrainingError: the budget is too small to encode even a few.
@@ -191,11 +191,21 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
                 f"Give at least {least}: --budget {least}"
             )
         plan |= {"most": max(FEW, int(ENCODING_SHARE * budget.seconds / max(one, 1e-9)))}
+        plan |= {"frozen_layers": frozen_layers(request.backbone, request.training.batch_size, one, budget.seconds)}
         study.note(PLAN, plan)
     if plan["most"] < len(learn):
         note(f"the budget is enough to encode {plan['most']:,} of {len(learn):,} images; they are drawn at random")
-    seed = request.training.seed
-    return pool_of(request.source, request.backbone, request.shots, request.validation, seed, plan["most"])
+    if plan["frozen_layers"] > FROZEN_SHARE * request.backbone.image_layers:
+        note("the budget is enough for changes of the last image layer alone; more time lets the last quarter learn")
+    return pool_of(
+        request.source,
+        request.backbone,
+        request.shots,
+        request.validation,
+        request.training.seed,
+        plan["most"],
+        plan["frozen_layers"],
+    )
 
 
 def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path | None]:
@@ -206,7 +216,7 @@ def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path |
     pool = search.pool
     if winner.number is None:
         return build(winner.method, pool.backbone).eval(), Outcome("finished", 0, 0, winner.rsum, None, 0.0), None
-    candidate = next(one for one in candidates(pool.backbone) if one.name == winner.name)
+    candidate = next(one for one in candidates(pool.backbone, pool.frozen_layers) if one.name == winner.name)
     if pool.crossed:
         where = search.folder / "final"
         with Trainee(candidate, pool, search.base) as trainee:

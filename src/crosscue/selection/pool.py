@@ -16,7 +16,6 @@ from crosscue.data.fewshot import folds
 from crosscue.data.splits import HELD_OUT, training_pairs
 from crosscue.errors import DataError
 from crosscue.methods.images import check_images
-from crosscue.selection.candidates import frozen_layers
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
@@ -35,8 +34,8 @@ WANTED_VALIDATION = 100
 """Images that are held out if the source has no split `val`, as far as they are at most a quarter."""
 PROBED = 16
 """Images whose encoding is timed before all are encoded."""
-ENCODING_SHARE = 0.25
-"""Share of the budget for the first encoding of all images."""
+ENCODING_SHARE = 0.5
+"""Share of the budget for the first encoding of all images; all candidates need it, and the heads need little more."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,16 @@ class Fold:
 class Pool:
     """All pairs of a search. The test split is not among them."""
 
-    def __init__(self, pairs: Pairs, parts: list[Fold], backbone: Backbone) -> None:
-        self.pairs, self.folds, self.backbone = pairs, parts, backbone
+    def __init__(self, pairs: Pairs, parts: list[Fold], backbone: Backbone, frozen_layers: int) -> None:
+        """Takes the number of image layers that the candidates leave frozen, beside the pairs and their folds."""
+        self.pairs, self.folds, self.backbone, self.frozen_layers = pairs, parts, backbone, frozen_layers
         pixels = frozen.pixel_store(pairs.images, backbone, source=pairs.origin)
-        layers = frozen_layers(backbone)
         if feature_rows(pairs.images, pairs.origin):
             self._behind: dict[int | str, Images] = {"pooled": frozen.cached_images(pixels, backbone, "pooled")}
         else:
-            states = frozen.cached_images(pixels, backbone, layers)
+            states = frozen.cached_images(pixels, backbone, frozen_layers)
             pooled = frozen.FrozenFeatures(backbone, pixels, states)
-            self._behind = {0: pixels, layers: states, "pooled": pooled}
+            self._behind = {0: pixels, frozen_layers: states, "pooled": pooled}
 
     def part(self, indices: Iterable[int]) -> Pairs:
         """Returns the pairs with these indices."""
@@ -118,7 +117,13 @@ def held_share(source: Pairs, validation: float | bool | None) -> float | bool |
 
 
 def pool_of(
-    source: Pairs, backbone: Backbone, shots: int | None, validation: float | bool | None, seed: int, most: int
+    source: Pairs,
+    backbone: Backbone,
+    shots: int | None,
+    validation: float | bool | None,
+    seed: int,
+    most: int,
+    frozen_layers: int,
 ) -> Pool:
     """Returns the pool of a source.
 
@@ -129,6 +134,7 @@ def pool_of(
         validation: see `held_share`.
         seed: seed of all draws.
         most: number of images to learn from at most.
+        frozen_layers: number of image layers that the candidates leave frozen.
     """
     train, val = training_pairs(source, shots, held_share(source, validation), seed)
     assert val is not None
@@ -136,10 +142,11 @@ def pool_of(
         pairs = drawn(learnable(source).part([*train, *val]), most, seed)
         parts = folds(pairs, FOLDS, seed)
         everything = range(len(pairs))
-        return Pool(pairs, [Fold(sorted({*everything} - {*part}), part) for part in parts], backbone)
+        return Pool(pairs, [Fold(sorted({*everything} - {*part}), part) for part in parts], backbone, frozen_layers)
     train, val = drawn(train, most, seed), drawn(val, MOST_VALIDATION, seed)
     pairs = train.part([*train, *val])
-    return Pool(pairs, [Fold(list(range(len(train))), list(range(len(train), len(pairs))))], backbone)
+    fold = Fold(list(range(len(train))), list(range(len(train), len(pairs))))
+    return Pool(pairs, [fold], backbone, frozen_layers)
 
 
 def drawn(pairs: Pairs, most: int, seed: int) -> Pairs:

@@ -64,7 +64,7 @@ class Search:
             Interrupted: the user stopped a training.
         """
         self.trials.append(self.floor())
-        every = candidates(self.pool.backbone)
+        every = candidates(self.pool.backbone, self.pool.frozen_layers)
         costs = self.costs(candidate for candidate in every if candidate.head)
         heads = [candidate for candidate in every if candidate.head and candidate.method in costs]
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
