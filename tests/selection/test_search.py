@@ -21,9 +21,11 @@ from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS
+from crosscue.selection.budget import Budget
 from crosscue.selection.candidates import NEEDY, Candidate, candidates, frozen_layers
-from crosscue.selection.choosing import Request, choose
+from crosscue.selection.choosing import Request, affordable_pool, choose
 from crosscue.selection.pool import held_share, pool_of
+from crosscue.selection.trials import Study
 from crosscue.training.config import TrainingConfig
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -376,6 +378,16 @@ def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
     )
     with pytest.raises(RunError, match="method was 'linear_probe' and is 'auto'"):
         searched(folder, resume=True)
+
+
+def test_half_of_the_budget_encodes_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 of 40 seconds are enough for 10 images of 2 seconds."""
+    monkeypatch.setattr("crosscue.selection.choosing.encoding_seconds", lambda *_: 2.0)
+    monkeypatch.setattr("crosscue.selection.choosing.FEW", 4)
+    source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
+    request = Request(source, backbone, folder / "run", TrainingConfig())
+    pool = affordable_pool(request, Study(folder / "run"), Budget(40.0))
+    assert (len(pool.pairs), pool.frozen_layers) == (10, 2)
 
 
 def test_the_budget_says_how_many_image_layers_learn() -> None:
