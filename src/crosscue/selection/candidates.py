@@ -94,7 +94,7 @@ def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ..
     yield "linear_probe", (1e-4, 3e-4, 1e-3), {}
     yield "clip_adapter", (3e-4, 1e-3), {"adapters": "both"}
     yield "lora", (5e-4, 2e-3), {"image_start_layer": start}
-    yield "dual_prompt", (1e-3, 4e-3), prompts | {"tune_projection": True, "projection_lr_scale": 0.3}
+    yield "dual_prompt", (5e-4, 2e-3), prompts | {"tune_projection": True, "projection_lr_scale": 0.05}
     yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
     yield "dcar", (1e-3,), prompts
     yield "alip", (1e-3,), prompts | {"synthetic": "given"}

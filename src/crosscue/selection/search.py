@@ -44,6 +44,8 @@ HEADS_RUNG = 3
 """Number of the heads' rung in the study."""
 VALIDATED = 1.2
 """Time of a trial, relative to that of its steps: it is also validated."""
+PLANNED = 0.9
+"""Share of the time left that the rungs plan with; their methods are built in the rest."""
 
 
 class Search:
@@ -145,7 +147,7 @@ class Search:
     def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
         """Returns the steps of every candidate of a rung: an equal share of the time left, at most `most`."""
         if str(rung) not in self.plan:
-            share = self.budget.left() / (len(STEPS) - rung)
+            share = PLANNED * self.budget.left() / (len(STEPS) - rung)
             self.keep_plan(**{str(rung): max(LEAST_STEPS, min(most, self.within(share, members, costs)))})
         return int(self.plan[str(rung)])
 
