@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ from crosscue.selection.candidates import NEEDY, Candidate, candidates, frozen_l
 from crosscue.selection.choosing import Request, affordable_pool, choose
 from crosscue.selection.pool import held_share, pool_of
 from crosscue.selection.search import Search
-from crosscue.selection.trials import Study
+from crosscue.selection.trials import Study, Trial
 from crosscue.training.config import TrainingConfig
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -224,6 +224,52 @@ def test_the_last_rung_leaves_time_to_build_its_method() -> None:
     study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
     search = Search(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
     assert search.steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 75
+
+
+class Planned(Search):
+    """A search whose rungs are only noted; the rate is the Rsum, and the untouched model takes 4 s."""
+
+    def __init__(self, steps: list[int]) -> None:
+        study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
+        pool: Any = SimpleNamespace(backbone=None, frozen_layers=0, folds=[None], crossed=False)
+        super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 0.0), study)
+        self.wanted, self.noted = steps, list[tuple[int, list[float], int]]()
+
+    def untouched(self, *, normalised: bool = False) -> Trial:
+        return Trial("zero_shot", None, 0, 4.0, 0.0, {}, [])
+
+    def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
+        return dict.fromkeys((candidate.method for candidate in every), 1e-3)
+
+    def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
+        return self.wanted[rung]
+
+    def rung(self, rung: int, members: list[Candidate], steps: int, costs: dict[str, float]) -> list[Trial]:
+        self.noted.append((rung, [member.lr for member in members], steps))
+        return [Trial(member.method, member.lr, steps, 0.0, member.lr, {}, []) for member in members]
+
+
+@pytest.mark.parametrize(
+    ("steps", "rungs"),
+    [
+        ([8, 16, 20], [(0, 7, 8), (1, 3, 16), (2, 1, 20)]),
+        ([8, 15, 20], [(0, 7, 8), (2, 1, 20)]),
+        ([8, 16, 9], [(0, 7, 8), (1, 3, 16), (2, 1, 9)]),
+    ],
+)
+def test_a_rung_that_is_hardly_longer_than_the_one_before_is_left_out(
+    steps: list[int], rungs: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [Candidate("lora", lr) for lr in (3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0)]
+    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: every)
+    search = Planned(steps)
+    trials = search.run()
+    heads, *noted = search.noted
+    assert heads == (3, [], 0)
+    assert [(rung, len(rates), count) for rung, rates, count in noted] == rungs
+    assert noted[-1][1] == [7.0], "the best third of the best third"
+    assert len(trials) == 1 + sum(count for _, count, _ in rungs)
+    assert search.budget.left() == 100 - 2 * 4, "the winner's normalised scores take time after the trials"
 
 
 @pytest.mark.usefixtures("brief")

@@ -40,11 +40,16 @@ class Budget:
         """Starts the clock; `spent` are the seconds that an interrupted search has used before."""
         self.seconds, self.clock = seconds, clock
         self._started = clock() - spent
+        self._reserved = 0.0
 
     def spent(self) -> float:
         """Returns the seconds used so far."""
         return self.clock() - self._started
 
+    def reserve(self, seconds: float) -> None:
+        """Keeps seconds for what follows the trials."""
+        self._reserved += seconds
+
     def left(self) -> float:
-        """Returns the seconds that are left, at least 0."""
-        return max(self.seconds - self.spent(), 0.0)
+        """Returns the seconds that are left for trials, at least 0."""
+        return max(self.seconds - self._reserved - self.spent(), 0.0)

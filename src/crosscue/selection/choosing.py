@@ -118,7 +118,7 @@ def choose(
             best = max(trials, key=lambda trial: trial.rsum)
             winner = chosen(trials, methods_of(candidates(request.backbone, pool.frozen_layers)))
             method, outcome, where = trained(winner, search)
-            floor = untrained(build("zero_shot", request.backbone).eval(), pool, budget.clock, normalised=True)
+            floor = search.normalised
             normalised = {"untouched": floor.rsum}
             rival = None
             if not pool.crossed and winner.number is not None:  # after folds it has seen all images

@@ -36,8 +36,12 @@ STEPS = (40, 120, 360)
 """Optimiser steps of a candidate in each rung, if the budget does not bind."""
 LEAST_STEPS = 8
 """Steps of the first rung below which the costliest method is left out."""
+RESERVED = 2
+"""Time kept for the winner's normalised scores, relative to that of the untouched model's."""
 KEPT = 3
 """A rung is entered by the best 1 / KEPT of the rung before."""
+LONGER = 2
+"""Steps of a rung, relative to those of the rung before, below which it would tell nothing new. Its time goes to the last one."""
 HEADS_SHARE = 0.25
 """Share of the time left that the heads may take."""
 HEADS_RUNG = 3
@@ -57,6 +61,8 @@ class Search:
         self.plan: dict[str, Any] = study.noted(PLAN, {})
         self.left_out: dict[str, str] = dict(NEEDY)
         self.trials: list[Trial] = []
+        self.normalised: Trial
+        """The untouched model with normalised scores, once `run` has begun."""
 
     def run(self) -> list[Trial]:
         """Returns the trials: first the untouched model, then those of the heads and the rungs.
@@ -65,7 +71,9 @@ class Search:
             TrainingError: the budget is too small for one method; the message contains the least.
             Interrupted: the user stopped a training.
         """
-        self.trials.append(self.floor())
+        self.trials.append(self.untouched())
+        self.normalised = self.untouched(normalised=True)
+        self.budget.reserve(RESERVED * self.normalised.seconds)
         every = candidates(self.pool.backbone, self.pool.frozen_layers)
         costs = self.costs(candidate for candidate in every if candidate.head)
         heads = [candidate for candidate in every if candidate.head and candidate.method in costs]
@@ -73,13 +81,17 @@ class Search:
         costs = self.costs(candidate for candidate in every if not candidate.head)
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         rest = self.affordable(rest, costs)
+        trials: list[Trial] = []
+        before = 0
         for rung, most in enumerate(STEPS):
             if not rest:
                 break
-            trials = self.rung(rung, rest, self.steps(rung, most, rest, costs), costs)
-            self.trials += trials
-            kept = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
-            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in kept}]
+            steps = self.steps(rung, most, rest, costs)
+            if rung == len(STEPS) - 1 or steps >= LONGER * before:
+                trials, before = self.rung(rung, rest, steps, costs), steps
+                self.trials += trials
+            trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
+            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in trials}]
         if len(self.trials) == 1:
             reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
             raise TrainingError(
@@ -87,9 +99,10 @@ class Search:
             )
         return self.trials
 
-    def floor(self) -> Trial:
+    def untouched(self, *, normalised: bool = False) -> Trial:
         """Returns the untouched model as a trial without steps."""
-        return untrained(build("zero_shot", self.pool.backbone).eval(), self.pool, self.budget.clock)
+        method = build("zero_shot", self.pool.backbone).eval()
+        return untrained(method, self.pool, self.budget.clock, normalised=normalised)
 
     def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
         """Returns the seconds of a step by method, measured here; a method that cannot be trained is left out."""
