@@ -249,26 +249,29 @@ class Planned(Search):
         return [Trial(member.method, member.lr, steps, 0.0, member.lr, {}, []) for member in members]
 
 
+RATES = (3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0)
+ALL, THIRD, NINTH = list(RATES), [7.0, 6.0, 5.0], [7.0]
+"""Candidates of each rung: the best third of those before."""
+
+
 @pytest.mark.parametrize(
     ("steps", "rungs"),
     [
-        ([8, 16, 20], [(0, 7, 8), (1, 3, 16), (2, 1, 20)]),
-        ([8, 15, 20], [(0, 7, 8), (2, 1, 20)]),
-        ([8, 16, 9], [(0, 7, 8), (1, 3, 16), (2, 1, 9)]),
+        ([8, 16, 20], [(0, ALL, 8), (1, THIRD, 16), (2, NINTH, 20)]),
+        ([8, 15, 20], [(0, ALL, 8), (2, NINTH, 20)]),
+        ([8, 15, 9], [(0, ALL, 8), (2, NINTH, 9)]),
+        ([8, 16, 16], [(0, ALL, 8), (1, THIRD, 16)]),
     ],
 )
 def test_a_rung_that_is_hardly_longer_than_the_one_before_is_left_out(
-    steps: list[int], rungs: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+    steps: list[int], rungs: list[tuple[int, list[float], int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = [Candidate("lora", lr) for lr in (3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0)]
+    every = [Candidate("lora", lr) for lr in RATES]
     monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: every)
     search = Planned(steps)
     trials = search.run()
-    heads, *noted = search.noted
-    assert heads == (3, [], 0)
-    assert [(rung, len(rates), count) for rung, rates, count in noted] == rungs
-    assert noted[-1][1] == [7.0], "the best third of the best third"
-    assert len(trials) == 1 + sum(count for _, count, _ in rungs)
+    assert search.noted == [(3, [], 0), *rungs], "the heads first; there are none here"
+    assert len(trials) == 1 + sum(len(rates) for _, rates, _ in rungs)
     assert search.budget.left() == 100 - 2 * 4, "the winner's normalised scores take time after the trials"
 
 

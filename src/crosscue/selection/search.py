@@ -7,7 +7,7 @@
     rung 2     the best of them, most steps
 
 Each rung takes an equal share of the time that is left, and its candidates take equal numbers of steps: at most those of
-`STEPS`. So the search depends on the seed alone where the budget does not bind. A rung trains from the start, so the winner is
+`STEPS`. A rung that would be hardly longer than the one before is left out. So the search depends on the seed alone where the budget does not bind. A rung trains from the start, so the winner is
 a run like any other. The test split is never read.
 """
 
@@ -41,7 +41,8 @@ RESERVED = 2
 KEPT = 3
 """A rung is entered by the best 1 / KEPT of the rung before."""
 LONGER = 2
-"""Steps of a rung, relative to those of the rung before, below which it would tell nothing new. Its time goes to the last one."""
+"""Steps of a rung, relative to those of the rung before, below which it would tell nothing new. Its time goes to the last one,
+which only has to be longer."""
 HEADS_SHARE = 0.25
 """Share of the time left that the heads may take."""
 HEADS_RUNG = 3
@@ -80,24 +81,27 @@ class Search:
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
         costs = self.costs(candidate for candidate in every if not candidate.head)
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
-        rest = self.affordable(rest, costs)
-        trials: list[Trial] = []
-        before = 0
-        for rung, most in enumerate(STEPS):
-            if not rest:
-                break
-            steps = self.steps(rung, most, rest, costs)
-            if rung == len(STEPS) - 1 or steps >= LONGER * before:
-                trials, before = self.rung(rung, rest, steps, costs), steps
-                self.trials += trials
-            trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
-            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in trials}]
+        self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
             reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
             raise TrainingError(
                 f"no method could be trained: {reasons}. Give more time with --budget, or name a method."
             )
         return self.trials
+
+    def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
+        """Returns the trials of the rungs. One that would tell nothing new is left out, but not its choice of the best third."""
+        every, trials, before = list[Trial](), list[Trial](), 0
+        for rung, most in enumerate(STEPS):
+            if not rest:
+                break
+            steps, last = self.steps(rung, most, rest, costs), rung == len(STEPS) - 1
+            if steps >= LONGER * before or (last and steps > before):
+                trials, before = self.rung(rung, rest, steps, costs), steps
+                every += trials
+            trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
+            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in trials}]
+        return every
 
     def untouched(self, *, normalised: bool = False) -> Trial:
         """Returns the untouched model as a trial without steps."""
