@@ -211,7 +211,7 @@ def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
 @pytest.mark.usefixtures("brief")
 def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None:
     ample, short_of_time = timed("1h"), timed("45s")
-    assert [row["steps"] for row in ample["trials"]] == [0, 0, 12, 12, 2, 2, 3, 6]
+    assert [row["steps"] for row in ample["trials"]] == [0, 0, 12, 12, 2, 2, 6]
     steps = [row["steps"] for row in short_of_time["trials"]]
     assert sum(steps) < 37
     assert short_of_time["seconds"] <= 45
@@ -275,10 +275,17 @@ def test_a_rung_that_is_hardly_longer_than_the_one_before_is_left_out(
     assert search.budget.left() == 100 - 2 * 4, "the winner's normalised scores take time after the trials"
 
 
+def test_a_single_candidate_goes_to_the_last_rung_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: [Candidate("lora", lr) for lr in (1.0, 2.0)])
+    search = Planned([8, 30, 30])
+    search.run()
+    assert search.noted[1:] == [(0, [1.0, 2.0], 8), (2, [2.0], 30)]
+
+
 @pytest.mark.usefixtures("brief")
 def test_a_rung_is_entered_by_the_best_of_the_rung_before(timed: Callable[..., dict[str, Any]]) -> None:
     rows = timed("1h")["trials"]
-    first, second = ([row for row in rows if row["steps"] == steps] for steps in (2, 3))
+    first, second = ([row for row in rows if row["steps"] == steps] for steps in (2, 6))
     assert first[0]["rsum"] != first[1]["rsum"]
     assert [row["lr"] for row in second] == [max(first, key=lambda row: row["rsum"])["lr"]]
 

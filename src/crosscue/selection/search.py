@@ -90,13 +90,16 @@ class Search:
         return self.trials
 
     def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
-        """Returns the trials of the rungs. One that would tell nothing new is left out, but not its choice of the best third."""
+        """Returns the trials of the rungs. One that would tell nothing new is left out, but not its choice of the best third.
+
+        A single candidate goes to the last rung at once.
+        """
         every, trials, before = list[Trial](), list[Trial](), 0
         for rung, most in enumerate(STEPS):
             if not rest:
                 break
             steps, last = self.steps(rung, most, rest, costs), rung == len(STEPS) - 1
-            if steps >= LONGER * before or (last and steps > before):
+            if steps > before if last else len(rest) > 1 and steps >= LONGER * before:
                 trials, before = self.rung(rung, rest, steps, costs), steps
                 every += trials
             trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
