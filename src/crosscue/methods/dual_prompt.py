@@ -33,6 +33,7 @@ from crosscue.methods.capabilities import UsesKnowledge
 from crosscue.methods.contract import ImageUse, Learns
 from crosscue.methods.parts.context import initial_context
 from crosscue.methods.parts.contrastive import ContrastiveConfig, ContrastiveMethod
+from crosscue.methods.parts.layers import check_start_layer
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
@@ -175,8 +176,7 @@ def check_placement(backbone: Backbone, config: DualPromptConfig) -> None:
         ("text", config.text_start_layer, backbone.text_layers),
         ("image", config.image_start_layer, backbone.image_layers),
     ):
-        if not 0 <= start < layers:
-            raise MethodError(f"{tower}_start_layer is {start}; the {tower} tower has layers 0 to {layers - 1}.")
+        check_start_layer(tower, start, layers)
         if not 1 <= config.depth <= layers - start:
             raise MethodError(
                 f"depth is {config.depth}; from layer {start} the {tower} tower of '{backbone.source}' has room "

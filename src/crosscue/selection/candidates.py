@@ -87,10 +87,14 @@ def frozen_layers(backbone: Backbone, batch: int, seconds: float, budget: float)
     return start if WANTED_STEPS * step <= budget else backbone.image_layers - 1
 
 
+def last_alone(backbone: Backbone, start: int) -> bool:
+    """Returns True if the budget lets the last image layer alone learn: `start` is behind the first layer of the last quarter."""
+    return start > FROZEN_SHARE * backbone.image_layers
+
+
 def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ...], dict[str, Any]]]:
     depth = min(backbone.image_layers - start, backbone.text_layers)
     prompts = {"context_tokens": 8, "depth": depth, "image_start_layer": start}
-    whole = start <= FROZEN_SHARE * backbone.image_layers
     yield "linear_probe", (1e-4, 3e-4, 1e-3), {}
     yield "clip_adapter", (3e-4, 1e-3), {"adapters": "both"}
     yield "lora", (5e-4, 2e-3), {"image_start_layer": start}
@@ -98,4 +102,4 @@ def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ..
     yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
     yield "dcar", (1e-3,), prompts
     yield "alip", (1e-3,), prompts | {"synthetic": "given"}
-    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": 0 if whole else start}
+    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": start if last_alone(backbone, start) else 0}

@@ -24,7 +24,7 @@ from crosscue.measurement import keep_for_inference
 from crosscue.methods.registry import build, config_of, method_class
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
-from crosscue.selection.candidates import FROZEN_SHARE, candidates, frozen_layers
+from crosscue.selection.candidates import candidates, frozen_layers, last_alone
 from crosscue.selection.defaults import AUTO, chosen_itself
 from crosscue.selection.pool import (
     ENCODING_SHARE,
@@ -195,7 +195,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         study.note(PLAN, plan)
     if plan["most"] < len(learn):
         note(f"the budget is enough to encode {plan['most']:,} of {len(learn):,} images; they are drawn at random")
-    if plan["frozen_layers"] > FROZEN_SHARE * request.backbone.image_layers:
+    if last_alone(request.backbone, plan["frozen_layers"]):
         note("the budget is enough for changes of the last image layer alone; more time lets the last quarter learn")
     return pool_of(
         request.source,

@@ -25,7 +25,11 @@ def layer_of(name: str) -> float:
 
 def check_start_layers(backbone: Backbone, text: int, image: int) -> None:
     """Raises `MethodError` where one of the towers does not have the first changed layer."""
-    towers = (("text", text, backbone.text_layers), ("image", image, backbone.image_layers))
-    for tower, start, layers in towers:
-        if not 0 <= start < layers:
-            raise MethodError(f"{tower}_start_layer is {start}; the {tower} tower has layers 0 to {layers - 1}.")
+    check_start_layer("text", text, backbone.text_layers)
+    check_start_layer("image", image, backbone.image_layers)
+
+
+def check_start_layer(tower: str, start: int, layers: int) -> None:
+    """Raises `MethodError` where a tower of so many layers does not have the first changed one."""
+    if not 0 <= start < layers:
+        raise MethodError(f"{tower}_start_layer is {start}; the {tower} tower has layers 0 to {layers - 1}.")
