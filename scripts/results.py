@@ -41,7 +41,7 @@ GRIDS = {
     "dcar_places": ("caltech101={shared}/fdrd_caltech101", ""),
     "dcar_negatives": ("nearest={runs}/caltech101-25-nearest.jsonl edits={runs}/caltech101-25-edits.jsonl", ""),
     "action_acts": ("flickr8k-first={runs}/flickr8k-first.jsonl", ""),
-    "acke_other_views": (PIXELS, ""),
+    "acke_other_views": ("flickr8k-val={runs}/flickr8k-val.jsonl", ""),
     "acke_frozen_views": ("flickr8k-val={runs}/flickr8k-val.jsonl", ""),
 }
 """Grid in configs/grids/ -> sources, and their name in docs/methods.md. The first grid of a source that has a row counts."""
