@@ -102,4 +102,4 @@ def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ..
     yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
     yield "dcar", (1e-3,), prompts
     yield "alip", (1e-3,), prompts | {"synthetic": "given"}
-    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": start if last_alone(backbone, start) else 0}
+    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": start}
