@@ -22,7 +22,7 @@ from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS
 from crosscue.selection.budget import Budget
-from crosscue.selection.candidates import HEADS, NEEDY, Candidate, candidates, frozen_layers
+from crosscue.selection.candidates import HEADS, NEEDY, PROMISING, Candidate, candidates, frozen_layers
 from crosscue.selection.choosing import Request, affordable_pool, choose
 from crosscue.selection.pool import held_share, pool_of
 from crosscue.selection.search import Search
@@ -166,8 +166,8 @@ def test_a_split_of_few_validation_images_does_not_choose_alone(
     assert (len(pool.folds), len(pool.pairs)) == (4, 16), "no more images than the budget can encode"
 
 
-def test_about_a_hundred_images_are_held_out() -> None:
-    for count, share in ((300, 0.25), (500, 0.2), (5000, 0.1)):
+def test_about_two_hundred_images_are_held_out() -> None:
+    for count, share in ((600, 0.25), (1000, 0.2), (5000, 0.1)):
         pairs = Pairs(Pair(ImageFile(Path("0.jpg")), ("a thing",), str(number)) for number in range(count))
         assert held_share(pairs, None) == pytest.approx(share)
         assert held_share(pairs, 0.3) == 0.3
@@ -218,21 +218,48 @@ def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None
     assert steps[:6] == [0, 0, 8, 8, 1, 1], "the first rung has a third of the time that the heads leave"
 
 
+class Unhurried(Search):
+    """A search without pairs that has 100 s left."""
+
+    def __init__(self) -> None:
+        study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
+        pool: Any = SimpleNamespace(backbone=None, frozen_layers=0, folds=[None], crossed=False)
+        super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
+
+
 def test_the_last_rung_leaves_time_to_build_its_method() -> None:
-    """100 s are left and a step takes 1 s, 1.2 s with its share of validation: 75 steps take 90 s."""
-    pool: Any = SimpleNamespace(folds=[None], crossed=False)
-    study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
-    search = Search(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
-    assert search.steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 75
+    """A step takes 1 s, 1.2 s with its share of validation: 75 steps take 90 s."""
+    assert Unhurried().steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 75
 
 
-class Planned(Search):
+def test_a_short_budget_tries_the_most_promising_candidates() -> None:
+    """A third of 100 s is enough for 24 steps of candidates that take 1.157 s together, with 1.2 s for each second of a step.
+
+    LoRA and fine-tuning take 1.1 s. There is no room for dual prompts beside them, nor for a second rate.
+    """
+    every = candidates(tiny.tiny_backbones["clip"](), 2)
+    rest = [candidate for candidate in every if not candidate.head and candidate.method in PROMISING[:4]]
+    costs = {"lora": 0.5, "full_ft": 0.6, "dual_prompt": 0.1, "maple": 0.05}
+    search = Unhurried()
+    entered = search.affordable(rest, costs)
+    assert [one.name for one in entered] == ["lora lr 0.002", "maple lr 0.004", "full_ft lr 6e-05"], (
+        "the cheapest first"
+    )
+    assert search.left_out.keys() - NEEDY.keys() == {one.name for one in rest} - {one.name for one in entered}
+    assert [one.name for one in search.affordable(rest, dict.fromkeys(costs, 9.0))] == [one.name for one in entered], (
+        "resumed"
+    )
+    assert [one.name for one in Unhurried().affordable(rest, costs | {"lora": 3.4})] == ["lora lr 0.002"], (
+        "with all the time"
+    )
+    assert Unhurried().affordable(rest, dict.fromkeys(costs, 3.5)) == []
+
+
+class Planned(Unhurried):
     """A search whose rungs are only noted; the rate is the Rsum, and the untouched model takes 4 s."""
 
     def __init__(self, steps: list[int]) -> None:
-        study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
-        pool: Any = SimpleNamespace(backbone=None, frozen_layers=0, folds=[None], crossed=False)
-        super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 0.0), study)
+        super().__init__()
         self.wanted, self.noted = steps, list[tuple[int, list[float], int]]()
 
     def untouched(self, *, normalised: bool = False) -> Trial:
@@ -291,9 +318,12 @@ def test_a_rung_is_entered_by_the_best_of_the_rung_before(timed: Callable[..., d
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_method_that_is_too_costly_is_left_out(timed: Callable[..., dict[str, Any]]) -> None:
+def test_a_method_that_is_too_costly_is_left_out(
+    timed: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosscue.selection.search.LEAST_STEPS", 6)
     short_of_time = timed("25s")
-    assert short_of_time["left_out"]["lora"] == "too costly for the budget: a step takes 2 s here"
+    assert short_of_time["left_out"]["lora lr 0.001"] == "too costly for the budget: a step takes 2 s here"
     assert {row["method"] for row in short_of_time["trials"]} == {"zero_shot", "linear_probe"}
     assert short_of_time["seconds"] <= 25
 

@@ -18,6 +18,8 @@ NEEDY = {
     "acke": "needs descriptions of the images: crosscue describe views --help",
 }
 """Methods that need a file of knowledge, and the command that explains how to write it."""
+PROMISING = ("lora", "full_ft", "dual_prompt", "maple", "dcar", "alip")
+"""Methods through the towers, the best of docs/results.md first. A short budget tries the first ones alone."""
 HEAD_BATCH = 128
 FROZEN_SHARE = 0.75
 """Share of the image layers that stay frozen, so that their output is computed once for all methods."""
@@ -35,6 +37,8 @@ class Candidate:
     method: str
     lr: float
     options: dict[str, Any] = field(default_factory=dict)
+    place: int = 0
+    """Place of the rate among those of the method; the most promising one is the first."""
 
     @property
     def name(self) -> str:
@@ -45,6 +49,11 @@ class Candidate:
     def head(self) -> bool:
         """True for a method behind frozen towers."""
         return self.method in HEADS
+
+    @property
+    def promise(self) -> tuple[int, int]:
+        """Key of an order from the most promising candidate to the least: the first rates of all methods, then the second."""
+        return self.place, PROMISING.index(self.method)
 
     def training(self, base: TrainingConfig, steps: int, steps_per_epoch: int) -> TrainingConfig:
         """Returns the options of a training of at most `steps` steps in whole epochs, at least one epoch."""
@@ -70,7 +79,11 @@ class Candidate:
 
 def candidates(backbone: Backbone, start: int) -> list[Candidate]:
     """Returns all candidates for a backbone, the cheapest first; image layers before `start` stay frozen."""
-    return [Candidate(method, rate, options) for method, rates, options in _grid(backbone, start) for rate in rates]
+    return [
+        Candidate(method, rate, options, place)
+        for method, rates, options in _grid(backbone, start)
+        for place, rate in enumerate(rates)
+    ]
 
 
 def frozen_layers(backbone: Backbone, batch: int, seconds: float, budget: float) -> int:
@@ -97,9 +110,9 @@ def _grid(backbone: Backbone, start: int) -> Iterator[tuple[str, tuple[float, ..
     prompts = {"context_tokens": 8, "depth": depth, "image_start_layer": start}
     yield "linear_probe", (1e-4, 3e-4, 1e-3), {}
     yield "clip_adapter", (3e-4, 1e-3), {"adapters": "both"}
-    yield "lora", (5e-4, 2e-3), {"image_start_layer": start}
-    yield "dual_prompt", (5e-4, 2e-3), prompts | {"tune_projection": True, "projection_lr_scale": 0.05}
-    yield "maple", (1e-3, 4e-3), prompts | {"context_words": None}
+    yield "lora", (2e-3, 5e-4), {"image_start_layer": start}
+    yield "dual_prompt", (2e-3, 5e-4), prompts | {"tune_projection": True, "projection_lr_scale": 0.05}
+    yield "maple", (4e-3, 1e-3), prompts | {"context_words": None}
     yield "dcar", (1e-3,), prompts
     yield "alip", (1e-3,), prompts | {"synthetic": "given"}
-    yield "full_ft", (2e-5, 6e-5), {"alpha": 0.5, "image_start_layer": start}
+    yield "full_ft", (6e-5, 2e-5), {"alpha": 0.5, "image_start_layer": start}

@@ -30,7 +30,7 @@ FEW = 200
 FOLDS = 4
 MOST_VALIDATION = 300
 """Images that a trial is validated on at most."""
-WANTED_VALIDATION = 100
+WANTED_VALIDATION = 200
 """Images that are held out if the source has no split `val`, as far as they are at most a quarter."""
 PROBED = 16
 """Images whose encoding is timed before all are encoded."""
@@ -107,7 +107,7 @@ def learnable(source: Pairs) -> Pairs:
 
 
 def held_share(source: Pairs, validation: float | bool | None) -> float | bool | None:
-    """Returns the share to hold out: about 100 images, a tenth to a quarter; None where the source has a split `val`."""
+    """Returns the share to hold out: about 200 images, a tenth to a quarter; None where the source has a split `val`."""
     if not (validation is None or validation is True):
         return validation
     if "val" in source.splits:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 HEAD_STEPS, LEAST_HEAD_STEPS = 400, 20
 STEPS = (40, 120, 360)
 """Optimiser steps of a candidate in each rung, if the budget does not bind."""
-LEAST_STEPS = 8
-"""Steps of the first rung below which the costliest method is left out."""
+LEAST_STEPS = 24
+"""Steps of the first rung that every candidate gets; those of little promise are left out for it."""
 RESERVED = 2
 """Time kept for the winner's normalised scores, relative to that of the untouched model's."""
 KEPT = 3
@@ -151,18 +151,19 @@ class Search:
         return int(self.plan["heads"])
 
     def affordable(self, rest: list[Candidate], costs: dict[str, float]) -> list[Candidate]:
-        """Returns the candidates that the time left is enough for; the costliest method is left out first."""
-        dropped: list[str] = self.plan.get("dropped", [])
-        if "dropped" not in self.plan:
-            kept = rest
-            while kept and self.within(self.budget.left() / len(STEPS), kept, costs) < LEAST_STEPS:
-                costliest = max(kept, key=lambda candidate: costs[candidate.method]).method
-                kept = [candidate for candidate in kept if candidate.method != costliest]
-                dropped = [*dropped, costliest]
-            self.keep_plan(dropped=dropped)
-        for method in dropped:
-            self.left_out[method] = f"too costly for the budget: a step takes {costs[method]:.2g} s here"
-        return [candidate for candidate in rest if candidate.method not in dropped]
+        """Returns the candidates that the time left is enough for. The most promising one may use all of it."""
+        if "entered" not in self.plan:
+            entered = list[Candidate]()
+            for candidate in sorted(rest, key=lambda candidate: candidate.promise):
+                share = self.budget.left() / len(STEPS) if entered else self.budget.left()
+                if self.within(share, [*entered, candidate], costs) >= LEAST_STEPS:
+                    entered.append(candidate)
+            self.keep_plan(entered=[candidate.name for candidate in entered])
+        for candidate in rest:
+            if candidate.name not in self.plan["entered"]:
+                reason = f"too costly for the budget: a step takes {costs[candidate.method]:.2g} s here"
+                self.left_out[candidate.name] = reason
+        return [candidate for candidate in rest if candidate.name in self.plan["entered"]]
 
     def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
         """Returns the steps of every candidate of a rung: an equal share of the time left, at most `most`."""
