@@ -11,6 +11,17 @@ from crosscue.selection.candidates import Candidate
 from tests.images import write_source
 
 
+class Clock:
+    """A clock that a training step moves forward; `look` is added whenever it is read."""
+
+    def __init__(self, look: float = 0.0) -> None:
+        self.look, self.now = look, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.look
+        return self.now
+
+
 def short(backbone: object, start: int) -> list[Candidate]:
     """Two heads and two rates of LoRA in the last layer."""
     late = {"image_start_layer": start}

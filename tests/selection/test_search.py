@@ -7,9 +7,8 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,18 +19,19 @@ import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
-from crosscue.methods.registry import METHODS
-from crosscue.selection.budget import Budget
-from crosscue.selection.candidates import HEADS, NEEDY, PROMISING, Candidate, candidates, frozen_layers
-from crosscue.selection.choosing import Request, affordable_pool, choose
+from crosscue.methods.registry import METHODS, build
+from crosscue.selection.candidates import NEEDY, PROMISING, Candidate, candidates
+from crosscue.selection.choosing import Request, choose
 from crosscue.selection.pool import held_share, pool_of
 from crosscue.selection.search import Search
-from crosscue.selection.trials import Study, Trial
+from crosscue.selection.training import Interrupted
+from crosscue.selection.trials import SPENT, Study, Trial
 from crosscue.training.config import TrainingConfig
+from crosscue.training.loop import Outcome
 from tests import tiny
 from tests.cli import refused, succeeds
 from tests.images import draw, write_source
-from tests.selection.conftest import quick, short
+from tests.selection.conftest import Clock, quick, short
 from tests.training.runs import learned, started
 
 SMALL = {"batch_size": 8}
@@ -177,17 +177,6 @@ STEP = {"linear_probe": 0.5, "lora": 2.0}
 """Seconds of a training step on the machine of the fake clock."""
 
 
-class Clock:
-    """A clock that a training step moves forward; `look` is added whenever it is read."""
-
-    def __init__(self, look: float = 0.0) -> None:
-        self.look, self.now = look, 0.0
-
-    def __call__(self) -> float:
-        self.now += self.look
-        return self.now
-
-
 @pytest.fixture
 def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     forward = Method.forward
@@ -218,97 +207,6 @@ def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None
     assert steps[:6] == [0, 0, 8, 8, 1, 1], "the first rung has a third of the time that the heads leave"
 
 
-class Unhurried(Search):
-    """A search without pairs that has 100 s left."""
-
-    def __init__(self) -> None:
-        study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
-        pool: Any = SimpleNamespace(backbone=None, frozen_layers=0, folds=[None], crossed=False)
-        super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
-
-
-def test_the_last_rung_leaves_time_to_build_its_method() -> None:
-    """A step takes 1 s, 1.2 s with its share of validation: 75 steps take 90 s."""
-    assert Unhurried().steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 75
-
-
-def test_a_short_budget_tries_the_most_promising_candidates() -> None:
-    """A third of 100 s is enough for 24 steps of candidates that take 1.157 s together, with 1.2 s for each second of a step.
-
-    LoRA and fine-tuning take 1.1 s. There is no room for dual prompts beside them, nor for a second rate.
-    """
-    every = candidates(tiny.tiny_backbones["clip"](), 2)
-    rest = [candidate for candidate in every if not candidate.head and candidate.method in PROMISING[:4]]
-    costs = {"lora": 0.5, "full_ft": 0.6, "dual_prompt": 0.1, "maple": 0.05}
-    search = Unhurried()
-    entered = search.affordable(rest, costs)
-    assert [one.name for one in entered] == ["lora lr 0.002", "maple lr 0.004", "full_ft lr 6e-05"], (
-        "the cheapest first"
-    )
-    assert search.left_out.keys() - NEEDY.keys() == {one.name for one in rest} - {one.name for one in entered}
-    assert [one.name for one in search.affordable(rest, dict.fromkeys(costs, 9.0))] == [one.name for one in entered], (
-        "resumed"
-    )
-    assert [one.name for one in Unhurried().affordable(rest, costs | {"lora": 3.4})] == ["lora lr 0.002"], (
-        "with all the time"
-    )
-    assert Unhurried().affordable(rest, dict.fromkeys(costs, 3.5)) == []
-
-
-class Planned(Unhurried):
-    """A search whose rungs are only noted; the rate is the Rsum, and the untouched model takes 4 s."""
-
-    def __init__(self, steps: list[int]) -> None:
-        super().__init__()
-        self.wanted, self.noted = steps, list[tuple[int, list[float], int]]()
-
-    def untouched(self, *, normalised: bool = False) -> Trial:
-        return Trial("zero_shot", None, 0, 4.0, 0.0, {}, [])
-
-    def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
-        return dict.fromkeys((candidate.method for candidate in every), 1e-3)
-
-    def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
-        return self.wanted[rung]
-
-    def rung(self, rung: int, members: list[Candidate], steps: int, costs: dict[str, float]) -> list[Trial]:
-        self.noted.append((rung, [member.lr for member in members], steps))
-        return [Trial(member.method, member.lr, steps, 0.0, member.lr, {}, []) for member in members]
-
-
-RATES = (3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0)
-ALL, THIRD, NINTH = list(RATES), [7.0, 6.0, 5.0], [7.0]
-"""Candidates of each rung: the best third of those before."""
-
-
-@pytest.mark.parametrize(
-    ("steps", "rungs"),
-    [
-        ([8, 16, 20], [(0, ALL, 8), (1, THIRD, 16), (2, NINTH, 20)]),
-        ([8, 15, 20], [(0, ALL, 8), (2, NINTH, 20)]),
-        ([8, 15, 9], [(0, ALL, 8), (2, NINTH, 9)]),
-        ([8, 16, 16], [(0, ALL, 8), (1, THIRD, 16)]),
-    ],
-)
-def test_a_rung_that_is_hardly_longer_than_the_one_before_is_left_out(
-    steps: list[int], rungs: list[tuple[int, list[float], int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    every = [Candidate("lora", lr) for lr in RATES]
-    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: every)
-    search = Planned(steps)
-    trials = search.run()
-    assert search.noted == [(3, [], 0), *rungs], "the heads first; there are none here"
-    assert len(trials) == 1 + sum(len(rates) for _, rates, _ in rungs)
-    assert search.budget.left() == 100 - 2 * 4, "the winner's normalised scores take time after the trials"
-
-
-def test_a_single_candidate_goes_to_the_last_rung_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: [Candidate("lora", lr) for lr in (1.0, 2.0)])
-    search = Planned([8, 30, 30])
-    search.run()
-    assert search.noted[1:] == [(0, [1.0, 2.0], 8), (2, [2.0], 30)]
-
-
 @pytest.mark.usefixtures("brief")
 def test_a_rung_is_entered_by_the_best_of_the_rung_before(timed: Callable[..., dict[str, Any]]) -> None:
     rows = timed("1h")["trials"]
@@ -323,7 +221,9 @@ def test_a_method_that_is_too_costly_is_left_out(
 ) -> None:
     monkeypatch.setattr("crosscue.selection.search.LEAST_STEPS", 6)
     short_of_time = timed("25s")
-    assert short_of_time["left_out"]["lora lr 0.001"] == "too costly for the budget: a step takes 2 s here"
+    assert (
+        short_of_time["left_out"]["lora lr 0.001"] == "no time beside more promising candidates: a step takes 2 s here"
+    )
     assert {row["method"] for row in short_of_time["trials"]} == {"zero_shot", "linear_probe"}
     assert short_of_time["seconds"] <= 25
 
@@ -385,6 +285,20 @@ crosscue.adapt(Path({str(folder)!r}), backbone=backbone, out=Path({str(folder / 
     assert all(torch.equal(one[name], other[name]) for name in one)
     again = searched(folder, "cut", resume=True)  # finished: nothing is computed
     assert again.outcome == resumed.outcome
+
+
+def test_an_interrupted_search_keeps_the_time_it_took(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+
+    def interrupted(search: Search) -> list[Trial]:
+        clock.now += 7
+        raise Interrupted(build("zero_shot", search.pool.backbone), Outcome("interrupted", 3, 1, None, None, 7.0))
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
+    for spent in (7, 14):
+        choose(Request(source, backbone, folder / "run", TrainingConfig()), resume=True, clock=clock)
+        assert Study(folder / "run/selection/checkpoints").noted(SPENT, 0.0) == spent
 
 
 @pytest.mark.usefixtures("brief")
@@ -475,29 +389,6 @@ def test_the_folder_of_another_run_is_refused(folder: Path) -> None:
         searched(folder, resume=True)
 
 
-def test_half_of_the_budget_encodes_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 of 40 seconds are enough for 10 images of 2 seconds."""
-    monkeypatch.setattr("crosscue.selection.choosing.encoding_seconds", lambda *_: 2.0)
-    monkeypatch.setattr("crosscue.selection.choosing.FEW", 4)
-    source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
-    request = Request(source, backbone, folder / "run", TrainingConfig())
-    pool = affordable_pool(request, Study(folder / "run"), Budget(40.0))
-    assert (len(pool.pairs), pool.frozen_layers) == (10, 2)
-
-
-def test_the_budget_says_how_many_image_layers_learn() -> None:
-    """A step of 32 images of .25 s each takes 3 * 32 * .25 * 3/12 = 6 s through a quarter of 12 layers; 400 are wanted."""
-    towers: Any = SimpleNamespace(image_layers=12)
-    eight: Any = SimpleNamespace(image_layers=8, text_layers=3)
-    assert frozen_layers(towers, 32, 0.25, 2400.0) == 9
-    assert frozen_layers(towers, 32, 0.25, 2399.0) == 11
-    assert frozen_layers(towers, 33, 0.25, 2400.0) == 11
-    for start in (6, 7):
-        made = {one.method: one.options for one in candidates(eight, start)}
-        assert {made[name]["image_start_layer"] for name in made if name not in HEADS} == {start}
-        assert made["maple"]["depth"] == 8 - start
-
-
 def test_every_candidate_is_a_method() -> None:
     every = candidates(tiny.tiny_backbones["clip"](), 2)
     names = [candidate.name for candidate in every]
@@ -506,5 +397,11 @@ def test_every_candidate_is_a_method() -> None:
     assert issubclass(TrainingError, CrosscueError)
     made = {candidate.method: candidate for candidate in every}
     assert made["full_ft"].options["alpha"] == 0.5, "half-blended"
+    assert {one.method for one in every if not one.head} == set(PROMISING)
+    first = {one.method: one.lr for one in every if not one.place}
+    assert first == {
+        **{"linear_probe": 1e-4, "clip_adapter": 3e-4, "lora": 2e-3, "full_ft": 6e-5},
+        **{"dual_prompt": 2e-3, "maple": 4e-3, "dcar": 1e-3, "alip": 1e-3},
+    }
     sizes = {name: made[name].batch_size(TrainingConfig(batch_size=8)) for name in ("linear_probe", "lora")}
     assert sizes == {"linear_probe": 128, "lora": 8}

@@ -54,7 +54,7 @@ class Change(nn.Module):
 
 
 class FullFt(ContrastiveMethod[FullFtConfig]):
-    """Every weight of both towers, trained with InfoNCE; the temperature stays."""
+    """Every weight of both towers from a layer on, trained with InfoNCE; the temperature stays."""
 
     name = "full_ft"
     summary = "Every weight of both towers, blended with the pre-trained ones. As large as the backbone; needs many pairs and a GPU."

@@ -50,6 +50,10 @@ class Budget:
         """Keeps seconds for what follows the trials."""
         self._reserved += seconds
 
+    def taken(self) -> float:
+        """Returns the seconds that are used or reserved."""
+        return self.spent() + self._reserved
+
     def left(self) -> float:
         """Returns the seconds that are left for trials, at least 0."""
-        return max(self.seconds - self._reserved - self.spent(), 0.0)
+        return max(self.seconds - self.taken(), 0.0)

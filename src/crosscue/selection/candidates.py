@@ -23,9 +23,9 @@ PROMISING = ("lora", "full_ft", "dual_prompt", "maple", "dcar", "alip")
 HEAD_BATCH = 128
 FROZEN_SHARE = 0.75
 """Share of the image layers that stay frozen, so that their output is computed once for all methods."""
-WANTED_STEPS = 400
-"""Steps through the other layers that the budget must be enough for. Otherwise all layers but the last stay frozen: of the last
-one only the pooled position is computed, about a sixth."""
+WANTED_STEPS = 200
+"""Steps through the other layers that the time of the search must be enough for. Otherwise all layers but the last stay frozen: of
+the last one only the pooled position is computed, about a sixth."""
 STEP = 3
 """Time of a training step through some layers, relative to that of encoding its images through them."""
 
@@ -93,7 +93,7 @@ def frozen_layers(backbone: Backbone, batch: int, seconds: float, budget: float)
         backbone: the towers.
         batch: number of images in a step.
         seconds: time of encoding one image here.
-        budget: seconds of the search.
+        budget: seconds of the search after all images are encoded.
     """
     start = int(FROZEN_SHARE * backbone.image_layers)
     step = STEP * batch * seconds * (1 - start / backbone.image_layers)
@@ -101,7 +101,7 @@ def frozen_layers(backbone: Backbone, batch: int, seconds: float, budget: float)
 
 
 def last_alone(backbone: Backbone, start: int) -> bool:
-    """Returns True if the budget lets the last image layer alone learn: `start` is behind the first layer of the last quarter."""
+    """Returns True if the layers from `start` on are fewer than the last quarter: then the last image layer alone learns."""
     return start > FROZEN_SHARE * backbone.image_layers
 
 

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 JOURNAL = "metrics.jsonl"
+FORMAT = 2
+"""Version of the plan of a search. Another version plans other trials, so a search is resumed by its own alone."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def choose(
             if final is floor:
                 method, outcome, where = trained(floor, search)
         except Interrupted as stopped:
+            study.note(SPENT, budget.spent())
             return stopped.method, folder, stopped.outcome
         verdict = Verdict(
             trials=[trials[0], floor, *trials[1:]],
@@ -173,25 +176,34 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
     """Returns the pool of the source, with as many images as the budget can encode and as many learning layers as it can train.
 
     Raises:
+        RunError: the search was begun by an older version.
         TrainingError: the budget is too small to encode even a few.
     """
     plan = study.noted(PLAN, {})
+    if plan and plan.get("format") != FORMAT:
+        raise RunError(
+            f"{request.folder}: another version of crosscue began this search. Start anew with another --out."
+        )
     learn = learnable(request.source)
-    if "most" not in plan:
+    if not plan:
         one = (
             encoding_seconds(learn, request.backbone, budget.clock)
             if not feature_rows(learn.images, learn.origin)
             else 0.0
         )
         few = one * min(len(learn), FEW)
-        if few > budget.seconds:
-            least = budget_of(2 * few)
+        if few > ENCODING_SHARE * budget.seconds:
+            least = budget_of(few / ENCODING_SHARE)
             raise TrainingError(
                 f"the budget of {budget.seconds:g}s is too small to encode the images on this machine. "
                 f"Give at least {least}: --budget {least}"
             )
-        plan |= {"most": max(FEW, int(ENCODING_SHARE * budget.seconds / max(one, 1e-9)))}
-        plan |= {"frozen_layers": frozen_layers(request.backbone, request.training.batch_size, one, budget.seconds)}
+        trained = (1 - ENCODING_SHARE) * budget.seconds
+        plan = {
+            "format": FORMAT,
+            "most": max(FEW, int(ENCODING_SHARE * budget.seconds / max(one, 1e-9))),
+            "frozen_layers": frozen_layers(request.backbone, request.training.batch_size, one, trained),
+        }
         study.note(PLAN, plan)
     if plan["most"] < len(learn):
         note(f"the budget is enough to encode {plan['most']:,} of {len(learn):,} images; they are drawn at random")

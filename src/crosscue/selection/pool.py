@@ -133,7 +133,7 @@ def pool_of(
         shots: number of pairs of each category to learn from; None takes all.
         validation: see `held_share`.
         seed: seed of all draws.
-        most: number of images to learn from at most.
+        most: number of images at most, to learn from and to be validated on.
         frozen_layers: number of image layers that the candidates leave frozen.
     """
     train, val = training_pairs(source, shots, held_share(source, validation), seed)
@@ -143,7 +143,8 @@ def pool_of(
         parts = folds(pairs, FOLDS, seed)
         everything = range(len(pairs))
         return Pool(pairs, [Fold(sorted({*everything} - {*part}), part) for part in parts], backbone, frozen_layers)
-    train, val = drawn(train, most, seed), drawn(val, MOST_VALIDATION, seed)
+    val = drawn(val, min(MOST_VALIDATION, most // 3), seed)
+    train = drawn(train, most - len(val), seed)
     pairs = train.part([*train, *val])
     fold = Fold(list(range(len(train))), list(range(len(train), len(pairs))))
     return Pool(pairs, [fold], backbone, frozen_layers)

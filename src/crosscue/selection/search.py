@@ -2,13 +2,13 @@
 
     floor      the untouched model
     heads      methods behind frozen towers: every rate is trained to the end, because a step takes milliseconds
-    rung 0     every other candidate, few steps
+    rung 0     the other candidates, few steps; a short budget tries the most promising ones alone
     rung 1     the best third of them, more steps
     rung 2     the best of them, most steps
 
 Each rung takes an equal share of the time that is left, and its candidates take equal numbers of steps: at most those of
-`STEPS`. A rung that would be hardly longer than the one before is left out. So the search depends on the seed alone where the budget does not bind. A rung trains from the start, so the winner is
-a run like any other. The test split is never read.
+`STEPS`. So the search depends on the seed alone where the budget does not bind. A rung that would be hardly longer than the one
+before is left out. A rung trains from the start, so the winner is a run like any other. The test split is never read.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ KEPT = 3
 LONGER = 2
 """Steps of a rung, relative to those of the rung before, below which it would tell nothing new. Its time goes to the last one,
 which only has to be longer."""
+TIMING_SHARE = 0.2
+"""Share of the time left that the timing of steps may take. The most promising methods are timed first."""
 HEADS_SHARE = 0.25
 """Share of the time left that the heads may take."""
 HEADS_RUNG = 3
@@ -79,7 +81,8 @@ class Search:
         costs = self.costs(candidate for candidate in every if candidate.head)
         heads = [candidate for candidate in every if candidate.head and candidate.method in costs]
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
-        costs = self.costs(candidate for candidate in every if not candidate.head)
+        promising = sorted((one for one in every if not one.head), key=lambda one: one.promise)
+        costs = self.costs(promising)
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
@@ -90,7 +93,7 @@ class Search:
         return self.trials
 
     def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
-        """Returns the trials of the rungs. One that would tell nothing new is left out, but not its choice of the best third.
+        """Returns the trials of the rungs. One that would tell nothing new is left out, and the best third of its candidates go on.
 
         A single candidate goes to the last rung at once.
         """
@@ -99,11 +102,13 @@ class Search:
             if not rest:
                 break
             steps, last = self.steps(rung, most, rest, costs), rung == len(STEPS) - 1
-            if steps > before if last else len(rest) > 1 and steps >= LONGER * before:
+            telling = steps > before if last else len(rest) > 1 and steps >= LONGER * before
+            if telling:
                 trials, before = self.rung(rung, rest, steps, costs), steps
                 every += trials
-            trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
-            rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in trials}]
+            if before:
+                trials = sorted(trials, key=lambda trial: -trial.rsum)[: -(-len(rest) // KEPT)]
+                rest = [candidate for candidate in rest if candidate.name in {trial.name for trial in trials}]
         return every
 
     def untouched(self, *, normalised: bool = False) -> Trial:
@@ -112,15 +117,17 @@ class Search:
         return untrained(method, self.pool, self.budget.clock, normalised=normalised)
 
     def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
-        """Returns the seconds of a step by method, measured here; a method that cannot be trained is left out."""
+        """Returns the seconds of a step by method, measured here; a method that cannot be trained or timed is left out."""
         costs: dict[str, float] = self.plan.get("costs", {})
         self.left_out |= self.plan.get("left_out", {})
+        started = self.budget.left()
         for method, group in groupby(every, lambda candidate: candidate.method):
             if method in costs or method in self.left_out:
                 continue
             candidate = next(group)
-            if costs and self.budget.left() < (1 + TIMED_STEPS) * max(costs.values()):
-                self.left_out[method] = "the budget ended before its steps were timed"
+            left = self.budget.left()
+            if started - left > TIMING_SHARE * started or left < (1 + TIMED_STEPS) * max(costs.values(), default=0.0):
+                self.left_out[method] = "the budget has no time to time its steps"
                 continue
             try:
                 with Trainee(candidate, self.pool, self.base) as trainee:
@@ -141,7 +148,7 @@ class Search:
         if "heads" not in self.plan:
             cheapest = self.seconds(min(heads, key=lambda head: costs[head.method]), LEAST_HEAD_STEPS, costs)
             if self.budget.left() < cheapest:
-                least = budget_of(2 * (self.budget.spent() + cheapest))
+                least = budget_of(2 * (self.budget.taken() + cheapest))
                 raise TrainingError(
                     f"the budget of {self.budget.seconds:g}s is too small for one method on this machine. "
                     f"Give at least {least}: --budget {least}"
@@ -155,22 +162,23 @@ class Search:
         if "entered" not in self.plan:
             entered = list[Candidate]()
             for candidate in sorted(rest, key=lambda candidate: candidate.promise):
-                share = self.budget.left() / len(STEPS) if entered else self.budget.left()
+                share = PLANNED * self.budget.left() / (len(STEPS) if entered else 1)
                 if self.within(share, [*entered, candidate], costs) >= LEAST_STEPS:
                     entered.append(candidate)
             self.keep_plan(entered=[candidate.name for candidate in entered])
         for candidate in rest:
             if candidate.name not in self.plan["entered"]:
-                reason = f"too costly for the budget: a step takes {costs[candidate.method]:.2g} s here"
+                reason = f"no time beside more promising candidates: a step takes {costs[candidate.method]:.2g} s here"
                 self.left_out[candidate.name] = reason
         return [candidate for candidate in rest if candidate.name in self.plan["entered"]]
 
     def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
-        """Returns the steps of every candidate of a rung: an equal share of the time left, at most `most`."""
+        """Returns the steps of every candidate of a rung: an equal share of the time left, at most `most`, in whole epochs."""
         if str(rung) not in self.plan:
             share = PLANNED * self.budget.left() / (len(STEPS) - rung)
             self.keep_plan(**{str(rung): max(LEAST_STEPS, min(most, self.within(share, members, costs)))})
-        return int(self.plan[str(rung)])
+        steps, epoch = int(self.plan[str(rung)]), -(-len(self.pool.folds[0].train) // self.base.batch_size)
+        return steps if steps < epoch else steps - steps % epoch
 
     def within(self, seconds: float, members: list[Candidate], costs: dict[str, float]) -> int:
         """Returns the steps that every member can be trained for in so many seconds together."""
@@ -204,11 +212,11 @@ class Search:
         if ended is not None:
             return ended
         number = self.study.opened(candidate, rung, steps)
-        if self.seconds(candidate, steps, costs) > self.budget.left():
+        folder = self.folder / f"{number:03d}-{candidate.method}"
+        if not folder.exists() and self.seconds(candidate, steps, costs) > self.budget.left():
             reason = f"the budget had no time for {steps} steps"
         else:
             note(f"trial {number}: {candidate.name}, {steps} steps; {self.budget.left():,.0f} s of the budget left")
-            folder = self.folder / f"{number:03d}-{candidate.method}"
             try:
                 trial = trainee.trained(candidate, steps, folder, number, self.budget)
             except TrainingError as error:
