@@ -38,7 +38,7 @@ def main(run: Path, data: str, count: int = 500) -> None:
     pairs = pairs[:: max(len(pairs) // count, 1)]
     images = embed_images(method, cached_images(pairs, method), len(pairs))
     beside = pair_features(method, cached_images(pairs, method), len(pairs), 32)
-    weighing = beside[:, method.backbone.embed_dim :]  # (N, D) the image features that weight captions
+    weighing = beside[:, -method.backbone.embed_dim :]  # (N, D) the image features that weight captions
     others = weighing.roll(len(images) // 2, 0)
     sums = {kind: torch.zeros(3, dtype=torch.float64) for kind in ("category", "function word", "other")}
     spread, moved, shift = [], [], []
