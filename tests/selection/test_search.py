@@ -401,7 +401,7 @@ def test_every_candidate_is_a_method() -> None:
     first = {one.method: one.lr for one in every if not one.place}
     assert first == {
         **{"linear_probe": 1e-4, "clip_adapter": 3e-4, "lora": 2e-3, "full_ft": 6e-5},
-        **{"dual_prompt": 2e-3, "maple": 4e-3, "dcar": 1e-3, "alip": 1e-3},
+        **{"dual_prompt": 6e-3, "maple": 4e-3, "dcar": 1e-3, "alip": 1e-3},
     }
     sizes = {name: made[name].batch_size(TrainingConfig(batch_size=8)) for name in ("linear_probe", "lora")}
     assert sizes == {"linear_probe": 128, "lora": 8}
