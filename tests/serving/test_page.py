@@ -71,7 +71,12 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
 def ask(page: Any, words: str) -> None:
     page.fill("#words", words)
     page.wait_for_function("words => new URLSearchParams(location.search).get('q') === words", arg=words)
-    page.wait_for_selector("#results .tile")
+    answered(page)
+
+
+def answered(page: Any) -> None:
+    """Waits for hits; before a search, the tiles of the page are some of the images."""
+    page.wait_for_selector("#results:not(:has(.some)) .tile")
     settle(page)
 
 
@@ -133,7 +138,7 @@ def test_one_request_follows_the_last_key(page: Any) -> None:
     page.on("request", lambda request: sent.append(request.post_data or "") if "/api/search" in request.url else None)
     page.click("#words")
     page.keyboard.type("green board", delay=20)
-    page.wait_for_selector("#results .tile")
+    answered(page)
     page.wait_for_timeout(300)
     assert len(sent) <= 2 and json.loads(sent[-1])["query"][0]["text"] == "green board"
 
@@ -141,7 +146,7 @@ def test_one_request_follows_the_last_key(page: Any) -> None:
 def test_a_dropped_image_becomes_a_term_with_a_weight(page: Any) -> None:
     page.evaluate(DROP, ["red.png", data_url(COLOURS["red"]).split(",")[1]])
     page.wait_for_selector(".chip img")
-    page.wait_for_selector("#results .tile")
+    answered(page)
     assert names(page)[0].startswith("a red")
     page.click(".chip button >> nth=0")  # twice
     page.click(".chip button >> nth=0")  # minus
@@ -156,7 +161,7 @@ def test_an_image_is_pasted_and_chosen(page: Any) -> None:
     body = base64.b64decode(data_url(COLOURS["blue"]).split(",")[1])
     page.evaluate(PASTE, ["red.png", data_url(COLOURS["red"]).split(",")[1]])
     page.wait_for_selector(".chip img")
-    page.wait_for_selector("#results .tile")
+    answered(page)
     assert names(page)[0].startswith("a red")
     page.click(".chip button >> nth=1")
     page.set_input_files("#file", {"name": "blue.png", "mimeType": "image/png", "buffer": body})
@@ -324,7 +329,7 @@ def test_back_reload_and_sharing_keep_the_state(page: Any, address: str) -> None
     page.evaluate(
         "() => (document.querySelector('#words').value = 'red') && document.querySelector('#search').requestSubmit()"
     )
-    page.wait_for_selector("#results .tile")
+    answered(page)
     page.go_back()
     page.wait_for_selector("#start")
     page.wait_for_selector("body[data-ready]")
