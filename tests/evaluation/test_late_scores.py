@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import crosscue
+from crosscue import progress as bars
 from crosscue.api import before_and_after
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.pairs import ImageFile, Pair, Pairs
@@ -130,6 +131,19 @@ def test_a_tile_never_holds_more_than_its_share(method: TokenWise, monkeypatch: 
     monkeypatch.setattr(module, "TILE", 3_000)
     rank_scores(scored(method), OWNER)
     assert max(method.tiles) <= 3_000 < N * PATCHES * sum(method.length[text] for text in CAPTIONS)
+
+
+def test_a_long_comparison_shows_its_pairs(
+    method: TokenWise, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = scored(method)
+    monkeypatch.setattr(module, "TILE", 3_000)
+    monkeypatch.setattr(bars, "FIRST", -1.0)
+    monkeypatch.setattr(bars, "EVERY", -1.0)
+    scores.block(slice(3, 9), slice(0, len(CAPTIONS)))
+    lines = capsys.readouterr().err.splitlines()
+    pairs = 6 * len(set(CAPTIONS))
+    assert len(lines) > 1 and lines[-1].startswith(f"comparing tokens: {pairs}/{pairs} pairs")
 
 
 def test_each_distinct_caption_is_encoded_once_and_padding_is_not_stored(method: TokenWise) -> None:

@@ -95,15 +95,17 @@ class LateScores:
         scores = torch.empty(2, len(chosen), len(rows))
         of_images = min(TILE_IMAGES, len(chosen)) * int(self.images.lengths[chosen].max())
         stop = len(rows)
-        while stop:  # the longest captions first; a tile takes as many as it has room for
-            start = max(stop - max(TILE // (of_images * int(lengths[stop - 1])), 1), 0)
-            some = order[start:stop]
-            texts = self.texts.take(rows[some], self.device)
-            for first in range(0, len(chosen), TILE_IMAGES):
-                part = slice(first, first + TILE_IMAGES)
-                for direction, tile in enumerate(self._tile(chosen[part], texts)):
-                    scores[direction, part, some] = tile
-            stop = start
+        with progress("comparing tokens", len(chosen) * len(rows), "pairs") as advance:
+            while stop:  # the longest captions first; a tile takes as many as it has room for
+                start = max(stop - max(TILE // (of_images * int(lengths[stop - 1])), 1), 0)
+                some = order[start:stop]
+                texts = self.texts.take(rows[some], self.device)
+                for first in range(0, len(chosen), TILE_IMAGES):
+                    part = slice(first, first + TILE_IMAGES)
+                    for direction, tile in enumerate(self._tile(chosen[part], texts)):
+                        scores[direction, part, some] = tile
+                    advance(len(chosen[part]) * len(some))
+                stop = start
         return scores[0][:, back], scores[1][:, back]
 
     @torch.no_grad()
