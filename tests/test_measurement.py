@@ -51,6 +51,13 @@ def test_a_run_folder_has_banks_that_evaluate_uses(place: Path) -> None:
     assert bank.beta in BETAS
     assert plain.protocol["normalised"] == "none"
     assert result.protocol["normalised"] == "bank"
+    train = source(place).split("train")
+    named = f"16 images and 16 captions ({train.fingerprint()[:12]})"
+    assert (result.protocol["beta"], result.protocol["bank"]) == (bank.beta, named)
+    assert not {"beta", "bank"} & plain.protocol.keys()
+    given = run.evaluate(test, crosscue.Inference(normalise="bank", beta=7.0), bank=train.part([*train][:9]))
+    assert given.protocol["beta"] == 7.0
+    assert given.protocol["bank"].startswith("9 images and 9 captions (")
     owner = torch.tensor(test.caption_owner)
     by_hand = rank_scores(normalised(plain.scores, bank.scores, bank.beta, "bank"), owner)
     assert (result.i2t, result.t2i) == (recall(by_hand[0]), recall(by_hand[1]))

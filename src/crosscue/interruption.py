@@ -18,13 +18,24 @@ class Interruption:
     requested = False
 
 
+_open: Interruption | None = None
+"""The flag of the context that is open, if there is one."""
+
+
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Yields a flag that the first Ctrl-C or SIGTERM sets. The loop reads it between steps; the second signal acts at once."""
-    state = Interruption()
+    """Yields a flag that the first Ctrl-C or SIGTERM sets. The loop reads it between steps; the second signal acts at once.
+
+    A context inside another one yields the flag of that one.
+    """
+    global _open
     if threading.current_thread() is not threading.main_thread():
-        yield state
+        yield Interruption()
         return
+    if _open is not None:
+        yield _open
+        return
+    state = Interruption()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request(number: int, frame: FrameType | None) -> None:
@@ -33,8 +44,10 @@ def interruption() -> Iterator[Interruption]:
 
     for number in before:
         signal.signal(number, request)
+    _open = state
     try:
         yield state
     finally:
+        _open = None
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)

@@ -74,7 +74,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a user: images with captions, tables, a YAML file; the starter is a tiny CLIP."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("crosscue.selection.search.candidates", short)
-    monkeypatch.setattr("crosscue.selection.choosing.candidates", short)
     quick(monkeypatch)
     monkeypatch.setattr("crosscue.backbones.starter.starter_folder", tiny.clip_folder)
     write_source(tmp_path / "my_images")

@@ -41,8 +41,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few candidates and few steps, and one validation split from 20 images on."""
-    for module in ("search", "choosing"):
-        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", short)
+    monkeypatch.setattr("crosscue.selection.search.candidates", short)
     monkeypatch.setattr("crosscue.selection.pool.FEW", 20)
     quick(monkeypatch)
 

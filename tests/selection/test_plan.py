@@ -32,8 +32,25 @@ class Unhurried(Search):
 
 
 def test_the_last_rung_leaves_time_to_build_its_method() -> None:
-    """A step takes 1 s, 1.2 s with its share of validation: 75 steps take 90 s, and 70 are whole epochs of 10."""
-    assert Unhurried().steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 70
+    """Of 90 s, two validations of 2.5 s leave 85 for steps of 1 s, and 80 are whole epochs of 10."""
+    search = Unhurried()
+    search.validation = 2.5
+    assert search.steps(2, 360, [Candidate("lora", 1e-3)], {"lora": 1.0}) == 80
+
+
+def test_a_trial_takes_the_time_of_its_steps_and_validations() -> None:
+    """48 images of validation in batches of 32, each a third of the time of its step; from 100 steps on, four times."""
+    search = Unhurried()
+    search.pool.folds = [Fold([*range(320)], [*range(48)])]
+    lora, costs = Candidate("lora", 1e-3), {"lora": 2.0, "linear_probe": 0.1}
+    assert search.seconds(lora, 99, costs) == pytest.approx(99 * 2 + 2 * 0.5 * 2)
+    assert search.seconds(lora, 100, costs) == pytest.approx(100 * 2 + 4 * 0.5 * 2)
+    for seconds, steps in ((200.0, 99), (203.0, 99), (204.0, 100), (206.0, 101), (2.0, 0), (0.0, 0)):
+        assert search.within(seconds, [lora], costs) == steps, seconds
+    search.validation = 0.3
+    assert search.seconds(Candidate("linear_probe", 1e-3), 400, costs) == pytest.approx(40 + 4 * 0.3)
+    search.pool.folds, search.pool.crossed = [Fold([*range(36)], [*range(12)])] * 4, True
+    assert search.seconds(lora, 10, costs) == pytest.approx(5 * 10 * 2 + 4 * 2 * 0.3), "its own takes .25 s"
 
 
 def test_a_rung_has_whole_epochs_if_it_has_one() -> None:
@@ -52,13 +69,13 @@ def test_a_rung_without_time_has_the_fewest_steps() -> None:
 
 
 def test_a_short_budget_tries_the_most_promising_candidates() -> None:
-    """A third of 90 s is enough for 24 steps of candidates that take 1.04 s together, with 1.2 s for each second of a step.
+    """A third of 90 s is enough for 24 steps of candidates that take 1.25 s together.
 
     LoRA and fine-tuning take 1 s. There is no room for dual prompts beside them, nor for a second rate.
     """
     every = candidates(tiny.tiny_backbones["clip"](), 2)
     rest = [candidate for candidate in every if not candidate.head and candidate.method in PROMISING[:4]]
-    costs = {"lora": 0.45, "full_ft": 0.55, "dual_prompt": 0.05, "maple": 0.04}
+    costs = {"lora": 0.55, "full_ft": 0.65, "dual_prompt": 0.06, "maple": 0.04}
     search = Unhurried()
     entered = search.affordable(rest, costs)
     assert [one.name for one in entered] == ["lora lr 0.002", "maple lr 0.004", "full_ft lr 6e-05"], (
@@ -68,10 +85,10 @@ def test_a_short_budget_tries_the_most_promising_candidates() -> None:
     assert [one.name for one in search.affordable(rest, dict.fromkeys(costs, 9.0))] == [one.name for one in entered], (
         "resumed"
     )
-    assert [one.name for one in Unhurried().affordable(rest, costs | {"lora": 3.1})] == ["lora lr 0.002"], (
+    assert [one.name for one in Unhurried().affordable(rest, costs | {"lora": 3.7})] == ["lora lr 0.002"], (
         "with all the time"
     )
-    assert Unhurried().affordable(rest, dict.fromkeys(costs, 3.2)) == []
+    assert Unhurried().affordable(rest, dict.fromkeys(costs, 3.8)) == []
 
 
 def test_a_trial_that_has_begun_goes_on_while_time_is_left(tmp_path: Path) -> None:
@@ -84,20 +101,21 @@ def test_a_trial_that_has_begun_goes_on_while_time_is_left(tmp_path: Path) -> No
     search.study = study
     search.folder = tmp_path
     search.budget.reserve(80)
+    search.validation = 2.0
     assert search.trial(trainee, candidate, 0, 20, {"lora": 1.0}) == "the budget had no time for 20 steps"
     (tmp_path / "003-lora").mkdir()
     assert search.trial(trainee, candidate, 0, 20, {"lora": 1.0}) is ended
 
 
 class Planned(Unhurried):
-    """A search whose rungs are only noted; the rate is the Rsum, and the untouched model takes 4 s."""
+    """A search whose rungs are only noted; the rate is the Rsum, and the normalised scores of the untouched model take 4 s."""
 
     def __init__(self, steps: list[int]) -> None:
         super().__init__()
         self.wanted, self.noted = steps, list[tuple[int, list[float], int]]()
 
     def untouched(self, *, normalised: bool = False) -> Trial:
-        return Trial("zero_shot", None, 0, 4.0, 0.0, {}, [])
+        return Trial("zero_shot", None, 0, 4.0 if normalised else 0.0, 0.0, {}, [])
 
     def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
         return dict.fromkeys((candidate.method for candidate in every), 1e-3)
@@ -176,8 +194,9 @@ def test_the_most_promising_methods_are_timed_in_a_fifth_of_the_time(monkeypatch
 
 
 def test_half_of_the_budget_encodes_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 of 40 seconds are enough for 10 images of 2 seconds."""
-    monkeypatch.setattr("crosscue.selection.choosing.encoding_seconds", lambda *_: 2.0)
+    """20 of 40 seconds are enough for 10 images of 2 seconds, of which their captions take .5."""
+    monkeypatch.setattr("crosscue.selection.choosing.encoding_seconds", lambda *_: 1.5)
+    monkeypatch.setattr("crosscue.selection.choosing.caption_seconds", lambda *_: 0.5)
     monkeypatch.setattr("crosscue.selection.choosing.FEW", 4)
     source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
     request = Request(source, backbone, folder / "run", TrainingConfig())
@@ -197,6 +216,7 @@ def test_the_time_behind_the_encoding_says_what_learns(
     """200 steps of 3 * 8 * .25 * 2/8 = 1.5 s fit into half of 600 s."""
     made: Any = lambda *arguments: arguments[-1]  # noqa: E731 - the layers that stay frozen
     monkeypatch.setattr("crosscue.selection.choosing.encoding_seconds", lambda *_: seconds)
+    monkeypatch.setattr("crosscue.selection.choosing.caption_seconds", lambda *_: 0.0)
     monkeypatch.setattr("crosscue.selection.choosing.pool_of", made)
     eight: Any = SimpleNamespace(image_layers=8, text_layers=3)
     request = Request(crosscue.read_pairs(folder), eight, folder / "run", TrainingConfig(batch_size=8))

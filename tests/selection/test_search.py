@@ -17,7 +17,7 @@ import yaml
 
 import crosscue
 from crosscue.data.pairs import ImageFile, Pair, Pairs
-from crosscue.errors import BackboneError, CrosscueError, DataError, MethodError, OptionError, RunError, TrainingError
+from crosscue.errors import BackboneError, DataError, MethodError, OptionError, RunError, TrainingError
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS, build
 from crosscue.selection.candidates import NEEDY, PROMISING, Candidate, candidates
@@ -124,7 +124,9 @@ def test_the_test_split_does_not_change_the_choice(folder: Path) -> None:
     listing.write_text("\n".join(map(json.dumps, rows)))
     searched(folder, "after")
     assert results(folder / "after") == results(folder / "before")
-    assert learned(folder / "after").keys() == learned(folder / "before").keys()
+    one, other = learned(folder / "after"), learned(folder / "before")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.usefixtures("brief")
@@ -149,7 +151,9 @@ def test_few_images_are_validated_in_folds(folder: Path, monkeypatch: pytest.Mon
     data = json.loads((folder / "run" / "environment.json").read_text())["data"]
     assert (data["train"]["images"], data["val"]) == (36, None)
     assert "36 images in 4 folds" in record(folder / "run")["validated_on"]
-    assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["validation"] is False
+    config = yaml.safe_load((folder / "run" / "config.yaml").read_text())
+    assert (data["folds"], config["folds"], config["validation"]) == (4, 4, None)
+    assert "Validated on 4 folds of these images" in (folder / "run" / "README.md").read_text()
 
 
 def test_a_split_of_few_validation_images_does_not_choose_alone(
@@ -199,12 +203,11 @@ def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
 
 @pytest.mark.usefixtures("brief")
 def test_a_budget_bounds_the_steps(timed: Callable[..., dict[str, Any]]) -> None:
-    ample, short_of_time = timed("1h"), timed("45s")
+    ample, short_of_time = timed("1h"), timed("48s")
     assert [row["steps"] for row in ample["trials"]] == [0, 0, 12, 12, 2, 2, 6]
     steps = [row["steps"] for row in short_of_time["trials"]]
-    assert sum(steps) < 37
-    assert short_of_time["seconds"] <= 45
-    assert steps[:6] == [0, 0, 8, 8, 1, 1], "the first rung has a third of the time that the heads leave"
+    assert short_of_time["seconds"] <= 48
+    assert steps == [0, 0, 11, 11, 1, 1, 6], "the first rung has a third of the time that the heads leave"
 
 
 @pytest.mark.usefixtures("brief")
@@ -259,9 +262,9 @@ def test_a_killed_search_goes_on(folder: Path, capsys: pytest.CaptureFixture[str
     code = f"""
 import time, crosscue
 from crosscue.training import loop
-from crosscue.selection import choosing, pool, search
+from crosscue.selection import pool, search
 from tests.selection.conftest import short
-search.candidates = choosing.candidates = short
+search.candidates = short
 search.STEPS, search.LEAST_STEPS, search.HEAD_STEPS, search.LEAST_HEAD_STEPS, pool.FEW = (2, 4, 6), 1, 12, 4, 20
 step = loop.Journal.write
 def slow(self, *arguments):
@@ -303,8 +306,7 @@ def test_an_interrupted_search_keeps_the_time_it_took(folder: Path, monkeypatch:
 
 @pytest.mark.usefixtures("brief")
 def test_a_search_that_helps_nothing_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("search", "choosing"):
-        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda *_: [Candidate("linear_probe", 1e-9)])
+    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: [Candidate("linear_probe", 1e-9)])
     monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
     run = searched(folder)
     assert run.method.name == "zero_shot"
@@ -344,8 +346,7 @@ def test_a_missing_package_leaves_its_method_out(folder: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("brief")
 def test_a_method_whose_training_fails_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [*short(None, 2)[:1], Candidate("linear_probe", 1e30)]
-    for module in ("search", "choosing"):
-        monkeypatch.setattr(f"crosscue.selection.{module}.candidates", lambda *_: rows)
+    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: rows)
     searched(folder)
     assert "Training stopped" in record(folder / "run")["left_out"]["linear_probe lr 1e+30"]
 
@@ -394,7 +395,6 @@ def test_every_candidate_is_a_method() -> None:
     names = [candidate.name for candidate in every]
     assert len(names) == len(set(names))
     assert {name.split()[0] for name in names} | NEEDY.keys() <= METHODS.keys()
-    assert issubclass(TrainingError, CrosscueError)
     made = {candidate.method: candidate for candidate in every}
     assert made["full_ft"].options["alpha"] == 0.5, "half-blended"
     assert {one.method for one in every if not one.head} == set(PROMISING)

@@ -109,7 +109,8 @@ def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> 
     if outcome.ended == "interrupted":
         home = folder / "selection" if method == AUTO else folder
         sys.stdout.write(f"interrupted after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
-        sys.stdout.write(f"continue: crosscue adapt --config {home}/config.yaml --out {folder} --resume\n")
+        words = ["crosscue", "adapt", "--config", f"{home}/config.yaml", "--out", str(folder), "--resume"]
+        sys.stdout.write(f"continue: {shlex.join(words)}\n")
         return 130
     chosen_inference: list[str] = []
     if method == AUTO:

@@ -85,7 +85,7 @@ def evaluate(
     """
     inference = (inference or Inference()).of(method)
     ranked = rank(method, pairs, images, inference, batch_size, bank, survey)
-    result = result_of(method, pairs, ranked, inference)
+    result = result_of(method, pairs, ranked, inference, bank)
     scorer, first = ranked.scorer, ranked.scores
     if not isinstance(scorer, ConditionedImages) or not inference.diagnostics:
         return result
@@ -192,10 +192,12 @@ def with_bank(method: Method[Any], result: Retrieval, bank: Bank, inference: Inf
     assert result.scores is not None
     scores = bank.correct(result.scores, inference)
     ranked = Ranked(scores, rank_scores(scores, torch.tensor(result.pairs.caption_owner)))
-    return result_of(method, result.pairs, ranked, inference)
+    return result_of(method, result.pairs, ranked, inference, bank)
 
 
-def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Inference) -> Retrieval:
+def result_of(
+    method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Inference, bank: Bank | None = None
+) -> Retrieval:
     """Returns the recalls of both directions, with everything a number needs beside it."""
     i2t, t2i = ranked.ranks
     scores = ranked.scores
@@ -223,6 +225,7 @@ def result_of(method: Method[Any], pairs: Pairs, ranked: Ranked, inference: Infe
         **enrichment_protocol(inference),
         "centred": inference.centre,
         "normalised": inference.normalise,
+        **(bank.protocol(inference) if bank is not None and inference.normalise != "none" else {}),
         "comparable": True,
     }
     ranks = {"i2t": i2t, "t2i": t2i}

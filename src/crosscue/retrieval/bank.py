@@ -46,6 +46,17 @@ class Bank:
     """True if the correction finds more images by text on the validation pairs; search is corrected then."""
     line: Line | None = None
     """Limits of a likely result of a search, from the validation pairs; None without enough of them."""
+    pairs: str = ""
+    """Fingerprint of the training pairs."""
+
+    def protocol(self, inference: Inference) -> dict[str, Any]:
+        """Returns what the corrected scores depend on."""
+        size = f"{self.scores.image_count:,} images and {self.scores.caption_count:,} captions"
+        return {"beta": self.beta_of(inference), "bank": f"{size} ({self.pairs[:12] or 'without a fingerprint'})"}
+
+    def beta_of(self, inference: Inference) -> float:
+        """Returns the given sharpness, or that of the bank."""
+        return self.beta if inference.beta is None else inference.beta
 
     def correct(self, scores: Scores, inference: Inference) -> Normalised:
         """Returns the scores of a gallery, corrected as `inference` has it.
@@ -54,8 +65,7 @@ class Bank:
             MethodError: beta is not positive, or the bank has no queries of a direction.
         """
         assert inference.normalise != "none"
-        beta = self.beta if inference.beta is None else inference.beta
-        return normalised(scores, self.scores, beta, inference.normalise)
+        return normalised(scores, self.scores, self.beta_of(inference), inference.normalise)
 
 
 def first_scores(
@@ -81,7 +91,7 @@ def bank_of(method: Method[Any], pairs: Pairs, images: Images, inference: Infere
     places, captions = spread(len(pairs)), pairs.captions
     some = [captions[index] for index in spread(len(captions))]
     scores = first_scores(method, some, Chosen(images, places), len(places), inference)
-    return Bank(scores, reading=reading(inference))
+    return Bank(scores, reading=reading(inference), pairs=pairs.fingerprint())
 
 
 def spread(count: int) -> list[int]:
@@ -112,6 +122,7 @@ def save_banks(path: Path, banks: dict[str, Bank]) -> None:
                 f"{name}.beta": repr(bank.beta),
                 f"{name}.reading": bank.reading,
                 f"{name}.helps": repr(bank.helps),
+                f"{name}.pairs": bank.pairs,
             }
             if bank.line is not None:
                 notes |= {f"{name}.z": repr(bank.line.z), f"{name}.floor": repr(bank.line.floor)}
@@ -134,4 +145,5 @@ def load_bank(path: Path, name: str) -> Bank | None:
         notes[f"{name}.reading"],
         helps_of(notes, name),
         line_of_notes(notes, name),
+        notes.get(f"{name}.pairs", ""),
     )

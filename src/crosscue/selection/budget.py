@@ -20,10 +20,10 @@ def seconds_of(budget: str) -> float:
     Raises:
         OptionError: it is not a positive number with a unit.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
-    if found is None or not float(found[1]):
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip()) if isinstance(budget, str) else None
+    if found is None or not 0 < float(found[1]) < math.inf:
         raise OptionError(
-            f"budget is '{budget}'; it must be a number above 0 and a unit (s, m or h), such as --budget 10m."
+            f"budget is {budget!r}; it must be a number above 0 and a unit (s, m or h), such as --budget 10m."
         )
     return float(found[1]) * SECONDS[found[2]]
 

@@ -26,6 +26,8 @@ FROZEN_SHARE = 0.75
 WANTED_STEPS = 200
 """Steps through the other layers that the time of the search must be enough for. Otherwise all layers but the last stay frozen: of
 the last one only the pooled position is computed, about a sixth."""
+LONG = 100
+"""Steps from which on a training is validated after each third, not at its end alone."""
 STEP = 3
 """Time of a training step through some layers, relative to that of encoding its images through them."""
 
@@ -68,7 +70,7 @@ class Candidate:
             lr=self.lr,
             warmup_steps=min(10, steps // 10),
             weight_decay=0.01,
-            validate_every=epochs if steps < 100 else -(-epochs // 3),
+            validate_every=epochs if steps < LONG else -(-epochs // 3),
             checkpoint_every=200 if self.head else 20,
         )
 

@@ -12,51 +12,46 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file
-
 from crosscue.data.features import feature_rows
 from crosscue.errors import OptionError, RunError, TrainingError
-from crosscue.measurement import keep_for_inference
-from crosscue.methods.registry import build, config_of, method_class
+from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
-from crosscue.selection.candidates import candidates, frozen_layers, last_alone
+from crosscue.selection.candidates import frozen_layers, last_alone
+from crosscue.selection.chosen_run import described, trained, write_run
 from crosscue.selection.defaults import AUTO, chosen_itself
 from crosscue.selection.pool import (
     ENCODING_SHARE,
     FEW,
-    Fold,
     Pool,
+    caption_seconds,
     check_source,
     encoding_seconds,
-    held_share,
     learnable,
     pool_of,
-    some,
+    wanted,
 )
 from crosscue.selection.search import Search
-from crosscue.selection.training import Interrupted, Trainee, untrained
-from crosscue.selection.trials import PLAN, SPENT, Study, Trial
-from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normalised_floor, table
-from crosscue.storage import read_json, sole_run, write_json
-from crosscue.training.card import model_card
-from crosscue.training.checkpoints import ADAPTER
+from crosscue.selection.training import Interrupted, untrained
+from crosscue.selection.trials import PLAN, SPENT, Study
+from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normalised_floor
+from crosscue.storage import read_json, sole_run
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
-from crosscue.training.provenance import Provenance, data_record
-from crosscue.training.runs import CONFIG, BackboneIdentity, check_run, finish_run, load_method, start_run
+from crosscue.training.runs import CONFIG, BackboneIdentity, check_run, load_method, start_run
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
 
-JOURNAL = "metrics.jsonl"
-FORMAT = 2
+HOME = "selection"
+"""Folder of a search in its run folder."""
+FORMAT = 3
 """Version of the plan of a search. Another version plans other trials, so a search is resumed by its own alone."""
 
 
@@ -97,55 +92,63 @@ def choose(
     """
     seconds = seconds_of(request.budget or DEFAULT)
     refuse_chosen(request.training)
-    check_source(request.source, request.validation)
-    folder, home = request.folder, request.folder / "selection"
+    check_source(request.source, request.shots, request.validation, request.training.seed)
+    folder, home = request.folder, request.folder / HOME
     options = request.resolved(AUTO) | {"budget": request.budget or DEFAULT}
     options |= {"training": request.training.recorded()}
     learn = learnable(request.source)
     data = {"source": request.source.source, "learnable": {"images": len(learn), "fingerprint": learn.fingerprint()}}
     identity = BackboneIdentity.of(request.backbone)
     if not (home / CONFIG).exists():  # then it may be the folder of another run
-        check_run(folder, options, identity, data, resume=resume)
+        check_run(folder, options, identity, data, resume=resume, beside=(HOME,))
     with sole_run(folder):
-        start_run(home, options, identity, data, resume=resume)
-        if (folder / FILE).exists():
+        study, ended = Study(home / "checkpoints"), (folder / FILE).exists()
+        start_run(home, options, identity, data, resume=resume, begun=study.begun or ended)
+        if ended:
             record = read_json(folder / FILE, RunError, "Start anew with another --out.")
             return load_method(folder, request.backbone), folder, Outcome(**record["outcome"])
-        study = Study(home / "checkpoints")
         budget = Budget(seconds, study.noted(SPENT, 0.0), clock)
-        pool = affordable_pool(request, study, budget)
-        search = Search(pool, request.training, home / "checkpoints", budget, study)
         try:
-            trials = search.run()
-            best = max(trials, key=lambda trial: trial.rsum)
-            winner = chosen(trials, methods_of(candidates(request.backbone, pool.frozen_layers)))
-            method, outcome, where = trained(winner, search)
-            floor = search.normalised
-            normalised = {"untouched": floor.rsum}
-            rival = None
-            if not pool.crossed and winner.number is not None:  # after folds it has seen all images
-                rival = untrained(method, pool, budget.clock, normalised=True)
-                normalised[winner.name] = rival.rsum
-            final = normalised_floor(winner, floor, rival)
-            if final is floor:
-                method, outcome, where = trained(floor, search)
-        except Interrupted as stopped:
+            method, outcome = searched(request, study, budget)
+        except (Interrupted, KeyboardInterrupt) as stopped:
             study.note(SPENT, budget.spent())
-            return stopped.method, folder, stopped.outcome
-        verdict = Verdict(
-            trials=[trials[0], floor, *trials[1:]],
-            chosen=final,
-            best=best,
-            left_out=search.left_out,
-            seconds=budget.spent(),
-            budget=request.budget or DEFAULT,
-            validated_on=described(pool),
-            normalised=normalised,
-        )
-        write_run(request, pool, verdict, method, outcome, where)
+            if isinstance(stopped, Interrupted):
+                return stopped.method, folder, stopped.outcome
+            between = Outcome("interrupted", 0, 0, None, None, budget.spent())
+            return build("zero_shot", request.backbone).eval(), folder, between
+        except TrainingError:
+            if not study.successful:  # so that the same folder can be used with more time
+                shutil.rmtree(home)
+            raise
         for trial in home.glob("checkpoints/*/"):
             shutil.rmtree(trial)
         return method, folder, outcome
+
+
+def searched(request: Request, study: Study, budget: Budget) -> tuple[Method[Any], Outcome]:
+    """Searches, writes the run folder, and returns the chosen method and the end of its training."""
+    pool = affordable_pool(request, study, budget)
+    search = Search(pool, request.training, request.folder / HOME / "checkpoints", budget, study)
+    trials = search.run()
+    winner, floor = chosen(trials, methods_of(search.candidates)), search.normalised
+    rival, normalised = None, {"untouched": floor.rsum}
+    if not pool.crossed and winner.number is not None:  # after folds it would have seen all images
+        rival = untrained(trained(winner, search)[0], pool, budget.clock, normalised=True)
+        normalised[winner.name] = rival.rsum
+    final = normalised_floor(winner, floor, rival)
+    method, outcome, where = trained(final, search)
+    verdict = Verdict(
+        trials=[trials[0], floor, *trials[1:]],
+        chosen=final,
+        best=max(trials, key=lambda trial: trial.rsum),
+        left_out=search.left_out,
+        seconds=0.0,
+        budget=request.budget or DEFAULT,
+        validated_on=described(pool),
+        normalised=normalised,
+    )
+    write_run(request, pool, verdict, method, outcome, where, budget)
+    return method, outcome
 
 
 def refuse_mixed(method: str, budget: str | None, options: object, folds: int | None) -> bool:
@@ -184,13 +187,12 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         raise RunError(
             f"{request.folder}: another version of crosscue began this search. Start anew with another --out."
         )
-    learn = learnable(request.source)
+    learn = wanted(request.source, request.shots, request.validation, request.training.seed)
     if not plan:
-        one = (
-            encoding_seconds(learn, request.backbone, budget.clock)
-            if not feature_rows(learn.images, learn.origin)
-            else 0.0
-        )
+        image = 0.0
+        if not feature_rows(learn.images, learn.origin):
+            image = encoding_seconds(learn, request.backbone, budget.clock)
+        one = image + caption_seconds(learn, request.backbone, budget.clock)
         few = one * min(len(learn), FEW)
         if few > ENCODING_SHARE * budget.seconds:
             least = budget_of(few / ENCODING_SHARE)
@@ -202,7 +204,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         plan = {
             "format": FORMAT,
             "most": max(FEW, int(ENCODING_SHARE * budget.seconds / max(one, 1e-9))),
-            "frozen_layers": frozen_layers(request.backbone, request.training.batch_size, one, trained),
+            "frozen_layers": frozen_layers(request.backbone, request.training.batch_size, image, trained),
         }
         study.note(PLAN, plan)
     if plan["most"] < len(learn):
@@ -218,64 +220,3 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         plan["most"],
         plan["frozen_layers"],
     )
-
-
-def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path | None]:
-    """Returns the chosen method, the end of its training, and the folder of its journal.
-
-    After folds it is trained once more, on all pairs, with the steps of its trial.
-    """
-    pool = search.pool
-    if winner.number is None:
-        return build(winner.method, pool.backbone).eval(), Outcome("finished", 0, 0, winner.rsum, None, 0.0), None
-    candidate = next(one for one in candidates(pool.backbone, pool.frozen_layers) if one.name == winner.name)
-    if pool.crossed:
-        where = search.folder / "final"
-        with Trainee(candidate, pool, search.base) as trainee:
-            outcome, training = trainee.fitted(candidate, winner.steps, where, Fold(pool.everything, []))
-        winner.training.update(training.recorded(), trackers=[])
-        return trainee.method, outcome, where
-    where = search.folder / f"{winner.number:03d}-{winner.method}"
-    method = build(winner.method, pool.backbone, candidate.options)
-    method.load_learned_state(load_file(where / ADAPTER))
-    epochs = winner.training["epochs"]
-    return (
-        method.eval(),
-        Outcome("finished", winner.steps, epochs, winner.rsum, winner.best_epoch, winner.seconds),
-        where,
-    )
-
-
-def described(pool: Pool) -> str:
-    """Returns the validation pairs in words."""
-    if pool.crossed:
-        return f"{len(pool.pairs)} images in {len(pool.folds)} folds, each validated without having been learned from"
-    return f"{len(pool.folds[0].val)} validation images"
-
-
-def write_run(
-    request: Request, pool: Pool, verdict: Verdict, method: Method[Any], outcome: Outcome, where: Path | None
-) -> None:
-    """Writes the run folder of the chosen method; selection.json comes last."""
-    folder, fold = request.folder, pool.folds[0]
-    learned = some(fold.train, verdict.chosen.learned_from or len(fold.train), request.training.seed)
-    train = pool.part(pool.everything if pool.crossed else learned)
-    val = None if pool.crossed else pool.part(fold.val)
-    read = (train, pool.images(method, pool.everything if pool.crossed else learned))
-    data = data_record(request.source, train, val)
-    share = False if pool.crossed else held_share(request.source, request.validation)
-    config = request.resolved(method.name) | {"validation": share, "chosen_by": AUTO}
-    options = asdict(config_of(method_class(method.name), method.config))
-    usual = request.training.recorded() | {"trackers": []}
-    config |= {"options": options, "training": verdict.chosen.training or usual}
-    start_run(folder, config, BackboneIdentity.of(request.backbone), data, resume=True)
-    Provenance.of(train if where is not None else (), val).save(folder)
-    record = verdict.to_dict() | {"outcome": asdict(outcome)}
-    if where is not None:
-        shutil.copy(where / JOURNAL, folder / JOURNAL)
-    card = (
-        f"{model_card(method, config, data, outcome)}\n## Chosen by auto\n\n{record['conclusion']}\n\n{table(record)}\n"
-    )
-    keep_for_inference(folder, method, read, (val, pool.images(method, fold.val)) if val else None)
-    finish_run(folder, method, card)
-    write_json(folder / FILE, record)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from crosscue.backbones import frozen
+from crosscue.backbones.embedding import embed_texts
 from crosscue.data.features import feature_rows
 from crosscue.data.fewshot import folds
 from crosscue.data.splits import HELD_OUT, training_pairs
@@ -84,19 +85,33 @@ class Pool:
         return list(range(len(self.pairs)))
 
 
-def check_source(source: Pairs, validation: float | bool | None) -> None:
-    """Raises `DataError` where a source has fewer than 8 images to learn from, or no validation is wanted."""
+def check_source(source: Pairs, shots: int | None, validation: float | bool | None, seed: int) -> None:
+    """Raises `DataError` where fewer than 8 images are left to learn from, or no validation is wanted."""
     named = f"crosscue adapt --data {source.origin} --method linear_probe --validation false"
     if validation is False:
         raise DataError(
             f"method 'auto' chooses on validation pairs, and --validation false leaves none. Leave it out, or name a method: {named}"
         )
-    images = len({pair.image_id for pair in learnable(source)})
-    if images < LEAST_PAIRS:
-        raise DataError(
-            f"{source.source}: {images} images to learn from; method 'auto' needs at least {LEAST_PAIRS} to compare methods. "
-            f"Add images, or name a method: {named}"
-        )
+    for pairs, drawn_so in (
+        (learnable(source), ""),
+        (wanted(source, shots, validation, seed), f" with --shots {shots}"),
+    ):
+        if (images := count_images(pairs)) < LEAST_PAIRS:
+            raise DataError(
+                f"{source.source}: {images} images to learn from{drawn_so}; method 'auto' needs at least {LEAST_PAIRS} to "
+                f"compare methods. Add images, or name a method: {named}"
+            )
+
+
+def count_images(*parts: Pairs) -> int:
+    """Returns the number of distinct images of pairs."""
+    return len({pair.image_id for pairs in parts for pair in pairs})
+
+
+def wanted(source: Pairs, shots: int | None, validation: float | bool | None, seed: int) -> Pairs:
+    """Returns all pairs of a search, those that it learns from and those that it validates on, before time bounds them."""
+    train, val = training_pairs(source, shots, held_share(source, validation), seed)
+    return source.part([*train, *(val or ())])
 
 
 def learnable(source: Pairs) -> Pairs:
@@ -107,12 +122,15 @@ def learnable(source: Pairs) -> Pairs:
 
 
 def held_share(source: Pairs, validation: float | bool | None) -> float | bool | None:
-    """Returns the share to hold out: about 200 images, a tenth to a quarter; None where the source has a split `val`."""
-    if not (validation is None or validation is True):
+    """Returns the share to hold out: about 200 images, a tenth to a quarter; None where the source has a split `val`.
+
+    A share that is given holds where there are enough images for one validation split.
+    """
+    images = count_images(learnable(source))
+    if not (validation is None or validation is True or images < FEW):
         return validation
     if "val" in source.splits:
         return None
-    images = len({pair.image_id for pair in learnable(source)})
     return max(HELD_OUT, min(WANTED_VALIDATION / images, 0.25))
 
 
@@ -138,7 +156,7 @@ def pool_of(
     """
     train, val = training_pairs(source, shots, held_share(source, validation), seed)
     assert val is not None
-    if len(train) + len(val) < FEW or len(val) < LEAST_PAIRS:
+    if count_images(train, val) < FEW or count_images(val) < LEAST_PAIRS:
         pairs = drawn(learnable(source).part([*train, *val]), most, seed)
         parts = folds(pairs, FOLDS, seed)
         everything = range(len(pairs))
@@ -167,11 +185,23 @@ def some(indices: Sequence[int], most: int, seed: int) -> list[int]:
 def encoding_seconds(pairs: Pairs, backbone: Backbone, clock: Callable[[], float] = time.monotonic) -> float:
     """Returns the seconds that reading and encoding one image takes here; the first images warm up."""
     store = frozen.pixel_store(pairs.images[: 2 * PROBED], backbone, cache=False, source=pairs.origin)
-    first = list(range(min(PROBED, len(store))))
+    half = -(-len(store) // 2)
     seconds = 0.0
+    with torch.no_grad():
+        for images in (range(half), range(len(store) - half, len(store))):
+            started = clock()
+            backbone.encode_image(store[list(images)].to(backbone.device)).pooled.sum().item()
+            seconds = clock() - started
+    return seconds / half
+
+
+def caption_seconds(pairs: Pairs, backbone: Backbone, clock: Callable[[], float] = time.monotonic) -> float:
+    """Returns the seconds that encoding the captions of one image takes here; the first captions warm up."""
+    texts = list(dict.fromkeys(pairs.captions))
+    probed, seconds = texts[: 4 * PROBED], 0.0
     with torch.no_grad():
         for _ in range(2):
             started = clock()
-            backbone.encode_image(store[first].to(backbone.device)).pooled.sum().item()
+            embed_texts(probed, lambda part: backbone.encode_text(backbone.tokenize(part)).pooled)
             seconds = clock() - started
-    return seconds / len(first)
+    return seconds / len(probed) * len(texts) / count_images(pairs)

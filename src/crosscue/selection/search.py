@@ -19,11 +19,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosscue.errors import CrosscueError, TrainingError
+from crosscue.errors import CrosscueError, MethodError, TrainingError
 from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import Budget, budget_of
-from crosscue.selection.candidates import NEEDY, Candidate, candidates
+from crosscue.selection.candidates import LONG, NEEDY, STEP, Candidate, candidates
 from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 
@@ -49,8 +49,8 @@ HEADS_SHARE = 0.25
 """Share of the time left that the heads may take."""
 HEADS_RUNG = 3
 """Number of the heads' rung in the study."""
-VALIDATED = 1.2
-"""Time of a trial, relative to that of its steps: it is also validated."""
+RARELY, OFTEN = 2, 4
+"""Validations of a short and of a long training, with that of the untrained method."""
 PLANNED = 0.9
 """Share of the time left that the rungs plan with; their methods are built in the rest."""
 
@@ -64,6 +64,8 @@ class Search:
         self.plan: dict[str, Any] = study.noted(PLAN, {})
         self.left_out: dict[str, str] = dict(NEEDY)
         self.trials: list[Trial] = []
+        self.validation = 0.0
+        """Seconds of a validation behind frozen towers."""
         self.normalised: Trial
         """The untouched model with normalised scores, once `run` has begun."""
 
@@ -75,9 +77,10 @@ class Search:
             Interrupted: the user stopped a training.
         """
         self.trials.append(self.untouched())
+        self.validation = self.trials[0].seconds / len(self.pool.folds)
         self.normalised = self.untouched(normalised=True)
         self.budget.reserve(RESERVED * self.normalised.seconds)
-        every = candidates(self.pool.backbone, self.pool.frozen_layers)
+        every = self.candidates
         costs = self.costs(candidate for candidate in every if candidate.head)
         heads = [candidate for candidate in every if candidate.head and candidate.method in costs]
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
@@ -87,10 +90,14 @@ class Search:
         self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
             reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
-            raise TrainingError(
-                f"no method could be trained: {reasons}. Give more time with --budget, or name a method."
-            )
+            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise TrainingError(f"no method could be trained ({told}). Give more time with --budget, or name a method.")
         return self.trials
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates, the cheapest first."""
+        return candidates(self.pool.backbone, self.pool.frozen_layers)
 
     def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
         """Returns the trials of the rungs. One that would tell nothing new is left out, and the best third of its candidates go on.
@@ -120,18 +127,22 @@ class Search:
         """Returns the seconds of a step by method, measured here; a method that cannot be trained or timed is left out."""
         costs: dict[str, float] = self.plan.get("costs", {})
         self.left_out |= self.plan.get("left_out", {})
-        started = self.budget.left()
+        started, timed = self.budget.left(), 0.0
         for method, group in groupby(every, lambda candidate: candidate.method):
             if method in costs or method in self.left_out:
                 continue
             candidate = next(group)
-            left = self.budget.left()
-            if started - left > TIMING_SHARE * started or left < (1 + TIMED_STEPS) * max(costs.values(), default=0.0):
+            longest = (1 + TIMED_STEPS) * max(costs.values(), default=0.0)
+            if timed > TIMING_SHARE * started or self.budget.left() < longest:
                 self.left_out[method] = "the budget has no time to time its steps"
                 continue
             try:
-                with Trainee(candidate, self.pool, self.base) as trainee:
+                with Trainee(
+                    candidate, self.pool, self.base
+                ) as trainee:  # its texts are encoded here, for all its trials
+                    begun = self.budget.clock()
                     costs[method] = trainee.seconds_per_step(candidate, self.budget.clock)
+                    timed += self.budget.clock() - begun
             except CrosscueError as error:
                 self.left_out[method] = str(error)
             self.keep_plan(costs=costs, left_out=self.left_out)
@@ -182,12 +193,20 @@ class Search:
 
     def within(self, seconds: float, members: list[Candidate], costs: dict[str, float]) -> int:
         """Returns the steps that every member can be trained for in so many seconds together."""
-        return int(seconds / max(sum(self.seconds(member, 1, costs) for member in members), 1e-9))
+        once, checks = (sum(self.seconds(member, steps, costs) for member in members) for steps in (1, 0))
+        rare, often = (
+            int((seconds - number * checks / RARELY) / max(once - checks, 1e-9)) for number in (RARELY, OFTEN)
+        )
+        return max(rare if rare < LONG else max(often, LONG - 1), 0)
 
     def seconds(self, candidate: Candidate, steps: int, costs: dict[str, float]) -> float:
         """Returns the expected time of a trial; with folds, that of the last training on all pairs too."""
-        trainings = len(self.pool.folds) + self.pool.crossed
-        return VALIDATED * trainings * steps * costs[candidate.method]
+        fold, cost = self.pool.folds[0], costs[candidate.method]
+        validation = self.validation
+        if not candidate.head:  # it reads the images of validation through the layers that learn
+            validation = max(validation, len(fold.val) * cost / (STEP * candidate.batch_size(self.base)))
+        number = RARELY if steps < LONG else OFTEN
+        return (len(self.pool.folds) + self.pool.crossed) * steps * cost + len(self.pool.folds) * number * validation
 
     def rung(self, rung: int, members: list[Candidate], steps: int, costs: dict[str, float]) -> list[Trial]:
         """Returns the trials of a rung; what the time left is not enough for is left out."""
@@ -212,19 +231,20 @@ class Search:
         if ended is not None:
             return ended
         number = self.study.opened(candidate, rung, steps)
-        folder = self.folder / f"{number:03d}-{candidate.method}"
+        folder, reason = self.folder / f"{number:03d}-{candidate.method}", ""
         if not folder.exists() and self.seconds(candidate, steps, costs) > self.budget.left():
             reason = f"the budget had no time for {steps} steps"
         else:
             note(f"trial {number}: {candidate.name}, {steps} steps; {self.budget.left():,.0f} s of the budget left")
             try:
                 trial = trainee.trained(candidate, steps, folder, number, self.budget)
-            except TrainingError as error:
-                reason = str(error)
-            else:
                 self.study.tell(number, trial)
-                self.study.note(SPENT, self.budget.spent())
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            except (MethodError, TrainingError) as error:
+                reason = str(error)
+            self.study.note(SPENT, self.budget.spent())
+            for checkpoints in folder.glob("**/checkpoints"):
+                shutil.rmtree(checkpoints)
+            if not reason:
                 return trial
         self.study.fail(number, reason)
         return reason

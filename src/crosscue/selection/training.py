@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from crosscue.backbones.rows import divided
 from crosscue.errors import TrainingError
 from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, hits, metrics, recall
+from crosscue.interruption import interruption
 from crosscue.methods.capabilities import studied
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import bank_of
@@ -23,8 +27,10 @@ from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.trials import Trial
 from crosscue.training.checkpoints import ADAPTER, save_learned
 from crosscue.training.feed import Feed, training_feed
-from crosscue.training.loop import Outcome, fit
+from crosscue.training.journal import read_journal
+from crosscue.training.loop import Outcome, add_gradients, fit
 from crosscue.training.optimisers import optimizer
+from crosscue.training.processes import ALONE
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Batch, Method
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
     from crosscue.training.config import TrainingConfig
 
 TIMED_STEPS = 3
+JOURNAL = "metrics.jsonl"
+SHARES = "shares"
+"""Entry of a validation in the journal of a trial: the share of each validation image in Rsum."""
 
 
 class Interrupted(Exception):
@@ -88,13 +97,15 @@ class Trainee:
         training = candidate.training(self.base, 1, 1)
         feed = training_feed(self.method, self.pool.part(train), training, self.pool.images(self.method, train))
         stepper, started = optimizer(self.method, training), clock()
+        learned = [parameter for group in stepper.param_groups for parameter in group["params"]]
         self.method.train()
-        for step in range(1 + TIMED_STEPS):
-            losses = self.method(feed.batch(0, step % feed.length))
-            stepper.zero_grad()
-            torch.stack([value for key, value in losses.items() if key.endswith("_loss")]).sum().backward()
-            stepper.step()
-            started = clock() if step == 0 else started
+        with divided(self.method, ALONE.rows(training.chunk)):
+            for step in range(1 + TIMED_STEPS):
+                stepper.zero_grad()
+                add_gradients(self.method, feed.batch(0, step % feed.length), training, step)
+                torch.nn.utils.clip_grad_norm_(learned, training.clip_grad or math.inf)
+                stepper.step()
+                started = clock() if step == 0 else started
         seconds = (clock() - started) / TIMED_STEPS
         self.method.eval()
         self._restart()
@@ -103,56 +114,78 @@ class Trainee:
     def trained(self, candidate: Candidate, steps: int, folder: Path, number: int, budget: Budget) -> Trial:
         """Trains on every fold and returns the recall on the pairs held out; a training begun in `folder` goes on.
 
+        The epoch is the one that was best in the mean of the folds.
+
         Raises:
+            MethodError: the method cannot learn from the pairs.
             TrainingError: training failed, or the budget has ended.
             Interrupted: the user stopped it.
         """
-        seconds, every, scores = 0.0, list[dict[str, float]](), list[float]()
-        outcome, training = None, self.base
-        most = steps * candidate.batch_size(self.base)
+        seconds, curves, outcome = 0.0, list[dict[int, dict[str, Any]]](), None
+        training = candidate.training(self.base, steps, self.feed(candidate, steps, self.pool.folds[0]).length)
         for index, fold in enumerate(self.pool.folds):
             where = folder / f"fold-{index}" if self.pool.crossed else folder
             started = time.monotonic()
-            outcome, training = self.fitted(candidate, steps, where, fold, budget)
-            values, parts = validated(self.method, self.pool, fold)
-            every.append(values)
-            scores += parts
+            outcome = self.fitted(candidate, training, steps, where, fold, budget)
+            lines = read_journal(where / JOURNAL)
+            curves.append({line["epoch"]: line for line in lines if line["kind"] == "validation"})
             seconds += max(outcome.seconds, time.monotonic() - started)
             if not self.pool.crossed:
                 save_learned(where / ADAPTER, self.method.learned_state())
         assert outcome is not None
-        values = {name: float(np.mean([one[name] for one in every])) for name in every[0]}
-        best = None if self.pool.crossed else outcome.best_epoch
+        scores = {epoch: [share for curve in curves for share in curve[epoch][SHARES]] for epoch in curves[0]}
+        best = max(scores, key=lambda epoch: np.mean(scores[epoch])) if self.pool.crossed else outcome.best_epoch
+        assert best is not None
+        values = {
+            name: float(np.mean([curve[best][name] for curve in curves]))
+            for name in curves[0][best]
+            if name.partition("_")[0] in ("i2t", "t2i", "rsum")
+        }
         return Trial(
             candidate.method,
             candidate.lr,
             outcome.steps,
             seconds,
-            float(np.mean(scores)),
+            float(np.mean(scores[best])),
             values,
-            scores,
+            scores[best],
             number,
             best,
-            min(most, len(self.pool.folds[0].train)),
+            min(steps * training.batch_size, len(self.pool.folds[0].train)),
             training.recorded() | {"trackers": []},
         )
 
     def fitted(
-        self, candidate: Candidate, steps: int, folder: Path, fold: Fold, budget: Budget | None = None
-    ) -> tuple[Outcome, TrainingConfig]:
-        """Trains on one fold, with the best epoch on its validation pairs if it has any."""
+        self,
+        candidate: Candidate,
+        training: TrainingConfig,
+        steps: int,
+        folder: Path,
+        fold: Fold,
+        budget: Budget | None = None,
+        until: int | None = None,
+    ) -> Outcome:
+        """Trains on one fold, with the best epoch on its validation pairs if it has any, else up to epoch `until`."""
         self._restart()
         torch.manual_seed(self.base.seed)
+        feed = self.feed(candidate, steps, fold)
+        feed = BoundedFeed(feed, budget) if budget is not None else feed
+
+        def validate() -> dict[str, Any]:
+            values, parts = validated(self.method, self.pool, fold)
+            return {**values, SHARES: parts}
+
+        with interruption() as stop:  # that of the training: the user may stop it in its last validation
+            outcome = fit(self.method, feed, training, folder, validate if fold.val else None, resume=True, until=until)
+            if stop.requested:
+                raise Interrupted(self.method, replace(outcome, ended="interrupted"))
+        return outcome
+
+    def feed(self, candidate: Candidate, steps: int, fold: Fold) -> Feed:
+        """Returns the batches of a training of `steps` steps on a fold: no more pairs than it can see."""
         batch = candidate.training(self.base, steps, 1)
         places = some(fold.train, steps * batch.batch_size, self.base.seed)
-        feed = training_feed(self.method, self.pool.part(places), batch, self.pool.images(self.method, places))
-        feed = BoundedFeed(feed, budget) if budget is not None else feed
-        training = candidate.training(self.base, steps, feed.length)
-        validate = (lambda: validated(self.method, self.pool, fold)[0]) if fold.val else None
-        outcome = fit(self.method, feed, training, folder, validate, resume=True)
-        if outcome.ended == "interrupted":
-            raise Interrupted(self.method, outcome)
-        return outcome, training
+        return training_feed(self.method, self.pool.part(places), batch, self.pool.images(self.method, places))
 
     def _restart(self) -> None:
         with torch.no_grad():

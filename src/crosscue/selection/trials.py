@@ -64,6 +64,7 @@ class Study:
         """
         try:
             import optuna
+            from sqlalchemy import URL
         except ImportError as error:
             raise OptionError(
                 "method 'auto' keeps its trials with the optuna package: pip install optuna. "
@@ -74,7 +75,10 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._study = optuna.create_study(
-                storage=f"sqlite:///{path}", study_name="crosscue", direction="maximize", load_if_exists=True
+                storage=URL.create("sqlite", database=str(path)).render_as_string(),
+                study_name="crosscue",
+                direction="maximize",
+                load_if_exists=True,
             )
         except Exception as error:  # Optuna passes on what its database raises
             raise RunError(
@@ -86,17 +90,18 @@ class Study:
         found = self._find(candidate, rung)
         if found is not None:
             return int(found.number)
-        self._study.enqueue_trial(self._parameters(candidate, rung) | {"steps": steps}, skip_if_exists=True)
-        kinds = self._optuna.distributions
-        number = self._study.ask(
-            {
-                "method": kinds.CategoricalDistribution(list(METHODS)),
-                "lr": kinds.FloatDistribution(1e-9, 1.0),
-                "rung": kinds.IntDistribution(0, 99),
-                "steps": kinds.IntDistribution(1, 10**9),
-            }
-        ).number
-        return int(number)
+        kinds, running = self._optuna.distributions, self._optuna.trial.TrialState.RUNNING
+        distributions = {
+            "method": kinds.CategoricalDistribution(list(METHODS)),
+            "lr": kinds.FloatDistribution(0.0, 1e38),
+            "rung": kinds.IntDistribution(0, 99),
+            "steps": kinds.IntDistribution(1, 10**9),
+        }
+        wanted = self._parameters(candidate, rung) | {"steps": steps}
+        self._study.add_trial(
+            self._optuna.create_trial(state=running, params=wanted, distributions=distributions)
+        )  # one write, so that a kill leaves a whole trial or none
+        return int(self._find(candidate, rung).number)
 
     def ended(self, candidate: Candidate, rung: int) -> Trial | str | None:
         """Returns the trial of a candidate in a rung, or the reason of its failure; None if it has not ended."""
@@ -106,6 +111,16 @@ class Study:
         if FAILURE in found.user_attrs:
             return str(found.user_attrs[FAILURE])
         return Trial(**found.user_attrs[SCORES])
+
+    @property
+    def begun(self) -> bool:
+        """True if the search has a plan or a trial."""
+        return bool(self.noted(PLAN, {}) or self._study.trials)
+
+    @property
+    def successful(self) -> bool:
+        """True if a trial has a result."""
+        return any(SCORES in trial.user_attrs for trial in self._study.trials)
 
     def tell(self, number: int, trial: Trial) -> None:
         """Keeps the result of a trial."""

@@ -41,10 +41,15 @@ class Verdict:
         untouched = self.trials[0]
         gain, error = self.chosen.over(untouched)
         if self.chosen.normalised:
+            trained = [f"{self.best.name} {self.best.rsum:.1f}"] if self.best is not untouched else []
+            trained += [
+                f"{name}, normalised, {rsum:.1f}" for name, rsum in self.normalised.items() if name != "untouched"
+            ]
+            beside = f"Beside it: {'; '.join(trained)}. " if trained else ""
             return (
                 f"Chosen: the untouched model with normalised scores. Validation Rsum {self.chosen.rsum:.1f}, {gain:+.1f} over its "
-                f"plain scores (standard error {error:.1f}). No trained method is ahead of it. The run folder holds zero_shot and "
-                "a bank of training queries: crosscue evaluate RUN --data SOURCE --normalise bank"
+                f"plain scores (standard error {error:.1f}). {beside}"
+                "The run folder holds zero_shot and a bank of training queries: crosscue evaluate RUN --data SOURCE --normalise bank"
             )
         if not self.gained:
             ahead, error = self.best.over(untouched)

@@ -28,12 +28,12 @@ from crosscue.training.seen import Seen
 from crosscue.training.stages import Plan, stages_of
 
 if TYPE_CHECKING:
-    from crosscue.methods.contract import Method
+    from crosscue.methods.contract import Batch, Method
     from crosscue.training.config import TrainingConfig
     from crosscue.training.feed import Feed
 
-Validate = Callable[[], dict[str, float]]
-"""Evaluates the method on the validation pairs; the result contains `rsum`."""
+Validate = Callable[[], dict[str, Any]]
+"""Evaluates the method on the validation pairs; the result contains `rsum`, and is kept in the journal."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,8 @@ def _fit(
         report: dict[str, float] = {}
         stepper.zero_grad()
         for index in group:
-            batch = feed.batch(position.epoch, index)
-            # chunks of rows are computed again in the backward pass, with the attention of the forward pass
-            with memory_of(method, config), attention_of_training(method.backbone):
-                losses: dict[str, Tensor] = method(batch)
-                total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
-                _require_finite(total, "loss", position.step + 1)
-                if total.requires_grad:  # a stage may have nothing to learn from a batch
-                    (total / len(group)).backward()
-            for key, value in {**losses, "loss": total}.items():
+            losses = add_gradients(method, feed.batch(position.epoch, index), config, position.step + 1, len(group))
+            for key, value in losses.items():
                 report[key] = report.get(key, 0.0) + value.item() / len(group)
         if processes.world > 1:
             sum_gradients(method)
@@ -135,7 +128,7 @@ def _fit(
 
     def validation() -> bool:
         """Evaluates, keeps the best, and returns True if early stopping ends the run."""
-        values = collapse.check(method, position.step)
+        values: dict[str, Any] = collapse.check(method, position.step)
         if validate is not None:
             method.eval()
             values |= validate()
@@ -208,6 +201,24 @@ def _fit(
         best_epoch=position.best_epoch,
         seconds=position.seconds,
     )
+
+
+def add_gradients(
+    method: Method[Any], batch: Batch, config: TrainingConfig, step: int, parts: int = 1
+) -> dict[str, Tensor]:
+    """Adds the gradients of a batch, one of `parts` of a step, and returns what its losses were, with their sum `loss`.
+
+    Raises:
+        TrainingError: memory ended, or the loss of the step is not finite.
+    """
+    # chunks of rows are computed again in the backward pass, with the attention of the forward pass
+    with memory_of(method, config), attention_of_training(method.backbone):
+        losses: dict[str, Tensor] = method(batch)
+        total = sum((value for key, value in losses.items() if key.endswith("_loss")), start=torch.zeros(()))
+        _require_finite(total, "loss", step)
+        if total.requires_grad:  # a stage may have nothing to learn from a batch
+            (total / parts).backward()
+    return {**losses, "loss": total}
 
 
 def _require_finite(value: Tensor, what: str, step: int) -> None:

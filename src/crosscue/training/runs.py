@@ -39,11 +39,13 @@ from crosscue.training.journal import read_journal
 from crosscue.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crosscue.backbones.protocol import Backbone
     from crosscue.methods.contract import Method
 
 CONFIG, BACKBONE, ENVIRONMENT = "config.yaml", "backbone.json", "environment.json"
-UNFINISHED = (BACKBONE, ENVIRONMENT, "pairs.json", "metrics.jsonl", "checkpoints", "folds", "selection")
+UNFINISHED = (BACKBONE, ENVIRONMENT, "pairs.json", "metrics.jsonl", "checkpoints", "folds")
 VERSIONED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
 RESTORE = "Restore the file, or adapt again."
 FORMAT = 1
@@ -81,7 +83,14 @@ def run_path(run: str | Path) -> Path:
 
 
 def check_run(
-    folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
+    folder: Path,
+    config: dict[str, Any],
+    backbone: BackboneIdentity,
+    data: dict[str, Any],
+    *,
+    resume: bool,
+    beside: Sequence[str] = (),
+    begun: bool | None = None,
 ) -> bool:
     """Compares what a run folder contains with the run that is to be started or continued in it.
 
@@ -91,6 +100,8 @@ def check_run(
         backbone: identity of the loaded backbone.
         data: fingerprints and sizes of the pairs; only the entries that are given are compared.
         resume: continue the run that is in the folder.
+        beside: names of folders that may be there already.
+        begun: True if there is something to protect; default whether a step has been made.
 
     Returns:
         True if there is a run to continue.
@@ -100,9 +111,9 @@ def check_run(
             data. The message lists every difference.
     """
     if not (folder / CONFIG).exists():
-        require_empty(folder, but=UNFINISHED)
+        require_empty(folder, but=(*UNFINISHED, *beside))
         return False
-    if not _begun(folder):
+    if not (_begun(folder) if begun is None else begun):
         return False
     if not resume:
         raise RunError(
@@ -131,10 +142,17 @@ def _begun(folder: Path) -> bool:
 
 
 def start_run(
-    folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any], *, resume: bool
+    folder: Path,
+    config: dict[str, Any],
+    backbone: BackboneIdentity,
+    data: dict[str, Any],
+    *,
+    resume: bool,
+    beside: Sequence[str] = (),
+    begun: bool | None = None,
 ) -> None:
     """Writes the configuration of a new run, or checks the run to continue; see `check_run`."""
-    if check_run(folder, config, backbone, data, resume=resume):
+    if check_run(folder, config, backbone, data, resume=resume, beside=beside, begun=begun):
         return
     write_json(folder / BACKBONE, {"format": FORMAT, "crosscue": __version__, **asdict(backbone)})
     versions = {"crosscue": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED}

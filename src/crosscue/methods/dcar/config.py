@@ -64,8 +64,8 @@ class DcarConfig(DualPromptConfig):
     category_width: int = 512
     """Hidden width of the category head (F_CAA)."""
     category_lr_scale: float = 1.0
-    """Learning rate of the category head, as a multiple of the prompts' rate. At 1 the head alone can satisfy L_cate,
-    so that the prompts learn little from the negatives; 0.01 leaves the work to them."""
+    """Learning rate of the category head, as a multiple of the prompts' rate. At 1 the head alone can satisfy L_cate;
+    0.01 leaves the work to the prompts."""
     category_in_contrast: bool = False
     """True: the contrastive loss reads texts through the category head too, and `caa` is the default inference mode. In
     the paper it does not."""
