@@ -126,12 +126,18 @@ def normalised_result(
     if "re-ranking" in result.protocol or "enrichment" in result.protocol:
         return None
     chosen = Inference(mode=result.protocol["text_mode"], rerank=False, normalise="bank").of(method)
-    bank = load_bank(folder / FILE, name) if folder is not None else None
-    if bank is None or bank.reading != reading(chosen):
+    bank = bank_of_run(method, folder, name, chosen)
+    if bank is None:
         if train is None:
             return None
         bank = bank_of(method, train, cached_images(train, method), chosen)
     return with_bank(method, result, bank, chosen)
+
+
+def bank_of_run(method: Method[Any], folder: Path | None, name: str, inference: Inference) -> Bank | None:
+    """Returns the bank of that name in a run folder; None where there is none for these options."""
+    kept = load_bank(folder / FILE, name) if folder is not None else None
+    return kept if kept is not None and kept.reading == reading(inference.of(method)) else None
 
 
 def bank_for(
@@ -159,8 +165,8 @@ def bank_for(
     if given is not None:
         train = bank_pairs(given, pairs)
         return bank_of(method, train, cached_images(train, method), complete)
-    kept = load_bank(folder / FILE, name) if folder is not None else None
-    if kept is None or kept.reading != reading(complete):
+    kept = bank_of_run(method, folder, name, inference)
+    if kept is None:
         raise MethodError(NO_BANK)
     return kept
 

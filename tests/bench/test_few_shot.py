@@ -139,6 +139,15 @@ def test_one_run_is_evaluated_in_several_ways(place: Path, capsys: pytest.Captur
         "result-rerank=True.json",
         "result-rerank=False.json",
         "result-normalise=bank-rerank=False.json",
+        "result-normalise=bank-rerank=True-top=2.json",
+        "result-normalise=bank-rerank=True-top=3.json",
+        "result-normalise=bank-rerank=True.json",
     }
+    kept = json.loads((job / "result-normalise=bank-rerank=True-top=3.json").read_text())
+    flags = ("--normalise", "bank", "--rerank", "true", "--top", 3, "--precision", "fp32")
+    again = crosscue_json(job, "a", *flags)
+    assert (again["i2t"], again["t2i"]) == (pytest.approx(kept["i2t"]), pytest.approx(kept["t2i"]))
+    assert "re-ranking" in kept["protocol"] and kept["protocol"]["normalised"] == "bank"
     cells = json.loads((place / "rows" / "results.json").read_text())["cells"]
     assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]
+    assert all(cell["normalised"].keys() == cell["seeds"].keys() for cell in cells)

@@ -58,7 +58,7 @@ class Cell:
     evaluations: dict[str, dict[int, Retrieval]] = field(default_factory=dict)
     """Label of an `evaluate:` entry -> seed -> result of the same run."""
     normalised: dict[int, Retrieval] = field(default_factory=dict)
-    """Seed -> result of the same run, normalised by a bank of training queries; empty with re-ranking."""
+    """Seed -> result of the same run, normalised by a bank of training queries."""
 
     @property
     def first(self) -> Retrieval:

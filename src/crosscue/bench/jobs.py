@@ -27,7 +27,7 @@ from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
-from crosscue.measurement import OWN, normalised_result
+from crosscue.measurement import OWN, bank_of_run, normalised_result
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
 from crosscue.retrieval.options import Inference
@@ -177,12 +177,15 @@ class Job:
                 )
             return found
         run, train = self._run(backbone), bank_pairs(self.domain.learn, self.domain.test)
-        plain = inference.normalise == "none"
+        plain, bank = inference.normalise == "none", replace(inference, normalise="bank")
         with Gauge(backbone.device) as gauge:
             result = run.evaluate(self.domain.test, inference, None if plain or self.trains else train)
         normalised = normalised_result(run.method, run.folder, OWN, result, train) if plain else None
+        if plain and "re-ranking" in result.protocol:  # other candidates are read
+            given = train if bank_of_run(run.method, run.folder, OWN, bank) is None else None
+            normalised = run.evaluate(self.domain.test, bank, given)
         if normalised is not None:
-            normalised.save(self._result_file(replace(inference, normalise="bank")))
+            normalised.save(self._result_file(bank))
         before = self.timing()
         self._note(
             Timing(
