@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 import crosscue
-from crosscue.data.pairs import ImageFile
+from crosscue.data.pairs import EmbeddedImage, ImageFile, Pair, Pairs
 from crosscue.data.sources import read_pairs
 from crosscue.encoding.hubness import load_text_bank
 from crosscue.errors import DataError, MethodError
@@ -19,6 +19,7 @@ from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
 from crosscue.measurement import BETAS, best_beta, judged, normalised_too, right_images
 from crosscue.methods.images import cached_images
+from crosscue.methods.registry import build
 from crosscue.retrieval import bank as banks
 from crosscue.retrieval.bank import Bank, bank_of, load_bank, save_banks
 from crosscue.retrieval.normalising import Normalised, normalised
@@ -117,6 +118,23 @@ def test_a_bank_is_spread_over_many_pairs(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(banks, "SIZE", 4)
     assert banks.spread(10) == [0, 3, 6, 9]
     assert banks.spread(3) == [0, 1, 2]
+
+
+@torch.no_grad()
+def test_captions_of_a_bank_are_spread_over_all_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for four: images 0, 1, 3 and 4 of five, and captions 0, 3, 5 and 8 of nine."""
+    monkeypatch.setattr(banks, "SIZE", 4)
+    unread = lambda: b""  # noqa: E731
+    texts = [("a dog",), ("two cats", "pink", "a red thing"), ("snow", "grass"), ("a black cat", "blue"), ("white",)]
+    pairs = Pairs(Pair(EmbeddedImage(f"{i}.jpg", unread), own, str(i)) for i, own in enumerate(texts))
+    pixels = torch.randint(0, 256, (5, 3, tiny.SIZE, tiny.SIZE), generator=torch.Generator().manual_seed(0))
+    method = build("zero_shot", tiny.tiny_backbones["clip"]())
+    scores = bank_of(method, pairs, pixels.to(torch.uint8), Inference().of(method)).scores
+    assert isinstance(scores, Cosines)
+    images = method.encode_image(pixels[[0, 1, 3, 4]].to(torch.uint8))
+    torch.testing.assert_close(scores.images, images, rtol=0, atol=1e-5)
+    captions = method.encode_text(["a dog", "a red thing", "grass", "white"])
+    torch.testing.assert_close(scores.texts, captions, rtol=0, atol=1e-5)
 
 
 def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

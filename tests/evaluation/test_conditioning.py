@@ -26,9 +26,11 @@ from crosscue.retrieval.encoding import embed_images
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import Scorer, rerank
 from crosscue.retrieval.scores import Cosines
+from crosscue.training.optimisers import select_trainable
 from tests.tiny import COLOURS, tiny_backbones
 
 N = 8
+WHITE = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
 
 
 def gallery() -> tuple[Pairs, Tensor]:
@@ -187,6 +189,33 @@ def test_controls_of_an_untrained_model(method: Action) -> None:
     plain = measured(control, rerank=False)
     assert (alone.ranks["t2i"].better == plain.ranks["t2i"].better).all()
     assert {one.name: one.value for one in alone.diagnostics}["copy index"] == pytest.approx(0, abs=0.1)
+
+
+def copying(method: Action) -> Action:
+    """Train a method to copy a caption into a white image, and away from the caption of half the list further."""
+    captions = gallery()[0].captions
+    optimiser = torch.optim.Adam([p for _, p in select_trainable(method)], lr=0.003)
+    texts = method.encode_text(captions)
+    for _ in range(40):
+        images = method.image_given_texts(WHITE.expand(2 * N, -1, -1, -1), [[text] for text in captions])
+        optimiser.zero_grad()
+        (-images * (texts - texts.roll(N, 0))).sum().backward()
+        optimiser.step()
+    return method.eval()
+
+
+def test_the_copy_index_of_a_method_that_copies(method: Action) -> None:
+    """Against a loop over five captions: cos(f(white | T), T) - cos(f(white | T), T')."""
+    captions, differences = gallery()[0].captions, []
+    result = measured(copying(method), rerank=True, pooled=False, top=3, diagnostics=5)
+    for number in (0, 4, 8, 11, 15):
+        with torch.no_grad():
+            image = method.image_given_texts(WHITE, [[captions[number]]])[0]
+            own, other = method.encode_text([captions[number], captions[(number + N) % (2 * N)]])
+        differences.append(float(image @ own - image @ other))
+    found = {one.name: one.value for one in result.diagnostics}["copy index"]
+    assert found == pytest.approx(sum(differences) / 5, abs=1e-5)
+    assert found > 0.05
 
 
 def test_defaults_come_from_the_method(method: Action) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from crosscue.cli import dispatch
+from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.evaluation.ranks import Ranks
-from crosscue.evaluation.slices import by_wording, unread, wordings
+from crosscue.evaluation.slices import by_category, by_wording, unread, wordings
 from crosscue.knowledge.actions import parser
 from tests import tiny
 from tests.images import write_source
@@ -44,6 +45,22 @@ def test_recall_of_a_wording_is_that_of_its_captions() -> None:
     assert parts == {
         "an action": {"captions": 2, "t2i_r1": 50, "t2i_r5": 50, "t2i_r10": 100},
         "a relation, no action": {"captions": 1, "t2i_r1": 0, "t2i_r5": 100, "t2i_r10": 100},
+    }
+
+
+def test_recall_of_a_category_is_that_of_its_images_and_captions() -> None:
+    """Two birds with captions 0, 1 and 5, a cat with captions 2 to 4, and an image without a category."""
+    unread = lambda: b""  # noqa: E731
+    rows = [("bird", 2), ("cat", 3), ("bird", 1), (None, 1)]
+    pairs = Pairs(
+        Pair(EmbeddedImage(f"{i}.jpg", unread), tuple(f"caption {j} of {i}" for j in range(count)), str(i), name)
+        for i, (name, count) in enumerate(rows)
+    )
+    i2t, t2i = np.array([3, 0, 0, 0]), np.array([0, 3, 0, 0, 1, 2, 0])  # candidates that are better
+    parts = by_category(pairs, *(Ranks(better, np.ones_like(better), np.ones_like(better)) for better in (i2t, t2i)))
+    assert parts == {
+        "bird": {"images": 2, "i2t_r1": 50, "t2i_r1": pytest.approx(100 / 3)},
+        "cat": {"images": 1, "i2t_r1": 100, "t2i_r1": pytest.approx(200 / 3)},
     }
 
 

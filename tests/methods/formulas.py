@@ -26,3 +26,14 @@ def shared(*keys: list[str]) -> Tensor:
     return torch.tensor(
         [[i != j and any(key[i] == key[j] for key in keys) for j in range(count)] for i in range(count)]
     )
+
+
+def require_equal_gradients(found: Tensor, wanted: Tensor, learned: dict[str, Tensor]) -> None:
+    """Compare the gradients of two losses: every tensor has one, equal up to 0.2 percent of its largest entry."""
+    pairs = zip(
+        *(torch.autograd.grad(loss, [*learned.values()], retain_graph=True) for loss in (found, wanted)), strict=True
+    )
+    for name, (gradient, right) in zip(learned, pairs, strict=True):
+        size = float(right.abs().max())
+        assert size > 0, name
+        torch.testing.assert_close(gradient, right, rtol=1e-2, atol=2e-3 * size, msg=lambda t, n=name: f"{n}: {t}")

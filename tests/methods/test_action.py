@@ -361,8 +361,24 @@ def test_both_directions_and_their_candidates(known: str) -> None:
     twice = dataclasses.replace(data, captions=[MAN, MAN, DOG, DOGS])
     barred = method.candidate_scores(twice)[0]
     assert torch.isinf(barred).sum() == 0  # two others remain, so the equal caption is not among them
-    few = method.candidate_scores(Batch(drawn_images(2), [MAN, MAN], ["0", "1"]))[1]
-    assert torch.isinf(few[:, 1]).all()
+    for few in method.candidate_scores(Batch(drawn_images(2), [MAN, MAN], ["0", "1"])):
+        assert torch.isinf(few[:, 1]).all()
+
+
+@torch.no_grad()
+def test_an_equal_caption_is_no_candidate_and_no_knowledge(known: str) -> None:
+    """Three pairs, of which two have one caption: the images of these two are read with two captions, the third with three."""
+    method, images = opened(built(known, candidates=2)), drawn_images(3)
+    i2t, t2i = method.candidate_scores(Batch(images, [MAN, MAN, DOG], ["0", "1", "2"]))
+    man, dog = method.encode_text([MAN, DOG])
+    none = torch.tensor(-torch.inf)
+    for row in (0, 1):
+        image = method.image_given_texts(images[row : row + 1], [[MAN, DOG]])[0]
+        assert close(i2t[row], torch.stack([image @ man, image @ dog, none]))
+        own, other = method.image_given_texts(images[[row, 2]], [[MAN], [MAN]])
+        assert close(t2i[row], torch.stack([own @ man, other @ man, none]))
+    image = method.image_given_texts(images[2:], [[DOG, MAN, MAN]])[0]
+    assert close(i2t[2], torch.stack([image @ dog, image @ man, image @ man]))
 
 
 def test_own_conditioning_is_the_paper_as_printed(known: str) -> None:

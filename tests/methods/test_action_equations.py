@@ -18,6 +18,8 @@ from crosscue.methods.action.model import RANKING, Action
 from crosscue.methods.action.modules import TripletEncoder
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
+from crosscue.training.optimisers import select_trainable
+from tests.methods.formulas import require_equal_gradients
 from tests.tiny import tiny_backbones
 
 KNOWN = {
@@ -73,7 +75,7 @@ class Paper:
 
     def __init__(self, method: Action) -> None:
         self.backbone = method.backbone
-        self.tensors = {name: tensor.detach() for name, tensor in method.named_parameters()}
+        self.tensors = dict(method.named_parameters())
         self.layers = method.encoder.layers
         self.early = method.config.early_inject
 
@@ -175,21 +177,27 @@ class Paper:
 
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("conditioning", ["matched", "own", "pairwise"])
-def test_both_losses_are_those_of_the_paper(tmp_path: Path, conditioning: str, early: bool) -> None:
+def test_both_losses_and_their_gradients_are_those_of_the_paper(tmp_path: Path, conditioning: str, early: bool) -> None:
     """ACT eq. 4-11. All of lambda, alpha, K and the bound of the temperature differ from their defaults or are at work."""
     method = trained(tmp_path, conditioning=conditioning, early_inject=early)
+    learned = dict(select_trainable(method))
     pixels = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     data = Batch(pixels, CAPTIONS, IMAGES)
-    with torch.no_grad():
-        i2t, t2i = Paper(method).scores(pixels, conditioning)
-        first, right = method.losses(data), torch.zeros((), dtype=torch.int64)
-        method.enter(RANKING, 0)
-        second = method.losses(data)
-    contrast = sum(cross_entropy(100 * row, right) for row in (*i2t, *t2i)) / 5  # eq. 10 at the bound of 1 / tau
+    first, right = method.losses(data), torch.zeros((), dtype=torch.int64)
+    method.enter(RANKING, 0)
+    second = method.losses(data)
+    i2t, t2i = Paper(method).scores(pixels, conditioning)
+    scale = method.log_scale.exp()
+    assert float(scale.detach()) == pytest.approx(100)  # the bound of 1 / tau
+    contrast = sum(cross_entropy(scale * row, right) for row in (*i2t, *t2i)) / 5  # eq. 10
     hinge = sum((row[1:].max() - row[0] + MARGIN).clamp(min=0) for row in (*i2t, *t2i)) / 5  # eq. 11
-    assert float(first["contrastive_loss"]) == pytest.approx(float(contrast), rel=1e-4)
-    assert float(second["ranking_loss"]) == pytest.approx(float(hinge), rel=1e-4)
-    assert 0.1 < float(hinge) < float(contrast)
+    torch.testing.assert_close(first["contrastive_loss"], contrast, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(second["ranking_loss"], hinge, rtol=1e-4, atol=1e-5)
+    assert 0.1 < hinge < contrast
+    images = {name: tensor for name, tensor in learned.items() if name != "log_scale"}
+    # With `own` two candidates are barred, and the gradient of the temperature is nan.
+    require_equal_gradients(first["contrastive_loss"], contrast, images if conditioning == "own" else learned)
+    require_equal_gradients(second["ranking_loss"], hinge, images)
 
 
 @torch.no_grad()

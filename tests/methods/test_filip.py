@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy, normalize
 from crosscue.methods.contract import Batch
 from crosscue.methods.filip import Filip, FilipConfig, token_wise
 from crosscue.testing import eight_pairs
-from tests.methods.formulas import pair_cross_entropies, shared
+from crosscue.training.optimisers import select_trainable
+from tests.methods.formulas import pair_cross_entropies, require_equal_gradients, shared
 from tests.tiny import tiny_backbones
 
 
@@ -102,30 +103,33 @@ def test_pad_bug_changes_training_and_nothing_else(method: Filip) -> None:
     assert torch.equal(method.text_tokens(batch.captions).valid, scores.valid)
 
 
-@pytest.mark.parametrize("directions", ["both", "i2t", "t2i"])
-def test_the_whole_loss_by_the_formula(method: Filip, directions: str) -> None:
-    """From the features of the towers, one text at a time, so that there is no padding; best matches of both signs."""
-    backbone = method.backbone
-    captions = [
-        "a red thing on a black cat",
-        "pink",
-        "two dogs",
-        "a red thing on a black cat",
-        "the blue dog is on the cat",
-    ]
-    batch = Batch(eight_pairs(backbone).images[:5], captions, ["0", "1", "2", "3", "1"])
-    method.config = dataclasses.replace(method.config, directions=directions, global_weight=0.3)
-    with torch.no_grad():
-        features = method.read_images(batch.images)
-        common = normalize(features.patches.mean((0, 1)), dim=0)
-        torch.manual_seed(2)
-        method.image_head.weight.normal_(std=0.2).add_(3 * torch.outer(common, common))  # patches agree,
-        texts = [method.read_texts(method.tokenize([caption])) for caption in captions]
-        method.text_head.weight.normal_(std=0.2).sub_(0.15 * torch.outer(common, torch.ones(32)))  # words do not
+CAPTIONS = [
+    "a red thing on a black cat",
+    "pink",
+    "two dogs",
+    "a red thing on a black cat",
+    "the blue dog is on the cat",
+]
+IDS = ["0", "1", "2", "3", "1"]
+
+
+@torch.no_grad()
+def turn_heads(method: Filip, images: Tensor) -> None:
+    """Change the heads so that best matches have both signs: patches agree, and words do not."""
+    common = normalize(method.read_images(images).patches.mean((0, 1)), dim=0)
+    torch.manual_seed(2)
+    method.image_head.weight.normal_(std=0.2).add_(3 * torch.outer(common, common))
+    method.text_head.weight.normal_(std=0.2).sub_(0.15 * torch.outer(common, torch.ones(32)))
+
+
+def scores_by_the_formula(method: Filip, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both scores (5, 5) from the features of the towers, one text at a time, so that there is no padding."""
+    features, best = method.read_images(images), []
     patches = normalize(features.patches @ method.image_head.weight.T, dim=-1)  # (5, P, D)
-    i2t, t2i, best = torch.zeros(5, 5), torch.zeros(5, 5), []
-    for column, (caption, read) in enumerate(zip(captions, texts, strict=True)):
-        words = read.tokens[0, 1 : backbone.token_count(caption) + 2]  # without the start token, with the end token
+    i2t, t2i = torch.zeros(5, 5), torch.zeros(5, 5)
+    for column, caption in enumerate(CAPTIONS):
+        read = method.read_texts(method.tokenize([caption]))
+        words = read.tokens[0, 1 : method.backbone.token_count(caption) + 2]  # no start token, but the end token
         words = normalize(words @ method.text_head.weight.T, dim=-1)
         for row in range(5):
             similar = torch.stack([torch.stack([(patch * word).sum() for word in words]) for patch in patches[row]])
@@ -136,10 +140,19 @@ def test_the_whole_loss_by_the_formula(method: Filip, directions: str) -> None:
     assert min(best) < -0.05, "no best match is negative: padding of 0 would not be seen"
     assert max(best) > 0.05
     assert (i2t - t2i).abs().max() > 0.05
-    same = shared(captions, list(batch.image_ids))
-    halves = {
-        "i2t": pair_cross_entropies(backbone.logit_scale * i2t, same),
-        "t2i": pair_cross_entropies(backbone.logit_scale * t2i.T, same),
-    }
+    return i2t, t2i
+
+
+@pytest.mark.parametrize("directions", ["both", "i2t", "t2i"])
+def test_the_whole_loss_and_its_gradient_by_the_formula(method: Filip, directions: str) -> None:
+    learned, scale = dict(select_trainable(method)), method.backbone.logit_scale
+    batch = Batch(eight_pairs(method.backbone).images[:5], CAPTIONS, IDS)
+    method.config = dataclasses.replace(method.config, directions=directions, global_weight=0.3)
+    turn_heads(method, batch.images)
+    i2t, t2i = scores_by_the_formula(method, batch.images)
+    same = shared(CAPTIONS, IDS)
+    halves = {"i2t": pair_cross_entropies(scale * i2t, same), "t2i": pair_cross_entropies(scale * t2i.T, same)}
     wanted = (halves["i2t"] + halves["t2i"]) / 2 if directions == "both" else halves[directions]
-    torch.testing.assert_close(method.losses(batch)["token_loss"], wanted.mean(), rtol=1e-3, atol=1e-4)
+    found = method.losses(batch)["token_loss"]
+    torch.testing.assert_close(found, wanted.mean(), rtol=1e-3, atol=1e-4)
+    require_equal_gradients(found, wanted.mean(), learned)

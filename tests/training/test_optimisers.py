@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -71,3 +71,16 @@ def test_norms_and_biases_of_tuned_towers_do_not_decay() -> None:
         group = group_of[id(parameter)]
         assert group["lr"] == pytest.approx(0.25 * LR), name
         assert group["weight_decay"] == (DECAY if parameter.dim() > 1 else 0), name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dual_prompt", {"tune_projection": True}), ("acke", {"tune": "projection", "weights": "none"})],
+)
+def test_changes_of_the_projections_have_their_own_rate(name: str, options: dict[str, Any]) -> None:
+    method = build(name, tiny_backbones["clip"](), options | {"projection_lr_scale": 0.3})
+    stepper = optimizer(method, TrainingConfig(lr=LR))
+    rate_of = {id(member): group["lr"] for group in stepper.param_groups for member in group["params"]}
+    rates = {name: rate_of[id(p)] for name, p in method.named_parameters() if p.requires_grad}
+    assert {name.split("_change.")[0] for name in rates if "_change." in name} == {"image", "text"}
+    assert rates == pytest.approx({name: 0.3 * LR if "_change." in name else LR for name in rates})
