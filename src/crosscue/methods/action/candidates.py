@@ -19,7 +19,13 @@ Scores = tuple[Tensor, Tensor]
 def candidate_contrast(scores: Scores, scale: Tensor) -> Tensor:
     """Returns () the cross-entropy of the right candidates, both directions summed (ACT eq. 10); `scale` is 1 / tau."""
     right = torch.zeros(len(scores[0]), dtype=torch.int64, device=scale.device)
-    return sum((cross_entropy(scale * direction, right) for direction in scores), start=scale.new_zeros(()))
+    return sum((cross_entropy(_logits(direction, scale), right) for direction in scores), start=scale.new_zeros(()))
+
+
+def _logits(scores: Tensor, scale: Tensor) -> Tensor:
+    """Returns scale times scores; -inf is kept out of the product, where it would make the gradient of `scale` nan."""
+    none = scores == -torch.inf
+    return (scale * scores.masked_fill(none, 0)).masked_fill(none, -torch.inf)
 
 
 def scores_by_own(read: Read, state: ImageState, captions: Sequence[str], texts: Tensor, excluded: Tensor) -> Scores:
