@@ -28,18 +28,19 @@ _bars: Progress | None = None
 
 @contextlib.contextmanager
 def progress(
-    description: str, total: int, unit: str, note: Callable[[], str] | None = None
+    description: str, total: int, unit: str, note: Callable[[], str] | None = None, *, fleeting: bool = False
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar for a task of `total` units; yields `advance(n)`.
 
     On a terminal it is a live bar. Elsewhere (a log file, CI) it is one line in the first second, then one every 20
-    seconds. A task that took longer has a line at its end. `note` returns a text to add, such as the loss so far.
+    seconds. A task that took longer has a line at its end. `note` returns a text to add, such as the loss so far. A
+    `fleeting` bar, of a part that comes many times, is gone when its task is done.
     """
     if _muted.is_set():
         yield lambda n: None
         return
     if sys.stderr.isatty():
-        with _live_bar(description, total, unit, note) as live:
+        with _live_bar(description, total, unit, note, fleeting) as live:
             yield live
         return
     done, start = 0, time.monotonic()
@@ -89,10 +90,10 @@ def starting(command: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _live_bar(
-    description: str, total: int, unit: str, note: Callable[[], str] | None
+    description: str, total: int, unit: str, note: Callable[[], str] | None, fleeting: bool
 ) -> Iterator[Callable[[int], None]]:
     """Adds a bar to those on the terminal: validation, for example, has one below that of training."""
-    with _open_bars() as bars:
+    with _open_bars(fleeting) as bars:
         task = bars.add_task(description, total=total, unit=unit, rate="", below="")
         start, done = time.monotonic(), 0
 
@@ -109,7 +110,7 @@ def _live_bar(
 
 
 @contextlib.contextmanager
-def _open_bars() -> Iterator[Progress]:
+def _open_bars(fleeting: bool) -> Iterator[Progress]:
     """Yields the bars that are on the terminal, or opens them."""
     global _bars
     if _bars is not None:
@@ -136,7 +137,7 @@ def _open_bars() -> Iterator[Progress]:
                     yield Text(f"  {task.fields['below']}", style="dim")
 
     try:
-        with Bars(*columns, console=Console(stderr=True)) as _bars:
+        with Bars(*columns, console=Console(stderr=True), transient=fleeting) as _bars:
             yield _bars
     finally:
         _bars = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,24 @@ def test_a_share_of_few_images_is_no_split(tmp_path: Path) -> None:
 def test_a_budget_is_a_number_with_a_unit(folder: Path, budget: Any) -> None:
     with pytest.raises(crosscue.CrosscueError, match="must be a number above 0 and a unit"):
         searched(folder, budget=budget)
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_last_training_sees_all_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial of one epoch is 4 batches of 27 images; all 36 are 5."""
+    monkeypatch.setattr("crosscue.selection.pool.FEW", 200)
+    monkeypatch.setattr(
+        "crosscue.selection.search.candidates", lambda *_: [Candidate("lora", 1e-2, {"image_start_layer": 2})]
+    )
+    monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
+    monkeypatch.setattr("crosscue.selection.choosing.chosen", lambda trials, methods: replace(trials[-1], best_epoch=1))
+    outcome = searched(folder).outcome
+    assert outcome is not None and outcome.steps == 5
+    assert record(folder / "run")["trials"][-1]["steps"] == 4
+
+
+def test_too_few_images_for_a_split_are_counted_first(tmp_path: Path) -> None:
+    source = crosscue.read_pairs(write_source(tmp_path / "five", train=5, val=0, test=2))
+    for shots in (None, 1):
+        with pytest.raises(DataError, match="5 images to learn from; method 'auto' needs at least 8"):
+            check_source(source, shots, None, 1)

@@ -27,7 +27,9 @@ class Unhurried(Search):
 
     def __init__(self) -> None:
         study: Any = SimpleNamespace(noted=lambda name, default: default, note=lambda name, value: None)
-        pool: Any = SimpleNamespace(backbone=None, frozen_layers=0, folds=[Fold([*range(320)], [])], crossed=False)
+        pool: Any = SimpleNamespace(
+            backbone=None, frozen_layers=0, folds=[Fold([*range(320)], [])], crossed=False, fill=lambda: None
+        )
         super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
 
 

@@ -197,3 +197,44 @@ def test_the_journal_of_a_run_has_no_shares(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"train", "validation"}
     assert not any("shares" in line for line in lines)
+
+
+def test_ctrl_c_counts_where_the_training_fails_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, backbone = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"]()
+    pool, candidate = pool_of(source, backbone, None, None, 1, 200, 2), Candidate("linear_probe", 1e-2)
+    asked = True
+
+    def failing(*_: Any, **options: Any) -> None:
+        if asked:
+            signal.raise_signal(signal.SIGINT)
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr(training, "fit", failing)
+    with Trainee(candidate, pool, TrainingConfig()) as trainee:
+        arguments = candidate, candidate.training(TrainingConfig(), 4, 1), 4, folder / "trial", pool.folds[0]
+        with pytest.raises(KeyboardInterrupt):
+            trainee.fitted(*arguments)
+        asked = False
+        with pytest.raises(TrainingError):
+            trainee.fitted(*arguments)
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_first_encoding_is_no_part_of_a_validation(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSCUE_CACHE", str(tmp_path / "empty"))
+    source, backbone, clock = crosscue.read_pairs(folder), tiny.tiny_backbones["clip"](), Clock()
+    encode = type(backbone).image_state
+
+    def slow(self: Any, pixels: torch.Tensor, until_layer: int) -> Any:
+        clock.now += len(pixels)
+        return encode(self, pixels, until_layer)
+
+    monkeypatch.setattr(type(backbone), "image_state", slow)
+    seen = list[Search]()
+    monkeypatch.setattr(Search, "costs", lambda self, every: seen.append(self) or {})
+    with pytest.raises(TrainingError, match="no method could be trained"):
+        choose(Request(source, backbone, folder / "run", TrainingConfig(**SMALL), "1h"), clock=clock)
+    assert clock.now >= 36, "all images were encoded"
+    assert seen[0].validation == 0.0

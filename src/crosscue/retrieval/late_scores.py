@@ -95,7 +95,7 @@ class LateScores:
         scores = torch.empty(2, len(chosen), len(rows))
         of_images = min(TILE_IMAGES, len(chosen)) * int(self.images.lengths[chosen].max())
         stop = len(rows)
-        with progress("comparing tokens", len(chosen) * len(rows), "pairs") as advance:
+        with progress("comparing tokens", len(chosen) * len(rows), "pairs", fleeting=True) as advance:
             while stop:  # the longest captions first; a tile takes as many as it has room for
                 start = max(stop - max(TILE // (of_images * int(lengths[stop - 1])), 1), 0)
                 some = order[start:stop]

@@ -21,11 +21,12 @@ def seconds_of(budget: str) -> float:
         OptionError: it is not a positive number with a unit.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip()) if isinstance(budget, str) else None
-    if found is None or not 0 < float(found[1]) < math.inf:
+    seconds = float(found[1]) * SECONDS[found[2]] if found is not None else 0.0
+    if not 0 < seconds < math.inf:
         raise OptionError(
             f"budget is {budget!r}; it must be a number above 0 and a unit (s, m or h), such as --budget 10m."
         )
-    return float(found[1]) * SECONDS[found[2]]
+    return seconds
 
 
 def budget_of(seconds: float) -> str:

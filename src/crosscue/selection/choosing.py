@@ -90,7 +90,7 @@ def choose(
     Raises:
         CrosscueError: something the user can put right: see `check_source`, `seconds_of`, `Search.run` and `check_run`.
     """
-    seconds = seconds_of(request.budget or DEFAULT)
+    seconds = seconds_of(DEFAULT if request.budget is None else request.budget)
     refuse_chosen(request.training)
     check_source(request.source, request.shots, request.validation, request.training.seed)
     folder, home = request.folder, request.folder / HOME
@@ -102,12 +102,15 @@ def choose(
     if not (home / CONFIG).exists():  # then it may be the folder of another run
         check_run(folder, options, identity, data, resume=resume, beside=(HOME,))
     with sole_run(folder):
-        study, ended = Study(home / "checkpoints"), (folder / FILE).exists()
-        start_run(home, options, identity, data, resume=resume, begun=study.begun or ended)
+        ended = (folder / FILE).exists()
+        check_run(home, options, identity, data, resume=resume, begun=ended)
         if ended:
+            clear(home)
             record = read_json(folder / FILE, RunError, "Start anew with another --out.")
             return load_method(folder, request.backbone), folder, Outcome(**record["outcome"])
-        budget = Budget(seconds, study.noted(SPENT, 0.0), clock)
+        study = Study(home / "checkpoints")
+        start_run(home, options, identity, data, resume=resume, begun=study.begun)
+        budget = Budget(seconds, study.noted(SPENT, 0.0) if study.begun else 0.0, clock)
         try:
             method, outcome = searched(request, study, budget)
         except (Interrupted, KeyboardInterrupt) as stopped:
@@ -120,9 +123,14 @@ def choose(
             if not study.successful:  # so that the same folder can be used with more time
                 shutil.rmtree(home)
             raise
-        for trial in home.glob("checkpoints/*/"):
-            shutil.rmtree(trial)
+        clear(home)
         return method, folder, outcome
+
+
+def clear(home: Path) -> None:
+    """Removes the folders of the trials of a search that has ended."""
+    for trial in home.glob("checkpoints/*/"):
+        shutil.rmtree(trial)
 
 
 def searched(request: Request, study: Study, budget: Budget) -> tuple[Method[Any], Outcome]:

@@ -44,8 +44,9 @@ def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path |
     if pool.crossed:
         where, whole = search.folder / "final", Fold(pool.everything, [])
         training = replace(search.base, **winner.training)
+        steps = training.epochs * -(-len(pool.pairs) // training.batch_size)  # all pairs are learned from
         with Trainee(candidate, pool, search.base) as trainee:
-            outcome = trainee.fitted(candidate, training, winner.steps, where, whole, until=winner.best_epoch)
+            outcome = trainee.fitted(candidate, training, steps, where, whole, until=winner.best_epoch)
         best = winner.best_epoch
         return trainee.method, replace(outcome, best_rsum=winner.rsum, best_epoch=best, untouched_rsum=untouched), where
     where = search.folder / f"{winner.number:03d}-{winner.method}"

@@ -74,6 +74,11 @@ class Pool:
         check_images(self.pairs, method)
         return frozen.Chosen(self._behind[method.image_use.frozen_layers], indices)
 
+    def fill(self) -> None:
+        """Encodes all images through the layers that stay frozen, and through all, unless a cache has them."""
+        for images in self._behind.values():
+            images[[0]]
+
     @property
     def crossed(self) -> bool:
         """True if trials are validated on several folds."""
@@ -92,15 +97,14 @@ def check_source(source: Pairs, shots: int | None, validation: float | bool | No
         raise DataError(
             f"method 'auto' chooses on validation pairs, and --validation false leaves none. Leave it out, or name a method: {named}"
         )
-    for pairs, drawn_so in (
-        (learnable(source), ""),
-        (wanted(source, shots, validation, seed), f" with --shots {shots}"),
-    ):
-        if (images := count_images(pairs)) < LEAST_PAIRS:
-            raise DataError(
-                f"{source.source}: {images} images to learn from{drawn_so}; method 'auto' needs at least {LEAST_PAIRS} to "
-                f"compare methods. Add images, or name a method: {named}"
-            )
+    images, drawn_so = count_images(learnable(source)), ""
+    if images >= LEAST_PAIRS and shots is not None:
+        images, drawn_so = count_images(wanted(source, shots, validation, seed)), f" with --shots {shots}"
+    if images < LEAST_PAIRS:
+        raise DataError(
+            f"{source.source}: {images} images to learn from{drawn_so}; method 'auto' needs at least {LEAST_PAIRS} to compare "
+            f"methods. Add images, or name a method: {named}"
+        )
 
 
 def count_images(*parts: Pairs) -> int:

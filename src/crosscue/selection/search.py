@@ -76,6 +76,7 @@ class Search:
             TrainingError: the budget is too small for one method; the message contains the least.
             Interrupted: the user stopped a training.
         """
+        self.pool.fill()  # so that no step and no validation is timed with it
         self.trials.append(self.untouched())
         self.validation = self.trials[0].seconds / len(self.pool.folds)
         self.normalised = self.untouched(normalised=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from crosscue.backbones.rows import divided
-from crosscue.errors import TrainingError
+from crosscue.errors import MethodError, TrainingError
 from crosscue.evaluation.measuring import rank
 from crosscue.evaluation.ranks import Ranks
 from crosscue.evaluation.recall import KS, hits, metrics, recall
@@ -176,7 +176,14 @@ class Trainee:
             return {**values, SHARES: parts}
 
         with interruption() as stop:  # that of the training: the user may stop it in its last validation
-            outcome = fit(self.method, feed, training, folder, validate if fold.val else None, resume=True, until=until)
+            try:
+                outcome = fit(
+                    self.method, feed, training, folder, validate if fold.val else None, resume=True, until=until
+                )
+            except (MethodError, TrainingError):
+                if stop.requested:
+                    raise KeyboardInterrupt from None
+                raise
             if stop.requested:
                 raise Interrupted(self.method, replace(outcome, ended="interrupted"))
         return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ class Trial:
         return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
 
 
+def opened(path: Path) -> sqlite3.Connection:
+    """Returns a connection to a database by its path, which a URL could not hold whatever its name."""
+    return sqlite3.connect(path, check_same_thread=False)
+
+
 class Study:
     """The trials of a search in a SQLite file."""
 
@@ -64,7 +70,6 @@ class Study:
         """
         try:
             import optuna
-            from sqlalchemy import URL
         except ImportError as error:
             raise OptionError(
                 "method 'auto' keeps its trials with the optuna package: pip install optuna. "
@@ -75,7 +80,7 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._study = optuna.create_study(
-                storage=URL.create("sqlite", database=str(path)).render_as_string(),
+                storage=optuna.storages.RDBStorage("sqlite:///" + STUDY, {"creator": lambda: opened(path)}),
                 study_name="crosscue",
                 direction="maximize",
                 load_if_exists=True,
@@ -108,7 +113,7 @@ class Study:
         found = self._find(candidate, rung)
         if found is None or not found.state.is_finished():
             return None
-        if FAILURE in found.user_attrs:
+        if found.state == self._optuna.trial.TrialState.FAIL:
             return str(found.user_attrs[FAILURE])
         return Trial(**found.user_attrs[SCORES])
 

@@ -104,7 +104,7 @@ def _fit(
     checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule, writes=processes.main)
     position = (processes.first(checkpoints.load) if resume else None) or Position()
     processes.same("checkpoint", {"step": position.step}, "Give --out a folder that all of them share.")
-    journal = Journal(folder / "metrics.jsonl", position.step, writes=processes.main)
+    journal = Journal(folder / "metrics.jsonl", position.step or None, writes=processes.main)
     collapse = CollapseDetector(method, feed.batch(0, 0))
     plan.enter(method, position.epoch)
 
