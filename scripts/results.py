@@ -31,8 +31,6 @@ GRIDS = {
     "methods_caltech101": (QUARTER, CALTECH),
     "methods_whole_tower": (QUARTER, CALTECH),
     "methods_converged": (QUARTER, ""),
-    "acke_caltech101": (QUARTER, CALTECH),
-    "acke_decisive": (QUARTER, ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
     "methods_emoji": ("emoji={runs}/emoji.jsonl", "emoji"),
     "action_flickr8k": (f"flickr8k-val={{runs}}/flickr8k-val.jsonl {SUGAR}", FLICKR),
