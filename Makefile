@@ -62,6 +62,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/text_encoding.py $(CAPTIONS)
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/normalising.py $(CAPTIONS)
 	$(BIN)/python benchmarks/late_interaction.py
 	$(BIN)/python benchmarks/prompt_steps.py $(CAPTIONS)
 	$(BIN)/python benchmarks/dcar_step.py $(CAPTIONS)

@@ -19,8 +19,9 @@ from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import build, config_of, method_class, method_names
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
-from crosscue.selection.choosing import Request, choose, refuse_mixed
+from crosscue.selection.choosing import choose, refuse_mixed
 from crosscue.selection.defaults import chosen_itself, named_method
+from crosscue.selection.request import Request
 from crosscue.selection.single import parts_of, train_single
 from crosscue.training import runs
 from crosscue.training.config import TrainingConfig

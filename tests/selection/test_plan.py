@@ -13,8 +13,9 @@ import crosscue
 from crosscue.errors import RunError, TrainingError
 from crosscue.selection.budget import Budget
 from crosscue.selection.candidates import HEADS, NEEDY, PROMISING, Candidate, candidates, frozen_layers
-from crosscue.selection.choosing import Request, affordable_pool
+from crosscue.selection.choosing import affordable_pool
 from crosscue.selection.pool import Fold, Pool
+from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.trials import PLAN, Study, Trial
 from crosscue.training.config import TrainingConfig

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from crosscue.interruption import interruption
 from crosscue.methods.contract import Batch, Method
 from crosscue.selection import training
 from crosscue.selection.candidates import Candidate
-from crosscue.selection.choosing import Request, choose
+from crosscue.selection.choosing import choose
 from crosscue.selection.pool import pool_of
+from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.training import Trainee
 from crosscue.selection.trials import SPENT, Study, Trial
@@ -83,6 +85,16 @@ def test_a_budget_that_was_too_small_is_replaced_in_the_same_folder(
     assert [row["method"] for row in record(out)["trials"]].count("lora") == 3, "nothing of the first plan is left"
 
 
+@contextlib.contextmanager
+def signalled() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt, as in a command; several processes of tests ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def at_the_end_of_validation(number: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Does `act` when the validation with this number, counted from 1, has ended."""
     whole, calls = training.validated, 0
@@ -102,7 +114,7 @@ def at_the_end_of_validation(number: int, act: Callable[[], None], monkeypatch: 
 @pytest.mark.parametrize("number", [1, 4])
 def test_ctrl_c_in_a_validation_ends_the_search(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is that of the untouched model, the fourth is the last one of the first trial."""
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, signalled():
         at_the_end_of_validation(number, lambda: signal.raise_signal(signal.SIGINT), patched)
         run = searched(folder)
     assert run.outcome is not None and run.outcome.ended == "interrupted"

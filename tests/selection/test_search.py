@@ -21,8 +21,9 @@ from crosscue.errors import BackboneError, DataError, MethodError, OptionError, 
 from crosscue.methods.contract import Batch, Method
 from crosscue.methods.registry import METHODS, build
 from crosscue.selection.candidates import NEEDY, PROMISING, Candidate, candidates
-from crosscue.selection.choosing import Request, choose
+from crosscue.selection.choosing import choose
 from crosscue.selection.pool import held_share, pool_of
+from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.training import Interrupted
 from crosscue.selection.trials import SPENT, Study, Trial

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from crosscue.selection.pool import (
     pool_of,
     wanted,
 )
+from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.training import Interrupted, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study
@@ -42,44 +42,16 @@ from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normal
 from crosscue.storage import read_json, sole_run
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
-from crosscue.training.runs import CONFIG, BackboneIdentity, check_run, load_method, start_run
+from crosscue.training.runs import CONFIG, BackboneIdentity, load_method
+from crosscue.training.starting import check_run, start_run
 
 if TYPE_CHECKING:
-    from crosscue.backbones.protocol import Backbone
-    from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
 
 HOME = "selection"
 """Folder of a search in its run folder."""
 FORMAT = 3
 """Version of the plan of a search. Another version plans other trials, so a search is resumed by its own alone."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Input of a search."""
-
-    source: Pairs
-    backbone: Backbone
-    folder: Path
-    training: TrainingConfig
-    budget: str | None = None
-    shots: int | None = None
-    validation: float | bool | None = None
-    precision: str = "auto"
-    record: Mapping[str, Any] | None = None
-
-    def resolved(self, method: str) -> dict[str, Any]:
-        """Returns the first entries of a configuration file."""
-        return {
-            "method": method,
-            "backbone": self.backbone.source,
-            "image_size": self.backbone.pixels.size,
-            "precision": self.precision,
-            "shots": self.shots,
-            "validation": self.validation,
-            **(self.record or {"data": self.source.source}),
-        }
 
 
 def choose(

@@ -21,12 +21,13 @@ from crosscue.training.checkpoints import ADAPTER
 from crosscue.training.journal import read_journal
 from crosscue.training.loop import Outcome
 from crosscue.training.provenance import Provenance, data_record
-from crosscue.training.runs import BackboneIdentity, finish_run, start_run
+from crosscue.training.runs import BackboneIdentity, finish_run
+from crosscue.training.starting import start_run
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
     from crosscue.selection.budget import Budget
-    from crosscue.selection.choosing import Request
+    from crosscue.selection.request import Request
     from crosscue.selection.search import Search
     from crosscue.selection.trials import Trial
 

@@ -26,13 +26,14 @@ from crosscue.training.feed import training_feed
 from crosscue.training.journal import read_journal
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.provenance import Provenance, data_record
-from crosscue.training.runs import BackboneIdentity, check_run, finish_run, start_run
+from crosscue.training.runs import BackboneIdentity, finish_run
+from crosscue.training.starting import check_run, start_run
 from crosscue.training.starts import compare, note_start
 
 if TYPE_CHECKING:
     from crosscue.data.pairs import Pairs
     from crosscue.methods.contract import Method
-    from crosscue.selection.choosing import Request
+    from crosscue.selection.request import Request
     from crosscue.training.config import TrainingConfig
     from crosscue.training.processes import Processes
 
