@@ -1,4 +1,4 @@
-"""What is asked of a training or a search."""
+"""Input of a training or a search, beside the options of its method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Input of a training or a search."""
+    """Source, backbone, folder and options."""
 
     source: Pairs
     backbone: Backbone
