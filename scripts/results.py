@@ -29,6 +29,7 @@ GRIDS = {
     "dcar_caltech101": ("caltech101={shared}/fdrd_caltech101", ""),
     "dcar_choices": (QUARTER, ""),
     "methods_caltech101": (QUARTER, CALTECH),
+    "methods_224px": (QUARTER, ""),
     "methods_whole_tower": (QUARTER, CALTECH),
     "methods_converged": (QUARTER, ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
