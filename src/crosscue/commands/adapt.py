@@ -100,14 +100,14 @@ def run(arguments: list[str]) -> int:
 def told(run: Run, pairs: Pairs, source: str, reading: Reading, method: str) -> int:
     """Prints the end of a run and the command that measures it; returns the exit code."""
     from crosscue.methods.lengths import cut_captions
-    from crosscue.selection.defaults import AUTO
+    from crosscue.selection.defaults import AUTO, HOME
     from crosscue.training.provenance import Provenance
 
     outcome, folder = run.outcome, run.folder
     assert outcome is not None
     assert folder is not None
     if outcome.ended == "interrupted":
-        home = folder / "selection" if method == AUTO else folder
+        home = folder / HOME if method == AUTO else folder
         sys.stdout.write(f"interrupted after {outcome.steps:,} steps and {outcome.seconds:,.0f} s: {folder}\n")
         words = ["crosscue", "adapt", "--config", f"{home}/config.yaml", "--out", str(folder), "--resume"]
         sys.stdout.write(f"continue: {shlex.join(words)}\n")

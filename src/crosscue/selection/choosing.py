@@ -22,7 +22,7 @@ from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
 from crosscue.selection.candidates import frozen_layers, last_alone
 from crosscue.selection.chosen_run import described, trained, write_run
-from crosscue.selection.defaults import AUTO, chosen_itself
+from crosscue.selection.defaults import AUTO, HOME, chosen_itself
 from crosscue.selection.pool import (
     ENCODING_SHARE,
     FEW,
@@ -48,8 +48,6 @@ from crosscue.training.starting import check_run, start_run
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
-HOME = "selection"
-"""Folder of a search in its run folder."""
 FORMAT = 3
 """Version of the plan of a search. Another version plans other trials, so a search is resumed by its own alone."""
 
@@ -81,7 +79,8 @@ def choose(
             record = read_json(folder / FILE, RunError, "Start anew with another --out.")
             return load_method(folder, request.backbone), folder, Outcome(**record["outcome"])
         study = Study(home / "checkpoints")
-        start_run(home, options, identity, data, resume=resume, begun=study.begun)
+        if not check_run(home, options, identity, data, resume=resume, begun=study.begun):
+            start_run(home, options, identity, data)
         budget = Budget(seconds, study.noted(SPENT, 0.0) if study.begun else 0.0, clock)
         try:
             method, outcome = searched(request, study, budget)
@@ -111,18 +110,18 @@ def searched(request: Request, study: Study, budget: Budget) -> tuple[Method[Any
     search = Search(pool, request.training, request.folder / HOME / "checkpoints", budget, study)
     trials = search.run()
     winner, floor = chosen(trials, methods_of(search.candidates)), search.normalised
-    rival, normalised = None, {"untouched": floor.rsum}
+    own, rival, normalised = None, None, {"untouched": floor.rsum}
     if not pool.crossed and winner.number is not None:  # after folds it would have seen all images
-        rival = untrained(trained(winner, search)[0], pool, budget.clock, normalised=True)
+        own = trained(winner, search)
+        rival = untrained(own[0], pool, budget.clock, normalised=True)
         normalised[winner.name] = rival.rsum
     final = normalised_floor(winner, floor, rival)
-    method, outcome, where = trained(final, search)
+    method, outcome, where = own if own is not None and final is winner else trained(final, search)
     verdict = Verdict(
         trials=[trials[0], floor, *trials[1:]],
         chosen=final,
         best=max(trials, key=lambda trial: trial.rsum),
         left_out=search.left_out,
-        seconds=0.0,
         budget=request.budget or DEFAULT,
         validated_on=described(pool),
         normalised=normalised,

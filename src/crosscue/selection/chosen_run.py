@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from crosscue.measurement import keep_for_inference
 from crosscue.methods.registry import build, config_of, method_class
-from crosscue.selection.defaults import AUTO
+from crosscue.selection.defaults import AUTO, HOME
 from crosscue.selection.pool import Fold, Pool, held_share, some
 from crosscue.selection.single import FOLDS
 from crosscue.selection.training import JOURNAL, SHARES, Trainee
@@ -22,7 +22,7 @@ from crosscue.training.journal import read_journal
 from crosscue.training.loop import Outcome
 from crosscue.training.provenance import Provenance, data_record
 from crosscue.training.runs import BackboneIdentity, finish_run
-from crosscue.training.starting import start_run
+from crosscue.training.starting import check_run, start_run
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -89,14 +89,16 @@ def write_run(
     options = asdict(config_of(method_class(method.name), method.config))
     usual = request.training.recorded() | {"trackers": []}
     config |= {"options": options, "training": verdict.chosen.training or usual}
-    start_run(folder, config, BackboneIdentity.of(request.backbone), data, resume=True, beside=("selection",))
+    identity = BackboneIdentity.of(request.backbone)
+    if not check_run(folder, config, identity, data, resume=True, beside=(HOME,)):
+        start_run(folder, config, identity, data)
     Provenance.of(train if where is not None else (), val).save(folder)
     if where is not None:
         lines = read_journal(where / JOURNAL)
         kept = [{name: value for name, value in line.items() if name != SHARES} for line in lines]
         write_text(folder / JOURNAL, "".join(map(json_line, kept)))
     keep_for_inference(folder, method, read, (val, pool.images(method, fold.val)) if val else None)
-    record = replace(verdict, seconds=budget.spent()).to_dict() | {"outcome": asdict(outcome)}
+    record = verdict.to_dict(budget.spent()) | {"outcome": asdict(outcome)}
     card = (
         f"{model_card(method, config, data, outcome)}\n## Chosen by auto\n\n{record['conclusion']}\n\n{table(record)}\n"
     )

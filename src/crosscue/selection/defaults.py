@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 AUTO, SINGLE = "auto", "dual_prompt"
 """The default method, and the default where options of a single training are given."""
+HOME = "selection"
+"""Folder of a search in its run folder."""
 FREE = ("batch_size", "clip_grad", "rows_at_once", "seed")
 """Options of training that a search takes as they are given. It chooses the others itself."""
 

@@ -117,7 +117,8 @@ def train_single(
         provenance = Provenance.of(train, val)
         processes.same("images", asdict(provenance), "Give all the same files.")
         if processes.main:
-            start_run(folder, resolved, identity, data | knowledge, resume=resume)
+            if not check_run(folder, resolved, identity, data | knowledge, resume=resume):
+                start_run(folder, resolved, identity, data | knowledge)
             provenance.save(folder)
             note_start(folder, {"processes": processes.world, "rows_at_once": training.rows_at_once})
         if count:

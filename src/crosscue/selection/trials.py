@@ -53,7 +53,7 @@ class Trial:
         return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def connected(path: Path) -> sqlite3.Connection:
     """Returns a connection to a database by its path, which a URL could not hold whatever its name."""
     return sqlite3.connect(path, check_same_thread=False)
 
@@ -80,7 +80,7 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage("sqlite:///" + STUDY, {"creator": lambda: opened(path)}),
+                storage=optuna.storages.RDBStorage("sqlite:///" + STUDY, {"creator": lambda: connected(path)}),
                 study_name="crosscue",
                 direction="maximize",
                 load_if_exists=True,

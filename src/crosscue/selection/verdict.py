@@ -23,8 +23,6 @@ class Verdict:
     """The highest Rsum."""
     left_out: dict[str, str]
     """Methods and candidates that were not tried, with the reasons."""
-    seconds: float
-    """Time of the whole search."""
     budget: str
     validated_on: str
     normalised: dict[str, float]
@@ -71,8 +69,8 @@ class Verdict:
             )
         return text
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the content of selection.json, with a row for each trial."""
+    def to_dict(self, seconds: float) -> dict[str, Any]:
+        """Returns the content of selection.json, with a row for each trial; `seconds` is the time of the whole search."""
         rows = []
         for index, trial in enumerate(self.trials):
             gain, error = trial.over(self.trials[0])
@@ -90,7 +88,7 @@ class Verdict:
             "conclusion": self.conclusion(),
             "validated_on": self.validated_on,
             "budget": self.budget,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(seconds, 1),
             "trials": rows,
             "normalised": self.normalised,
             "inference": {"normalise": "bank"} if self.chosen.normalised else {},

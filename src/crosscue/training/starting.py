@@ -85,19 +85,8 @@ def check_run(
     return True
 
 
-def start_run(
-    folder: Path,
-    config: dict[str, Any],
-    backbone: BackboneIdentity,
-    data: dict[str, Any],
-    *,
-    resume: bool,
-    beside: Sequence[str] = (),
-    begun: bool | None = None,
-) -> None:
-    """Writes the configuration of a new run, or checks the run to continue; see `check_run`."""
-    if check_run(folder, config, backbone, data, resume=resume, beside=beside, begun=begun):
-        return
+def start_run(folder: Path, config: dict[str, Any], backbone: BackboneIdentity, data: dict[str, Any]) -> None:
+    """Writes the configuration of a new run; `check_run` tells whether there is one to continue."""
     write_json(folder / BACKBONE, {"format": FORMAT, "crosscue": __version__, **asdict(backbone)})
     versions = {"crosscue": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED}
     write_json(folder / ENVIRONMENT, {"python": platform.python_version(), "versions": versions, "data": data})
