@@ -7,6 +7,7 @@ Each source is one JSON Lines file whose images are named by their whole path.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -69,18 +70,20 @@ def cars(rows: list[dict[str, Any]], bank: Path) -> Iterable[dict[str, Any]]:
         yield row | {"image": f"{bank.name}#{index}", "image_id": row["image"], "split": split}
 
 
-def sugarcrepe(rows: list[dict[str, Any]], kinds: dict[str, list[dict[str, str]]]) -> Iterable[dict[str, Any]]:
-    """Return SugarCrepe's pairs, one edited caption each; the category is the kind of the edit."""
-    places = {Path(row["image"]).name: row["image"] for row in rows}
-    for kind, pairs in kinds.items():
+def sugarcrepe(coco: Path, folder: Path) -> Iterable[dict[str, Any]]:
+    """Returns SugarCrepe's pairs, one edited caption each; the category is the kind of the edit.
+
+    Each pair has a copy of its image in `folder`, because rows of one image are one pair and every caption of a pair is
+    compared with every edited caption.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {Path(row["image"]).name: coco / row["image"] for row in read_json(coco / "captions.json")}
+    for kind, pairs in read_json(coco / "sugarcrepe_subset.json").items():
         for index, pair in enumerate(pairs):
-            yield {
-                "image": places[pair["filename"]],
-                "image_id": f"{kind} {index}",
-                "caption": pair["caption"],
-                "negatives": [{"text": pair["negative_caption"], "type": "attribute"}],
-                "category": kind,
-            }
+            copy = folder / f"{kind}-{index}.jpg"
+            shutil.copyfile(places[pair["filename"]], copy)
+            negative = {"text": pair["negative_caption"], "type": "attribute"}
+            yield {"image": str(copy), "caption": pair["caption"], "negatives": [negative], "category": kind}
 
 
 def edited(pairs: Pairs, exchanges: Mapping[str, Sequence[str]] | None, each: int) -> Pairs:
@@ -123,8 +126,7 @@ def write_sources(shared: Path, out: Path) -> None:
     folder = shared / "cars_features"
     rows = cars(read_json(folder / "captions.json"), folder / "clip_b16_features.safetensors")
     write_source(out / "cars.jsonl", folder, rows)
-    edited = sugarcrepe(read_json(coco / "captions.json"), read_json(coco / "sugarcrepe_subset.json"))
-    write_source(out / "sugarcrepe.jsonl", coco, edited)
+    write_source(out / "sugarcrepe.jsonl", coco, sugarcrepe(coco, out / "sugarcrepe"))
     write_pairs(out / "emoji.jsonl", emoji_pairs())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import os
@@ -76,6 +77,7 @@ class Processes:
                 f"process {late} of {world} did not come within {timeout:g} s ({host}:{port}). Are all started, with the "
                 "same --nnodes, and is the port open?"
             ) from error
+        atexit.register(dist.destroy_process_group)  # gloo's threads, which would abort a process that ends beside them
         return cls(rank, world, local, dist.new_group(backend="gloo", timeout=PATIENCE), store)
 
     @property
