@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +186,14 @@ STEP = {"linear_probe": 0.5, "lora": 2.0}
 def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     forward = Method.forward
 
-    def run(budget: str, look: float = 0.0, slower: float = 1) -> dict[str, Any]:
+    def run(
+        budget: str, look: float = 0.0, slower: float = 1, after: Mapping[str, int] = {"linear_probe": 4, "lora": 4}
+    ) -> dict[str, Any]:
         clock, calls = Clock(look), Counter[str]()
 
         def slow(self: Method[Any], batch: Batch) -> dict[str, torch.Tensor]:
             calls[self.name] += 1
-            clock.now += STEP[self.name] * (slower if calls[self.name] > 4 else 1)  # 4 steps are timed
+            clock.now += STEP[self.name] * (slower if calls[self.name] > after[self.name] else 1)  # 4 steps are timed
             return forward(self, batch)
 
         monkeypatch.setattr(Method, "forward", slow)
@@ -247,6 +249,27 @@ def test_steps_that_get_slower_do_not_exceed_the_budget(timed: Callable[..., dic
     assert slow["seconds"] <= 100 + 12 * STEP["linear_probe"]  # the step that has begun
     assert [row["method"] for row in slow["trials"]] == ["zero_shot", "zero_shot", "linear_probe"]
     assert any("the budget ended during its training" in reason for reason in slow["left_out"].values())
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_training_that_the_budget_cuts_off_counts_up_to_its_last_validation(
+    timed: Callable[..., dict[str, Any]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last rung has 6 steps, 3 an epoch, and each takes 12 times as long as those of the rung before."""
+    for place in ("candidates.LONG", "search.LONG"):
+        monkeypatch.setattr(f"crosscue.selection.{place}", 3)
+    monkeypatch.setattr("crosscue.selection.choosing.chosen", lambda trials, methods: trials[-1])
+    monkeypatch.setattr("crosscue.selection.choosing.normalised_floor", lambda winner, floor, rival: winner)
+    written = timed("100s", slower=12, after={"linear_probe": 100, "lora": 8})
+    last = written["trials"][-1]
+    assert (last["method"], last["steps"], last["cut_off"], last["chosen"]) == ("lora", 3, True, True)
+    assert not any(row["cut_off"] for row in written["trials"][:-1])
+    run = folder / "timed 100s"
+    assert "| 3, cut off |" in (run / "README.md").read_text()
+    assert (written["outcome"]["ended"], written["outcome"]["epochs"]) == ("stopped early", 1)
+    val = crosscue.read_pairs(folder).split("val")
+    loaded = crosscue.load(run, tiny.tiny_backbones["clip"]())
+    assert loaded.evaluate(val).metrics()["rsum"] == pytest.approx(last["rsum"])
 
 
 @pytest.mark.usefixtures("brief")

@@ -55,6 +55,8 @@ def trained(winner: Trial, search: Search) -> tuple[Method[Any], Outcome, Path |
     method.load_learned_state(load_file(where / ADAPTER))
     epochs = winner.training["epochs"]
     outcome = Outcome("finished", winner.steps, epochs, winner.rsum, winner.best_epoch, winner.seconds, untouched)
+    if winner.cut is not None:
+        outcome = replace(outcome, ended="stopped early", epochs=winner.cut)
     return method.eval(), outcome, where
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from crosscue.backbones.rows import divided
 from crosscue.errors import MethodError, TrainingError
@@ -21,11 +22,12 @@ from crosscue.evaluation.recall import KS, hits, metrics, recall
 from crosscue.interruption import interruption
 from crosscue.methods.capabilities import studied
 from crosscue.methods.registry import build
+from crosscue.progress import note
 from crosscue.retrieval.bank import bank_of
 from crosscue.retrieval.options import Inference
 from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.trials import Trial
-from crosscue.training.checkpoints import ADAPTER, save_learned
+from crosscue.training.checkpoints import ADAPTER, BEST, save_learned
 from crosscue.training.feed import Feed, training_feed
 from crosscue.training.journal import read_journal
 from crosscue.training.loop import Outcome, add_gradients, fit
@@ -52,6 +54,10 @@ class Interrupted(Exception):
         self.method, self.outcome = method, outcome
 
 
+class BudgetEnded(TrainingError):
+    """The budget ended during a training."""
+
+
 class BoundedFeed(Feed):
     """Batches of a training that ends with the budget."""
 
@@ -63,12 +69,10 @@ class BoundedFeed(Feed):
         """See `Feed.batch`.
 
         Raises:
-            TrainingError: the budget has ended.
+            BudgetEnded: there is no time left.
         """
         if not self.budget.left():
-            raise TrainingError(
-                "the budget ended during its training: the steps took longer than those that were timed"
-            )
+            raise BudgetEnded("the budget ended during its training: the steps took longer than those that were timed")
         return super().batch(epoch, step)
 
 
@@ -114,7 +118,8 @@ class Trainee:
     def trained(self, candidate: Candidate, steps: int, folder: Path, number: int, budget: Budget) -> Trial:
         """Trains on every fold and returns the recall on the pairs held out; a training begun in `folder` goes on.
 
-        The epoch is the one that was best in the mean of the folds.
+        The epoch is the one that was best in the mean of the folds. Without folds, a training that the budget cuts off counts up
+        to its last validation.
 
         Raises:
             MethodError: the method cannot learn from the pairs.
@@ -126,9 +131,14 @@ class Trainee:
         for index, fold in enumerate(self.pool.folds):
             where = folder / f"fold-{index}" if self.pool.crossed else folder
             started = time.monotonic()
-            outcome = self.fitted(candidate, training, steps, where, fold, budget)
-            lines = read_journal(where / JOURNAL)
-            curves.append({line["epoch"]: line for line in lines if line["kind"] == "validation"})
+            try:
+                outcome = self.fitted(candidate, training, steps, where, fold, budget)
+            except BudgetEnded:
+                validations = validations_in(where)
+                if self.pool.crossed or not any(line["epoch"] for line in validations):
+                    raise
+                outcome = self.cut_off(where, validations)
+            curves.append({line["epoch"]: line for line in validations_in(where)})
             seconds += max(outcome.seconds, time.monotonic() - started)
             if not self.pool.crossed:
                 save_learned(where / ADAPTER, self.method.learned_state())
@@ -153,6 +163,7 @@ class Trainee:
             best,
             min(steps * training.batch_size, len(self.pool.folds[0].train)),
             training.recorded() | {"trackers": []},
+            cut=outcome.epochs if outcome.ended == "stopped early" else None,
         )
 
     def fitted(
@@ -188,6 +199,15 @@ class Trainee:
                 raise Interrupted(self.method, replace(outcome, ended="interrupted"))
         return outcome
 
+    def cut_off(self, folder: Path, validations: list[dict[str, Any]]) -> Outcome:
+        """Restores the best epoch of a training that did not end, and returns its end at the last validation."""
+        last = validations[-1]
+        self.method.load_learned_state(load_file(folder / "checkpoints" / BEST))
+        self.method.eval()
+        note(f"the budget ended during this training; it counts up to epoch {last['epoch']}, its last validation")
+        best = max(line["rsum"] for line in validations)
+        return Outcome("stopped early", last["step"], last["epoch"], best, last["best_epoch"], 0.0)
+
     def feed(self, candidate: Candidate, steps: int, fold: Fold) -> Feed:
         """Returns the batches of a training of `steps` steps on a fold: no more pairs than it can see."""
         batch = candidate.training(self.base, steps, 1)
@@ -197,6 +217,11 @@ class Trainee:
     def _restart(self) -> None:
         with torch.no_grad():
             self.method.load_learned_state(self._start)
+
+
+def validations_in(folder: Path) -> list[dict[str, Any]]:
+    """Returns the validations in the journal of a training; the first is that of the untrained method."""
+    return [line for line in read_journal(folder / JOURNAL) if line["kind"] == "validation"]
 
 
 def validated(

@@ -40,6 +40,8 @@ class Trial:
     """Options of its training."""
     normalised: bool = False
     """True: its scores are normalised by a bank of training queries."""
+    cut: int | None = None
+    """Epochs after which its training ended early, because the budget ended; None where it was trained to the end."""
 
     @property
     def name(self) -> str:

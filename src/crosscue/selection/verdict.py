@@ -81,6 +81,7 @@ class Verdict:
                 "over_untouched": gain,
                 "standard_error": error,
                 "normalised": trial.normalised,
+                "cut_off": trial.cut is not None,
             }
             rows.append(row | {"chosen": trial is self.chosen, "metrics": trial.metrics})
         return {
@@ -144,7 +145,8 @@ def table(record: dict[str, Any]) -> str:
         name += ", normalised" if row["normalised"] else ""
         recalls = [f"{metrics[f'{direction}_r1']:.1f}" for direction in ("i2t", "t2i")]
         gain = f"{row['over_untouched']:+.1f} ± {row['standard_error']:.1f}" if row["trial"] else ""
-        numbers = [f"{row['steps']:,}", f"{row['seconds']:,.0f} s", *recalls, f"{row['rsum']:.1f}", gain]
+        steps = f"{row['steps']:,}" + (", cut off" if row.get("cut_off") else "")
+        numbers = [steps, f"{row['seconds']:,.0f} s", *recalls, f"{row['rsum']:.1f}", gain]
         rows.append([str(row["trial"]), name, *numbers, "chosen" if row["chosen"] else ""])
     heads = ["", "model", "steps", "cost", "i2t R@1", "t2i R@1", "Rsum", "over untouched", ""]
     left_out = [f"not tried: {name}: {reason}" for name, reason in record["left_out"].items()]

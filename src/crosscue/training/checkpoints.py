@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crosscue.methods.contract import Method
 
 ADAPTER = "adapter.safetensors"
+BEST = "best.safetensors"
 
 
 @dataclass
@@ -125,7 +126,7 @@ class Checkpoints:
         self, folder: Path, method: Method[Any], optimizer: Optimizer, schedule: LambdaLR, *, writes: bool = True
     ) -> None:
         """Without `writes`, checkpoints are only loaded, as on all processes of a run but one."""
-        self.last, self.best, self.writes = folder / "last", folder / "best.safetensors", writes
+        self.last, self.best, self.writes = folder / "last", folder / BEST, writes
         self.method, self.optimizer, self.schedule = method, optimizer, schedule
 
     def save(self, position: Position) -> None:
