@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from crosscue.cli import main
-from crosscue.training.journal import Journal
+from crosscue.training.journal import Journal, read_journal
 from tests import tiny
 from tests.cli import crosscue
 from tests.forks import forked
@@ -85,3 +85,24 @@ def test_interrupted_and_killed_and_continued(tmp_path: Path) -> None:
     assert whole.returncode == 0, whole.stderr
     for name in ("results.json", *(f"jobs/{job.name}/result.json" for job in jobs.iterdir())):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_job_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
+    write_source(tmp_path / "a")
+    with patch.dict(os.environ, {"CROSSCUE_CACHE": str(tmp_path / "cache")}):
+        first = forked(slow, bench_arguments("one"), cwd=tmp_path, errors=tmp_path / "first.txt")
+        jobs = tmp_path / "one" / "jobs"
+        deadline = time.monotonic() + 240
+        while not any(path.read_text() for path in jobs.glob("*/metrics.jsonl")):
+            assert first.is_alive() and time.monotonic() < deadline, (tmp_path / "first.txt").read_text()
+            time.sleep(0.05)
+        second = crosscue(*bench_arguments("other"), "--jobs", "one/jobs", cwd=tmp_path)
+        first.join()
+    assert (first.exitcode, second.returncode) == (0, 0), second.stderr
+    assert second.stderr.count("another run is writing here") == second.stderr.count("This process waits.") >= 1
+    one, other = (tmp_path / name / "results.json" for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+    for journal in jobs.glob("*/metrics.jsonl"):
+        steps = [line["step"] for line in read_journal(journal) if line["kind"] == "train"]
+        assert steps == list(range(1, len(steps) + 1)), journal

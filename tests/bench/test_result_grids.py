@@ -10,8 +10,6 @@ import pytest
 import yaml
 
 from crosscue.cli import dispatch
-from crosscue.data.sources import read_pairs
-from crosscue.evaluation.minimal_pairs import Contests
 from tests.images import write_source
 
 ROOT = Path(__file__).parents[2]
@@ -63,18 +61,3 @@ def test_the_pages_contain_the_kept_numbers(monkeypatch: pytest.MonkeyPatch) -> 
     assert "methods_flickr8k: Evaluated again" in page
     with pytest.raises(SystemExit, match="has no table 'Claims'"):
         results.tables("methods_emoji", "Claims")
-
-
-def test_an_edited_caption_of_sugarcrepe_meets_the_caption_it_was_made_of_alone(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import sources
-
-    coco = shared / "coco_mini"
-    sources.write_source(tmp_path / "sugarcrepe.jsonl", coco, sources.sugarcrepe(coco, tmp_path / "copies"))
-    contests = Contests.of(read_pairs(tmp_path / "sugarcrepe.jsonl"))
-    kept = json.loads((coco / "sugarcrepe_subset.json").read_text())
-    expected = [(pair["caption"], pair["negative_caption"], kind) for kind, pairs in kept.items() for pair in pairs]
-    texts = [tuple(contests.texts[place] for place in choice) for choice in contests.choice.tolist()]
-    assert [(*pair, kinds[-1]) for pair, kinds in zip(texts, contests.kinds, strict=True)] == expected

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,16 +26,20 @@ from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
-from crosscue.errors import RunError
+from crosscue.errors import HeldError, RunError
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, bank_of_run, normalised_result
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
+from crosscue.progress import note
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
 from crosscue.storage import read_json, write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable
+
+PAUSE = 2.0
+"""Seconds between two looks at a job that another process trains."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,24 @@ class Job:
     def train(self, backbone: Backbone) -> Training:
         """Trains, or goes on with interrupted training; returns at once where it has ended. Sees no test pair.
 
+        Where another process trains the job, it waits for that one.
+
         Raises:
             CrosscueError: the run cannot be made; the message contains the reason.
             KeyboardInterrupt: the user stopped it; it can be continued.
         """
-        done = self.trained()
-        if done is not None:
-            return done
+        waits = False
+        while (done := self.trained()) is None:
+            try:
+                return self._train(backbone)
+            except HeldError as held:
+                if not waits:
+                    note(f"{held} This process waits.")
+                waits = True
+                time.sleep(PAUSE)
+        return done
+
+    def _train(self, backbone: Backbone) -> Training:
         with Gauge(backbone.device) as gauge:
             run = adapt(
                 self.domain.learn,
