@@ -73,8 +73,8 @@ def cars(rows: list[dict[str, Any]], bank: Path) -> Iterable[dict[str, Any]]:
 def sugarcrepe(coco: Path, folder: Path) -> Iterable[dict[str, Any]]:
     """Returns SugarCrepe's pairs, one edited caption each; the category is the kind of the edit.
 
-    Each pair has a copy of its image in `folder`, because rows of one image are one pair and every caption of a pair is
-    compared with every edited caption.
+    Each pair has a copy of its image in `folder`. Rows of one image would be one pair, and each of its captions would be
+    compared with all edited ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     places = {Path(row["image"]).name: coco / row["image"] for row in read_json(coco / "captions.json")}
