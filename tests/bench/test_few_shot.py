@@ -74,6 +74,28 @@ def test_few_shot_writes_results_tables_and_curves(place: Path, capsys: pytest.C
     assert {path: path.stat().st_mtime_ns for path in jobs} == jobs, "a job that is there is not run again"
 
 
+def test_test_images_that_are_learned_from_are_left_out_of_every_row(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = write_source(place / "copied", train=32, val=0)
+    (copied / "33.jpg").write_bytes((copied / "5.jpg").read_bytes())
+    small = ["--precision", "fp32", "--shots", 2, "--training.epochs", 1]
+    given = ["few-shot", "--data", "copied", "--backbone", tiny.clip_folder(), *small]
+    code, printed, errors = bench(capsys, *given, "--methods", "zero_shot", "linear_probe", "--out", "less")
+    assert code == 0, errors
+    assert "Gallery 7 images" in printed
+    assert "Left out: 1 test images that are in another split too." in printed
+    results = json.loads((place / "less" / "results.json").read_text())
+    assert results["galleries"]["copied"] | {"gallery": 7, "left_out": 1} == results["galleries"]["copied"]
+    again = bench(capsys, *given, "--methods", "zero_shot", "linear_probe", "--out", "less", "--dry_run", "true")[1]
+    assert "0 steps to do" in again
+    for number in range(32, 39):
+        (copied / f"{number}.jpg").write_bytes((copied / f"{number - 20}.jpg").read_bytes())
+    code, _, errors = bench(capsys, *given, "--methods", "zero_shot", "--out", "none")
+    assert code == 2
+    assert "7 of 8 test images are also in another split, and two others are needed" in errors
+
+
 def test_zero_shot_is_one_job_a_domain(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["few-shot", "--methods", "zero_shot", "--data", "a", "b", "--dry_run", "true"]
     assert "2 jobs, 0 done" in bench(capsys, *command)[1]

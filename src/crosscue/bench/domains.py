@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from crosscue.bench.grid import Evaluation
+from crosscue.data.contents import contents
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import Reading, read_pairs
@@ -23,6 +24,9 @@ class Domain:
     learn: Pairs
     """The pairs of every other split."""
     test: Pairs
+    """Without the images that are in `learn` too, so that the gallery is the same for all rows."""
+    left_out: int = 0
+    """Number of these images."""
 
     @cached_property
     def learned_from(self) -> str:
@@ -47,7 +51,7 @@ def read_domains(
         negatives: how many to write for training pairs that have categories and no negatives.
 
     Raises:
-        DataError: no source, two of one name, or one without a test split.
+        DataError: no source, two of one name, or one without a test split of its own images.
     """
     if not data:
         raise DataError("give training pairs: --data SOURCE [SOURCE ...]; for an FDRD grid --data FOLDER.")
@@ -94,4 +98,15 @@ def _domain(name: str, pairs: Pairs, negatives: NegativesConfig | None) -> Domai
     learn = Pairs((pair for pair in pairs if pair.split != "test"), name, pairs.origin)
     if negatives is not None and learn.categories and not any(pair.negatives for pair in learn):
         learn, _ = with_negatives(learn, NegativeWriter(learn, negatives))
-    return Domain(name, learn, Pairs((pair for pair in pairs if pair.split == "test"), name, pairs.origin))
+    test, known = (
+        Pairs((pair for pair in pairs if pair.split == "test"), name, pairs.origin),
+        set(contents(learn.images)),
+    )
+    fresh = [pair for pair, image in zip(test, contents(test.images), strict=True) if image not in known]
+    left_out = len(test) - len(fresh)
+    if left_out and len(fresh) < 2:
+        raise DataError(
+            f"{pairs.source}: {left_out:,} of {len(test):,} test images are also in another split, and two others are needed. "
+            f"List them: crosscue data check {pairs.origin}"
+        )
+    return Domain(name, learn, test.part(fresh) if left_out else test, left_out)

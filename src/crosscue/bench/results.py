@@ -76,10 +76,11 @@ class Results:
     def galleries(self) -> dict[str, dict[str, Any]]:
         """Returns the gallery of every domain."""
         keys = ("gallery", "captions", "captions_per_image", "data_fingerprint")
-        firsts = {domain.name: cells[0].first.protocol for domain, _, cells in self.tables()}
+        firsts = {domain.name: (domain.left_out, cells[0].first.protocol) for domain, _, cells in self.tables()}
         return {
             name: {key: protocol[key] for key in (*keys, "image_features") if key in protocol}
-            for name, protocol in firsts.items()
+            | ({"left_out": left_out} if left_out else {})
+            for name, (left_out, protocol) in firsts.items()
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -229,12 +229,13 @@ def protocol(results: Results) -> str:
 def gallery(results: Results, domain: str) -> str:
     """Returns the gallery of one table, in one line."""
     found = results.galleries()[domain]
-    features = found.get("image_features")
+    features, number = found.get("image_features"), found.get("left_out", 0)
+    left_out = f" Left out: {number:,} test images that are in another split too." if number else ""
     fewest, most = found["captions_per_image"]
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return (
         f"Gallery {found['gallery']:,} images, {found['captions']:,} captions ({each} each), data "
-        f"{found['data_fingerprint'][:12]}." + (f" Image features: {features}." if features else "")
+        f"{found['data_fingerprint'][:12]}." + (f" Image features: {features}." if features else "") + left_out
     )
 
 
