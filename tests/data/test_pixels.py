@@ -148,3 +148,13 @@ def test_augmentation_is_a_function_of_the_generator(draw_image, kind: str) -> N
     assert one.dtype == torch.uint8
     assert torch.equal(one, two)
     assert torch.equal(one, other) == (kind == "none")
+
+
+@pytest.mark.parametrize(("kind", "least"), [("crop", 0.7), ("coop", 0.1)])
+def test_crops_are_large_and_never_flipped_or_those_of_coop(kind: Any, least: float) -> None:
+    """Images that brighten from left to right: the range of a crop is its width, and its sign tells if it is flipped."""
+    images = (8 * torch.arange(32)).to(torch.uint8).expand(60, 3, 32, 32).contiguous()
+    found = augment(images, kind, torch.Generator().manual_seed(0)).float()
+    width = (found[:, 0, 16, -1] - found[:, 0, 16, 0]) / 248
+    assert least < float(width.abs().min()) < least + 0.3
+    assert {bool(one) for one in width < 0} == ({False} if kind == "crop" else {False, True})

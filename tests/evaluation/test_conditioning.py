@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
-from crosscue.evaluation.measuring import evaluate
+from crosscue.evaluation.measuring import evaluate, validation_metrics
 from crosscue.evaluation.ranks import ranks, reranked
 from crosscue.evaluation.recall import hits
 from crosscue.evaluation.result import Retrieval
@@ -119,6 +119,14 @@ def test_re_ranking_keeps_what_it_must(method: Action, pooled: bool, preselect: 
         assert five.protocol["ceiling"][direction] == pytest.approx(100 * hits(before, 5).mean())
         assert five.protocol["ceiling"][direction] < 100
     assert (base.ranks["t2i"].better != five.ranks["t2i"].better).any()
+
+
+def test_validation_ranks_as_evaluation_does(method: Action) -> None:
+    """The best epoch is chosen by what is measured later: with re-ranking."""
+    pairs, pixels = gallery()
+    found = validation_metrics(method, pairs, States(method, pixels))
+    assert found == measured(method).metrics()
+    assert found != measured(method, rerank=False).metrics()
 
 
 def test_no_share_for_the_new_score_is_the_pre_selection(method: Action) -> None:

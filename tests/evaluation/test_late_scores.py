@@ -154,6 +154,7 @@ def test_each_distinct_caption_is_encoded_once_and_padding_is_not_stored(method:
     for row, item in enumerate((0, 5, 2)):
         text = method.encoded[item]
         assert torch.equal(taken.vectors[row][taken.valid[row]], method.words[text][: method.length[text]])
+        assert torch.equal(taken.whole[row], method.words[text][0])
 
 
 def test_a_damaged_token_is_named() -> None:

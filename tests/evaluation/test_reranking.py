@@ -14,9 +14,11 @@ from torch.nn.functional import normalize
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
+from crosscue.evaluation.measuring import rank_embeddings
 from crosscue.evaluation.oracle import oracle
 from crosscue.evaluation.ranks import Ranks, ranks, reranked
 from crosscue.methods.registry import build, method_class
+from crosscue.retrieval.bank import Bank
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import EmbeddedPairs, order, rerank
 from crosscue.retrieval.scores import Cosines
@@ -107,6 +109,35 @@ def test_the_pairing_is_only_read_off(embedded: tuple[Tensor, Tensor, list[str],
         again(Recorder(), images, texts, strings, pairing, ranks(images, texts, pairing), top=4)
     half = len(scored) // 2
     assert scored[:half] == scored[half:]
+
+
+def test_corrected_scores_pre_select_and_are_a_part_of_the_new_ones(
+    embedded: tuple[Tensor, Tensor, list[str], Tensor],
+) -> None:
+    """A bank corrects images and captions by different amounts, so each direction has scores of its own."""
+    images, texts, strings, _ = embedded
+    generator = torch.Generator().manual_seed(4)
+    bank = Bank(Cosines(*(normalize(torch.randn(n, 8, generator=generator), dim=-1) for n in (5, 7))), beta=6.0)
+    pairs = Pairs(
+        Pair(EmbeddedImage(f"{i}.jpg", bytes), tuple(strings[PER * i : PER * i + PER]), str(i)) for i in range(N)
+    )
+    options = Inference(rerank=True, top=4, normalise="bank")
+    ranked = rank_embeddings(pairs, images, texts, options, EmbeddedPairs(Scorer(0.2), images, strings), bank)
+    assert ranked.again is not None
+    assert isinstance(bank.scores, Cosines)
+    cosines, new = images @ texts.T, torch.sin(13 * images.sum(-1)[:, None] + torch.arange(float(N * PER)))
+    of_captions = (6 * texts @ bank.scores.images.T).exp().mean(1).log() / 6
+    of_images = (6 * images @ bank.scores.texts.T).exp().mean(1).log() / 6
+    i2t, t2i = cosines - of_captions, cosines - of_images[:, None]
+    i2t_again, t2i_again = ranked.again
+    for image in range(N):
+        chosen = i2t[image].topk(4).indices
+        assert i2t_again.caption[image].tolist() == chosen.tolist()
+        torch.testing.assert_close(i2t_again.scores[image], (0.8 * i2t + 0.2 * new)[image, chosen])
+    for text in range(N * PER):
+        chosen = t2i[:, text].topk(4).indices
+        assert t2i_again.image[text].tolist() == chosen.tolist()
+        torch.testing.assert_close(t2i_again.scores[text], (0.8 * t2i + 0.2 * new)[chosen, text])
 
 
 def test_progress_counts_every_query_of_both_directions(

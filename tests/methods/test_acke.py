@@ -25,6 +25,8 @@ from crosscue.methods.acke.pool import PoolShape, PromptPool, Selection, chosen_
 from crosscue.methods.acke.released import DEFECTS, ReleasedAcke, ReleasedPool, weighted
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
+from crosscue.retrieval.enrichment import enriched
+from crosscue.retrieval.options import Inference
 from crosscue.training.optimisers import select_trainable
 from tests import tiny
 from tests.tiny import square_clip, tiny_backbones
@@ -618,6 +620,16 @@ def test_enriching_adds_descriptions_by_their_weight() -> None:
         enriched = method.enrich(images, views, 0.5)
     assert enriched.shape == images.shape
     assert ((enriched - images).norm(dim=-1) <= 0.5 + 1e-5).all()
+
+
+@torch.no_grad()
+def test_descriptions_of_a_file_are_added_with_the_given_strength(tmp_path: Path) -> None:
+    method, names = acke(), list("0123")
+    inference = Inference(views=str(described(tmp_path, names)), enrichment=0.8)
+    images = method.encode_image(pixels())
+    views = [[f"an image {name}" for name in names], ["the grass"] * 4, [f"a dog {name}" for name in names]]
+    torch.testing.assert_close(enriched(method, pairs(), images, inference), method.enrich(images, views, 0.8))
+    assert not torch.allclose(method.enrich(images, views, 0.8), method.enrich(images, views, 0.3), atol=1e-3)
 
 
 def test_uncertainty_is_low_for_a_clear_winner() -> None:

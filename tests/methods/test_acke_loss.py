@@ -14,7 +14,10 @@ from crosscue.backbones.protocol import Prompts
 from crosscue.errors import DataError
 from crosscue.knowledge.views.record import ViewKnowledge, Views
 from crosscue.losses.view_weights import gallery_trust
+from crosscue.methods.acke.config import AckeConfig
 from crosscue.methods.acke.model import Acke
+from crosscue.methods.acke.pool import PoolShape, PromptPool
+from crosscue.methods.acke.views import ViewLosses
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
@@ -397,6 +400,74 @@ def test_descriptions_are_compared_from_two_images_on(count: int, tmp_path: Path
     assert ("view_loss" in found) == (count == 2)
     with pytest.raises(DataError, match="crosscue describe views"):
         acke(views=str(tmp_path / "views.jsonl")).train().losses(batch())
+
+
+def drawn() -> tuple[Tensor, Tensor, Tensor]:
+    """Return unit vectors of six images, their captions, and two descriptions of each, which fit less and less."""
+    generator = torch.Generator().manual_seed(3)
+    f = normalize(torch.randn(6, 8, generator=generator), dim=-1)
+    g = normalize(f + 0.3 * torch.randn(6, 8, generator=generator), dim=-1)
+    noise = torch.linspace(0.05, 0.7, 6)[:, None] * torch.randn(2, 6, 8, generator=generator)
+    return f, g, normalize(f + noise, dim=-1)
+
+
+def test_shuffled_weights_are_those_of_other_images() -> None:
+    f, g, z = drawn()
+    losses = ViewLosses(AckeConfig(**OPTIONS | {"weights": "shuffled"}), 8)
+    weights, scale = trust(f, g, z, SAME)[0], torch.tensor(9.0)
+    assert weights.std() > 0.2 * weights.mean()
+    torch.manual_seed(3)
+    order = torch.randperm(6)
+    assert order.tolist() != list(range(6))
+    torch.manual_seed(3)
+    found = losses(f, g, z, SAME, scale, 1)
+    moved = weights[:, order] / weights.mean()
+    view = sum((w * contrast(f, t, scale, "both", SAME)).mean() for w, t in zip(moved, z, strict=True))
+    hinge = sum((w * hinges(f, t, 0.37, SAME)).mean() for w, t in zip(moved, z, strict=True))
+    torch.testing.assert_close(found["view_loss"], 1.3 * 1.5 * view)
+    torch.testing.assert_close(found["view_hinge_loss"], 0.9 * 1.5 * hinge)
+
+
+@torch.no_grad()
+def test_evidence_by_default_is_that_of_the_logit_scale_above_two_deviations() -> None:
+    """u = K / (K + sum e), e = exp(scale (cosine - mean - 2 sd)) - 1: the background of a query has its own image too."""
+    options: dict[str, Any] = {"evidence_scale": None, "evidence_margin": None, "prior_weight": None}
+
+    def vacuity(row: Tensor, background: Tensor, scale: float) -> Tensor:
+        limit = background.mean() + 2 * background.std(correction=0)
+        evidence = (scale * (row - limit)).clamp(0, 10).exp() - 1
+        return len(row) / (len(row) + evidence.sum())
+
+    f, g, z = drawn()
+    others = ~torch.eye(6, dtype=torch.bool)
+    found = ViewLosses(AckeConfig(**OPTIONS | options), 8)(f, g, z, None, torch.tensor(9.0), 1)
+    wanted = [vacuity(f @ z[v, i], (f @ z[v, i])[others[i]], 9.0) for v in range(2) for i in range(6)]
+    assert 0.05 < min(wanted) < 0.5
+    torch.testing.assert_close(found["view_uncertainty"], torch.stack(wanted).mean())
+    method = acke(**options)
+    scores = torch.tensor([[0.9, 0.1, 0, -0.1, 0.05, 0, 0.1, -0.05, 0.02], [0.1, 0, 0, 0, 0, 0, 0, 0, 0.7]])
+    wanted = [vacuity(row, row, float(method.backbone.logit_scale)) for row in scores]
+    torch.testing.assert_close(method.query_uncertainty(scores), torch.stack(wanted))
+
+
+@torch.no_grad()
+def test_a_leaking_caption_is_trained_with_the_choice_of_its_own_image() -> None:
+    method = acke(acp="paired_leaky", allow_leak=True, weights="none").train()
+    f, by_image = method.encode_image(batch().images), method.frozen.of_images(batch().images)
+    g = [method.read_beside([text], query[None])[0] for text, query in zip(CAPTIONS, by_image, strict=True)]
+    found, scale = method.losses(batch()), method.backbone.logit_scale
+    wanted = contrast(f, normalize(torch.stack(g), dim=-1), scale, "both", SAME).mean()
+    torch.testing.assert_close(found["contrastive_loss"], wanted, rtol=1e-3, atol=1e-4)
+    alone = contrast(f, method.encode_text(CAPTIONS), scale, "both", SAME).mean()
+    assert abs(float(alone - wanted)) > 1e-2
+
+
+def test_prompts_of_the_pool_start_small_and_keys_do_not() -> None:
+    torch.manual_seed(0)
+    pool = PromptPool(PoolShape(9, 2, 3), 32, 64, "learned")
+    assert 0.015 < float(pool.prompts.detach().std()) < 0.025
+    assert pool.keys is not None
+    assert 0.8 < float(pool.keys.detach().std()) < 1.2
 
 
 @torch.no_grad()

@@ -13,9 +13,11 @@ from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, normali
 
 from crosscue.backbones.protocol import ImageState, Prompts
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
-from crosscue.methods.action.knowledge import KnowledgeSource
+from crosscue.methods.action.config import ActionConfig
+from crosscue.methods.action.knowledge import FrozenKnowledge, KnowledgeBatch, KnowledgeSource
 from crosscue.methods.action.model import RANKING, Action
 from crosscue.methods.action.modules import TripletEncoder
+from crosscue.methods.action.prompts import VisualPrompts
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.training.optimisers import select_trainable
@@ -230,6 +232,111 @@ def test_prompts_that_attend_to_patches(tmp_path: Path) -> None:
         torch.testing.assert_close(found[row, : counts[row]], wanted, rtol=1e-3, atol=1e-4)
 
 
+def drawn_images(count: int) -> Tensor:
+    return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{"aim": "cat"}, {"aim_query": "prompt"}])
+def test_tokens_beside_the_patches_enter_one_layer_and_are_passed_on(tmp_path: Path, options: dict[str, str]) -> None:
+    method, pixels = trained(tmp_path, **options), drawn_images(1)
+    paper, state = Paper(method), method.backbone.image_state(pixels, LAYER)
+    prompts = paper.knowledge("two dogs")
+    beside = torch.cat([prompts["triplets"], prompts["states"]])
+    if method.interaction is not None:
+        for parameter in method.interaction.mlp[-1].parameters():
+            parameter.mul_(0.05)  # a layer hardly changes a long token
+        given = {kind: own[None] for kind, own in prompts.items()}
+        beside = method.interaction(state.tokens[:, 1:], given, torch.ones(1, 2, dtype=torch.bool))[0]
+    tokens = torch.cat([state.tokens[0], beside])[None]
+    visual = Prompts({layer: paper.part(f"visual.{layer}") for layer in (LAYER, DEEP)})
+    wanted = method.backbone.encode_image(ImageState(tokens, LAYER), visual).pooled
+    found = method.image_given_texts(pixels, [["two dogs"]])
+    torch.testing.assert_close(found, normalize(wanted, dim=-1), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_result_may_replace_the_patches(tmp_path: Path) -> None:
+    """V alone, as printed (`aim_residual=False`): it does not start at zero, which would leave an image without content."""
+    method, pixels = trained(tmp_path, aim_residual=False, early_inject=False), drawn_images(1)
+    paper, state = Paper(method), method.backbone.image_state(pixels, LAYER)
+    patches = paper.interaction(state.tokens[0, 1:], paper.knowledge("two dogs"))
+    changed = ImageState(torch.cat([state.tokens[0, :1], patches])[None], LAYER)
+    visual = Prompts({layer: paper.part(f"visual.{layer}") for layer in (LAYER, DEEP)})
+    wanted = normalize(method.backbone.encode_image(changed, visual).pooled, dim=-1)
+    found = method.image_given_texts(pixels, [["two dogs"]])
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    for residual in (True, False):
+        fresh = build("action", method.backbone, OPTIONS | {"aim_residual": residual})
+        assert (fresh.interaction.mlp[-1].weight == 0).all() == residual
+
+
+@torch.no_grad()
+def test_without_knowledge_every_image_is_read_once_and_meets_the_same_candidates(tmp_path: Path) -> None:
+    """The control: candidates of a caption are images, and those of an image are captions."""
+    method, pixels = trained(tmp_path, triplets=False, states=False), drawn_images(5)
+    images, texts = method.encode_image(pixels), method.encode_text(CAPTIONS)
+    i2t, t2i = method.candidate_scores(Batch(pixels, CAPTIONS, IMAGES))
+    for row in range(5):
+        wrong = [other for other in range(5) if IMAGES[other] != IMAGES[row]]
+        near = sorted(wrong, key=lambda other, row=row: -float(texts[row] @ texts[other]))[:CANDIDATES]
+        chosen = [row, *near]
+        torch.testing.assert_close(i2t[row], texts[chosen] @ images[row], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(t2i[row], images[chosen] @ texts[row], rtol=1e-3, atol=1e-5)
+    assert (i2t - t2i)[:, 1:].abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_hand_crafted_texts_pass_the_adapter(tmp_path: Path) -> None:
+    method = trained(tmp_path, hand_crafted=True)
+    about = [
+        "A photo capturing a dogs performing playing.",
+        "A photo capturing a dog performing biting in relation to ball.",
+    ]
+    texts = [method.backbone.encode_text(method.backbone.tokenize([text])).pooled[0] for text in about]
+    assert method.adapter is not None
+    triplets, _ = method.caption_prompts(["two dogs"], training=False)["two dogs"]
+    torch.testing.assert_close(triplets, method.adapter(torch.stack(texts)), rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_joined_triplet_is_read_from_its_three_parts() -> None:
+    """Two captions, one of which has a triplet without object; slots are in any order, and a part may have two pieces."""
+    torch.manual_seed(0)
+    encoder = TripletEncoder(6, 8, 3, 1, "concat_linear", True).eval()
+    assert encoder.joined is not None
+    assert encoder.indices is not None
+    encoder.indices.normal_()
+    where = (
+        [(1, 0), (0, 0), (0, 1), (1, 1), (2, 1), (2, 1)],
+        [(2, 0), (0, 0), (1, 0)],
+    )  # slot and triplet of each piece
+    members = [
+        FrozenKnowledge(torch.randn(len(own), 6), *torch.tensor(own).T, torch.zeros(count, 4), torch.zeros(count, 0))
+        for own, count in zip(where, (2, 1), strict=True)
+    ]
+    found = encoder(KnowledgeBatch.of(members))
+    for row, (member, own) in enumerate(zip(members, where, strict=True)):
+        widened, joined = encoder.widen(member.pieces), []
+        for number in range(len(member)):
+            parts = [
+                sum(
+                    (piece for piece, place in zip(widened, own, strict=True) if place == (slot, number)),
+                    torch.zeros(8),
+                )
+                for slot in range(3)
+            ]
+            joined.append(encoder.joined(torch.cat(parts)) + encoder.indices[number])
+        wanted = encoder.layers(encoder.norm(torch.stack(joined))[None])[0]
+        torch.testing.assert_close(found[row, : len(member)], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_hard_negatives_share_the_batch_of_an_image_unless_it_is_read_with_its_own_caption() -> None:
+    backbone = tiny_backbones["clip"]()
+    for conditioning, companions in (("matched", CANDIDATES), ("pairwise", CANDIDATES), ("own", 0)):
+        assert build("action", backbone, OPTIONS | {"conditioning": conditioning}).companions == companions
+
+
 def test_tokens_of_knowledge_stand_alone_where_there_are_no_visual_prompts(tmp_path: Path) -> None:
     method = trained(tmp_path, visual_prompts=0)
     beside = torch.randn(2, 3, method.backbone.image_width)
@@ -256,7 +363,8 @@ def test_layers_before_the_deep_ones_get_the_first_visual_tokens_beside_the_know
 def test_what_is_added_to_pieces_starts_small() -> None:
     torch.manual_seed(0)
     encoder = TripletEncoder(64, 64, 4, 1, "seq3", True)
-    for added in (encoder.slots, encoder.indices):
+    visual = VisualPrompts(tiny_backbones["clip"](), ActionConfig(visual_prompts=20))
+    for added in (encoder.slots, encoder.indices, visual["0"]):
         assert 0.01 < float(added.detach().std()) < 0.03
         assert abs(float(added.detach().mean())) < 0.01
 

@@ -13,7 +13,7 @@ from crosscue.methods.alip import Alip, AlipConfig, without_class
 from crosscue.methods.contract import Batch
 from crosscue.testing import eight_pairs
 from crosscue.testing.steps import total_loss
-from tests.methods.formulas import both_ways, shared
+from tests.methods.formulas import both_ways, pair_cross_entropies, shared
 from tests.tiny import tiny_backbones
 
 
@@ -189,3 +189,19 @@ def test_the_whole_loss_by_the_formula(gate: str) -> None:
     method.means.copy_((method.means - (1 - MOMENTUM) * here) / MOMENTUM)  # as before this batch
     for gradient, wanted in zip(torch.autograd.grad(total_loss(method, batch), heads), right, strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("directions", ["i2t", "t2i"])
+def test_both_terms_have_the_chosen_direction(directions: str) -> None:
+    backbone = tiny_backbones["clip"]()
+    method = Alip(backbone, AlipConfig(directions=directions, synthetic="given", carrier="heads_only")).eval()
+    method.means.fill_(-1)  # every weight is 1
+    batch = Batch(eight_pairs(backbone).images[:6], CAPTIONS, list("012345"), synthetic=SYNTHETIC)
+    found, images = method.losses(batch), method.encode_image(batch.images)
+    for name, texts in (("text_loss", CAPTIONS), ("synthetic_loss", SYNTHETIC)):
+        logits = backbone.logit_scale * images @ method.encode_text(texts).T
+        same = shared(texts, list(batch.image_ids))
+        halves = {"i2t": pair_cross_entropies(logits, same), "t2i": pair_cross_entropies(logits.T, same)}
+        torch.testing.assert_close(found[name], halves[directions].mean(), rtol=1e-4, atol=1e-5)
+        assert abs(float((halves["i2t"] - halves["t2i"]).mean())) > 1e-3

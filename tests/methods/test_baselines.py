@@ -194,6 +194,18 @@ def test_maple_keeps_the_words_its_vectors_do_not_replace() -> None:
     torch.testing.assert_close(dropped.text_features(TEXTS), expected, rtol=0, atol=1e-5)
 
 
+def test_words_start_the_first_layer_alone() -> None:
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(0)
+    first, *deeper = build("maple", backbone, {"depth": 3}).prompts.context
+    tokens = backbone.tokenize(["a photo of a"])
+    words = backbone.word_embedding(tokens.ids[0, tokens.content[0]][:2]).float()
+    torch.testing.assert_close(first.detach(), words)
+    for drawn in deeper:
+        assert 0.015 < float(drawn.detach().std()) < 0.025
+        assert not torch.allclose(drawn.detach(), words, atol=1e-3)
+
+
 def test_maple_names_the_largest_depth_and_context(backbone: Backbone) -> None:
     with pytest.raises(MethodError, match=r"depth is 9; from layer 0 the text tower of .* has room for 1 to 3"):
         build("maple", backbone)
@@ -216,6 +228,24 @@ def test_lora_changes_queries_and_values_of_both_towers_only(backbone: Backbone)
         4 * 2 * ((backbone.text_layers - 1) * backbone.text_width + (backbone.image_layers - 2) * backbone.image_width)
     )
     assert sum(tensor.numel() for tensor in lora.learned_state().values()) == widths
+
+
+@torch.no_grad()
+def test_lora_adds_alpha_over_rank_times_its_product_to_queries_and_values() -> None:
+    backbone, reference = tiny_backbones["clip"](), tiny_backbones["clip"]()
+    method, batch = build("lora", backbone, {"rank": 2, "alpha": 6}), eight_pairs(backbone)
+    torch.manual_seed(0)
+    for name, parameter in method.named_parameters():
+        if ".lora_" in name:
+            parameter.normal_(std=0.2)
+    changed = [name for name, _ in reference.named_modules() if name.endswith((".q_proj", ".v_proj"))]
+    assert len(changed) == 2 * (backbone.text_layers + backbone.image_layers)
+    for name in changed:
+        own = method.changed.get_submodule(name)
+        reference.get_submodule(name).weight.add_(6 / 2 * own.lora_B["default"].weight @ own.lora_A["default"].weight)
+    wanted = embeddings(build("zero_shot", reference), batch)
+    for found, right in zip(embeddings(method, batch), wanted, strict=True):
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["lora", "full_ft"])

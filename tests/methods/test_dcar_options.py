@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from crosscue.data.pairs import Negative
 from crosscue.methods.contract import Batch
 from crosscue.methods.dcar import weighting
+from crosscue.methods.dcar.category import CategoryHead
 from crosscue.methods.dcar.model import Dcar
+from crosscue.methods.dcar.reference_images import blank_pixels
 from crosscue.methods.registry import build
 from tests import tiny
 from tests.tiny import tiny_backbones
@@ -59,6 +62,74 @@ def test_differences_are_those_of_the_similarity() -> None:
                 empty, near = (float(features[row, token] @ of) for of in (blank, images[row]))
                 wanted = math.exp(empty) - math.exp(near) if exponential else empty - near
                 assert float(found[row, token]) == pytest.approx(wanted, abs=1e-6)
+
+
+@torch.no_grad()
+def test_similarity_and_the_limits_reach_the_weights() -> None:
+    """One caption at a time: exponentials of cosines, blended, limited on both sides, and scaled to average 1."""
+    method = dcar(similarity="exp", blend=0.6, smallest=0.85, largest=1.1)
+    images, blank = normalize(torch.randn(5, 32), dim=-1).split([4, 1])
+    tokens = method.tokenize(TEXTS)
+    found, features = method.token_weights(TEXTS, tokens, images, blank[0]), method.token_features(TEXTS, tokens)
+    raw = []
+    for row, words in enumerate(tokens.content):
+        own = features[row, words]
+        change = ((own @ blank[0]).exp() - (own @ images[row]).exp()).abs()
+        wanted = by_hand((change / change.sum()).tolist(), 0.6, 0.85, 1.1)
+        torch.testing.assert_close(found[row, words], torch.tensor(wanted))
+        raw += (1 + 0.6 * (len(own) * change / change.sum() - 1)).tolist()
+    assert min(raw) < 0.8
+    assert max(raw) > 1.15
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["plain_relu", "plain_linear", "residual_zero"])
+def test_heads_by_their_two_layers(kind: str) -> None:
+    torch.manual_seed(0)
+    head, texts = CategoryHead(6, 5, kind), torch.randn(4, 6)
+    torch.nn.init.normal_(head.second.weight)
+    hidden = texts @ head.first.weight.T + head.first.bias
+    assert hidden.min() < 0
+    out = (hidden if kind == "plain_linear" else hidden.clamp(min=0)) @ head.second.weight.T + head.second.bias
+    torch.testing.assert_close(head(texts), out + texts if kind == "residual_zero" else out)
+
+
+def test_pixels_of_images_without_content() -> None:
+    """A mean image is 0 behind the normalisation; the others are pixels."""
+    backbone = tiny_backbones["clip"]()
+    for kind, value in (("white", 255), ("black", 0), ("mean", 0.0)):
+        pixels = blank_pixels(backbone, kind)
+        assert pixels.shape == (1, 3, tiny.SIZE, tiny.SIZE)
+        assert pixels.dtype == (torch.float32 if kind == "mean" else torch.uint8)
+        assert (pixels == value).all()
+    noise = blank_pixels(backbone, "noise")
+    assert noise.dtype == torch.uint8
+    assert noise.float().std() > 50
+
+
+@torch.no_grad()
+def test_prior_weights_words_by_the_mean_image_as_a_unit_vector() -> None:
+    method = dcar(ca=False).train()
+    method.losses(batch())
+    mean = method.eval().encode_image(batch().images).mean(0)
+    assert mean.norm() < 0.99
+    wanted = method.weighted(TEXTS, (mean / mean.norm()).expand(4, -1))
+    torch.testing.assert_close(method.encode_text(TEXTS, "prior"), wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(method.weighted(TEXTS, mean.expand(4, -1)), wanted, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tower", ["frozen", "prompted"])
+def test_the_feature_of_a_word_is_that_of_the_word_alone(tower: str) -> None:
+    method = dcar(token_feature="word", token_features_from=tower)
+    torch.nn.init.normal_(method.prompts.context[0])
+    tokens = method.tokenize(TEXTS)
+    found, prompts = method.token_features(TEXTS, tokens), method.text_prompts() if tower == "prompted" else None
+    for row, text in enumerate(TEXTS):
+        alone = [method.backbone.encode_text(method.tokenize([word]), prompts).pooled[0] for word in text.split()]
+        counts = [method.backbone.token_count(word) for word in text.split()]
+        wanted = [word / word.norm() for word, count in zip(alone, counts, strict=True) for _ in range(count)]
+        torch.testing.assert_close(found[row, tokens.content[row]], torch.stack(wanted), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()

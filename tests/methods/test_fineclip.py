@@ -14,7 +14,7 @@ from crosscue.errors import MethodError
 from crosscue.methods.fineclip import FineClip, FineClipConfig
 from crosscue.methods.parts.regions import axis_weights, crops, region_boxes, roi_align
 from crosscue.testing import eight_pairs
-from tests.methods.formulas import both_ways, shared
+from tests.methods.formulas import both_ways, pair_cross_entropies, shared
 from tests.tiny import tiny_backbones
 
 
@@ -149,6 +149,7 @@ def test_the_whole_loss_by_the_formula() -> None:
     """Global, region and distillation loss with weights 1, 0.7 and 0.3, region by region; two images share a class."""
     backbone = tiny_backbones["clip"]()
     options = {"region_weight": 0.7, "distil_weight": 0.3, "centre_side": 0.6, "boxes": 2, "carrier": "heads_only"}
+    options |= {"smallest_side": 0.15, "largest_side": 0.45, "box_seed": 7}
     torch.manual_seed(4)
     method = FineClip(backbone, FineClipConfig(**options))
     for head in (method.image_head, method.text_head):
@@ -162,7 +163,7 @@ def test_the_whole_loss_by_the_formula() -> None:
     named = [f"a photo of a {name}" for name in classes]
     of_classes = torch.cat([method.encode_text([text]) for text in named])
     dense = (method.read_images(batch.images).dense @ method.image_head.weight.T).unflatten(1, (4, 4))
-    boxes = region_boxes(ids, centre=0.6, count=2, smallest=0.3, largest=0.8, seed=1)
+    boxes = region_boxes(ids, centre=0.6, count=2, smallest=0.15, largest=0.45, seed=7)
     regions = torch.stack([torch.stack([by_hand(dense[i], box) for box in boxes[i]]) for i in range(8)])  # (8, 3, D)
     with torch.no_grad():
         cut = torch.stack([method.encode_image(crops(batch.images[i : i + 1], boxes[i : i + 1])) for i in range(8)])
@@ -184,4 +185,7 @@ def test_the_whole_loss_by_the_formula() -> None:
         torch.testing.assert_close(gradient, value, rtol=1e-3, atol=1e-3 * float(value.abs().max()))
     method.config = dataclasses.replace(method.config, directions="i2t")
     only = cross_entropy(logits.masked_fill(shared(captions, ids), -torch.inf), torch.arange(8))
-    torch.testing.assert_close(method.losses(batch)["global_loss"], only, rtol=1e-4, atol=1e-5)
+    of_regions = pair_cross_entropies(scale * middle @ of_classes.T, shared(named, ids)).mean()
+    one_way = method.losses(batch)
+    torch.testing.assert_close(one_way["global_loss"], only, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one_way["region_loss"], 0.7 * of_regions, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from crosscue import evaluation, losses, methods, retrieval
@@ -18,6 +19,8 @@ from crosscue.errors import MethodError
 from crosscue.methods.images import check_images
 from crosscue.methods.registry import METHODS, build, method_class
 from crosscue.retrieval.options import Inference
+from crosscue.testing import eight_pairs
+from crosscue.testing.steps import total_loss
 from tests.tiny import colour_knowledge, tiny_backbones
 
 
@@ -113,3 +116,33 @@ def test_a_method_that_reads_pixels_names_those_that_read_features(monkeypatch: 
     check_images(pairs, build("linear_probe", tiny_backbones["clip"]()))
     with pytest.raises(MethodError, match="augmentation 'crop' changes pixels"):
         check_images(pairs, build("linear_probe", tiny_backbones["clip"]()), "crop")
+
+
+MASKS = [
+    ("crosscue.methods.parts.contrastive", "linear_probe", {}),
+    ("crosscue.methods.parts.carrier", "filip", {"carrier": "heads_only"}),
+    ("crosscue.methods.dcar.model", "dcar", {"ca": False, "context_tokens": 2}),
+    ("crosscue.methods.acke.model", "acke", ACKE | {"weights": "none"}),
+    ("crosscue.methods.action.model", "action", KNOWN | {"conditioning": "own"}),
+]
+"""Module that finds the pairs that are alike, a method, and its options."""
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("module", "name", "options"), MASKS, ids=[row[1] for row in MASKS])
+def test_equal_captions_are_negatives_without_mask_duplicates(
+    module: str, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss without the mask is that of a batch in which no two pairs are alike."""
+    backbone = tiny_backbones["clip"]()
+    whole = eight_pairs(backbone)
+    batch = dataclasses.replace(whole, captions=[*whole.captions[:7], whole.captions[2]])
+
+    def loss(mask: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        return total_loss(build(name, backbone, options | {"mask_duplicates": mask}), batch)
+
+    masked, plain = loss(True), loss(False)
+    assert abs(float(masked - plain)) > 1e-3
+    monkeypatch.setattr(f"{module}.same_meaning", lambda *given: None)
+    torch.testing.assert_close(loss(True), plain)

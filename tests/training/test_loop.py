@@ -12,10 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 import crosscue
+from crosscue.data.batches import Batches
+from crosscue.data.neighbours import nearest
 from crosscue.data.pairs import ImageFile, Pair, Pairs
 from crosscue.errors import DataError, MethodError, TrainingError
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
+from crosscue.methods.contract import Batch
+from crosscue.methods.registry import build
+from crosscue.retrieval.encoding import untouched_embeddings
+from crosscue.testing import eight_pairs
+from crosscue.testing.steps import total_loss
+from crosscue.training.feed import training_feed
 from crosscue.training.journal import read_journal
+from crosscue.training.loop import add_gradients
+from crosscue.training.optimisers import select_trainable
 from tests import tiny
 from tests.cli import succeeds
 from tests.training.runs import adapt, config, learned, started
@@ -108,6 +118,43 @@ def test_stages_have_losses_tensors_and_rates_of_their_own(folder: Path) -> None
         TrainingError, match=r"training.epochs is 3 and the stages need: contrastive the rest, ranking 3"
     ):
         adapt(folder, "short", method="action", training=training, options={**options, "second_stage_epochs": 3})
+
+
+def test_a_method_that_wants_neighbours_gets_its_hard_negatives(folder: Path) -> None:
+    pairs, backbone = crosscue.read_pairs(folder).split("train"), tiny.tiny_backbones["clip"]()
+    method = build("action", backbone, {**STAGED, "knowledge": str(known(folder)), "candidates": 3})
+    feed = training_feed(method, pairs, config(batch_size=4, seed=5))
+    near = nearest(
+        *untouched_embeddings(backbone, pairs.captions, feed.images, len(pairs)), torch.tensor(pairs.caption_owner)
+    )
+    wanted, chance = Batches(pairs, 4, 5, 3, near), Batches(pairs, 4, 5)
+    assert [feed.batches.step(1, step) for step in range(8)] == [wanted.step(1, step) for step in range(8)]
+    assert [chance.step(1, step) for step in range(8)] != [wanted.step(1, step) for step in range(8)]
+
+
+def test_gradients_of_batches_that_make_one_step_are_averaged() -> None:
+    backbone = tiny.tiny_backbones["clip"]()
+    method, whole = build("linear_probe", backbone).train(), eight_pairs(backbone)
+    parameters = [parameter for _, parameter in select_trainable(method)]
+    parts = [Batch(whole.images[own], whole.captions[own], whole.image_ids[own]) for own in (slice(3), slice(3, 8))]
+    wanted = [torch.autograd.grad(total_loss(method, part), parameters) for part in parts]
+    for part in parts:
+        add_gradients(method, part, config(), 1, parts=2)
+    for parameter, first, second in zip(parameters, *wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, (first + second) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_is_no_longer_than_the_rate_times_the_largest_norm(folder: Path) -> None:
+    """A probe starts at zero; two steps of plain SGD, whose gradients are longer than allowed."""
+    training = config(
+        epochs=1, batch_size=16, schedule="constant", lr=0.5, clip_grad=1e-3, momentum=0.0, weight_decay=0.0
+    )
+    adapt(folder, "run", method="linear_probe", training=training, validation=False)
+    steps = [line for line in read_journal(folder / "run" / "metrics.jsonl") if line["kind"] == "train"]
+    assert min(line["gradient_norm"] for line in steps) > 0.01
+    moved = torch.cat([tensor.flatten() for tensor in learned(folder / "run").values()]).norm()
+    assert len(steps) == 2
+    assert 0.5e-3 < float(moved) <= 1e-3 * 1.001
 
 
 def test_interrupt_stops_between_steps_and_can_be_continued(folder: Path) -> None:

@@ -60,6 +60,17 @@ def test_rates_are_multiples_of_the_run_s(kind: Literal["sgd", "adamw"]) -> None
     assert moved == pytest.approx({"plain": step, "still": step, "slow": step / 2, "frozen": 0}, rel=1e-4)
 
 
+def test_momentum_is_that_of_the_options() -> None:
+    """Two steps along one gradient: the second is 1 + momentum times the first."""
+    method = Three()
+    stepper = optimizer(method, TrainingConfig(lr=LR, momentum=0.35, weight_decay=0.0))
+    for _ in range(2):
+        for parameter in method.parameters():
+            parameter.grad = torch.full((2,), 0.3) if parameter.requires_grad else None
+        stepper.step()
+    assert float(method.plain[0]) == pytest.approx(1 - LR * 0.3 * (1 + 1.35))
+
+
 def test_norms_and_biases_of_tuned_towers_do_not_decay() -> None:
     options = {"acp": "none", "tune": "full", "weights": "none", "tower_lr_scale": 0.25}
     method = build("acke", tiny_backbones["clip"](), options)

@@ -27,6 +27,18 @@ def test_cosine_warms_up_and_ends_at_zero() -> None:
     assert cosine_factor(10, 10, 4) == pytest.approx(0)
 
 
+def test_coop_changes_its_rate_between_epochs_alone() -> None:
+    config, tensor = TrainingConfig(epochs=4, lr=0.1, schedule="coop"), torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([tensor], lr=0.1)
+    schedule, rates = scheduler(optimiser, config, 3, Plan([Stage("training")], 4)), []
+    for _ in range(12):
+        rates.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    by_epoch = [1e-5, *(0.05 * (1 + math.cos(math.pi * e / 4)) for e in range(3))]
+    assert rates == pytest.approx([rate for rate in by_epoch for _ in range(3)])
+
+
 @pytest.mark.parametrize("name", ["coop", "cosine", "constant"])
 def test_groups_keep_their_ratio(name: str) -> None:
     config = TrainingConfig(epochs=3, lr=0.1, schedule=name)
