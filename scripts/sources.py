@@ -83,7 +83,7 @@ def sugarcrepe(coco: Path, folder: Path) -> Iterable[dict[str, Any]]:
             copy = folder / f"{kind}-{index}.jpg"
             shutil.copyfile(places[pair["filename"]], copy)
             negative = {"text": pair["negative_caption"], "type": "attribute"}
-            yield {"image": str(copy), "caption": pair["caption"], "negatives": [negative], "category": kind}
+            yield {"image": str(copy.resolve()), "caption": pair["caption"], "negatives": [negative], "category": kind}
 
 
 def edited(pairs: Pairs, exchanges: Mapping[str, Sequence[str]] | None, each: int) -> Pairs:

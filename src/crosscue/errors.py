@@ -63,10 +63,6 @@ class StorageError(CrosscueError):
     """The disk is full, a folder cannot be written, or the content of a file is not the expected one."""
 
 
-class HeldError(StorageError):
-    """Another process works in the folder."""
-
-
 class CollectionError(CrosscueError):
     """A collection of indexed images is missing, damaged, or of another run or format."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from crosscue.errors import CrosscueError, DataError, HeldError, StorageError
+from crosscue.errors import CrosscueError, DataError, StorageError
 from crosscue.source_files import open_text, read_text
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def sole_run(folder: Path, option: str = "--out") -> Iterator[None]:
     `option` is the option that names another folder, for the message.
 
     Raises:
-        HeldError: another process holds the lock; the message names it.
+        StorageError: another process holds the lock; the message names it.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -261,7 +261,7 @@ def sole_run(folder: Path, option: str = "--out") -> Iterator[None]:
             lock.acquire()
         except Timeout as error:
             name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
-            raise HeldError(
+            raise StorageError(
                 f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another {option}."
             ) from error
     try:

@@ -40,8 +40,9 @@ def test_an_edited_caption_of_sugarcrepe_meets_the_caption_it_was_made_of_alone(
     monkeypatch.delitem(sys.modules, "sources", raising=False)
     import sources
 
-    coco = shared / "coco_mini"
-    sources.write_source(tmp_path / "sugarcrepe.jsonl", coco, sources.sugarcrepe(coco, tmp_path / "copies"))
+    monkeypatch.chdir(tmp_path)
+    coco = shared.resolve() / "coco_mini"
+    sources.write_source(tmp_path / "sugarcrepe.jsonl", coco, sources.sugarcrepe(coco, Path("copies")))
     contests = Contests.of(read_pairs(tmp_path / "sugarcrepe.jsonl"))
     kept = json.loads((coco / "sugarcrepe_subset.json").read_text())
     expected = [(pair["caption"], pair["negative_caption"], kind) for kind, pairs in kept.items() for pair in pairs]

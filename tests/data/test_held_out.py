@@ -56,15 +56,30 @@ def test_a_bank_is_the_training_split() -> None:
     assert len(bank_pairs(source(None, None), None)) == 2
 
 
-def test_a_bank_leaves_out_what_is_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same file under another id, or the same id and captions at another path."""
+def test_a_bank_leaves_out_what_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same content under another id or name, or the same id and captions with another image."""
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    for number in range(4):
+        Path("images", f"{number}.jpg").write_bytes(b"image %d" % number)
+    Path("other.jpg").write_bytes(b"another image")
+    Path("copy.jpg").write_bytes(b"image 2")
     evaluated = listed("1.jpg", "3.jpg", split="test", folder="elsewhere")
     kept = bank_pairs(listed("0.jpg", "1.jpg", "2.jpg", "3.jpg"), evaluated)
     assert [pair.image_id for pair in kept] == ["images/0.jpg", "images/2.jpg"]
     assert "leaves out 2 of 4 pairs" in capsys.readouterr().err
-    moved = Pairs([Pair(ImageFile(Path("copy.jpg")), ("1.jpg here",), "images/1.jpg", split="test")], "copies")
+    moved = Pairs([Pair(ImageFile(Path("other.jpg")), ("1.jpg here",), "images/1.jpg", split="test")], "moved")
     assert [pair.image_id for pair in bank_pairs(listed("0.jpg", "1.jpg"), moved)] == ["images/0.jpg"]
+    copied = Pairs([Pair(ImageFile(Path("copy.jpg")), ("other words",), "copy", split="test")], "copies")
+    assert [pair.image_id for pair in bank_pairs(listed("0.jpg", "2.jpg"), copied)] == ["images/0.jpg"]
     with pytest.raises(DataError, match=r"contains the evaluated queries.*--bank SOURCE"):
         bank_pairs(listed("1.jpg"), evaluated)
     assert len(bank_pairs(listed("0.jpg", "2.jpg"), evaluated)) == 2
     assert not capsys.readouterr().err.count("2 of 2")
+
+
+def test_a_bank_is_no_test_split() -> None:
+    with pytest.raises(DataError, match=r"a bank needs training pairs, and there is only the split test"):
+        bank_pairs(source("test", "test"), None)

@@ -9,15 +9,18 @@ timing.json        seconds and memory: what differs from machine to machine
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
-import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from crosscue.api import adapt, as_run, load
 from crosscue.backbones.protocol import Backbone
@@ -26,7 +29,7 @@ from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.data.pairs import Pairs
 from crosscue.data.splits import bank_pairs
-from crosscue.errors import HeldError, RunError
+from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, bank_of_run, normalised_result
 from crosscue.methods.capabilities import Untrained
@@ -34,12 +37,9 @@ from crosscue.methods.registry import config_of, method_class
 from crosscue.progress import note
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
-from crosscue.storage import read_json, write_json
+from crosscue.storage import read_json, write_json, writing
 from crosscue.training.config import TrainingConfig
 from crosscue.training.optimisers import select_trainable
-
-PAUSE = 2.0
-"""Seconds between two looks at a job that another process trains."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,27 @@ class Job:
             CrosscueError: the run cannot be made; the message contains the reason.
             KeyboardInterrupt: the user stopped it; it can be continued.
         """
-        waits = False
-        while (done := self.trained()) is None:
-            try:
-                return self._train(backbone)
-            except HeldError as held:
-                if not waits:
-                    note(f"{held} This process waits.")
-                waits = True
-                time.sleep(PAUSE)
-        return done
+        done = self.trained()
+        if done is not None:
+            return done
+        with self._alone():
+            return self.trained() or self._train(backbone)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from training the job at the same time; waits where one does."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".training")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            note(f"{self.folder.name}: another process trains this job; this one waits for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _train(self, backbone: Backbone) -> Training:
         with Gauge(backbone.device) as gauge:

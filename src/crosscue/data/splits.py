@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from crosscue.data.contents import contents
 from crosscue.data.fewshot import few_shot, few_shot_validation, split_off
-from crosscue.data.pairs import ImageFile, Pair, Pairs
+from crosscue.data.pairs import Pairs
 from crosscue.errors import DataError
 from crosscue.progress import note
 
@@ -64,13 +65,17 @@ def bank_pairs(source: Pairs, evaluated: Pairs | None) -> Pairs:
     A bank must not contain a query that is evaluated. Such pairs are left out, and a line names their number.
 
     Raises:
-        DataError: no other pairs are left.
+        DataError: no other pairs are left, or the source has a test split alone.
     """
+    if source.splits == ["test"]:
+        raise DataError(
+            f"{source.source}: a bank needs training pairs, and there is only the split test. Name others: --bank SOURCE"
+        )
     train = source.split("train") if "train" in source.splits else source
     if evaluated is None:
         return train
-    queries = {key for pair in evaluated for key in _keys(pair)}
-    fresh = [pair for pair in train if queries.isdisjoint(_keys(pair))]
+    queries = {key for keys in _keys(evaluated) for key in keys}
+    fresh = [pair for pair, keys in zip(train, _keys(train), strict=True) if queries.isdisjoint(keys)]
     if not fresh:
         raise DataError(
             f"{source.source}: the bank contains the evaluated queries. Name training pairs: --bank SOURCE, or another --split."
@@ -81,7 +86,7 @@ def bank_pairs(source: Pairs, evaluated: Pairs | None) -> Pairs:
     return train.part(fresh, "[not evaluated]")
 
 
-def _keys(pair: Pair) -> set[object]:
-    """Returns what shows that two pairs are the same: the file of the image, or its id together with the captions."""
-    keys: set[object] = {(pair.image_id, pair.captions)}
-    return keys | {pair.image.path.resolve()} if isinstance(pair.image, ImageFile) else keys
+def _keys(pairs: Pairs) -> list[set[object]]:
+    """Returns what shows that a pair is one of others: the content of its image, or its id together with the captions."""
+    found = contents(pairs.images)
+    return [{image, (pair.image_id, pair.captions)} for pair, image in zip(pairs, found, strict=True)]

@@ -77,7 +77,8 @@ class Processes:
                 f"process {late} of {world} did not come within {timeout:g} s ({host}:{port}). Are all started, with the "
                 "same --nnodes, and is the port open?"
             ) from error
-        atexit.register(dist.destroy_process_group)  # gloo's threads, which would abort a process that ends beside them
+        atexit.unregister(_leave)
+        atexit.register(_leave)
         return cls(rank, world, local, dist.new_group(backend="gloo", timeout=PATIENCE), store)
 
     @property
@@ -201,6 +202,12 @@ class Processes:
             except RuntimeError:
                 return f"process {self.rank} waited for process {rank}, which did not come to '{error.what}',"
         return f"the processes waited for each other before '{error.what}'"
+
+
+def _leave() -> None:
+    """Ends the threads of the group, which could abort a process that ends beside them."""
+    if dist.is_initialized() and not torch.cuda.is_available():  # that of a GPU could wait for a process that has ended
+        dist.destroy_process_group()
 
 
 def _flat(values: Any, name: str = "") -> dict[str, Any]:
