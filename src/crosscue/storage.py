@@ -260,7 +260,9 @@ def sole_run(folder: Path, option: str = "--out") -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            name = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+            name = "another process"
+            with contextlib.suppress(FileNotFoundError):  # it may end just now
+                name = holder.read_text(encoding="utf-8")
             raise StorageError(
                 f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another {option}."
             ) from error
