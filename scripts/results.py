@@ -25,6 +25,7 @@ PAGE, METHODS, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "methods.md"
 CALTECH, FLICKR = "25 categories of FDRD Caltech101", "Flickr8k"
 QUARTER = "caltech101-25={runs}/caltech101-25.jsonl"
 PIXELS, SUGAR = "flickr8k={runs}/flickr8k-1600.jsonl", "sugarcrepe={runs}/sugarcrepe.jsonl"
+FIRST = "flickr8k-first={runs}/flickr8k-first.jsonl"
 GRIDS = {
     "dcar_caltech101": ("caltech101={shared}/fdrd_caltech101", ""),
     "dcar_choices": (QUARTER, ""),
@@ -34,12 +35,13 @@ GRIDS = {
     "methods_converged": (QUARTER, ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
     "methods_emoji": ("emoji={runs}/emoji.jsonl", "emoji"),
-    "action_flickr8k": (f"flickr8k-val={{runs}}/flickr8k-val.jsonl {SUGAR}", FLICKR),
+    "action_flickr8k": (f"{FIRST} {SUGAR}", "Flickr8k, one caption an image"),
+    "action_parts": (FIRST, ""),
     "acke_flickr8k": (PIXELS, FLICKR),
     "cars": ("cars={runs}/cars.jsonl --unverified", ""),
     "dcar_places": ("caltech101={shared}/fdrd_caltech101", ""),
     "dcar_negatives": ("nearest={runs}/caltech101-25-nearest.jsonl edits={runs}/caltech101-25-edits.jsonl", ""),
-    "action_acts": ("flickr8k-first={runs}/flickr8k-first.jsonl", ""),
+    "action_acts": (FIRST, ""),
     "acke_other_views": ("flickr8k-val={runs}/flickr8k-val.jsonl", ""),
     "acke_frozen_views": ("flickr8k-val={runs}/flickr8k-val.jsonl", ""),
 }
