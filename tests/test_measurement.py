@@ -92,7 +92,7 @@ def test_a_method_takes_the_training_split_as_bank(place: Path) -> None:
     assert result.protocol["normalised"] == "bank"
     with pytest.raises(MethodError, match="--bank SOURCE"):
         crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED)
-    with pytest.raises(DataError, match="contains the evaluated queries"):
+    with pytest.raises(DataError, match="a bank needs training pairs, and there is only the split test"):
         crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED, bank=test)
 
 
