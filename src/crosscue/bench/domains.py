@@ -12,7 +12,7 @@ from crosscue.data.contents import contents
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
 from crosscue.data.sources import Reading, read_pairs
-from crosscue.data.splits import held_out
+from crosscue.data.splits import bank_pairs, held_out
 from crosscue.errors import DataError
 
 
@@ -32,6 +32,11 @@ class Domain:
     def learned_from(self) -> str:
         """Fingerprint of `learn`."""
         return self.learn.fingerprint()
+
+    @cached_property
+    def bank(self) -> Pairs:
+        """The pairs of `learn` whose queries may correct scores on `test`."""
+        return bank_pairs(self.learn, self.test)
 
     @cached_property
     def measured_on(self) -> str:
@@ -98,10 +103,8 @@ def _domain(name: str, pairs: Pairs, negatives: NegativesConfig | None) -> Domai
     learn = Pairs((pair for pair in pairs if pair.split != "test"), name, pairs.origin)
     if negatives is not None and learn.categories and not any(pair.negatives for pair in learn):
         learn, _ = with_negatives(learn, NegativeWriter(learn, negatives))
-    test, known = (
-        Pairs((pair for pair in pairs if pair.split == "test"), name, pairs.origin),
-        set(contents(learn.images)),
-    )
+    test = Pairs((pair for pair in pairs if pair.split == "test"), name, pairs.origin)
+    known = set(contents(learn.images))
     fresh = [pair for pair, image in zip(test, contents(test.images), strict=True) if image not in known]
     left_out = len(test) - len(fresh)
     if left_out and len(fresh) < 2:

@@ -28,7 +28,6 @@ from crosscue.bench.domains import Domain
 from crosscue.bench.grid import Shots
 from crosscue.bench.memory import Gauge
 from crosscue.data.pairs import Pairs
-from crosscue.data.splits import bank_pairs
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, bank_of_run, normalised_result
@@ -203,7 +202,7 @@ class Job:
                     f"{self.folder}: measured with other weights of '{self.towers.backbone}'. Use the old weights, or a new --out."
                 )
             return found
-        run, train = self._run(backbone), bank_pairs(self.domain.learn, self.domain.test)
+        run, train = self._run(backbone), self.domain.bank
         plain, bank = inference.normalise == "none", replace(inference, normalise="bank")
         with Gauge(backbone.device) as gauge:
             result = run.evaluate(self.domain.test, inference, None if plain or self.trains else train)

@@ -77,7 +77,6 @@ class Processes:
                 f"process {late} of {world} did not come within {timeout:g} s ({host}:{port}). Are all started, with the "
                 "same --nnodes, and is the port open?"
             ) from error
-        atexit.unregister(_leave)
         atexit.register(_leave)
         return cls(rank, world, local, dist.new_group(backend="gloo", timeout=PATIENCE), store)
 
