@@ -33,6 +33,7 @@ GRIDS = {
     "methods_224px": (QUARTER, ""),
     "methods_whole_tower": (QUARTER, CALTECH),
     "methods_converged": (QUARTER, ""),
+    "methods_next_caltech101": ("caltech101-next-25={runs}/caltech101-next-25.jsonl", ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
     "methods_emoji": ("emoji={runs}/emoji.jsonl", "emoji"),
     "action_flickr8k": (f"{FIRST} {SUGAR}", "Flickr8k, one caption an image"),

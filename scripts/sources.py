@@ -36,9 +36,9 @@ def write_source(target: Path, folder: Path, rows: Iterable[dict[str, Any]]) -> 
     write_lines(target, whole)
 
 
-def quarter(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Return the rows of every fourth category."""
-    chosen = sorted({row["category"] for row in rows})[::4]
+def quarter(rows: list[dict[str, Any]], first: int = 0) -> Iterable[dict[str, Any]]:
+    """Returns the rows of every fourth category, from category `first` on."""
+    chosen = sorted({row["category"] for row in rows})[first::4]
     return (row for row in rows if row["category"] in chosen)
 
 
@@ -118,7 +118,9 @@ def write_sources(shared: Path, out: Path) -> None:
     """
     caltech, flickr, coco = (shared / name for name in ("fdrd_caltech101", "flickr8k", "coco_mini"))
     captions = read_json(flickr / "captions.json")
-    write_source(out / "caltech101-25.jsonl", caltech, quarter(read_json(caltech / "captions.json")))
+    objects = read_json(caltech / "captions.json")
+    write_source(out / "caltech101-25.jsonl", caltech, quarter(objects))
+    write_source(out / "caltech101-next-25.jsonl", caltech, quarter(objects, first=1))
     write_edits(out / "caltech101-25.jsonl")
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))

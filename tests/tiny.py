@@ -60,6 +60,7 @@ def colour_knowledge() -> Path:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def square_clip() -> Backbone:
     """A tiny CLIP whose text width is its embedding width, as in ViT-B/32."""
     from transformers import CLIPConfig, CLIPModel

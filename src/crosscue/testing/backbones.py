@@ -1,4 +1,7 @@
-"""Tiny backbones with random weights, one of each family, saved and loaded as real folders. For tests only."""
+"""Tiny backbones with random weights, one of each family, saved and loaded as real folders. For tests only.
+
+Making one leaves the random state of the caller as it was, so a test draws the same numbers whatever ran before it.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,7 @@ def character_tokenizer(start: str, end: str, pad: str) -> Any:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def clip_folder() -> Path:
     """Saves a tiny CLIP and returns its folder."""
     from transformers import CLIPConfig, CLIPModel
@@ -79,6 +83,7 @@ def clip_folder() -> Path:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def siglip_folder() -> Path:
     """Saves a tiny SigLIP and returns its folder."""
     from transformers import SiglipConfig, SiglipModel
@@ -89,6 +94,7 @@ def siglip_folder() -> Path:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def siglip2_folder() -> Path:
     """Saves a tiny SigLIP 2 and returns its folder."""
     from transformers import Siglip2Config, Siglip2Model
@@ -109,6 +115,7 @@ def _finish_siglip(name: str, model: Any) -> Path:
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def dual_folder() -> Path:
     """Saves a tiny pair of separate towers with a bridge and returns its folder."""
     from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -144,5 +151,6 @@ def tiny_backbone(family: str, precision: str = "fp32", image_size: int | None =
 
 
 @functools.cache
+@torch.random.fork_rng(devices=[])
 def _loaded(family: str, precision: str, image_size: int | None) -> Backbone:
     return load_backbone(str(FOLDERS[family]()), image_size=image_size, precision=precision, device="cpu")
