@@ -1,4 +1,4 @@
-"""Files on disk: the cache folder, atomic writes, JSON, free space, content hashes, one run at a time in a folder."""
+"""Files on disk: the cache folder, atomic writes, JSON, free space, content hashes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from crosscue.errors import CrosscueError, DataError, StorageError
 from crosscue.source_files import open_text, read_text
@@ -243,32 +240,3 @@ def sha256_file(path: Path) -> str:
     """Returns the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def sole_run(folder: Path, option: str = "--out") -> Iterator[None]:
-    """Locks `folder` for this process. The operating system releases the lock when the process ends, however it ends.
-
-    `option` is the option that names another folder, for the message.
-
-    Raises:
-        StorageError: another process holds the lock; the message names it.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(folder / ".running", timeout=0), folder / ".running.holder"
-        try:
-            lock.acquire()
-        except Timeout as error:
-            name = "another process"
-            with contextlib.suppress(FileNotFoundError):  # it may end just now
-                name = holder.read_text(encoding="utf-8")
-            raise StorageError(
-                f"{folder}: another run is writing here ({name}). Wait for it, stop it, or choose another {option}."
-            ) from error
-    try:
-        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()

@@ -20,7 +20,7 @@ import pytest
 from crosscue.cli import dispatch
 from crosscue.data.sources import read_pairs
 from crosscue.knowledge.captions.negatives import DEFECTS
-from crosscue.storage import sole_run
+from crosscue.locks import sole_run
 from tests.knowledge.conftest import Serve, draw
 from tests.knowledge.server import COLOURS, Scripted, describe_like_a_model, error
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 import crosscue
 from crosscue.errors import RunError, StorageError, TrainingError
+from crosscue.locks import sole_run
 from crosscue.methods.parts.frozen_towers import FrozenTowersMethod
-from crosscue.storage import sole_run
 from crosscue.training.journal import read_journal
 from tests.training.runs import adapt, config, learned
 

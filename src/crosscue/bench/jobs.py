@@ -9,18 +9,14 @@ timing.json        seconds and memory: what differs from machine to machine
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from crosscue.api import adapt, as_run, load
 from crosscue.backbones.protocol import Backbone
@@ -30,10 +26,10 @@ from crosscue.bench.memory import Gauge
 from crosscue.data.pairs import Pairs
 from crosscue.errors import RunError
 from crosscue.evaluation.result import Retrieval
+from crosscue.locks import locked
 from crosscue.measurement import OWN, bank_of_run, normalised_result
 from crosscue.methods.capabilities import Untrained
 from crosscue.methods.registry import config_of, method_class
-from crosscue.progress import note
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
 from crosscue.storage import read_json, write_json, writing
@@ -143,24 +139,11 @@ class Job:
         done = self.trained()
         if done is not None:
             return done
-        with self._alone():
-            return self.trained() or self._train(backbone)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other processes from training the job at the same time; waits where one does."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".training")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            note(f"{self.folder.name}: another process trains this job; this one waits for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        waiting = f"{self.folder.name}: another process trains this job; this one waits for it"
+        with locked(self.folder / ".training", waiting):
+            return self.trained() or self._train(backbone)
 
     def _train(self, backbone: Backbone) -> Training:
         with Gauge(backbone.device) as gauge:

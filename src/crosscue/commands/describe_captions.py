@@ -54,7 +54,8 @@ def run(arguments: list[str]) -> int:
     from crosscue.knowledge.captions.review import read_decisions, write_queue
     from crosscue.knowledge.endpoint import Endpoint
     from crosscue.knowledge.limits import Limits
-    from crosscue.storage import sole_run, write_json, write_text
+    from crosscue.locks import sole_run
+    from crosscue.storage import write_json, write_text
 
     parser = options_parser(
         "describe captions",

@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
     from crosscue.evaluation.slices import unread
     from crosscue.evaluation.summary import verdict_line
     from crosscue.training.facts import run_facts
-    from crosscue.training.journal import read_journal
+    from crosscue.training.journal import JOURNAL, read_journal
 
     inference = taken(given, Inference)
     reading = taken(given, Reading)
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
         console.print(comparison_table(comparison, f"{result.protocol['method']} on {pairs.source}"))
         console.print(verdict_line(comparison), markup=False, highlight=False)
         folds = folded(given.folds, before, result)
-        history = read_journal(measured.folder / "metrics.jsonl")
+        history = read_journal(measured.folder / JOURNAL)
         found = calibration(measured.method, result, measured.temperatures)
         notes = caption_notes(measured.method, pairs)
         extras = Extras(

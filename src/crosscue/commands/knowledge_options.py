@@ -70,7 +70,7 @@ def with_model(
     from crosscue.interruption import interruption
     from crosscue.knowledge.cache import ReplyCache
     from crosscue.knowledge.limits import Meter
-    from crosscue.storage import sole_run
+    from crosscue.locks import sole_run
 
     limits.require_prices(endpoint)
 

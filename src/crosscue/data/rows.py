@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from crosscue.locks import locked
 from crosscue.progress import note, progress
 from crosscue.storage import require_space, reserve, write_json, writing
 
@@ -96,27 +96,21 @@ class RowCache:
     @contextlib.contextmanager
     def _writable(self, unit: str) -> Iterator[Path]:
         """Yields the folder for a new part, locked; a temporary one where the folder is only read."""
-        lock = FileLock(self.folder / ".filling")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            lock.acquire(timeout=1)
-        except Timeout:
-            note(f"waiting for another run that fills {self.folder}")
-            lock.acquire()
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-            count = len(self.missing())
-            note(f"{self.folder}: cannot be written, so {count:,} {unit} are kept for this run alone. Or {ELSEWHERE}")
-            self._temporary = tempfile.TemporaryDirectory(prefix="crosscue-")
-            yield Path(self._temporary.name)
-            return
-        try:
-            yield self.folder
-        finally:
-            lock.release()
+        place, waiting = self.folder, f"waiting for another run that fills {self.folder}"
+        with contextlib.ExitStack() as held:
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                if not os.access(place, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                held.enter_context(locked(place / ".filling", waiting))
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+                kept = f"{len(self.missing()):,} {unit} are kept for this run alone"
+                note(f"{place}: cannot be written, so {kept}. Or {ELSEWHERE}")
+                self._temporary = tempfile.TemporaryDirectory(prefix="crosscue-")
+                place = Path(self._temporary.name)
+            yield place
 
     def _add(self, folder: Path, missing: Sequence[int], make: Make, block: int, description: str, unit: str) -> None:
         for killed in folder.glob("*/"):

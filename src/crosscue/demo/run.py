@@ -25,7 +25,7 @@ from crosscue.methods.dual_prompt import DualPromptConfig
 from crosscue.storage import cache_dir, write_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.facts import run_facts
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import JOURNAL, read_journal
 
 IMAGE_SIZE = 160
 """Half the patches of 224 px: two cores are enough, and the starter loses little (docs/results.md)."""
@@ -82,7 +82,7 @@ def run_demo(out: Path, seed: int = 1) -> None:
     test = comparison.after.pairs or test  # without images that were trained on
     extras = Extras(
         "Emoji search, before and after adaptation",
-        read_journal(out / "metrics.jsonl"),
+        read_journal(out / JOURNAL),
         attribution=ATTRIBUTION,
         run=run_facts(out),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from crosscue.errors import CollectionError
+from crosscue.locks import sole_run
 from crosscue.progress import note, progress
 from crosscue.search.caption_rows import embed_captions
 from crosscue.search.collection import FAILURES, TABLES, THUMBNAILS, Collection, create_collection
@@ -27,7 +28,6 @@ from crosscue.search.scanning import Item, Walk, known_rows, plan, too_many, wal
 from crosscue.search.shards import IMAGES, shards_of
 from crosscue.search.tuning import check
 from crosscue.search.writing import Writer
-from crosscue.storage import sole_run
 
 if TYPE_CHECKING:
     from crosscue.encoding.encoder import Encoder

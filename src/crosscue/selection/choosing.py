@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosscue.data.features import feature_rows
 from crosscue.errors import OptionError, RunError, TrainingError
+from crosscue.locks import sole_run
 from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
@@ -39,7 +40,7 @@ from crosscue.selection.search import Search
 from crosscue.selection.training import Interrupted, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study
 from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normalised_floor
-from crosscue.storage import read_json, sole_run
+from crosscue.storage import read_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
 from crosscue.training.runs import CONFIG, BackboneIdentity, load_method

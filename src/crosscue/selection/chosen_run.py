@@ -13,12 +13,12 @@ from crosscue.methods.registry import build, config_of, method_class
 from crosscue.selection.defaults import AUTO, HOME
 from crosscue.selection.pool import Fold, Pool, held_share, some
 from crosscue.selection.single import FOLDS
-from crosscue.selection.training import JOURNAL, SHARES, Trainee
+from crosscue.selection.training import SHARES, Trainee
 from crosscue.selection.verdict import FILE, Verdict, table
 from crosscue.storage import json_line, write_json, write_text
 from crosscue.training.card import model_card
 from crosscue.training.checkpoints import ADAPTER
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import JOURNAL, read_journal
 from crosscue.training.loop import Outcome
 from crosscue.training.provenance import Provenance, data_record
 from crosscue.training.runs import BackboneIdentity, finish_run

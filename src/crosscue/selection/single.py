@@ -15,15 +15,15 @@ from crosscue.data.fewshot import few_shot, folds
 from crosscue.data.splits import training_pairs
 from crosscue.errors import OptionError
 from crosscue.evaluation.measuring import validation_metrics
+from crosscue.locks import sole_run
 from crosscue.measurement import keep_for_inference
 from crosscue.methods.capabilities import studied
 from crosscue.methods.images import cached_images, check_images
 from crosscue.methods.registry import build
 from crosscue.selection.pool import learnable
-from crosscue.storage import sole_run
 from crosscue.training.card import model_card
 from crosscue.training.feed import training_feed
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import read_validations
 from crosscue.training.loop import Outcome, fit
 from crosscue.training.provenance import Provenance, data_record
 from crosscue.training.runs import BackboneIdentity, finish_run
@@ -163,8 +163,7 @@ def folded(
             outcome = fit(method, training_feed(method, train, training), training, place, validate, resume=True)
         if outcome.ended == "interrupted":
             return outcome
-        lines = read_journal(place / "metrics.jsonl")
-        curves.append({line["epoch"]: line["rsum"] for line in lines if line["kind"] == "validation"})
+        curves.append({line["epoch"]: line["rsum"] for line in read_validations(place)})
         untouched.append(validation_metrics(build("zero_shot", method.backbone).eval(), val, images)["rsum"])
     means = {epoch: float(np.mean([curve[epoch] for curve in curves])) for epoch in curves[0]}
     best = max(means, key=lambda epoch: means[epoch])

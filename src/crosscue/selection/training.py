@@ -29,7 +29,7 @@ from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.trials import Trial
 from crosscue.training.checkpoints import ADAPTER, BEST, save_learned
 from crosscue.training.feed import Feed, training_feed
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import read_validations
 from crosscue.training.loop import Outcome, add_gradients, fit
 from crosscue.training.optimisers import optimizer
 from crosscue.training.processes import ALONE
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from crosscue.training.config import TrainingConfig
 
 TIMED_STEPS = 3
-JOURNAL = "metrics.jsonl"
 SHARES = "shares"
 """Entry of a validation in the journal of a trial: the share of each validation image in Rsum."""
 
@@ -134,11 +133,11 @@ class Trainee:
             try:
                 outcome = self.fitted(candidate, training, steps, where, fold, budget)
             except BudgetEnded:
-                validations = validations_in(where)
+                validations = read_validations(where)
                 if self.pool.crossed or not any(line["epoch"] for line in validations):
                     raise
                 outcome = self.cut_off(where, validations)
-            curves.append({line["epoch"]: line for line in validations_in(where)})
+            curves.append({line["epoch"]: line for line in read_validations(where)})
             seconds += max(outcome.seconds, time.monotonic() - started)
             if not self.pool.crossed:
                 save_learned(where / ADAPTER, self.method.learned_state())
@@ -217,11 +216,6 @@ class Trainee:
     def _restart(self) -> None:
         with torch.no_grad():
             self.method.load_learned_state(self._start)
-
-
-def validations_in(folder: Path) -> list[dict[str, Any]]:
-    """Returns the validations in the journal of a training; the first is that of the untrained method."""
-    return [line for line in read_journal(folder / JOURNAL) if line["kind"] == "validation"]
 
 
 def validated(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crosscue.storage import read_json
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import JOURNAL, read_journal
 from crosscue.training.runs import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def run_facts(folder: Path) -> dict[str, str]:
     data = read_json(folder / ENVIRONMENT)["data"]
     train, val = data["train"], data["val"]
     validated = f"{val['images']:,} for validation" if val else "no validation"
-    lines = [line for line in read_journal(folder / "metrics.jsonl") if "best_epoch" in line]
+    lines = [line for line in read_journal(folder / JOURNAL) if "best_epoch" in line]
     facts = {"run": folder.resolve().name, "trained on": f"{train['images']:,} images; {validated}"}
     if lines:
         best, last = lines[-1]["best_epoch"], lines[-1]["epoch"]

@@ -23,6 +23,9 @@ LAUNCHER = re.compile(
 """Variables that tell a process of others that train with it."""
 
 
+JOURNAL = "metrics.jsonl"
+
+
 class Journal:
     """Appends metrics to a file that survives interruption and never holds a step twice."""
 
@@ -53,6 +56,11 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
             except ValueError:  # no JSON, or no UTF-8
                 break
     return lines
+
+
+def read_validations(folder: Path) -> list[dict[str, Any]]:
+    """Returns the validations in the journal of a training; the first is that of the untrained method."""
+    return [line for line in read_journal(folder / JOURNAL) if line["kind"] == "validation"]
 
 
 def require_trackers(names: Sequence[str]) -> None:

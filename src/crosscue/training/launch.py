@@ -13,7 +13,7 @@ from pathlib import Path
 from crosscue.errors import ProcessError
 from crosscue.launched import OURS
 from crosscue.training.checkpoints import standing
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import JOURNAL, read_journal
 
 
 def launch(count: int, arguments: Sequence[str], folder: Path) -> int:
@@ -46,7 +46,7 @@ def launch(count: int, arguments: Sequence[str], folder: Path) -> int:
         killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
         if not killed:
             return 130 if 130 in codes.values() else max(codes.values())
-        lines = [line["step"] for line in read_journal(folder / "metrics.jsonl")]
+        lines = [line["step"] for line in read_journal(folder / JOURNAL)]
         raise ProcessError(
             f"process {killed[0]} of {count} ended (signal {-codes[killed[0]]}) at step {max(lines, default=0) + 1}. "
             f"{standing(folder)}"

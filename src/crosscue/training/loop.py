@@ -19,7 +19,7 @@ from crosscue.progress import progress
 from crosscue.training.attention import attention_of_training
 from crosscue.training.checkpoints import Checkpoints, Position
 from crosscue.training.collapse import CollapseDetector
-from crosscue.training.journal import Journal, require_trackers, tracked
+from crosscue.training.journal import JOURNAL, Journal, require_trackers, tracked
 from crosscue.training.memory import memory_of
 from crosscue.training.optimisers import optimizer
 from crosscue.training.processes import ALONE, Processes
@@ -104,7 +104,7 @@ def _fit(
     checkpoints = Checkpoints(folder / "checkpoints", method, stepper, schedule, writes=processes.main)
     position = (processes.first(checkpoints.load) if resume else None) or Position()
     processes.same("checkpoint", {"step": position.step}, "Give --out a folder that all of them share.")
-    journal = Journal(folder / "metrics.jsonl", position.step or None, writes=processes.main)
+    journal = Journal(folder / JOURNAL, position.step or None, writes=processes.main)
     collapse = CollapseDetector(method, feed.batch(0, 0))
     plan.enter(method, position.epoch)
 

@@ -13,7 +13,7 @@ import yaml
 from crosscue.errors import RunError
 from crosscue.storage import read_json, require_empty, write_json, write_text
 from crosscue.training.checkpoints import ADAPTER
-from crosscue.training.journal import read_journal
+from crosscue.training.journal import JOURNAL, read_journal
 from crosscue.training.runs import (
     BACKBONE,
     CONFIG,
@@ -29,7 +29,7 @@ from crosscue.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNFINISHED = (BACKBONE, ENVIRONMENT, "pairs.json", "metrics.jsonl", "checkpoints", "folds")
+UNFINISHED = (BACKBONE, ENVIRONMENT, "pairs.json", JOURNAL, "checkpoints", "folds")
 VERSIONED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
 
 
@@ -95,7 +95,7 @@ def start_run(folder: Path, config: dict[str, Any], backbone: BackboneIdentity, 
 
 def _begun(folder: Path) -> bool:
     """Returns True if a run in the folder has made a step; one that failed earlier has nothing to protect."""
-    lines = (line for part in (folder, *folder.glob("folds/*")) for line in read_journal(part / "metrics.jsonl"))
+    lines = (line for part in (folder, *folder.glob("folds/*")) for line in read_journal(part / JOURNAL))
     saved = (folder / ADAPTER).exists() or (folder / "checkpoints" / "last").exists()
     return saved or any(line["step"] for line in lines)
 

@@ -1,4 +1,4 @@
-"""One run a folder, between real processes."""
+"""Locks between real processes: one run a folder, and one that waits for another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from crosscue.errors import StorageError
-from crosscue.storage import sole_run
+from crosscue.locks import locked, sole_run
 
 HOLD = """
 import sys
 from pathlib import Path
-from crosscue.storage import sole_run
+from crosscue.locks import sole_run
 with sole_run(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -63,3 +63,26 @@ def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
         sole_run(tmp_path / "file" / "run"),
     ):
         pytest.fail("a file is no folder")
+
+
+WAIT = """
+import sys
+from pathlib import Path
+from crosscue.locks import locked
+with locked(Path(sys.argv[1]), "another run fills it"):
+    print("held", flush=True)
+"""
+
+
+def test_a_waiting_process_says_so_and_goes_on_when_the_lock_is_free(tmp_path: Path) -> None:
+    with locked(tmp_path / ".filling", "never said"):
+        second = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(tmp_path / ".filling")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stderr is not None and "another run fills it" in second.stderr.readline()
+        assert second.poll() is None
+    assert second.communicate() == ("held\n", "")
+    assert second.returncode == 0
