@@ -1,22 +1,25 @@
 """Measure DCAR's token weights and its negatives behind frozen towers, where a training step is two linear maps.
 
-    python scripts/frozen_dcar.py --data DATA/fdrd_caltech101 --out docs/results
+    python scripts/frozen_dcar.py --domain.data DATA/fdrd_caltech101 --out docs/results
+    python scripts/frozen_dcar.py --domain.data runs/cars.jsonl --domain.backbone runs/starter-without-cars --domain.image_size null \
+      --domain.unverified true --domain.shots 16 --rates '[.0001, .0003, .001, .003]' --steps 600 --name dcar_frozen_cars --out docs/results
 
 All features are computed once, with the functions of method `dcar` (`dp=false`, `tune_projection=true`, `image_prompts=false`).
 Then a linear change behind each tower learns from weighted captions, or from edited ones. The rate is chosen
-from three without weights, by Rsum on a quarter of the training images. Then every row learns from all of them, with several seeds.
+from a few without weights, by Rsum on a quarter of the training images. Then every row learns from all of them, with several seeds.
 Texts of the test split are never weighted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from frozen_rows import ALPHA, CLAIMS, Features, Row, read_features, rows_of
+from frozen_rows import ALPHA, CLAIMS, Domain, Features, Row, read_features, rows_of
 from frozen_tables import pages, untrained_section
 from jsonargparse import auto_cli
 from torch import Tensor, nn
@@ -37,7 +40,7 @@ from crosscue.training.schedules import cosine_factor
 RATES = (0.00001, 0.00003, 0.0001)
 KINDS = ("category", "attribute")
 LAMBDA1, LAMBDA2 = 0.8, 0.2
-BATCH, STEPS, WARMUP, HELD_OUT = 32, 300, 10, 4
+BATCH, WARMUP, HELD_OUT = 32, 10, 4
 
 
 class Changes(nn.Module):
@@ -72,7 +75,7 @@ class Found:
     edits: list[dict[str, float]] = field(default_factory=list)
 
 
-def trained(features: Features, row: Row, places: Tensor, rate: float, seed: int) -> Changes:
+def trained(features: Features, row: Row, places: Tensor, rate: float, steps: int, seed: int) -> Changes:
     """Returns the changes learned from the training pairs at `places`."""
     torch.manual_seed(seed)
     changes = Changes(features, row.head != "none")
@@ -81,9 +84,9 @@ def trained(features: Features, row: Row, places: Tensor, rate: float, seed: int
     groups: list[dict[str, Any]] = [{"params": fast, "lr": rate}]
     groups += [{"params": slow, "lr": rate * row.head_rate}] if slow else []
     stepper = torch.optim.AdamW(groups, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: cosine_factor(step, STEPS, WARMUP))
+    schedule = torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: cosine_factor(step, steps, WARMUP))
     order = torch.empty(0, dtype=torch.int64)
-    for _ in range(STEPS):
+    for _ in range(steps):
         if len(order) < BATCH:
             order = places[torch.randperm(len(places))]
         chosen, order = order[:BATCH], order[BATCH:]
@@ -158,11 +161,11 @@ def measure(features: Features, changes: Changes, row: Row, found: Found) -> Non
     found.edits.append(preferred)
 
 
-def chosen_rate(features: Features) -> float:
+def chosen_rate(features: Features, rates: Sequence[float], steps: int) -> float:
     """Returns the best rate of training without weights or negatives, on a quarter of the training images."""
     everything, row = torch.arange(len(features.captions)), Row("no weights")
     out, learn = everything[::HELD_OUT], everything[everything % HELD_OUT != 0]
-    return max(RATES, key=lambda rate: validation(features, trained(features, row, learn, rate, 1), out))
+    return max(rates, key=lambda rate: validation(features, trained(features, row, learn, rate, steps, 1), out))
 
 
 def untrained(features: Features) -> dict[str, dict[str, float]]:
@@ -179,28 +182,48 @@ def untrained(features: Features) -> dict[str, dict[str, float]]:
     return found
 
 
-def main(data: str, out: Path, seeds: int = 5, kept: Path | None = None) -> None:
-    """Measure all rows, and write dcar_frozen.json and dcar_frozen.md.
+def main(
+    domain: Domain,
+    out: Path,
+    name: str = "dcar_frozen",
+    seeds: int = 5,
+    rates: Sequence[float] = RATES,
+    steps: int = 300,
+    kept: Path | None = None,
+) -> None:
+    """Measure all rows, and write NAME.json and NAME.md.
 
     Args:
-        data: source with categories and a test split.
+        domain: the pairs and the towers.
         out: folder to write into.
+        name: name of the two files.
         seeds: number of runs of each row.
+        rates: learning rates, of which one is chosen.
+        steps: optimiser steps of a run.
         kept: file that keeps the features between two runs of this script.
     """
     torch.set_num_threads(1)
-    features = read_features(data, kept)
-    results, rate = {"zero-shot": Found()}, chosen_rate(features)
+    features = read_features(domain, kept)
+    results, rate = {"zero-shot": Found()}, chosen_rate(features, rates, steps)
     measure(features, Changes(features, head=False).eval(), Row("zero-shot"), results["zero-shot"])
+    everything = torch.arange(len(features.captions))
     for row in rows_of():
         found = results[row.label] = Found()
         for seed in range(1, seeds + 1):
-            measure(features, trained(features, row, torch.arange(len(features.captions)), rate, seed), row, found)
+            measure(features, trained(features, row, everything, rate, steps, seed), row, found)
         print(row.label, f"{np.mean([one['Rsum'] for one in found.recalls]):.1f}", flush=True)
-    record, page = pages(results, CLAIMS, rate, STEPS, len(features.captions), len(features.test_captions))
+    size = f", {domain.image_size} px" if domain.image_size else ""
+    about = (
+        f"Backbone {Path(domain.backbone).name}{size}, both towers frozen; a linear change behind each learns from "
+        f"{len(features.captions):,} pairs: {steps} steps, batch {BATCH}, adamw, cosine schedule; {seeds} seeds. "
+        f"lr {rate:g}, chosen from {', '.join(f'{one:g}' for one in rates)} without weights on a quarter of the training images. "
+        f"Gallery {len(features.test_captions):,} images with one caption each, which are encoded without weights."
+    )
+    record, page = pages(results, CLAIMS, about)
     before = untrained(features)
-    write_json(out / "dcar_frozen.json", record | {"untrained": before})
-    write_text(out / "dcar_frozen.md", page + untrained_section(before))
+    settings = {"rate": rate, "rates": list(rates), "steps": steps}
+    write_json(out / f"{name}.json", settings | record | {"untrained": before})
+    write_text(out / f"{name}.md", page + untrained_section(before))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from torch.nn.functional import normalize
 
 from crosscue.backbones.embedding import embed_texts, encode_rows
 from crosscue.backbones.loading import load_backbone
+from crosscue.backbones.protocol import Backbone
 from crosscue.backbones.token_weights import TokenWeights, WeightsPlace
+from crosscue.data.features import feature_rows
+from crosscue.data.fewshot import few_shot
 from crosscue.data.harder_categories import nearest_names
 from crosscue.data.negatives import NegativesConfig, NegativeWriter, with_negatives
 from crosscue.data.pairs import Pairs
@@ -125,15 +128,35 @@ def rows_of() -> list[Row]:
     return [*rows, replace(none, label="any name, no head", negatives="any name"), none, head, slow, total, within]
 
 
-def read_features(source: str, kept: Path | None) -> Features:
-    """Returns the features of a source, read from `kept` where it is there."""
+@dataclass(frozen=True)
+class Domain:
+    """A source with categories and a test split, and the towers that read it.
+
+    Attributes:
+        data: the source. A source of features has no pixels, and its tower is taken as it is.
+        backbone: folder or name of the towers.
+        image_size: side of the images in pixels; null is the size of the tower.
+        shots: training pairs of each category; null is all of them.
+    """
+
+    data: str
+    backbone: str = "starter"
+    image_size: int | None = 160
+    shots: int | None = None
+    unverified: bool = False
+
+
+def read_features(domain: Domain, kept: Path | None) -> Features:
+    """Returns the features of a domain, read from `kept` where it is there."""
     if kept is not None and kept.exists():
         found: Features = torch.load(kept, weights_only=False)
         return found
     torch.manual_seed(0)
-    pairs = read_pairs(source)
+    pairs = read_pairs(domain.data, reading={"unverified": domain.unverified})
     train, test = (Pairs((p for p in pairs if p.split == split), split, pairs.origin) for split in ("train", "test"))
-    dcar = built("pooling")
+    train = train if domain.shots is None else few_shot(train, domain.shots, 1)
+    backbone = load_backbone(domain.backbone, image_size=domain.image_size, device="cpu")
+    dcar = built("pooling", backbone)
     sides = [images_of(part, dcar) for part in (train, test)]
     captions = [pair.captions[0] for pair in train]
     vectors = normalize(sides[0].pooled, dim=-1)
@@ -141,7 +164,8 @@ def read_features(source: str, kept: Path | None) -> Features:
     weighted["none"] = [plain]
     dcar.remember(captions)
     for place in PLACES:
-        own = built(place, dcar)
+        own = built(place, backbone)
+        own.token_features = dcar.token_features
         for name in CONTROLS[place]:
             weighted[f"{name}, {place}"] = [weighed(own, captions, vectors, name) for _ in range(drawn(name))]
             print(name, place, flush=True)
@@ -176,23 +200,22 @@ def drawn(name: str) -> int:
     return DRAWS if name in ("wrong image", "shuffled") else 1
 
 
-def built(place: WeightsPlace, beside: Dcar | None = None) -> Dcar:
-    """Returns method dcar without prompts, on the starter at 160 px, or on the backbone and token features of another one."""
-    backbone = load_backbone("starter", image_size=160, device="cpu") if beside is None else beside.backbone
+def built(place: WeightsPlace, backbone: Backbone) -> Dcar:
+    """Returns method dcar without prompts."""
     options = {"dp": False, "ca": False, "image_prompts": False, "weights_image": "frozen", "weights_place": place}
     method = build("dcar", backbone, options | {"context_tokens": 8})
     assert isinstance(method, Dcar)
-    if beside is not None:
-        method.token_features = beside.token_features
     return method.eval()
 
 
 @torch.no_grad()
 def images_of(pairs: Pairs, dcar: Dcar) -> Vectors:
-    """Returns the features of all images of a split."""
+    """Returns the features of all images of a split; where only pooled ones are known, these for both."""
     images = cached_images(pairs, dcar)
     parts = [images[range(start, min(start + 256, len(pairs)))] for start in range(0, len(pairs), 256)]
-    return Vectors(torch.cat([part.pooled for part in parts]), torch.cat([part.hidden for part in parts]))
+    pooled = torch.cat([part.pooled for part in parts])
+    known = pooled if feature_rows(pairs.images, pairs.origin) else torch.cat([part.hidden for part in parts])
+    return Vectors(pooled, known)
 
 
 @torch.no_grad()

@@ -19,23 +19,9 @@ HEADS = [
 ] + ["Rsum"]
 
 
-def pages(
-    results: dict[str, Found],
-    claims: Sequence[tuple[str, str, str]],
-    rate: float,
-    steps: int,
-    learned_from: int,
-    queries: int,
-) -> tuple[dict[str, Any], str]:
-    """Returns the record and the page of all rows."""
+def pages(results: dict[str, Found], claims: Sequence[tuple[str, str, str]], about: str) -> tuple[dict[str, Any], str]:
+    """Returns the record and the page of all rows; the page begins with `about`."""
     tested = {direction: tests(results, claims, direction) for direction in ("i2t", "t2i")}
-    seeds = max(len(found.recalls) for found in results.values())
-    intro = (
-        f"Starter, 160 px, both towers frozen; a linear change behind each learns from {learned_from:,} pairs: {steps} steps, batch 32, "
-        f"adamw, cosine schedule; {seeds} seeds. lr {rate:g}, chosen from three without weights on a quarter of the training images. "
-        f"Gallery {queries:,} images with one caption each, which are encoded without weights.\n\n"
-        "R@k in percent: mean ± standard deviation over the seeds."
-    )
     recalls = [
         [label, *(spread([one[head] for one in found.recalls]) for head in HEADS)] for label, found in results.items()
     ]
@@ -52,7 +38,9 @@ def pages(
         [
             "# DCAR behind frozen towers",
             "",
-            intro,
+            about,
+            "",
+            "R@k in percent: mean ± standard deviation over the seeds.",
             "",
             "## Recall",
             "",
@@ -74,8 +62,6 @@ def pages(
     )
     rows = {label: {"recalls": found.recalls, "edits": found.edits} for label, found in results.items()}
     record = {
-        "rate": rate,
-        "steps": steps,
         "rows": rows,
         "claims": [
             {"claim": claim, "row": row, "over": over}
