@@ -92,7 +92,10 @@ class Search:
         if len(self.trials) == 1:
             reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise TrainingError(f"no method could be trained ({told}). Give more time with --budget, or name a method.")
+            more = budget_of(2 * self.budget.seconds)
+            raise TrainingError(
+                f"no method could be trained ({told}). Give more time, e.g. --budget {more}, or name a method: --method linear_probe"
+            )
         return self.trials
 
     @property
