@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.measuring import Ranked, with_bank
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
-from crosscue.measurement import BETAS, best_beta, judged, normalised_too, right_images
+from crosscue.measurement import BETAS, best_correction, judged, normalised_too, right_images
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval import bank as banks
@@ -139,11 +141,11 @@ def test_captions_of_a_bank_are_spread_over_all_captions(monkeypatch: pytest.Mon
 
 def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = source(place).split("test")
-    tried: list[float] = []
+    tried: list[tuple[float, str]] = []
     computed: list[slice] = []
 
-    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float) -> Cosines:
-        tried.append(beta)
+    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float, form: str) -> Cosines:
+        tried.append((beta, form))
         for part in (scores, of_images, of_captions):
             part.block(slice(0, 2), slice(0, 2))
         right = torch.eye(len(pairs))[torch.tensor(pairs.caption_owner)]
@@ -157,24 +159,46 @@ def test_validation_chooses_beta(place: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("crosscue.measurement.corrected", correct)
     monkeypatch.setattr("crosscue.retrieval.normalising.Cosines", Counted)  # of images and bank, of bank and captions
     bank = Bank(Counted(torch.eye(3), torch.eye(3)))
-    assert best_beta(bank, bank.scores, pairs) == BETAS[2]
-    assert tried == list(BETAS)
+    assert best_correction(bank, bank.scores, pairs) == (BETAS[2], "bank")
+    assert tried == [*((beta, "bank") for beta in BETAS), (BETAS[2], "dynamic")]
     assert len(computed) == 3, "each of the three is computed once for all betas"
 
 
-def test_beta_is_chosen_for_both_directions_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One value is perfect from images, one from texts; the third loses one query of sixteen."""
+@pytest.mark.parametrize("form", ["bank", "dynamic"])
+def test_beta_is_chosen_for_both_directions_together_and_then_the_form(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One value is perfect from images, one from texts; the third loses one query of sixteen, and `dynamic` with it may lose none."""
     ramp, none, one = 10.0 * torch.arange(8), torch.zeros(8), 10.0 * torch.eye(8)[0]
     biases = {BETAS[0]: (ramp, none), BETAS[1]: (none, ramp), BETAS[2]: (none, one)}  # of images, of captions
 
-    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float) -> Normalised:
-        found = biases.get(beta, (ramp, ramp))
+    def correct(scores: Scores, of_images: Scores, of_captions: Scores, beta: float, tried: str) -> Normalised:
+        found = biases.get(beta, (ramp, ramp)) if tried == "bank" else (none, none if form == "dynamic" else ramp)
         return Normalised(Cosines(torch.eye(8), torch.eye(8)), *found, torch.ones(8), torch.ones(8), "test")
 
     monkeypatch.setattr("crosscue.measurement.corrected", correct)
     pairs = crosscue.Pairs(crosscue.Pair(ImageFile(Path(f"{row}.jpg")), ("a",), f"{row}") for row in range(8))
     bank = Bank(Cosines(torch.eye(8), torch.eye(8)))
-    assert best_beta(bank, bank.scores, pairs) == BETAS[2]
+    assert best_correction(bank, bank.scores, pairs) == (BETAS[2], form)
+
+
+@pytest.mark.parametrize("form", ["bank", "dynamic"])
+def test_auto_is_the_form_that_validation_chose(form: Literal["bank", "dynamic"], place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    file, test = tmp_path / "run" / "bank.safetensors", source(place).split("test")
+    save_banks(file, {name: replace(load_bank(file, name), form=form) for name in ("run", "untouched")})
+    assert load_bank(file, "run").form == form
+    run = crosscue.load(tmp_path / "run", precision="fp32")
+    by_itself, named = (run.evaluate(test, Inference(normalise=name)) for name in ("auto", form))
+    assert by_itself.protocol == named.protocol
+    assert by_itself.protocol["normalised"] == form
+    assert by_itself.metrics() == named.metrics()
+    compared = crosscue.before_and_after(run, test, inference=Inference(normalise="auto"))
+    assert compared.before.protocol["normalised"] == form
+    best = [
+        run.rank("a red thing", [pair.image.path for pair in test], 8, {"normalise": name}) for name in ("auto", form)
+    ]
+    assert [(found.index, found.score) for found in best[0]] == [(found.index, found.score) for found in best[1]]
 
 
 def hubs(hub: bool) -> tuple[Cosines, Bank]:

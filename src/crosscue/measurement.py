@@ -27,7 +27,7 @@ from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval.bank import FILE, Bank, bank_of, load_bank, reading, save_banks
 from crosscue.retrieval.confidence import Temperatures
-from crosscue.retrieval.normalising import corrected, crossed
+from crosscue.retrieval.normalising import Correction, corrected, crossed
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.scores import held
 from crosscue.training.provenance import Provenance
@@ -178,7 +178,7 @@ def keep_for_inference(
 
     Returns the Rsum of the untouched backbone on the validation pairs, if there are any.
 
-    Validation pairs choose the beta of a bank, and the temperatures; without any there are no temperatures.
+    Validation pairs choose beta and form of a bank, and the temperatures; without any there are no temperatures.
     """
     banks, untouched = {}, None
     for name, reader in ((OWN, method), (UNTOUCHED, build("zero_shot", method.backbone))):
@@ -197,9 +197,10 @@ def keep_for_inference(
 
 
 def judged(bank: Bank, ranked: Ranked, pairs: Pairs) -> Bank:
-    """Returns a bank with what validation pairs say about it: beta, its use in search, and the line of likely results."""
+    """Returns a bank with what validation pairs say about it: beta, form, its use in search, and the line of likely results."""
     owner = torch.tensor(pairs.caption_owner)
-    bank = replace(bank, beta=best_beta(bank, ranked.scores, pairs))
+    beta, form = best_correction(bank, ranked.scores, pairs)
+    bank = replace(bank, beta=beta, form=form)
     corrected = rank_scores(bank.correct(ranked.scores, Inference(normalise="bank")), owner)
     found, before = (recall(ranks[1]) for ranks in (corrected, ranked.first or ranked.ranks))
     helps = found.r1 + found.r5 + found.r10 > before.r1 + before.r5 + before.r10
@@ -216,14 +217,19 @@ def right_images(scores: Scores, owner: Tensor) -> tuple[Floats, Floats]:
     return own.numpy(), torch.cat(parts).numpy()
 
 
-def best_beta(bank: Bank, scores: Scores, pairs: Pairs) -> float:
-    """Returns the beta with the largest Rsum, from the first scores of validation pairs; the first of equal ones."""
+def best_correction(bank: Bank, scores: Scores, pairs: Pairs) -> tuple[float, Correction]:
+    """Returns the beta with the largest Rsum where every query is corrected, and the form that is best with it.
+
+    They come from the first scores of validation pairs. Of equal ones the first is taken.
+    """
     owner = torch.tensor(pairs.caption_owner)
     of_images, of_captions = held(crossed(scores, bank.scores)), held(crossed(bank.scores, scores))
     scores = held(scores)
 
-    def total(beta: float) -> float:
-        i2t, t2i = rank_scores(corrected(scores, of_images, of_captions, beta), owner)
+    def total(beta: float, form: Correction) -> float:
+        i2t, t2i = rank_scores(corrected(scores, of_images, of_captions, beta, form), owner)
         return rsum(recall(i2t), recall(t2i))
 
-    return max(BETAS, key=total)
+    found = {beta: total(beta, "bank") for beta in BETAS}
+    best = max(BETAS, key=found.__getitem__)
+    return best, "dynamic" if total(best, "dynamic") > found[best] else "bank"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import safe_open
@@ -18,7 +18,7 @@ from crosscue.encoding.line import Line
 from crosscue.methods.capabilities import LateInteraction
 from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
 from crosscue.retrieval.late_scores import late_scores
-from crosscue.retrieval.normalising import BETA, Normalised, normalised
+from crosscue.retrieval.normalising import BETA, Correction, Normalised, normalised
 from crosscue.retrieval.scores import Cosines
 from crosscue.storage import atomic_file
 
@@ -48,15 +48,23 @@ class Bank:
     """Limits of a likely result of a search, from the validation pairs; None without enough of them."""
     pairs: str = ""
     """Fingerprint of the training pairs."""
+    form: Correction = "bank"
+    """The correction that `normalise: auto` stands for."""
 
     def protocol(self, inference: Inference) -> dict[str, Any]:
         """Returns what the corrected scores depend on."""
         size = f"{self.scores.image_count:,} images and {self.scores.caption_count:,} captions"
-        return {"beta": self.beta_of(inference), "bank": f"{size} ({self.pairs[:12] or 'without a fingerprint'})"}
+        bank = f"{size} ({self.pairs[:12] or 'without a fingerprint'})"
+        return {"normalised": self.form_of(inference), "beta": self.beta_of(inference), "bank": bank}
 
     def beta_of(self, inference: Inference) -> float:
         """Returns the given sharpness, or that of the bank."""
         return self.beta if inference.beta is None else inference.beta
+
+    def form_of(self, inference: Inference) -> Correction:
+        """Returns the given form of the correction, or that of the bank."""
+        assert inference.normalise != "none"
+        return self.form if inference.normalise == "auto" else inference.normalise
 
     def correct(self, scores: Scores, inference: Inference) -> Normalised:
         """Returns the scores of a gallery, corrected as `inference` has it.
@@ -64,8 +72,7 @@ class Bank:
         Raises:
             MethodError: beta is not positive, or the bank has no queries of a direction.
         """
-        assert inference.normalise != "none"
-        return normalised(scores, self.scores, self.beta_of(inference), inference.normalise)
+        return normalised(scores, self.scores, self.beta_of(inference), self.form_of(inference))
 
 
 def first_scores(
@@ -120,6 +127,7 @@ def save_banks(path: Path, banks: dict[str, Bank]) -> None:
             tensors |= {f"{name}.images": bank.scores.images, f"{name}.captions": bank.scores.texts}
             notes |= {
                 f"{name}.beta": repr(bank.beta),
+                f"{name}.form": bank.form,
                 f"{name}.reading": bank.reading,
                 f"{name}.helps": repr(bank.helps),
                 f"{name}.pairs": bank.pairs,
@@ -146,4 +154,5 @@ def load_bank(path: Path, name: str) -> Bank | None:
         helps_of(notes, name),
         line_of_notes(notes, name),
         notes.get(f"{name}.pairs", ""),
+        cast("Correction", notes.get(f"{name}.form", "bank")),
     )
