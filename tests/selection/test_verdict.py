@@ -1,4 +1,4 @@
-"""The choice among trials: one standard error, and the share of each image in Rsum."""
+"""The choice among trials: the highest Rsum, one standard error, and the share of each image in Rsum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crosscue.evaluation.recall import recall, rsum
 from crosscue.selection.budget import budget_of, seconds_of
 from crosscue.selection.training import shares
 from crosscue.selection.trials import Trial
-from crosscue.selection.verdict import chosen, normalised_floor
+from crosscue.selection.verdict import cheaper, chosen, normalised_floor
 
 METHODS = ["linear_probe", "lora", "full_ft"]
 
@@ -20,12 +20,22 @@ def trial(method: str, *scores: float, lr: float = 0.1) -> Trial:
     return Trial(method, lr, 10, 1.0, float(np.mean(scores)), {}, list(scores))
 
 
-def test_the_cheapest_within_one_standard_error_is_chosen() -> None:
+def test_the_highest_rsum_is_chosen_and_a_cheaper_method_within_one_standard_error_is_named() -> None:
     untouched, probe = trial("zero_shot", 0, 0, 0, 0), trial("linear_probe", 90, 110, 100, 100)
-    lora = trial("lora", 130, 80, 120, 80)  # 2.5 ahead of the probe, standard error 15
-    assert chosen([untouched, probe, lora], METHODS) is probe
+    lora = trial("lora", 130, 80, 120, 80)  # 2.5 ahead of the probe, standard error 13.1
+    assert chosen([untouched, probe, lora], METHODS) is lora
+    assert cheaper([untouched, probe, lora], lora, METHODS) is probe
     ahead = trial("lora", 120, 140, 131, 130)  # 30.25 ahead, standard error 0.25
     assert chosen([untouched, probe, ahead], METHODS) is ahead
+    assert cheaper([untouched, probe, ahead], ahead, METHODS) is None
+    assert cheaper([untouched, probe, trial("linear_probe", 90, 110, 100, 100.1)], probe, METHODS) is None
+    best = trial("full_ft", 131, 81, 121, 81)
+    assert cheaper([untouched, lora, probe, best], best, METHODS) is probe
+
+
+def test_of_equal_trials_the_cheaper_method_is_chosen() -> None:
+    untouched, probe, lora = trial("zero_shot", 0, 0), trial("linear_probe", 10, 20), trial("lora", 20, 10)
+    assert chosen([untouched, lora, probe], METHODS) is probe
 
 
 def test_the_error_is_that_of_the_difference() -> None:
@@ -36,15 +46,17 @@ def test_the_error_is_that_of_the_difference() -> None:
     assert (difference, error) == (pytest.approx(10.25), pytest.approx(0.25))
 
 
-def test_the_better_rate_of_the_cheapest_method_is_chosen() -> None:
+def test_the_better_rate_of_the_cheaper_method_is_named() -> None:
     worse, better = trial("linear_probe", 90, 110, lr=0.1), trial("linear_probe", 95, 110, lr=0.2)
     best = trial("full_ft", 80, 130)
-    assert chosen([trial("zero_shot", 0, 0), worse, better, best], METHODS) is better
+    assert cheaper([trial("zero_shot", 0, 0), worse, better, best], best, METHODS) is better
 
 
-def test_the_untouched_model_is_the_cheapest() -> None:
-    untouched = trial("zero_shot", 100, 100, 100)
-    assert chosen([untouched, trial("linear_probe", 130, 60, 120)], METHODS) is untouched
+def test_the_untouched_model_stays_unless_a_trial_is_ahead_by_more_than_its_error() -> None:
+    untouched, noisy = trial("zero_shot", 100, 100, 100), trial("lora", 150, 60, 105)  # 5 ahead, standard error 26
+    assert chosen([untouched, noisy], METHODS) is untouched
+    assert cheaper([untouched, noisy], Trial("zero_shot", None, 0, 1.0, 100.0, {}, [100, 100, 100]), METHODS) is None
+    assert chosen([untouched, noisy, trial("linear_probe", 103, 102, 104)], METHODS).method == "linear_probe"
 
 
 def test_normalised_scores_of_the_untouched_model_are_an_eligible_row() -> None:

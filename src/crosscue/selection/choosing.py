@@ -39,7 +39,7 @@ from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.training import Interrupted, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study
-from crosscue.selection.verdict import FILE, Verdict, chosen, methods_of, normalised_floor
+from crosscue.selection.verdict import FILE, Verdict, cheaper, chosen, methods_of, normalised_floor
 from crosscue.storage import read_json
 from crosscue.training.config import TrainingConfig
 from crosscue.training.loop import Outcome
@@ -110,7 +110,8 @@ def searched(request: Request, study: Study, budget: Budget) -> tuple[Method[Any
     pool = affordable_pool(request, study, budget)
     search = Search(pool, request.training, request.folder / HOME / "checkpoints", budget, study)
     trials = search.run()
-    winner, floor = chosen(trials, methods_of(search.candidates)), search.normalised
+    methods, floor = methods_of(search.candidates), search.normalised
+    winner = chosen(trials, methods)
     own, rival, normalised = None, None, {"untouched": floor.rsum}
     if not pool.crossed and winner.number is not None:  # after folds it would have seen all images
         own = trained(winner, search)
@@ -122,6 +123,7 @@ def searched(request: Request, study: Study, budget: Budget) -> tuple[Method[Any
         trials=[trials[0], floor, *trials[1:]],
         chosen=final,
         best=max(trials, key=lambda trial: trial.rsum),
+        cheaper=cheaper(trials, final, methods),
         left_out=search.left_out,
         budget=request.budget or DEFAULT,
         validated_on=described(pool),

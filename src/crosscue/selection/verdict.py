@@ -21,6 +21,8 @@ class Verdict:
     chosen: Trial
     best: Trial
     """The highest Rsum."""
+    cheaper: Trial | None
+    """The best trial of a cheaper method, within one standard error of the chosen one."""
     left_out: dict[str, str]
     """Methods and candidates that were not tried, with the reasons."""
     budget: str
@@ -61,12 +63,9 @@ class Verdict:
             f"Chosen: {self.chosen.name}, {self.chosen.steps:,} steps. Validation Rsum {self.chosen.rsum:.1f}, {gain:+.1f} over the "
             f"untouched model (standard error {error:.1f})."
         )
-        if self.chosen is not self.best:
-            behind, error = self.best.over(self.chosen)
-            text += (
-                f" It is the cheapest method within one standard error of the best: {self.best.name} is {behind:.1f} ahead, "
-                f"standard error {error:.1f}."
-            )
+        if self.cheaper is not None:
+            ahead, error = self.chosen.over(self.cheaper)
+            text += f" The cheaper {self.cheaper.name} cannot be told from it: {ahead:.1f} behind, standard error {error:.1f}."
         return text
 
     def to_dict(self, seconds: float) -> dict[str, Any]:
@@ -98,18 +97,30 @@ class Verdict:
 
 
 def chosen(trials: list[Trial], methods: list[str]) -> Trial:
-    """Returns the best trial of the cheapest method within one standard error of the best trial.
+    """Returns the trial with the highest Rsum of those that are ahead of the untouched model by more than one standard error.
 
-    The standard error is that of the difference of Rsum to the best trial, paired over the validation images.
+    Without such a trial it is the untouched model. Of equal trials it is the one of the cheapest method. The standard error is
+    that of the difference of Rsum to the untouched model, paired over the validation images.
 
     Args:
         trials: the first is the untouched model.
         methods: names of the methods, the cheapest first.
     """
-    best = max(trials, key=lambda trial: trial.rsum)
-    near = [trial for trial in trials if trial is best or _within_one_error(best, trial)]
-    order = {method: place for place, method in enumerate(["zero_shot", *methods])}
-    return min(near, key=lambda trial: (order[trial.method], -trial.rsum))
+    untouched, *trained = trials
+    ahead = [trial for trial in trained if not within_one_error(trial, untouched)]
+    return min(ahead, key=lambda trial: (-trial.rsum, methods.index(trial.method)), default=untouched)
+
+
+def cheaper(trials: list[Trial], winner: Trial, methods: list[str]) -> Trial | None:
+    """Returns the best trial of the cheapest method within one standard error of the winner.
+
+    None if that is the winner's own method, or if the winner is the untouched model.
+    """
+    if winner.lr is None:
+        return None
+    near = [trial for trial in trials[1:] if trial is winner or within_one_error(winner, trial)]
+    found = min(near, key=lambda trial: (methods.index(trial.method), -trial.rsum))
+    return found if found.method != winner.method else None
 
 
 def normalised_floor(winner: Trial, floor: Trial, rival: Trial | None) -> Trial:
@@ -122,13 +133,9 @@ def normalised_floor(winner: Trial, floor: Trial, rival: Trial | None) -> Trial:
         floor: the untouched model with normalised scores.
         rival: the winner with normalised scores; None for the untouched model, and after folds.
     """
-    ahead, error = floor.over(winner)
-    if ahead <= error:
+    if within_one_error(floor, winner):
         return winner
-    if rival is not None:
-        ahead, error = rival.over(floor)
-        return winner if ahead > error else floor
-    return floor
+    return winner if rival is not None and not within_one_error(rival, floor) else floor
 
 
 def methods_of(candidates: list[Candidate]) -> list[str]:
@@ -155,6 +162,7 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join([f"On {record['validated_on']}:", "", markdown_table(heads, rows), "", note, *left_out])
 
 
-def _within_one_error(best: Trial, trial: Trial) -> bool:
-    behind, error = best.over(trial)
-    return behind <= error
+def within_one_error(ahead: Trial, trial: Trial) -> bool:
+    """Returns True if a trial is ahead of another by no more than the standard error of the difference."""
+    difference, error = ahead.over(trial)
+    return difference <= error
