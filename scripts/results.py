@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 PAGE, METHODS, KEPT = ROOT / "docs" / "results.md", ROOT / "docs" / "methods.md", ROOT / "docs" / "results"
 CALTECH, FLICKR = "25 categories of FDRD Caltech101", "Flickr8k"
 QUARTER = "caltech101-25={runs}/caltech101-25.jsonl"
+NEXT, THIRD = (f"caltech101-{name}-25={{runs}}/caltech101-{name}-25.jsonl" for name in ("next", "third"))
 PIXELS, SUGAR = "flickr8k={runs}/flickr8k-1600.jsonl", "sugarcrepe={runs}/sugarcrepe.jsonl"
 FIRST = "flickr8k-first={runs}/flickr8k-first.jsonl"
 GRIDS = {
@@ -33,7 +34,7 @@ GRIDS = {
     "methods_224px": (QUARTER, ""),
     "methods_whole_tower": (QUARTER, CALTECH),
     "methods_converged": (QUARTER, ""),
-    "methods_next_caltech101": ("caltech101-next-25={runs}/caltech101-next-25.jsonl", ""),
+    "methods_next_caltech101": (f"{NEXT} {THIRD}", ""),
     "methods_flickr8k": (f"{PIXELS} {SUGAR}", FLICKR),
     "methods_emoji": ("emoji={runs}/emoji.jsonl", "emoji"),
     "action_flickr8k": (f"{FIRST} {SUGAR}", "Flickr8k, one caption an image"),

@@ -121,6 +121,7 @@ def write_sources(shared: Path, out: Path) -> None:
     objects = read_json(caltech / "captions.json")
     write_source(out / "caltech101-25.jsonl", caltech, quarter(objects))
     write_source(out / "caltech101-next-25.jsonl", caltech, quarter(objects, first=1))
+    write_source(out / "caltech101-third-25.jsonl", caltech, quarter(objects, first=2))
     write_edits(out / "caltech101-25.jsonl")
     write_source(out / "flickr8k-1600.jsonl", flickr, with_pixels(captions, "train", "val"))
     write_source(out / "flickr8k-val.jsonl", flickr, with_pixels(captions, "val"))
