@@ -133,10 +133,11 @@ class Domain:
     """A source with categories and a test split, and the towers that read it.
 
     Attributes:
-        data: the source. A source of features has no pixels, and its tower is taken as it is.
+        data: the source.
         backbone: folder or name of the towers.
         image_size: side of the images in pixels; null is the size of the tower.
         shots: training pairs of each category; null is all of them.
+        unverified: accept features whose tower is not known.
     """
 
     data: str
@@ -149,8 +150,11 @@ class Domain:
 def read_features(domain: Domain, kept: Path | None) -> Features:
     """Returns the features of a domain, read from `kept` where it is there."""
     if kept is not None and kept.exists():
-        found: Features = torch.load(kept, weights_only=False)
-        return found
+        of, found = torch.load(kept, weights_only=False)
+        if of != domain:
+            raise SystemExit(f"{kept}: these are features of {of}. Name another file, or delete it.")
+        features: Features = found
+        return features
     torch.manual_seed(0)
     pairs = read_pairs(domain.data, reading={"unverified": domain.unverified})
     train, test = (Pairs((p for p in pairs if p.split == split), split, pairs.origin) for split in ("train", "test"))
@@ -191,7 +195,7 @@ def read_features(domain: Domain, kept: Path | None) -> Features:
         contests,
     )
     if kept is not None:
-        torch.save(made, kept)
+        torch.save((domain, made), kept)
     return made
 
 

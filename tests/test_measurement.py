@@ -183,20 +183,22 @@ def test_beta_is_chosen_for_both_directions_together_and_then_the_form(
 
 
 @pytest.mark.parametrize("form", ["bank", "dynamic"])
-def test_auto_is_the_form_that_validation_chose(form: Literal["bank", "dynamic"], place: Path, tmp_path: Path) -> None:
+def test_chosen_is_the_form_that_validation_chose(
+    form: Literal["bank", "dynamic"], place: Path, tmp_path: Path
+) -> None:
     shutil.copytree(place / "run", tmp_path / "run")
     file, test = tmp_path / "run" / "bank.safetensors", source(place).split("test")
     save_banks(file, {name: replace(load_bank(file, name), form=form) for name in ("run", "untouched")})
     assert load_bank(file, "run").form == form
     run = crosscue.load(tmp_path / "run", precision="fp32")
-    by_itself, named = (run.evaluate(test, Inference(normalise=name)) for name in ("auto", form))
+    by_itself, named = (run.evaluate(test, Inference(normalise=name)) for name in ("chosen", form))
     assert by_itself.protocol == named.protocol
     assert by_itself.protocol["normalised"] == form
     assert by_itself.metrics() == named.metrics()
-    compared = crosscue.before_and_after(run, test, inference=Inference(normalise="auto"))
+    compared = crosscue.before_and_after(run, test, inference=Inference(normalise="chosen"))
     assert compared.before.protocol["normalised"] == form
     best = [
-        run.rank("a red thing", [pair.image.path for pair in test], 8, {"normalise": name}) for name in ("auto", form)
+        run.rank("a red thing", [pair.image.path for pair in test], 8, {"normalise": name}) for name in ("chosen", form)
     ]
     assert [(found.index, found.score) for found in best[0]] == [(found.index, found.score) for found in best[1]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from crosscue.evaluation.recall import recall, rsum
 from crosscue.selection.budget import budget_of, seconds_of
 from crosscue.selection.training import shares
 from crosscue.selection.trials import Trial
-from crosscue.selection.verdict import cheaper, chosen, normalised_floor
+from crosscue.selection.verdict import Verdict, cheaper, chosen, normalised_floor
 
 METHODS = ["linear_probe", "lora", "full_ft"]
 
@@ -57,6 +59,28 @@ def test_the_untouched_model_stays_unless_a_trial_is_ahead_by_more_than_its_erro
     assert chosen([untouched, noisy], METHODS) is untouched
     assert cheaper([untouched, noisy], Trial("zero_shot", None, 0, 1.0, 100.0, {}, [100, 100, 100]), METHODS) is None
     assert chosen([untouched, noisy, trial("linear_probe", 103, 102, 104)], METHODS).method == "linear_probe"
+
+
+def test_what_is_named_is_ahead_of_the_untouched_model_and_behind_the_winner() -> None:
+    untouched, winner = trial("zero_shot", 100, 100, 100), trial("full_ft", 103, 102, 104)
+    noisy = trial(
+        "lora", 150, 60, 105
+    )  # 2 ahead of the winner, and 5 of the untouched model with a standard error of 26
+    worse = trial("linear_probe", 95, 110, 80)  # 5 behind the untouched model, within one standard error of the winner
+    assert chosen([untouched, noisy, worse, winner], METHODS) is winner
+    assert cheaper([untouched, noisy, worse, winner], winner, METHODS) is None
+    verdict = Verdict([untouched, noisy, winner], winner, noisy, None, {}, "1m", "3 images", {})
+    assert "lora lr 0.1 has a higher Rsum, 105.0, but is ahead of the untouched model by 5.0" in verdict.conclusion()
+    named = replace(verdict, best=winner, cheaper=worse)
+    assert "higher" not in named.conclusion()
+    assert "The cheaper linear_probe lr 0.1, 10 steps, cannot be told from it: 8.0 behind" in named.conclusion()
+    assert (verdict.to_dict(1)["cheaper"], named.to_dict(1)["cheaper"]) == (None, "linear_probe lr 0.1")
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_one_image_tells_nothing() -> None:
+    untouched = trial("zero_shot", 100)
+    assert chosen([untouched, trial("lora", 150)], METHODS) is untouched
 
 
 def test_normalised_scores_of_the_untouched_model_are_an_eligible_row() -> None:

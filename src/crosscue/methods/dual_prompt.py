@@ -108,7 +108,7 @@ class DualPrompt(ContrastiveMethod[DualPromptConfig], UsesKnowledge):
     """Learned text context and the visual prompts projected from it, trained with symmetric InfoNCE."""
 
     name = "dual_prompt"
-    summary = "Learned text context, coupled into the image tower; encoders frozen. The safe first choice."
+    summary = "Learned text context, coupled into the image tower; encoders frozen."
     paper = "arXiv 2508.04028, section 3.2 (DP)"
     config_class = DualPromptConfig
 

@@ -49,7 +49,7 @@ class Bank:
     pairs: str = ""
     """Fingerprint of the training pairs."""
     form: Correction = "bank"
-    """The correction that `normalise: auto` stands for."""
+    """The correction that `normalise: chosen` stands for."""
 
     def protocol(self, inference: Inference) -> dict[str, Any]:
         """Returns what the corrected scores depend on."""
@@ -64,7 +64,7 @@ class Bank:
     def form_of(self, inference: Inference) -> Correction:
         """Returns the given form of the correction, or that of the bank."""
         assert inference.normalise != "none"
-        return self.form if inference.normalise == "auto" else inference.normalise
+        return self.form if inference.normalise == "chosen" else inference.normalise
 
     def correct(self, scores: Scores, inference: Inference) -> Normalised:
         """Returns the scores of a gallery, corrected as `inference` has it.

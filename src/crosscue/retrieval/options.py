@@ -47,9 +47,9 @@ class Inference:
     """File of `crosscue describe views`: adds descriptions to the gallery's images, for `acke`. A query never has any."""
     enrichment: float = 0.3
     """Weight of these descriptions beside the image; choose it on validation pairs."""
-    normalise: Literal["none", "auto", "bank", "dynamic", "dual", "dual_dynamic"] = "none"
+    normalise: Literal["none", "chosen", "bank", "dynamic", "dual", "dual_dynamic"] = "none"
     """Correction of hubness by a bank of training queries. `bank`: every query. `dynamic`: queries whose first candidate is a hub.
-    `auto`: the one of these two that validation chose in training, else `bank`.
+    `chosen`: the one of these two that validation chose in training; `bank` where it chose none, or with given pairs.
     `dual`, `dual_dynamic`: the same with a second bank, of training items of the gallery's kind (DualIS, DualDIS).
     Try `bank` when some images are found for everything; plain scores stay the default because papers report them."""
     beta: float | None = None

@@ -63,9 +63,15 @@ class Verdict:
             f"Chosen: {self.chosen.name}, {self.chosen.steps:,} steps. Validation Rsum {self.chosen.rsum:.1f}, {gain:+.1f} over the "
             f"untouched model (standard error {error:.1f})."
         )
+        if self.best.rsum > self.chosen.rsum:
+            ahead, error = self.best.over(untouched)
+            text += (
+                f" {self.best.name} has a higher Rsum, {self.best.rsum:.1f}, but is ahead of the untouched model by {ahead:.1f}, "
+                f"which is within its standard error of {error:.1f}."
+            )
         if self.cheaper is not None:
             ahead, error = self.chosen.over(self.cheaper)
-            text += f" The cheaper {self.cheaper.name} cannot be told from it: {ahead:.1f} behind, standard error {error:.1f}."
+            text += f" The cheaper {self.cheaper.name}, {self.cheaper.steps:,} steps, cannot be told from it: {ahead:.1f} behind, standard error {error:.1f}."
         return text
 
     def to_dict(self, seconds: float) -> dict[str, Any]:
@@ -86,6 +92,7 @@ class Verdict:
         return {
             "chosen_by": "auto",
             "conclusion": self.conclusion(),
+            "cheaper": self.cheaper.name if self.cheaper is not None else None,
             "validated_on": self.validated_on,
             "budget": self.budget,
             "seconds": round(seconds, 1),
@@ -106,9 +113,14 @@ def chosen(trials: list[Trial], methods: list[str]) -> Trial:
         trials: the first is the untouched model.
         methods: names of the methods, the cheapest first.
     """
+    ahead = ahead_of_untouched(trials)
+    return min(ahead, key=lambda trial: (-trial.rsum, methods.index(trial.method)), default=trials[0])
+
+
+def ahead_of_untouched(trials: list[Trial]) -> list[Trial]:
+    """Returns the trials that are ahead of the untouched model, the first one, by more than one standard error."""
     untouched, *trained = trials
-    ahead = [trial for trial in trained if not within_one_error(trial, untouched)]
-    return min(ahead, key=lambda trial: (-trial.rsum, methods.index(trial.method)), default=untouched)
+    return [trial for trial in trained if not within_one_error(trial, untouched)]
 
 
 def cheaper(trials: list[Trial], winner: Trial, methods: list[str]) -> Trial | None:
@@ -118,7 +130,7 @@ def cheaper(trials: list[Trial], winner: Trial, methods: list[str]) -> Trial | N
     """
     if winner.lr is None:
         return None
-    near = [trial for trial in trials[1:] if trial is winner or within_one_error(winner, trial)]
+    near = [trial for trial in ahead_of_untouched(trials) if trial is winner or within_one_error(winner, trial)]
     found = min(near, key=lambda trial: (methods.index(trial.method), -trial.rsum))
     return found if found.method != winner.method else None
 
@@ -163,6 +175,6 @@ def table(record: dict[str, Any]) -> str:
 
 
 def within_one_error(ahead: Trial, trial: Trial) -> bool:
-    """Returns True if a trial is ahead of another by no more than the standard error of the difference."""
+    """Returns True if a trial is ahead of another by no more than the standard error of the difference, or if that is unknown."""
     difference, error = ahead.over(trial)
-    return difference <= error
+    return not difference > error
