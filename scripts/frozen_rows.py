@@ -150,11 +150,12 @@ class Domain:
 def read_features(domain: Domain, kept: Path | None) -> Features:
     """Returns the features of a domain, read from `kept` where it is there."""
     if kept is not None and kept.exists():
+        of: Domain
+        found: Features
         of, found = torch.load(kept, weights_only=False)
         if of != domain:
             raise SystemExit(f"{kept}: these are features of {of}. Name another file, or delete it.")
-        features: Features = found
-        return features
+        return found
     torch.manual_seed(0)
     pairs = read_pairs(domain.data, reading={"unverified": domain.unverified})
     train, test = (Pairs((p for p in pairs if p.split == split), split, pairs.origin) for split in ("train", "test"))

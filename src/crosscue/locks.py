@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Holds the lock `path`. Where another process holds it, tells the user what is `waiting`, and waits."""
+    """Holds the lock `path`. Where another process holds it, prints the message `waiting`, and waits."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=1)

@@ -71,7 +71,10 @@ class Verdict:
             )
         if self.cheaper is not None:
             ahead, error = self.chosen.over(self.cheaper)
-            text += f" The cheaper {self.cheaper.name}, {self.cheaper.steps:,} steps, cannot be told from it: {ahead:.1f} behind, standard error {error:.1f}."
+            text += (
+                f" The cheaper {self.cheaper.name}, {self.cheaper.steps:,} steps, cannot be told from it: {ahead:.1f} behind, "
+                f"standard error {error:.1f}."
+            )
         return text
 
     def to_dict(self, seconds: float) -> dict[str, Any]:
