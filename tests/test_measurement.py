@@ -19,7 +19,7 @@ from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.measuring import Ranked, with_bank
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
-from crosscue.measurement import BETAS, best_correction, judged, normalised_too, right_images
+from crosscue.measurement import BETAS, bank_of_run, best_correction, judged, normalised_too, right_images
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval import bank as banks
@@ -96,6 +96,13 @@ def test_a_method_takes_the_training_split_as_bank(place: Path) -> None:
         crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED)
     with pytest.raises(DataError, match="a bank needs training pairs, and there is only the split test"):
         crosscue.evaluate("zero_shot", test, backbone, inference=NORMALISED, bank=test)
+
+
+def test_a_bank_is_for_the_scores_that_it_was_made_of(place: Path) -> None:
+    method, folder = build("dcar", tiny.tiny_backbones["clip"]()), place / "run"
+    assert bank_of_run(method, folder, "run", Inference(mode="plain", normalise="bank")) is not None
+    for other in (Inference(mode="caa", normalise="bank"), Inference(mode="prior", normalise="bank")):
+        assert bank_of_run(method, folder, "run", other) is None
 
 
 def test_token_by_token_scores_are_normalised_by_a_given_bank(place: Path) -> None:

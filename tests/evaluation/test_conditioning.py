@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crosscue.data.pairs import EmbeddedImage, Pair, Pairs
 from crosscue.errors import MethodError
+from crosscue.evaluation.diagnostics import Questions
 from crosscue.evaluation.measuring import evaluate, validation_metrics
 from crosscue.evaluation.ranks import ranks, reranked
 from crosscue.evaluation.recall import hits
@@ -254,3 +255,13 @@ def test_a_long_re_rank_is_announced_with_its_time(
     if printed:
         assert "encodes images 256 times" in notes[0]
         assert "about 5 min" in notes[0]
+
+
+def test_a_sample_of_queries_is_spread_over_those_with_an_answer() -> None:
+    """Captions 1 and 6 are nearest to other images, so with one candidate they have no answer."""
+    texts = torch.eye(8)
+    texts[[1, 6]] = torch.eye(8)[[0, 7]]
+    drawn = Questions.of(Cosines(torch.eye(8), texts), torch.arange(8), 1, 3, image_first=False)
+    assert drawn is not None
+    assert drawn.caption[:, 0].tolist() == [0, 3, 7]  # of 0, 2, 3, 4, 5, 7
+    assert drawn.right.all()

@@ -14,7 +14,7 @@ from crosscue.errors import RunError, TrainingError
 from crosscue.selection.budget import Budget
 from crosscue.selection.candidates import HEADS, NEEDY, PROMISING, Candidate, candidates, frozen_layers
 from crosscue.selection.choosing import affordable_pool
-from crosscue.selection.pool import Fold, Pool
+from crosscue.selection.pool import Fold, Pool, some
 from crosscue.selection.request import Request
 from crosscue.selection.search import Search
 from crosscue.selection.trials import PLAN, Study, Trial
@@ -31,6 +31,7 @@ class Unhurried(Search):
         pool: Any = SimpleNamespace(
             backbone=None, frozen_layers=0, folds=[Fold([*range(320)], [])], crossed=False, fill=lambda: None
         )
+        pool.pairs = [SimpleNamespace(negatives=("an edited caption",), synthetic="a caption")]
         super().__init__(pool, TrainingConfig(), Path("nowhere"), Budget(100.0, clock=lambda: 7.0), study)
 
 
@@ -208,7 +209,7 @@ def test_half_of_the_budget_encodes_images(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("crosscue.selection.pool.FEW", 4)
     pool = affordable_pool(request, Study(folder / "split"), Budget(60.0))
     assert (len(pool.folds[0].train), len(pool.folds[0].val)) == (10, 5), "15 images, of which a third validates"
-    with pytest.raises(TrainingError, match="--budget 16s"):
+    with pytest.raises(TrainingError, match="--budget 32s"):
         affordable_pool(request, Study(folder / "short"), Budget(15.0))
 
 
@@ -248,3 +249,10 @@ def test_the_budget_says_how_many_image_layers_learn() -> None:
         made = {one.method: one.options for one in candidates(eight, start)}
         assert {made[name]["image_start_layer"] for name in made if name not in HEADS} == {start}
         assert made["maple"]["depth"] == 8 - start
+
+
+def test_images_are_drawn_by_the_seed() -> None:
+    draws = [some(range(100, 200), 10, seed) for seed in (0, 1, 2)]
+    assert draws[1] == some(range(100, 200), 10, 1)
+    assert len({*map(tuple, draws)}) == 3
+    assert all(draw == sorted({*draw}) and {*draw} <= {*range(100, 200)} for draw in draws)

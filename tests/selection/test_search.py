@@ -63,6 +63,7 @@ def test_adapt_chooses_a_method_and_writes_a_run_like_any_other(folder: Path, mo
         *("zero_shot", "linear_probe", "clip_adapter", "lora", "dual_prompt", "maple", "full_ft")
     }
     assert written["left_out"].keys() == {"dcar", "alip", "action", "acke"}
+    assert "needs negatives" in written["left_out"]["dcar"] and "'synthetic'" in written["left_out"]["alip"]
     (chosen,) = [row for row in written["trials"] if row["chosen"]]
     assert "| 0 | zero_shot |" in printed
     assert "not tried: action: needs triplets" in printed

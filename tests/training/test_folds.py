@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ import yaml
 
 import crosscue
 from crosscue.errors import CrosscueError
+from crosscue.selection import single
 from crosscue.training import loop
+from crosscue.training.config import TrainingConfig
+from crosscue.training.feed import Feed
 from crosscue.training.journal import read_journal
 from tests import tiny
 from tests.cli import refused, succeeds
@@ -55,7 +59,7 @@ def test_training_ends_after_the_best_epoch_of_the_folds(
     source: Path, monkeypatch: pytest.MonkeyPatch, best: int
 ) -> None:
     means = iter([float(epoch == best) for _ in range(2) for epoch in (0, 1, 2, 3, 4)] * 2)
-    ranked = crosscue.selection.single.validation_metrics  # type: ignore[attr-defined]
+    ranked = single.validation_metrics
 
     def planned(method: object, *pairs: object) -> dict[str, float]:
         values = ranked(method, *pairs)
@@ -125,3 +129,26 @@ def test_folds_without_effect_are_refused(source: Path, given: tuple[str, ...], 
     method = () if "auto" in given else ("--method", "coop")
     assert message in refused("adapt", "--data", ".", *method, *given, "--out", "run", cwd=source)
     assert not (source / "run").exists()
+
+
+def test_a_fold_is_validated_on_images_that_it_did_not_learn_from(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned_from, validated_on = list[set[str]](), list[set[str]]()
+    feed, ranked = single.training_feed, single.validation_metrics
+
+    def fed(method: Any, train: crosscue.Pairs, training: TrainingConfig) -> Feed:
+        learned_from.append({pair.image_id for pair in train})
+        return feed(method, train, training)
+
+    def validated(method: Any, val: crosscue.Pairs, images: Any) -> dict[str, float]:
+        validated_on.append({pair.image_id for pair in val})
+        return ranked(method, val, images)
+
+    monkeypatch.setattr("crosscue.selection.single.training_feed", fed)
+    monkeypatch.setattr("crosscue.selection.single.validation_metrics", validated)
+    adapt(source, "run", method="linear_probe", training=config(epochs=1), folds=3)
+    everything, held = learned_from[-1], list(dict.fromkeys(map(frozenset, validated_on)))
+    assert len(everything) == 24 and len(held) == 3
+    assert [everything - one for one in held] == learned_from[:3]
+    assert set().union(*held) == everything

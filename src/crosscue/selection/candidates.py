@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from crosscue.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from crosscue.backbones.protocol import Backbone
+    from crosscue.data.pairs import Pair
 
 HEADS = ("linear_probe", "clip_adapter")
 """Methods behind frozen towers. They are trained to the end at once, because a step takes milliseconds."""
@@ -77,6 +78,16 @@ class Candidate:
     def batch_size(self, base: TrainingConfig) -> int:
         """Returns the number of pairs in a batch: large where a step costs little."""
         return max(base.batch_size, HEAD_BATCH) if self.head else base.batch_size
+
+
+def lacking(pairs: Iterable[Pair]) -> dict[str, str]:
+    """Returns the methods that these pairs have nothing for, with the reasons."""
+    pairs, found = list(pairs), {}
+    if not any(pair.negatives for pair in pairs):
+        found["dcar"] = "needs negatives of the captions: crosscue data negatives --help"
+    if not all(pair.synthetic for pair in pairs):
+        found["alip"] = "needs a caption that a model wrote for every image: a column 'synthetic'"
+    return found
 
 
 def candidates(backbone: Backbone, start: int) -> list[Candidate]:

@@ -177,7 +177,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         one = image + caption_seconds(learn, request.backbone, budget.clock)
         few = one * min(len(learn), FEW)
         if few > ENCODING_SHARE * budget.seconds:
-            least = budget_of(few / ENCODING_SHARE)
+            least = budget_of(2 * few / ENCODING_SHARE)
             raise TrainingError(
                 f"the budget of {budget.seconds:g}s is too small to encode the images on this machine. "
                 f"Give at least {least}: --budget {least}"

@@ -23,7 +23,7 @@ from crosscue.errors import CrosscueError, MethodError, TrainingError
 from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.selection.budget import Budget, budget_of
-from crosscue.selection.candidates import LONG, NEEDY, STEP, Candidate, candidates
+from crosscue.selection.candidates import LONG, NEEDY, STEP, Candidate, candidates, lacking
 from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 
@@ -62,7 +62,8 @@ class Search:
         """Keeps the input of a search; `folder` receives a folder for each trial."""
         self.pool, self.base, self.folder, self.budget, self.study = pool, base, folder, budget, study
         self.plan: dict[str, Any] = study.noted(PLAN, {})
-        self.left_out: dict[str, str] = dict(NEEDY)
+        self.needy = NEEDY | lacking(pool.pairs)
+        self.left_out: dict[str, str] = dict(self.needy)
         self.trials: list[Trial] = []
         self.validation = 0.0
         """Seconds of a validation behind frozen towers."""
@@ -90,7 +91,7 @@ class Search:
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
-            reasons = {name: reason for name, reason in self.left_out.items() if name not in NEEDY}
+            reasons = {name: reason for name, reason in self.left_out.items() if name not in self.needy}
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             more = budget_of(2 * self.budget.seconds)
             raise TrainingError(
