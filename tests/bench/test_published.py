@@ -14,6 +14,7 @@ from crosscue.bench.grid import Grid, Published, Row
 from crosscue.bench.named import named_grids
 from crosscue.configuration import configured
 from crosscue.errors import RunError
+from crosscue.retrieval.options import Inference
 from tests import tiny
 from tests.bench.cells import cell, first
 from tests.cli import crosscue
@@ -46,6 +47,9 @@ def test_a_row_without_training_that_is_off_stops_the_bench() -> None:
         published.require_published(plan("CLIP", "a", 0, grid), low)
     for other in (plan("CLIP", "a", 9, grid), plan("CLIP", "b", 0, grid), plan("CLIP", "a", 0, grid, "another")):
         published.require_published(other, far)
+    normalised = plan("CLIP", "a", 0, grid)
+    normalised.row = Row("zero_shot", "CLIP", inference=Inference(normalise="dual_dynamic"))
+    published.require_published(normalised, far)
     trained, checked = plan("DCAR", "b", 9, grid), plan("CLIP", "a", 0, grid)
     assert published.first([trained, checked]) == [checked, trained]
 
