@@ -122,7 +122,7 @@ class Planned(Unhurried):
         return Trial("zero_shot", None, 0, 4.0 if normalised else 0.0, 0.0, {}, [])
 
     def costs(self, every: Iterable[Candidate]) -> dict[str, float]:
-        return dict.fromkeys((candidate.method for candidate in every), 1e-3)
+        return dict.fromkeys((candidate.method for candidate in every), 0.03)
 
     def steps(self, rung: int, most: int, members: list[Candidate], costs: dict[str, float]) -> int:
         return self.wanted[rung]
@@ -155,7 +155,10 @@ def test_a_rung_that_is_hardly_longer_than_the_one_before_is_left_out(
     trials = search.run()
     assert search.noted == [(3, [], 0), *rungs], "the heads first; there are none here"
     assert len(trials) == 1 + sum(len(rates) for _, rates, _ in rungs)
-    assert search.budget.left() == 100 - 2 * 4, "the winner's normalised scores take time after the trials"
+    encoding = 320 * 0.03 / (3 * 32)
+    assert search.budget.left() == pytest.approx(100 - 2 * (4 + encoding)), (
+        "the winner's scores and banks take time after the trials"
+    )
 
 
 def test_a_single_candidate_goes_to_the_last_rung_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +259,12 @@ def test_images_are_drawn_by_the_seed() -> None:
     assert draws[1] == some(range(100, 200), 10, 1)
     assert len({*map(tuple, draws)}) == 3
     assert all(draw == sorted({*draw}) and {*draw} <= {*range(100, 200)} for draw in draws)
+
+
+def test_time_is_kept_for_the_bank_of_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 960 images 500 are in the bank, and 40 are validated on. LoRA, the slowest, takes 1 / (3 * 32) s for each."""
+    monkeypatch.setattr("crosscue.selection.search.candidates", lambda *_: candidates(tiny.tiny_backbones["clip"](), 2))
+    search = Unhurried()
+    search.pool.folds = [Fold([*range(960)], [*range(40)])]
+    assert search.encoding({"lora": 1.0, "full_ft": 0.75, "linear_probe": 80.0}) == pytest.approx(540 / 96)
+    assert search.encoding({"linear_probe": 80.0}) == 0

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from crosscue.errors import CrosscueError, MethodError, TrainingError
 from crosscue.methods.registry import build
 from crosscue.progress import note
+from crosscue.retrieval.bank import SIZE
 from crosscue.selection.budget import Budget, budget_of
 from crosscue.selection.candidates import LONG, NEEDY, STEP, Candidate, candidates, lacking
 from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
@@ -37,7 +38,7 @@ STEPS = (40, 120, 360)
 LEAST_STEPS = 24
 """Steps of the first rung that every candidate gets; those of little promise are left out for it."""
 RESERVED = 2
-"""Time kept for the winner's normalised scores, relative to that of the untouched model's."""
+"""Time kept for what follows the trials: the winner's normalised scores and its banks, each of which encodes its images once."""
 KEPT = 3
 """A rung is entered by the best 1 / KEPT of the rung before."""
 LONGER = 2
@@ -88,6 +89,7 @@ class Search:
         self.trials += self.rung(HEADS_RUNG, heads, self.head_steps(heads, costs), costs)
         promising = sorted((one for one in every if not one.head), key=lambda one: one.promise)
         costs = self.costs(promising)
+        self.budget.reserve(RESERVED * self.encoding(costs))
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
@@ -103,6 +105,13 @@ class Search:
     def candidates(self) -> list[Candidate]:
         """All candidates, the cheapest first."""
         return candidates(self.pool.backbone, self.pool.frozen_layers)
+
+    def encoding(self, costs: dict[str, float]) -> float:
+        """Returns the seconds in which the slowest method encodes the images of a bank and those of a validation."""
+        fold = self.pool.folds[0]
+        timed = [one for one in self.candidates if not one.head and one.method in costs]
+        image = max((costs[one.method] / (STEP * one.batch_size(self.base)) for one in timed), default=0.0)
+        return (min(len(fold.train), SIZE) + len(fold.val)) * image
 
     def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
         """Returns the trials of the rungs. One that would tell nothing new is left out, and the best third of its candidates go on.
