@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,9 @@ class Candidate:
         return max(base.batch_size, HEAD_BATCH) if self.head else base.batch_size
 
 
-def lacking(pairs: Iterable[Pair]) -> dict[str, str]:
-    """Returns the methods that these pairs have nothing for, with the reasons."""
-    pairs, found = list(pairs), {}
+def lacking(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Returns the methods that cannot learn from these pairs alone, with the reasons."""
+    found = dict(NEEDY)
     if not any(pair.negatives for pair in pairs):
         found["dcar"] = "needs negatives of the captions: crosscue data negatives --help"
     if not all(pair.synthetic for pair in pairs):

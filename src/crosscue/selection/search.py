@@ -24,7 +24,7 @@ from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.retrieval.bank import SIZE
 from crosscue.selection.budget import Budget, budget_of
-from crosscue.selection.candidates import LONG, NEEDY, STEP, Candidate, candidates, lacking
+from crosscue.selection.candidates import LONG, STEP, Candidate, candidates, lacking
 from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
 
@@ -63,8 +63,8 @@ class Search:
         """Keeps the input of a search; `folder` receives a folder for each trial."""
         self.pool, self.base, self.folder, self.budget, self.study = pool, base, folder, budget, study
         self.plan: dict[str, Any] = study.noted(PLAN, {})
-        self.needy = NEEDY | lacking(pool.pairs)
-        self.left_out: dict[str, str] = dict(self.needy)
+        self.lacking = lacking(pool.pairs)
+        self.left_out: dict[str, str] = dict(self.lacking)
         self.trials: list[Trial] = []
         self.validation = 0.0
         """Seconds of a validation behind frozen towers."""
@@ -93,7 +93,7 @@ class Search:
         rest = [candidate for candidate in every if not candidate.head and candidate.method in costs]
         self.trials += self.halved(self.affordable(rest, costs), costs)
         if len(self.trials) == 1:
-            reasons = {name: reason for name, reason in self.left_out.items() if name not in self.needy}
+            reasons = {name: reason for name, reason in self.left_out.items() if name not in self.lacking}
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             more = budget_of(2 * self.budget.seconds)
             raise TrainingError(
@@ -110,8 +110,13 @@ class Search:
         """Returns the seconds in which the slowest method encodes the images of a bank and those of a validation."""
         fold = self.pool.folds[0]
         timed = [one for one in self.candidates if not one.head and one.method in costs]
-        image = max((costs[one.method] / (STEP * one.batch_size(self.base)) for one in timed), default=0.0)
-        return (min(len(fold.train), SIZE) + len(fold.val)) * image
+        return (min(len(fold.train), SIZE) + len(fold.val)) * max(
+            (self.per_image(one, costs) for one in timed), default=0.0
+        )
+
+    def per_image(self, candidate: Candidate, costs: dict[str, float]) -> float:
+        """Returns the expected seconds in which a candidate encodes an image through the layers that learn."""
+        return costs[candidate.method] / (STEP * candidate.batch_size(self.base))
 
     def halved(self, rest: list[Candidate], costs: dict[str, float]) -> list[Trial]:
         """Returns the trials of the rungs. One that would tell nothing new is left out, and the best third of its candidates go on.
@@ -218,7 +223,7 @@ class Search:
         fold, cost = self.pool.folds[0], costs[candidate.method]
         validation = self.validation
         if not candidate.head:  # it reads the images of validation through the layers that learn
-            validation = max(validation, len(fold.val) * cost / (STEP * candidate.batch_size(self.base)))
+            validation = max(validation, len(fold.val) * self.per_image(candidate, costs))
         number = RARELY if steps < LONG else OFTEN
         return (len(self.pool.folds) + self.pool.crossed) * steps * cost + len(self.pool.folds) * number * validation
 
