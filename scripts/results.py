@@ -68,7 +68,8 @@ def measure(grid: str, data: str, runs: Path) -> None:
     arguments = shlex.split(f"bench configs/grids/{grid}.yaml --data {data} --out {out} --jobs {runs / 'jobs'}")
     subprocess.run([sys.executable, "-c", "from crosscue.cli import main; main()", *arguments], check=True, cwd=ROOT)
     for kept, made in ((f"{grid}.json", "results.json"), (f"{grid}.md", "leaderboard.md")):
-        write_text(KEPT / kept, (out / made).read_text(encoding="utf-8"))
+        text = (out / made).read_text(encoding="utf-8")
+        write_text(KEPT / kept, re.sub(r"^!\[.*\n\n", "", text, flags=re.MULTILINE))  # charts are not kept
 
 
 def tables(grid: str, further: str) -> str:
@@ -78,10 +79,11 @@ def tables(grid: str, further: str) -> str:
         return "" if further else f"Not measured yet: `configs/grids/{grid}.yaml`."
     intro, *sections = re.split(r"^## ", kept.read_text(encoding="utf-8"), flags=re.MULTILINE)
     chosen = [] if further else [intro.partition("\n")[2].strip()]
+    several = any(section.startswith("All domains") for section in sections)  # then each table says of which it is
     for section in sections:
         title, _, body = section.partition("\n")
         if title.startswith(further) if further else not title.startswith(FURTHER):
-            chosen.append(body.strip())
+            chosen.append(f"**{title}**\n\n{body.strip()}" if several else body.strip())
     if not chosen:
         raise SystemExit(f"docs/results/{grid}.md has no table '{further}'. Change its place in {PAGE}.")
     return "\n\n".join(chosen)
