@@ -12,6 +12,8 @@ from crosscue.errors import OptionError
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 DEFAULT = "10m"
 """Budget of a search."""
+MARGIN = 2
+"""A budget that an error message names, relative to the time that was expected: this machine may be slower next time."""
 
 
 def seconds_of(budget: str) -> float:
@@ -32,6 +34,11 @@ def seconds_of(budget: str) -> float:
 def budget_of(seconds: float) -> str:
     """Returns a budget that holds so many seconds, rounded up to whole seconds or minutes."""
     return f"{math.ceil(seconds)}s" if seconds <= 90 else f"{math.ceil(seconds / 60)}m"
+
+
+def least_budget(seconds: float) -> str:
+    """Returns the budget to name where a smaller one than so many seconds, as they are expected, is not enough."""
+    return budget_of(MARGIN * seconds)
 
 
 class Budget:

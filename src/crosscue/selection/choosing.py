@@ -20,7 +20,7 @@ from crosscue.errors import OptionError, RunError, TrainingError
 from crosscue.locks import sole_run
 from crosscue.methods.registry import build
 from crosscue.progress import note
-from crosscue.selection.budget import DEFAULT, Budget, budget_of, seconds_of
+from crosscue.selection.budget import DEFAULT, Budget, least_budget, seconds_of
 from crosscue.selection.candidates import frozen_layers, last_alone
 from crosscue.selection.chosen_run import described, trained, write_run
 from crosscue.selection.defaults import AUTO, HOME, chosen_itself
@@ -177,7 +177,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
         one = image + caption_seconds(learn, request.backbone, budget.clock)
         few = one * min(len(learn), FEW)
         if few > ENCODING_SHARE * budget.seconds:
-            least = budget_of(2 * few / ENCODING_SHARE)
+            least = least_budget(few / ENCODING_SHARE)
             raise TrainingError(
                 f"the budget of {budget.seconds:g}s is too small to encode the images on this machine. "
                 f"Give at least {least}: --budget {least}"

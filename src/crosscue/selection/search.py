@@ -23,7 +23,7 @@ from crosscue.errors import CrosscueError, MethodError, TrainingError
 from crosscue.methods.registry import build
 from crosscue.progress import note
 from crosscue.retrieval.bank import SIZE
-from crosscue.selection.budget import Budget, budget_of
+from crosscue.selection.budget import Budget, least_budget
 from crosscue.selection.candidates import LONG, STEP, Candidate, candidates, lacking
 from crosscue.selection.training import TIMED_STEPS, Trainee, untrained
 from crosscue.selection.trials import PLAN, SPENT, Study, Trial
@@ -95,7 +95,7 @@ class Search:
         if len(self.trials) == 1:
             reasons = {name: reason for name, reason in self.left_out.items() if name not in self.lacking}
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            more = budget_of(2 * self.budget.seconds)
+            more = least_budget(self.budget.seconds)
             raise TrainingError(
                 f"no method could be trained ({told}). Give more time, e.g. --budget {more}, or name a method: --method linear_probe"
             )
@@ -178,7 +178,7 @@ class Search:
         if "heads" not in self.plan:
             cheapest = self.seconds(min(heads, key=lambda head: costs[head.method]), LEAST_HEAD_STEPS, costs)
             if self.budget.left() < cheapest:
-                least = budget_of(2 * (self.budget.taken() + cheapest))
+                least = least_budget(self.budget.taken() + cheapest)
                 raise TrainingError(
                     f"the budget of {self.budget.seconds:g}s is too small for one method on this machine. "
                     f"Give at least {least}: --budget {least}"
