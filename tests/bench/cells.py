@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,12 @@ def cell(label: str, *found: list[bool], steps: int = 10) -> Cell:
     results = {seed: result(hits) for seed, hits in enumerate(found, start=1)}
     trainings = {seed: Training(steps, 1, 5, None, None) for seed in results}
     return Cell(Row("dcar", label), SimpleNamespace(name="a"), 16, results, trainings, {}, None, {})
+
+
+def with_captions(one: Cell, captions: int) -> Cell:
+    """Returns the cell with so many neighbouring caption queries for each image."""
+    owner = np.arange(QUERIES) // captions
+    return replace(one, results={seed: replace(found, owner=owner) for seed, found in one.results.items()})
 
 
 def first(count: int) -> list[bool]:

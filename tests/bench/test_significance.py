@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from crosscue.bench import significance
 from crosscue.bench.cells import Spread
+from crosscue.bench.grid import Claim
 from crosscue.bench.running import require_equal_steps
 from crosscue.bench.significance import BETTER, EQUAL, verdicts
 from crosscue.errors import RunError
-from tests.bench.cells import QUERIES, cell, first
+from tests.bench.cells import QUERIES, cell, first, with_captions
 
 
 def test_marks_of_a_table_worked_out_by_hand() -> None:
@@ -46,6 +48,16 @@ def test_a_difference_is_corrected_for_the_rows_of_its_column() -> None:
         assert both[label, "i2t", 1].difference.p == raw
         assert both[label, "i2t", 1].p == 2 * raw
         assert both[label, "i2t", 1].mark == EQUAL
+
+
+def test_the_captions_of_an_image_are_resampled_together() -> None:
+    """The 5 captions of 1 image of 8 differ: a resample has none of them with probability (7 / 8) ** 8. Of 40 images it is 0.875 ** 40."""
+    rows = [with_captions(cell(label, first(count)), 5) for label, count in (("best", 30), ("near", 25))]
+    found = verdicts(rows)["near", "t2i", 1].difference
+    assert found.p == pytest.approx(2 * (7 / 8) ** 8, abs=0.03)
+    assert verdicts(rows)["near", "i2t", 1].difference.p == pytest.approx(2 * 0.875**40, abs=0.006)
+    (claim,) = significance.tested([Claim("best over near", "best", "near")], rows)
+    assert claim.differences["t2i"].p == found.p
 
 
 def test_three_seeds_are_resampled_and_two_are_not() -> None:

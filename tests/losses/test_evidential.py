@@ -81,7 +81,9 @@ def test_evidence_begins_above_the_background() -> None:
 def test_evidence_is_finite_excluded_where_requested_and_has_a_gradient_where_smooth() -> None:
     cosines = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float16, requires_grad=True)
     excluded = torch.tensor([[False, True], [False, False]])
-    evidence = retrieval_evidence(cosines, 100.0, 0.0, known=torch.eye(2, dtype=torch.bool), excluded=excluded)
+    evidence = retrieval_evidence(
+        cosines, 100.0, 0.0, known=torch.eye(2, dtype=torch.bool) | excluded, excluded=excluded
+    )
     assert evidence.dtype == torch.float32
     assert float(evidence.detach().max()) == pytest.approx(math.expm1(10))
     assert evidence[0, 1] == 0

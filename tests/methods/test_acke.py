@@ -23,6 +23,7 @@ from crosscue.losses.view_weights import gallery_trust, shuffled, view_opinions
 from crosscue.methods.acke.model import Acke
 from crosscue.methods.acke.pool import PoolShape, PromptPool, Selection, chosen_prompts
 from crosscue.methods.acke.released import DEFECTS, ReleasedAcke, ReleasedPool, weighted
+from crosscue.methods.acke.towers import query_map
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.retrieval.enrichment import enriched
@@ -142,6 +143,12 @@ def test_overlap_counts_other_prompts_only() -> None:
     torch.testing.assert_close(made.overlap_loss(), torch.tensor(1.0))
     made.prompts.data[0, 0, 0, :4], made.prompts.data[0, 1, 0, 4:] = 0, 0
     assert float(made.overlap_loss().detach()) == pytest.approx(0)
+
+
+def test_texts_are_taken_to_the_keys_as_they_are_at_first() -> None:
+    texts = torch.randn(3, 8)
+    torch.testing.assert_close(query_map(8, 8)(texts), texts)
+    assert query_map(8, 6)(texts).shape == (3, 6)
 
 
 def test_the_controls_learn_what_they_should() -> None:

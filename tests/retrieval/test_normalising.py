@@ -158,7 +158,7 @@ def test_held_scores_are_the_same_and_large_ones_are_not_held(monkeypatch: pytes
     assert scoring.held(plain) is plain
 
 
-@pytest.mark.parametrize("beta", [0.0, -3.0, float("nan")])
+@pytest.mark.parametrize("beta", [0.0, -3.0, float("nan"), float("inf")])
 def test_beta_must_be_positive(beta: float) -> None:
     with pytest.raises(MethodError, match="above 0"):
         bias_of_images(Cosines(IMAGES, BANK_CAPTIONS), beta)

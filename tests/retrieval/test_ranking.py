@@ -107,6 +107,22 @@ def test_ranks_equal_those_of_evaluation(kind: str, pairs: Pairs, tmp_path: Path
         )
 
 
+def test_knowledge_that_is_named_replaces_that_of_the_run(pairs: Pairs, tmp_path: Path) -> None:
+    run = run_of("action", {}, pairs, tmp_path)
+    other = {
+        caption: CaptionKnowledge((Triplet("thing", "eats", caption.split()[-1], "action"),), (caption[2:],), "t")
+        for caption in pairs.captions
+    }
+    ActionKnowledge(other).save(tmp_path / "other.jsonl")
+    usual, named = Inference(diagnostics=0), Inference(diagnostics=0, knowledge=str(tmp_path / "other.jsonl"))
+    text, images = pairs.captions[3], files(pairs)
+    found = [{one.index: one.score for one in run.rank(text, images, N, chosen)} for chosen in (named, usual)]
+    assert all(found[0][image] != pytest.approx(found[1][image], abs=1e-4) for image in range(N))
+    require_equal_order(run, pairs, run.evaluate(pairs, named), named)
+    with pytest.raises(DataError, match="crosscue describe triplets"):
+        run.rank("an unknown thing", images, N, named)
+
+
 def test_the_number_returned_does_not_change_what_is_re_ranked(pairs: Pairs, tmp_path: Path) -> None:
     run = run_of("dcar", {"context_tokens": 2, "ca": False, "eta": 0.9}, pairs, tmp_path)
     for query, candidates in ((pairs.captions[3], files(pairs)), (files(pairs)[2], pairs.captions)):

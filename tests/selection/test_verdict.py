@@ -90,6 +90,7 @@ def test_normalised_scores_of_the_untouched_model_are_an_eligible_row() -> None:
     probe, normalised = trial("linear_probe", 110, 110, 111, 110), trial("linear_probe", 140, 141, 140, 141)
     assert normalised_floor(probe, floor, normalised) is probe  # normalised, it is ahead again
     assert normalised_floor(probe, floor, trial("linear_probe", 121, 120, 121, 120)) is floor
+    assert normalised_floor(probe, floor, trial("linear_probe", 150, 100, 150, 100)) is floor  # ahead within one error
     assert normalised_floor(probe, floor, None) is floor  # after folds
     assert normalised_floor(trial("linear_probe", 130, 130, 131, 130), floor, None).method == "linear_probe"
 

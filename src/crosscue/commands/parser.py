@@ -97,6 +97,10 @@ class Parser(ArgumentParser):
         grouped = [flag for flag in flags if flag.endswith(f".{unknown.removeprefix('--')}")]
         if grouped:
             return f" Did you mean '{grouped[0]}'?"
+        if unknown.startswith("--options.") and "--method" in flags:
+            return (
+                " `auto` chooses the options of the methods itself. Name the method that it belongs to: --method NAME"
+            )
         group = unknown.rpartition(".")[0] + "."
         inside = [flag for flag in flags if flag.startswith(group)]
         near = suggestion(unknown.removeprefix(group), [flag.removeprefix(group) for flag in inside])

@@ -64,7 +64,7 @@ def split_off(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
     if count < 2 or len(ranked) - count < 2:
         raise DataError(
             f"{pairs.source}: {len(ranked)} images cannot be split into training and {share:.0%} validation with at least "
-            "2 each. Give more images, another share, or --validation false."
+            "2 each. Give more images, another share, or, for one method, --validation false."
         )
     rest = pairs.part((pair for pair in pairs if pair.image_id not in held), " without validation")
     return rest, pairs.part((pair for pair in pairs if pair.image_id in held), f" held out {share:g} seed {seed}")

@@ -54,10 +54,10 @@ def retrieval_evidence(
         scale: rate at which evidence grows; the logit scale is a good one.
         margin: distance above the background at which evidence begins; default two standard deviations of the row's background.
         known: (B, K) bool, matches, which are left out of the background.
-        excluded: (B, K) bool, candidates that get no evidence (another image with the same caption).
+        excluded: (B, K) bool, those of `known` that get no evidence (another image with the same caption).
         smooth: softplus(scale (...)) instead, which has a gradient everywhere: for losses.
     """
-    mean, spread = background(cosines, known if excluded is None or known is None else known | excluded)
+    mean, spread = background(cosines, known)
     above = scale * (exact(cosines) - mean - (DEVIATIONS * spread if margin is None else margin))
     evidence = softplus(above) if smooth else torch.expm1(above.clamp(0, MOST))
     return evidence if excluded is None else evidence.masked_fill(excluded, 0)

@@ -40,7 +40,7 @@ def bias_of_images(bank: Scores, beta: float) -> Tensor:
     """Returns (N,) the correction of images from their scores with bank captions (direction text to image).
 
     Raises:
-        MethodError: beta is not positive, or the bank is empty.
+        MethodError: beta is not finite and positive, or the bank is empty.
     """
     require_bank(bank.caption_count, beta, "captions", "text to image")
     everything = slice(0, bank.caption_count)
@@ -52,7 +52,7 @@ def bias_of_captions(bank: Scores, beta: float) -> Tensor:
     """Returns (M,) the correction of captions from their scores with bank images (direction image to text).
 
     Raises:
-        MethodError: beta is not positive, or the bank is empty.
+        MethodError: beta is not finite and positive, or the bank is empty.
     """
     require_bank(bank.image_count, beta, "images", "image to text")
     everything = slice(0, bank.caption_count)
@@ -106,7 +106,7 @@ def corrected(
         share: part of the correction.
 
     Raises:
-        MethodError: beta is not positive, or the bank has no queries of a direction.
+        MethodError: beta is not finite and positive, or the bank has no queries of a direction.
     """
     image_bias, caption_bias = share * bias_of_images(of_images, beta), share * bias_of_captions(of_captions, beta)
     from_image, from_caption = torch.ones(scores.image_count), torch.ones(scores.caption_count)
@@ -174,14 +174,14 @@ class Normalised:
 
 
 def require_bank(size: int, beta: float, queries: str, direction: str) -> None:
-    """Raises `MethodError` where a bank has no query of a direction, or beta is not positive."""
+    """Raises `MethodError` where a bank has no query of a direction, or beta is not finite and positive."""
     if not size:
         raise MethodError(
             f"the bank has no {queries}, so {direction} cannot be normalised. Give training pairs with --bank SOURCE, "
             "or leave --normalise out."
         )
-    if not beta > 0:
-        raise MethodError(f"beta is {beta:g}; it must be above 0, such as --beta 20.")
+    if not 0 < beta < math.inf:
+        raise MethodError(f"beta is {beta:g}; it must be finite and above 0, such as --beta 20.")
 
 
 def _blocks(scores: Scores) -> list[slice]:

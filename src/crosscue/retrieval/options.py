@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,8 +115,8 @@ class Inference:
             )
         if self.normalise != "none" and self.centre:
             raise MethodError("the bank of --normalise is not centred. Leave out --centre or --normalise.")
-        if self.beta is not None and not self.beta > 0:
-            raise MethodError(f"beta is {self.beta:g}; it must be above 0, such as --beta 20.")
+        if self.beta is not None and not 0 < self.beta < math.inf:
+            raise MethodError(f"beta is {self.beta:g}; it must be finite and above 0, such as --beta 20.")
         for name in ("top", "pairs_at_once"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} is {getattr(self, name)}; it must be at least 1.")

@@ -86,7 +86,7 @@ def lacking(pairs: Sequence[Pair]) -> dict[str, str]:
     if not any(pair.negatives for pair in pairs):
         found["dcar"] = "needs negatives of the captions: crosscue data negatives --help"
     if not all(pair.synthetic for pair in pairs):
-        found["alip"] = "needs a caption that a model wrote for every image: a column 'synthetic'"
+        found["alip"] = "is tried only with a caption that a model wrote for every image: a column 'synthetic'"
     return found
 
 

@@ -180,7 +180,7 @@ def affordable_pool(request: Request, study: Study, budget: Budget) -> Pool:
             least = least_budget(few / ENCODING_SHARE)
             raise TrainingError(
                 f"the budget of {budget.seconds:g}s is too small to encode the images on this machine. "
-                f"Give at least {least}: --budget {least}"
+                f"That alone needs at least {least}: --budget {least}"
             )
         trained = (1 - ENCODING_SHARE) * budget.seconds
         plan = {

@@ -17,6 +17,7 @@ from crosscue.data.fewshot import folds
 from crosscue.data.splits import HELD_OUT, training_pairs
 from crosscue.errors import DataError
 from crosscue.methods.images import check_images
+from crosscue.progress import note
 
 if TYPE_CHECKING:
     from crosscue.backbones.frozen import Images
@@ -161,6 +162,8 @@ def pool_of(
     train, val = training_pairs(source, shots, held_share(source, validation), seed)
     assert val is not None
     if count_images(train, val) < FEW or count_images(val) < LEAST_PAIRS:
+        if type(validation) is float:
+            note(f"so few images are validated in {FOLDS} folds; validation {validation:g} is not used")
         pairs = drawn(learnable(source).part([*train, *val]), most, seed)
         parts = folds(pairs, FOLDS, seed)
         everything = range(len(pairs))

@@ -83,8 +83,8 @@ class KnowledgeSource:
     def _open(self, path: str, *, configured: bool) -> None:
         if not Path(path).exists():
             raise DataError(
-                f"{path}: there is no such knowledge file. Name the one that describes these captions with --knowledge FILE, "
-                "or make it: crosscue describe triplets SOURCE --out FILE.jsonl"
+                f"{path}: there is no such knowledge file. Name the one that describes these captions "
+                "(--options.knowledge FILE in training, --knowledge FILE with a run), or make it: crosscue describe triplets SOURCE --out FILE.jsonl"
             )
         loaded = ActionKnowledge.load(path)
         if configured:

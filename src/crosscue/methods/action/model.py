@@ -240,7 +240,7 @@ class Action(Method[ActionConfig], KnowsTriplets, ReadsTogether, TrainsInStages,
     def require(self, captions: Sequence[str], source: str | None = None) -> None:
         """See `UsesKnowledge.require`; nothing is needed where neither triplets nor states are used."""
         if self.kinds or self.config.text_enrich != "none":
-            if source is not None and source != self.source.opened:
+            if (source or self.source.source) != self.source.opened:
                 self.caption_prompts.forget()
             self.source.prepare(captions, source)
 
