@@ -188,7 +188,7 @@ def main(
     name: str = "dcar_frozen",
     seeds: int = 5,
     rates: Sequence[float] = RATES,
-    steps: int = 300,
+    steps: int = 600,
     kept: Path | None = None,
 ) -> None:
     """Measure all rows, and write NAME.json and NAME.md.

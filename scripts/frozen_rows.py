@@ -28,12 +28,8 @@ from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 
 PLACES: tuple[WeightsPlace, ...] = ("pooling", "input", "attention")
-CONTROLS = {
-    "pooling": ("own", "wrong image", "shuffled", "marginal blank"),
-    "input": ("own", "wrong image"),
-    "attention": ("own", "wrong image"),
-}
-"""Place -> weights and their controls."""
+CONTROLS = ("own", "wrong image", "shuffled", "marginal blank")
+"""Weights in every place, and their controls."""
 DRAWS = 2
 """Draws of a random control; a step takes one of them."""
 ALPHA = 0.5
@@ -104,9 +100,9 @@ class Features:
 CLAIMS = [
     *((f"own weights over none ({place})", f"own, {place}", "no weights") for place in PLACES),
     *((f"own weights over a wrong image's ({place})", f"own, {place}", f"wrong image, {place}") for place in PLACES),
-    ("own weights over shuffled ones (pooling)", "own, pooling", "shuffled, pooling"),
-    ("marginal blank over none (pooling)", "marginal blank, pooling", "no weights"),
-    ("half without weights over none (pooling)", "own, pooling, half without", "no weights"),
+    *((f"own weights over shuffled ones ({place})", f"own, {place}", f"shuffled, {place}") for place in PLACES),
+    *((f"marginal blank over none ({place})", f"marginal blank, {place}", "no weights") for place in PLACES),
+    *((f"half without weights over none ({place})", f"own, {place}, half without", "no weights") for place in PLACES),
     ("negatives of any name, no head, over none", "any name, no head", "no weights"),
     ("negatives of near names, no head, over none", "near names, no head", "no weights"),
     ("head at the same rate over none", "near names, head", "no weights"),
@@ -118,8 +114,8 @@ CLAIMS = [
 def rows_of() -> list[Row]:
     """Returns the rows in the order of the tables."""
     rows = [Row("no weights")]
-    rows += [Row(f"{name}, {place}", f"{name}, {place}") for place in PLACES for name in CONTROLS[place]]
-    rows.append(Row("own, pooling, half without", "own, pooling", dropout=0.5))
+    rows += [Row(f"{name}, {place}", f"{name}, {place}") for place in PLACES for name in CONTROLS]
+    rows += [Row(f"own, {place}, half without", f"own, {place}", dropout=0.5) for place in PLACES]
     none = Row("near names, no head", negatives="near names")
     head = replace(none, label="near names, head", head="head")
     slow = replace(head, label="near names, slow head", head_rate=0.01)
@@ -171,7 +167,7 @@ def read_features(domain: Domain, kept: Path | None) -> Features:
     for place in PLACES:
         own = built(place, backbone)
         own.token_features = dcar.token_features
-        for name in CONTROLS[place]:
+        for name in CONTROLS:
             weighted[f"{name}, {place}"] = [weighed(own, captions, vectors, name) for _ in range(drawn(name))]
             print(name, place, flush=True)
     names = list(pairs.categories)
