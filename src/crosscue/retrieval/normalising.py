@@ -180,6 +180,11 @@ def require_bank(size: int, beta: float, queries: str, direction: str) -> None:
             f"the bank has no {queries}, so {direction} cannot be normalised. Give training pairs with --bank SOURCE, "
             "or leave --normalise out."
         )
+    require_beta(beta)
+
+
+def require_beta(beta: float) -> None:
+    """Raises `MethodError` where beta is not finite and positive."""
     if not 0 < beta < math.inf:
         raise MethodError(f"beta is {beta:g}; it must be finite and above 0, such as --beta 20.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from crosscue.methods.capabilities import (
     require_text_mode,
     text_modes,
 )
+from crosscue.retrieval.normalising import require_beta
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -115,8 +115,8 @@ class Inference:
             )
         if self.normalise != "none" and self.centre:
             raise MethodError("the bank of --normalise is not centred. Leave out --centre or --normalise.")
-        if self.beta is not None and not 0 < self.beta < math.inf:
-            raise MethodError(f"beta is {self.beta:g}; it must be finite and above 0, such as --beta 20.")
+        if self.beta is not None:
+            require_beta(self.beta)
         for name in ("top", "pairs_at_once"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} is {getattr(self, name)}; it must be at least 1.")
