@@ -97,12 +97,12 @@ class Parser(ArgumentParser):
         grouped = [flag for flag in flags if flag.endswith(f".{unknown.removeprefix('--')}")]
         if grouped:
             return f" Did you mean '{grouped[0]}'?"
-        if unknown.startswith("--options.") and "--method" in flags:
+        group = unknown.rpartition(".")[0] + "."
+        inside = [flag for flag in flags if flag.startswith(group)]
+        if group == "--options." and not inside and "--method" in flags:
             return (
                 " `auto` chooses the options of the methods itself. Name the method that it belongs to: --method NAME"
             )
-        group = unknown.rpartition(".")[0] + "."
-        inside = [flag for flag in flags if flag.startswith(group)]
         near = suggestion(unknown.removeprefix(group), [flag.removeprefix(group) for flag in inside])
         if inside and "Did you mean" not in near:
             return f" Choose from: {', '.join(sorted(inside))}"
