@@ -232,6 +232,10 @@ def test_negatives_are_written_and_learned_from(place: Path) -> None:
             ["adapt", "--data", "pairs.jsonl", "--method", "auto", "--options.depth", "2"],
             "there is no option --options.depth. `auto` chooses the options of the methods itself.",
         ),
+        (
+            ["adapt", "--data", "pairs.jsonl", "--method", "zero_shot", "--options.depth", "2"],
+            "there is no option --options.depth. zero_shot has none. Name the method that it belongs to: --method NAME.",
+        ),
         (["adapt", "--data", "pairs.jsonl", "--resum"], "there is no option --resum. Did you mean '--resume'? See"),
         (
             ["adapt", "--config", "wrong.yaml"],

@@ -99,10 +99,9 @@ class Parser(ArgumentParser):
             return f" Did you mean '{grouped[0]}'?"
         group = unknown.rpartition(".")[0] + "."
         inside = [flag for flag in flags if flag.startswith(group)]
-        if group == "--options." and not inside and "--method" in flags:
-            return (
-                " `auto` chooses the options of the methods itself. Name the method that it belongs to: --method NAME"
-            )
+        if group == "--options." and not inside and (method := self.get_defaults().get("method")):
+            reason = "`auto` chooses the options of the methods itself" if method == "auto" else f"{method} has none"
+            return f" {reason}. Name the method that it belongs to: --method NAME"
         near = suggestion(unknown.removeprefix(group), [flag.removeprefix(group) for flag in inside])
         if inside and "Did you mean" not in near:
             return f" Choose from: {', '.join(sorted(inside))}"
