@@ -172,6 +172,14 @@ def test_a_split_of_few_validation_images_does_not_choose_alone(
     assert (len(pool.folds), len(pool.pairs)) == (4, 16), "no more images than the budget can encode"
 
 
+def test_a_share_that_folds_do_not_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = crosscue.read_pairs(write_source(tmp_path, train=24, val=0))
+    backbone, line = tiny.tiny_backbones["clip"](), "so few images are validated in 4 folds; validation 0.375 is not used"
+    for share, named in ((0.375, True), (True, False), (None, False)):
+        assert len(pool_of(source, backbone, None, share, 1, 200, 2).folds) == 4
+        assert (line in capsys.readouterr().err) == named
+
+
 def test_about_two_hundred_images_are_held_out() -> None:
     for count, share in ((600, 0.25), (1000, 0.2), (5000, 0.1)):
         pairs = Pairs(Pair(ImageFile(Path("0.jpg")), ("a thing",), str(number)) for number in range(count))
