@@ -16,9 +16,11 @@ from crosscue.knowledge.actions.parser import parsed_knowledge
 from crosscue.knowledge.actions.record import ActionKnowledge, CaptionKnowledge, Triplet
 from crosscue.losses.hinge import triplet_hinge
 from crosscue.methods.action import model
+from crosscue.methods.action.config import ActionConfig
 from crosscue.methods.action.knowledge import KnowledgeBatch, hand_crafted
 from crosscue.methods.action.model import Action
 from crosscue.methods.action.modules import AdaptiveInteraction
+from crosscue.methods.action.prompts import VisualPrompts
 from crosscue.methods.capabilities import require
 from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
@@ -324,6 +326,23 @@ def test_early_layers_get_the_adapted_prompts_as_tokens(known: str) -> None:
     for early in (True, False):
         method = built(known, early_inject=early).eval()
         assert close(read(method, [MAN], [DOG]), method.encode_image(drawn_images(2)), 1e-4) != early
+
+
+@pytest.mark.parametrize("visual", [0, 3])
+def test_every_layer_from_the_first_on_gets_the_tokens(backbone: Backbone, visual: int) -> None:
+    """The visual tokens of a layer before deep_start are the first ones; the last layers have their own."""
+    last = backbone.image_layers - 1
+    prompts = VisualPrompts(backbone, ActionConfig(aim_layer=0, deep_start=last, visual_prompts=visual))
+    beside = torch.randn(2, 5, backbone.image_width)
+    given = prompts.prompts(beside)
+    assert given is not None
+    assert sorted(given.layers) == list(range(last + 1))
+    for layer, tokens in given.layers.items():
+        assert tokens.shape == (2, visual + 5, backbone.image_width)
+        assert torch.equal(tokens[:, visual:], beside)
+        if visual:
+            own = prompts[str(layer if layer == last else 0)]
+            assert torch.equal(tokens[1, :visual], own)
 
 
 @pytest.mark.parametrize("kind", ["hardest", "semihard", "mean"])

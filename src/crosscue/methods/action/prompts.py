@@ -23,14 +23,14 @@ class VisualPrompts(nn.ParameterDict):
         super().__init__(
             {str(layer): 0.02 * torch.randn(config.visual_prompts, backbone.image_width) for layer in layers}
         )
-        self.entry, self.deep_start = config.aim_layer, min(config.deep_start, backbone.image_layers)
+        self.entry, self.end = config.aim_layer, backbone.image_layers
 
     def prompts(self, beside: Tensor | None = None) -> Prompts | None:
-        """Returns P_v, one set a prompted layer, each followed by the tokens `beside` (B, n, W) where there are any."""
+        """Returns P_v, one set a prompted layer. With tokens `beside` (B, n, W), every layer from the first on has both."""
         layers: dict[int, Tensor] = {int(layer): tensor for layer, tensor in self.items()}
         if beside is not None:
             shallow = layers.get(self.entry, beside.new_zeros(0, beside.shape[-1]))
-            for layer in {self.entry, *range(self.entry, self.deep_start), *layers}:
+            for layer in range(self.entry, self.end):
                 own = layers.get(layer, shallow)
                 layers[layer] = torch.cat([own.expand(len(beside), -1, -1), beside], dim=1)
         return Prompts(layers) if layers else None
