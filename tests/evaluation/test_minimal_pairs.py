@@ -13,7 +13,7 @@ from crosscue.cli import dispatch
 from crosscue.data.pairs import ImageFile, Negative, Pair, Pairs
 from crosscue.data.pixels import PixelStore
 from crosscue.errors import DataError
-from crosscue.evaluation.minimal_pairs import Contests, preferences
+from crosscue.evaluation.minimal_pairs import ALL, Contests, preferences
 from crosscue.methods.capabilities import LateInteraction, ReadsTogether
 from crosscue.methods.registry import build
 from crosscue.retrieval.options import Inference
@@ -57,6 +57,14 @@ def test_a_tie_is_half_a_win(pairs: Pairs) -> None:
     assert found["all"]["low"] <= found["all"]["preferred"] <= found["all"]["high"]
 
 
+def test_the_contests_of_an_image_are_resampled_together() -> None:
+    """One image wins its 50 contests and one loses them: the interval is the whole range; of 100 images it is 40 to 60."""
+    image = torch.arange(2).repeat_interleave(50)
+    contests = Contests([], image, torch.zeros(100, 2, dtype=torch.int64), [(ALL,)] * 100)
+    found = contests.decide(torch.stack([image.float(), torch.full((100,), 0.5)], 1))[ALL]
+    assert (found["preferred"], found["low"], found["high"]) == (50, 0, 100)
+
+
 RERANKED = ("pooled", "pairwise")
 
 
@@ -74,7 +82,7 @@ def test_an_edit_that_changes_nothing_is_a_tie(pairs: Pairs) -> None:
 def test_images_choose_as_they_do_in_retrieval(pairs: Pairs, name: str, mode: str | None) -> None:
     backbone = tiny_backbones["clip"]()
     torch.manual_seed(0)
-    options = {"acp": "pairwise"} if name == "acke" else {"knowledge": "spacy"} if name == "action" else {}
+    options = {"acke": {"acp": "pairwise"}, "action": {"knowledge": "spacy", "eta": 0.4}}.get(name, {})
     method = build(name, backbone, options)
     method.eval()
     images = PixelStore(pairs.images, backbone.pixels, cache=False)
@@ -104,6 +112,9 @@ def by_hand(method: object, image: Tensor, captions: list[str], mode: str | None
         return torch.stack([method.token_scores(encoded, method.text_tokens([one]))[0][0, 0] for one in captions])
     encoded, texts = method.encode_image(image), method.encode_text(captions)
     plain = (encoded @ texts.T)[0]
+    if isinstance(method, ReadsTogether):  # the untouched backbone pre-selects
+        untouched = build("zero_shot", method.backbone)
+        plain = (untouched.encode_image(image) @ untouched.encode_text(captions).T)[0]
     if mode == "plain":
         return plain
     if not isinstance(method, ReadsTogether):

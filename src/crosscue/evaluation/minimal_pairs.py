@@ -15,7 +15,8 @@ from crosscue.errors import DataError
 from crosscue.evaluation.ranks import TIE
 from crosscue.intervals import interval
 from crosscue.methods.capabilities import LateInteraction, require
-from crosscue.retrieval.encoding import embed_captions, embed_images
+from crosscue.retrieval.bank import preselected_by_clip
+from crosscue.retrieval.encoding import embed_captions, embed_images, untouched_embeddings
 from crosscue.retrieval.late_scores import late_scores
 from crosscue.retrieval.options import Inference
 from crosscue.retrieval.reranking import second_look
@@ -89,7 +90,8 @@ def preferences(
 ) -> dict[str, dict[str, float]]:
     """Lets every image choose between each of its captions and each of its edited captions, with the scores of retrieval.
 
-    A method that encodes images beside texts encodes each with both (`pooled`), or with one after the other.
+    A method that encodes images beside texts encodes each with both (`pooled`), or with one after the other. Scores are
+    not normalised, centred or enriched.
 
     Args:
         method: what encodes.
@@ -116,7 +118,10 @@ def preferences(
         return contests.decide(own(image.flatten(), choice.flatten())[0].view(-1, 2))
     gallery = embed_images(method, images, len(pairs), batch_size)
     captions = embed_captions(method, contests.texts, inference)
-    scores = (gallery[image] * captions[choice]).sum(-1)  # (P, 2)
+    first = gallery, captions
+    if preselected_by_clip(inference):
+        first = untouched_embeddings(method.backbone, contests.texts, images, len(pairs), batch_size)
+    scores = (first[0][image] * first[1][choice]).sum(-1)  # (P, 2)
     if inference.rerank:
         look = second_look(method, images, len(gallery), captions, contests.texts, inference, batch_size)
         scores = look(image, choice, scores, image_first=True)
