@@ -19,7 +19,7 @@ from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.measuring import Ranked, with_bank
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
-from crosscue.measurement import BETAS, bank_of_run, best_correction, judged, normalised_too, right_images
+from crosscue.measurement import BETAS, bank_of_run, best_correction, judged, normalised_result, normalised_too, right_images
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval import bank as banks
@@ -85,6 +85,14 @@ def test_before_and_after_have_banks_of_their_own(place: Path) -> None:
     for side in ("before", "after"):
         assert getattr(direct, side).metrics() == getattr(later, side).metrics()
         assert getattr(direct, side).protocol["normalised"] == "bank"
+
+
+def test_centred_scores_are_not_normalised_by_a_bank_that_is_not_centred(place: Path) -> None:
+    run, train = crosscue.load(place / "run", precision="fp32"), source(place).split("train")
+    for centre in (True, False):
+        result = run.evaluate(source(place).split("test"), crosscue.Inference(centre=centre))
+        for folder, pairs in ((run.folder, None), (None, train)):
+            assert (normalised_result(run.method, folder, "run", result, pairs) is None) == centre
 
 
 def test_a_method_takes_the_training_split_as_bank(place: Path) -> None:

@@ -121,9 +121,9 @@ def normalised_result(
         train: training pairs for the bank if the folder has none.
 
     Returns:
-        None without a bank, and for results by re-ranking or with enriched galleries.
+        None without a bank, and for results by re-ranking, of centred embeddings, or with enriched galleries.
     """
-    if "re-ranking" in result.protocol or "enrichment" in result.protocol:
+    if "re-ranking" in result.protocol or "enrichment" in result.protocol or result.protocol["centred"]:
         return None
     chosen = Inference(mode=result.protocol["text_mode"], rerank=False, normalise="bank").of(method)
     bank = bank_of_run(method, folder, name, chosen)

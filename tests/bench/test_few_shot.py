@@ -148,6 +148,7 @@ def test_mistakes_are_found_before_any_job(
 def test_one_run_is_evaluated_in_several_ways(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ways = [{"label": f"top {top}", "inference": {"rerank": True, "top": top}} for top in (2, 3, 20)]
     ways.append({"label": "plain", "inference": {"rerank": False}})
+    ways.append({"label": "centred", "inference": {"rerank": True, "top": 2, "centre": True}})  # a bank is not centred
     rows = [{"method": "action", "options": {"second_stage_epochs": 1, "knowledge": "spacy"}} | way for way in ways]
     given = ["few-shot", "--data", "a", "--backbone", tiny.clip_folder(), "--seeds", 1, "--shots", 2]
     code, _, stderr = bench(
@@ -164,6 +165,7 @@ def test_one_run_is_evaluated_in_several_ways(place: Path, capsys: pytest.Captur
         "result-normalise=bank-rerank=True-top=2.json",
         "result-normalise=bank-rerank=True-top=3.json",
         "result-normalise=bank-rerank=True.json",
+        "result-centre=True-rerank=True-top=2.json",
     }
     kept = json.loads((job / "result-normalise=bank-rerank=True-top=3.json").read_text())
     flags = ("--normalise", "bank", "--rerank", "true", "--top", 3, "--precision", "fp32")
@@ -171,5 +173,6 @@ def test_one_run_is_evaluated_in_several_ways(place: Path, capsys: pytest.Captur
     assert (again["i2t"], again["t2i"]) == (pytest.approx(kept["i2t"]), pytest.approx(kept["t2i"]))
     assert "re-ranking" in kept["protocol"] and kept["protocol"]["normalised"] == "bank"
     cells = json.loads((place / "rows" / "results.json").read_text())["cells"]
-    assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain"]
-    assert all(cell["normalised"].keys() == cell["seeds"].keys() for cell in cells)
+    assert [cell["row"] for cell in cells] == ["top 2", "top 3", "top 20", "plain", "centred"]
+    assert all(cell["normalised"].keys() == cell["seeds"].keys() for cell in cells[:4])
+    assert not cells[4]["normalised"]

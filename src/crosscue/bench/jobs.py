@@ -190,7 +190,7 @@ class Job:
         with Gauge(backbone.device) as gauge:
             result = run.evaluate(self.domain.test, inference, None if plain or self.trains else train)
         normalised = normalised_result(run.method, run.folder, OWN, result, train) if plain else None
-        if plain and "re-ranking" in result.protocol:  # other candidates are read
+        if plain and "re-ranking" in result.protocol and not inference.centre:  # other candidates are read
             given = train if bank_of_run(run.method, run.folder, OWN, bank) is None else None
             normalised = run.evaluate(self.domain.test, bank, given)
         if normalised is not None:
