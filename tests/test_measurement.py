@@ -19,7 +19,15 @@ from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.measuring import Ranked, with_bank
 from crosscue.evaluation.ranks import rank_scores
 from crosscue.evaluation.recall import recall
-from crosscue.measurement import BETAS, bank_of_run, best_correction, judged, normalised_result, normalised_too, right_images
+from crosscue.measurement import (
+    BETAS,
+    bank_of_run,
+    best_correction,
+    judged,
+    normalised_result,
+    normalised_too,
+    right_images,
+)
 from crosscue.methods.images import cached_images
 from crosscue.methods.registry import build
 from crosscue.retrieval import bank as banks

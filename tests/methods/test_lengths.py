@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 import crosscue
 from crosscue.api import as_run
-from crosscue.methods.lengths import cut_captions
+from crosscue.methods.lengths import cut_captions, room
 from crosscue.methods.registry import build
 from crosscue.testing.backbones import tiny_backbone
 from tests import tiny
 from tests.cli import succeeds
 from tests.images import write_source
+from tests.tiny import square_clip
 
 
 def test_captions_are_cut_by_the_tower_and_by_prompts() -> None:
@@ -29,6 +32,44 @@ def test_captions_are_cut_by_the_tower_and_by_prompts() -> None:
     prompted = build("dual_prompt", backbone, {"context_tokens": 2})
     assert cut_captions(prompted, captions).startswith("4 of 6")
     assert cut_captions(plain, ["é" * 3]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "positions"),
+    [
+        ("alip", {"context_tokens": 3}, 3),
+        ("alip", {"context_tokens": 3, "carrier": "heads_only"}, 0),
+        ("filip", {"context_tokens": 3}, 3),
+        ("coop", {"context_tokens": 3}, 3),
+        ("maple", {"context_tokens": 3, "depth": 1, "maple_keep_of_a": True}, 4),
+        ("dcar", {"context_tokens": 3, "ca": False}, 3),
+        ("acke", {"keys": "static", "top_k": 2, "prompt_length": 2}, 4),
+        ("acke", {"acp": "vision", "top_k": 2, "prompt_length": 2}, 0),
+        ("acke_released", {"top_k": 2, "prompt_length": 2}, 0),
+        ("action", {}, 0),
+    ],
+)
+@torch.no_grad()
+def test_what_a_caption_has_beyond_the_room_beside_the_prompts_is_not_read(
+    name: str, options: dict[str, Any], positions: int
+) -> None:
+    """One word piece a letter: the longest caption that fits, the same with two more pieces, and one with one piece fewer."""
+    backbone = square_clip() if name == "acke_released" else tiny_backbone("clip")
+    torch.manual_seed(0)
+    method, most = build(name, backbone, options), backbone.room(positions)
+    assert room(method) == most
+    captions = ["a" * most, "a" * (most + 2), "a" * (most - 1)]
+    fits, longer, shorter = method.encode_text(captions)
+    torch.testing.assert_close(longer, fits)
+    assert not torch.allclose(shorter, fits, atol=1e-4)
+    assert cut_captions(method, captions).startswith("1 of 3")
+
+
+def test_prompts_that_texts_choose_themselves_take_room() -> None:
+    """The end of a long caption is not read, though it helps to choose the prompts."""
+    backbone, options = square_clip(), {"top_k": 2, "prompt_length": 2}
+    assert room(build("acke", backbone, options)) == backbone.room(4)
+    assert room(build("acke_released", backbone, options | {"defects": []})) == backbone.room(4)
 
 
 def test_adapt_evaluate_and_the_report_count_cut_captions(tmp_path: Path) -> None:

@@ -174,7 +174,10 @@ def test_a_split_of_few_validation_images_does_not_choose_alone(
 
 def test_a_share_that_folds_do_not_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = crosscue.read_pairs(write_source(tmp_path, train=24, val=0))
-    backbone, line = tiny.tiny_backbones["clip"](), "so few images are validated in 4 folds; validation 0.375 is not used"
+    backbone, line = (
+        tiny.tiny_backbones["clip"](),
+        "so few images are validated in 4 folds; validation 0.375 is not used",
+    )
     for share, named in ((0.375, True), (True, False), (None, False)):
         assert len(pool_of(source, backbone, None, share, 1, 200, 2).folds) == 4
         assert (line in capsys.readouterr().err) == named

@@ -8,11 +8,16 @@ from typing import Any
 from crosscue.methods.contract import Method
 
 
+def room(method: Method[Any]) -> int:
+    """Returns the most word pieces that a method reads of a text, beside prompts and words of its own."""
+    long, empty = method.tokenize(["a " * 2 * method.backbone.context_length, ""]).content.sum(1).tolist()
+    return int(long - empty)
+
+
 def cut_captions(method: Method[Any], captions: Iterable[str]) -> str:
     """Returns a line with the number of captions whose ends a method does not read; nothing if it reads all."""
-    backbone, texts = method.backbone, list(captions)
-    room = backbone.room(getattr(method.config, "context_tokens", 0))
-    cut = sum(len(text.encode()) > room and backbone.token_count(text) > room for text in texts)
+    texts, most = list(captions), room(method)
+    cut = sum(len(text.encode()) > most and method.backbone.token_count(text) > most for text in texts)
     if not cut:
         return ""
-    return f"{cut:,} of {len(texts):,} captions are cut: the text tower reads their first {room} word pieces"
+    return f"{cut:,} of {len(texts):,} captions are cut: the text tower reads their first {most} word pieces"

@@ -14,6 +14,7 @@ from crosscue.encoding.hubness import TextBank, load_text_bank
 from crosscue.errors import MethodError, suggestion
 from crosscue.explaining.places import explained
 from crosscue.methods.capabilities import KnowsUncertainty, ReadsTogether, ScoresPairs, require_vectors
+from crosscue.methods.lengths import room
 from crosscue.retrieval.bank import FILE, reading
 from crosscue.retrieval.options import Inference
 from crosscue.run import Run
@@ -47,7 +48,7 @@ class RunEncoder:
         if run.folder is not None:
             self.bank = load_text_bank(run.folder / FILE, reading(Inference(mode="plain", rerank=False)))
         self.rerank_modes: tuple[str, ...] = (RERANKING,) if reranks(run) else ()
-        self._room = room(run)
+        self._room = room(run.method)
         self._alone = threading.RLock()
 
     def encode_texts(self, texts: Sequence[str]) -> Encoded:
@@ -108,10 +109,3 @@ def reranks(run: Run) -> bool:
             return False
         return True
     return isinstance(method, ReadsTogether)
-
-
-def room(run: Run) -> int:
-    """Returns the most word pieces that a run reads of a text: a very long text is cut to them."""
-    backbone = run.method.backbone
-    tokenize = getattr(run.method, "tokenize", backbone.tokenize)
-    return int(tokenize(["a " * 2 * backbone.context_length]).content.sum())

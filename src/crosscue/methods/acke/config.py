@@ -121,6 +121,11 @@ class AckeConfig:
         return self.acp in ("text_query", "pairwise")
 
     @property
+    def positions(self) -> int:
+        """Number of positions that the prompts of a text take (k L)."""
+        return self.top_k * self.prompt_length
+
+    @property
     def shape(self) -> PoolShape:
         """Size of the pool and of a choice from it."""
         return PoolShape(self.pool_size, self.prompt_length, self.top_k, self.depth, self.gate_temperature)

@@ -105,6 +105,10 @@ class ReleasedAcke(Acke):
             return super().read_prompted(texts, prompts)
         return second_pass(self.towers, self.towers.encode_text(self.towers.tokenize(texts)).pooled, prompts)
 
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises texts; with pooled_text their prompts take no room."""
+        return self.towers.tokenize(texts) if "pooled_text" in self.config.defects else super().tokenize(texts)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the parts of the released loss, times their weights."""
         if self.training:

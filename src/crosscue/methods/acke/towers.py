@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from crosscue.backbones.embedding import encode_rows
-from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, Prompts
+from crosscue.backbones.protocol import Backbone, ImageFeatures, ImageInput, Prompts, TokenBatch
 from crosscue.methods.acke.config import AckeConfig, check
 from crosscue.methods.acke.frozen_queries import FrozenQueries
 from crosscue.methods.acke.pool import PromptPool, Selection, chosen_prompts
@@ -90,6 +90,10 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         """g: B texts -> (B, D), each with the prompts it chooses itself; without prompts where acp gives it none."""
         return self.read_texts(texts, self.chosen_by_texts(texts))
 
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenises texts, leaving room for the prompts that they choose."""
+        return self.towers.tokenize(texts, self.config.positions if self.config.texts_choose else 0)
+
     def chosen_by_images(self, images: ImageInput, untouched: ImageFeatures | None = None) -> Selection | None:
         """Returns what images choose from the pool; `untouched` are the untouched tower's features, where they are known."""
         if self.config.acp == "none" or self.pool is None:
@@ -138,7 +142,7 @@ class PoolPromptedTowers(WithTunedTowers[AckeConfig]):
         if prompts is None and self.tuned is None:
             pooled, hidden = self.plain_texts(texts).split([self.backbone.embed_dim, self.backbone.text_width], dim=1)
         else:
-            positions = self.config.top_k * self.config.prompt_length if prompts is not None else 0
+            positions = self.config.positions if prompts is not None else 0
             features = self.towers.encode_text(self.towers.tokenize(texts, positions), prompts)
             pooled, hidden = features.pooled, features.hidden
         return pooled if self.text_change is None else pooled + self.text_change(hidden)
