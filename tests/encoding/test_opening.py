@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 import crosscue
 from crosscue.encoding.encoder import Encoder
+from crosscue.encoding.hubness import load_text_bank
 from crosscue.errors import MethodError
 from crosscue.opening import open_encoder
-from crosscue.retrieval.bank import FILE, load_bank
+from crosscue.retrieval.bank import FILE, Bank, load_bank, save_banks
 from crosscue.retrieval.normalising import bias_of_images
 from crosscue.retrieval.scores import Cosines
 from tests import tiny
@@ -99,3 +103,15 @@ def test_re_ranking_gives_the_scores_of_pairs() -> None:
         expected = method.pair_scores(features, torch.from_numpy(plain), ["a dog"] * 5)
     assert np.allclose(again, expected, atol=1e-6)
     assert encoder.uncertainty(plain) is None
+
+
+def test_a_bank_of_another_text_mode_corrects_no_search(tmp_path: Path) -> None:
+    vectors = normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    save_banks(tmp_path / FILE, {"run": Bank(Cosines(vectors[:2].clone(), vectors), 7.0, "text mode caa")})
+    kept = load_text_bank(tmp_path / FILE, "text mode caa")
+    assert kept is not None
+    assert kept.beta == 7
+    assert np.array_equal(kept.vectors, vectors.numpy())
+    for reading in ("text mode plain", "untouched backbone"):
+        assert load_text_bank(tmp_path / FILE, reading) is None
+    assert load_text_bank(tmp_path / FILE, "text mode caa", "untouched") is None

@@ -28,6 +28,7 @@ from crosscue.methods.contract import Batch
 from crosscue.methods.registry import build
 from crosscue.retrieval.enrichment import enriched
 from crosscue.retrieval.options import Inference
+from crosscue.testing import eight_pairs
 from crosscue.training.optimisers import select_trainable
 from tests import tiny
 from tests.tiny import square_clip, tiny_backbones
@@ -648,3 +649,17 @@ def test_uncertainty_is_low_for_a_clear_winner() -> None:
     assert low.shape == (2,)
     assert (low < 0.05).all()
     assert (high > 0.5).all()
+
+
+def test_a_tuned_image_tower_is_trained_and_read_from_its_first_layer() -> None:
+    """Prompts from a later layer on do not freeze the layers before it: tune full changes them."""
+    backbone = tiny_backbones["clip"]()
+    torch.manual_seed(0)
+    options = {"pool_size": 6, "top_k": 2, "tune": "full", "image_start_layer": 1, "weights": "none"}
+    method, batch = build("acke", backbone, options), eight_pairs(backbone)
+    select_trainable(method)
+    assert method.image_use.layers(backbone) == 0
+    method.losses(batch)["contrastive_loss"].backward()
+    first = [one for name, one in method.tuned.named_parameters() if "vision_model" in name and ".layers.0." in name]
+    assert first
+    assert all(one.grad is not None and one.grad.any() for one in first if one.dim() > 1)

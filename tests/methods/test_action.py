@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -567,3 +568,15 @@ def first(method: Action, data: Batch) -> float:
             .float()
             .mean()
         )
+
+
+@pytest.mark.parametrize("options", [{"aim": "cat"}, {"triplets": False, "states": False}])
+def test_visual_prompts_learn_in_the_second_stage_where_there_is_no_module(known: str, options: dict[str, Any]) -> None:
+    method = built(known, **options)
+    select_trainable(method)
+    plan, learned = Plan(method.stages, 3), []
+    for epoch in (0, 2):
+        plan.enter(method, epoch)
+        learned.append({name.split(".")[0] for name, one in method.named_parameters() if one.requires_grad})
+    assert learned[0] >= {"visual", "log_scale"}
+    assert learned[1] == {"visual"}

@@ -53,3 +53,16 @@ def test_towers_stay_without_dropout_and_learn_more_slowly() -> None:
 def test_an_unknown_carrier_is_refused() -> None:
     with pytest.raises(OptionError, match="carrier is prompts; it must be one of dual_prompt, heads_only, full_ft"):
         build("filip", tiny_backbones["clip"](), {"carrier": "prompts"})
+
+
+def test_the_prompts_of_a_carrier_have_its_options() -> None:
+    backbone = tiny_backbones["clip"]()
+    options = {"context_tokens": 2, "depth": 2, "context_words": "a photo of a"}
+    tokens = backbone.tokenize(["a photo of a"])
+    words = backbone.word_embedding(tokens.ids[0, tokens.content[0]][:2]).float()
+    for text, image in ((0, 1), (1, 0)):
+        method = build("filip", backbone, options | {"text_start_layer": text, "image_start_layer": image})
+        prompts = method.prompts.text_prompts()
+        assert sorted(prompts.layers) == [text, text + 1]
+        assert sorted(method.prompts.image_prompts().layers) == [image, image + 1]
+        torch.testing.assert_close(prompts.layers[text].detach(), words)

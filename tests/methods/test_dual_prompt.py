@@ -10,6 +10,7 @@ import torch
 
 from crosscue.backbones.frozen import pixel_store
 from crosscue.data.sources import read_pairs
+from crosscue.methods import dual_prompt
 from crosscue.methods.dual_prompt import DualPrompt
 from crosscue.methods.registry import build
 from tests.images import write_source
@@ -37,3 +38,19 @@ def test_image_prompts_may_start_at_the_mean_patch(family: str, tmp_path: Path) 
         own = drawn.prompts.coupling[layer - 1]
         expected = start.prompts.context[layer - 1] @ own.weight.T + patches.mean((0, 1))
         torch.testing.assert_close(prompts.layers[layer], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dual_prompt", "dcar", "maple"])
+@torch.no_grad()
+def test_the_mean_patch_is_of_images_spread_over_the_training_pairs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every method on dual prompts has the option. The first images of a source are often those of one category."""
+    monkeypatch.setattr(dual_prompt, "IMAGES_OF_START", 2)
+    pairs, backbone = read_pairs(write_source(tmp_path)), tiny_backbones["clip"]()
+    options = {"depth": 1, "context_tokens": 2, "image_start": "mean_patch"} | ({"ca": False} if name == "dcar" else {})
+    method = build(name, backbone, options)
+    method.study(pairs, pairs.captions)
+    pixels = pixel_store(pairs.images, backbone)[[0, len(pairs) // 2]]
+    mean = backbone.image_state(pixels, 0).tokens[:, -backbone.patch_count :].float().mean((0, 1))
+    torch.testing.assert_close(method.prompts.coupling[0].bias, mean, rtol=1e-4, atol=1e-5)

@@ -86,7 +86,12 @@ def test_norms_and_biases_of_tuned_towers_do_not_decay() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("dual_prompt", {"tune_projection": True}), ("acke", {"tune": "projection", "weights": "none"})],
+    [
+        ("dual_prompt", {"tune_projection": True}),
+        ("dcar", {"tune_projection": True, "ca": False}),
+        ("maple", {"tune_projection": True, "depth": 2}),
+        ("acke", {"tune": "projection", "weights": "none"}),
+    ],
 )
 def test_changes_of_the_projections_have_their_own_rate(name: str, options: dict[str, Any]) -> None:
     method = build(name, tiny_backbones["clip"](), options | {"projection_lr_scale": 0.3})
