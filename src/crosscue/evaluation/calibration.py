@@ -62,6 +62,7 @@ def calibration(
     """Returns direction -> measure -> calibration; nothing for results without scores.
 
     Uncertainty comes from a query's scores with the gallery alone; which candidate was right is only used to count errors.
+    With re-ranking, the scores are those before it and the errors those after it.
 
     Args:
         method: the evaluated method.

@@ -48,9 +48,9 @@ class DcarConfig(DualPromptConfig):
     blend: float = 1.0
     """Share of the weighting: 0 is no weighting, 1 the weights as they are (beta)."""
     smallest: float = 0.0
-    """Smallest weight."""
+    """Smallest weight, before those of a caption are scaled to average 1."""
     largest: float = float("inf")
-    """Largest weight."""
+    """Largest weight, before those of a caption are scaled to average 1."""
     weight_dropout: float = 0.0
     """Probability that a caption is trained without weights, as it is tested. 0 is the paper; 0.5 is more
     robust."""

@@ -45,7 +45,7 @@ def share(weights: Tensor, content: Tensor) -> Tensor:
 
 
 def mean_one(shares: Tensor, content: Tensor, *, blend: float, smallest: float, largest: float) -> Tensor:
-    """Returns shares (B, N) rescaled to average 1: blended with no weighting, then limited to smallest .. largest."""
+    """Returns weights (B, N) that average 1: shares blended with no weighting, limited to smallest .. largest, then scaled."""
     count = content.sum(1, keepdim=True)
     rho = (1 + blend * (count * shares - 1)).clamp(smallest, largest) * content
     return rho * count / rho.sum(1, keepdim=True).clamp(min=1e-8)
