@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from crosscue.backbones.protocol import ImageFeatures, ImageState, TokenBatch
+from crosscue.backbones.protocol import ImageFeatures, ImageState
 from crosscue.errors import RunError
 from crosscue.methods.capabilities import require_text_mode
 
@@ -109,10 +109,6 @@ class Method(nn.Module, Generic[Config]):
     @abstractmethod
     def text_features(self, texts: Sequence[str], mode: str = "plain") -> Tensor:
         """B texts of similar length -> (B, D), not normalised; `mode` is one of `capabilities.text_modes`."""
-
-    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokenises texts as `text_features` reads them. A method with text prompts leaves room for these."""
-        return self.backbone.tokenize(texts)
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -9,8 +9,12 @@ from crosscue.methods.contract import Method
 
 
 def room(method: Method[Any]) -> int:
-    """Returns the most word pieces that a method reads of a text, beside prompts and words of its own."""
-    long, empty = method.tokenize(["a " * 2 * method.backbone.context_length, ""]).content.sum(1).tolist()
+    """Returns the most word pieces that a method reads of a text.
+
+    A method with prompts, or with words of its own before a text, has a `tokenize` that leaves room for them.
+    """
+    tokenize = getattr(method, "tokenize", method.backbone.tokenize)
+    long, empty = tokenize(["a " * 2 * method.backbone.context_length, ""]).content.sum(1).tolist()
     return int(long - empty)
 
 
