@@ -19,7 +19,7 @@ from crosscue.data.stream import Given, given_texts, require_readable
 from crosscue.evaluation.calibration import divisors
 from crosscue.evaluation.result import Retrieval
 from crosscue.measurement import OWN, bank_for, measured, unseen
-from crosscue.methods.capabilities import require_vectors
+from crosscue.methods.capabilities import require_vectors, text_modes
 from crosscue.methods.contract import Method
 from crosscue.retrieval.confidence import Temperatures
 from crosscue.retrieval.options import Inference
@@ -56,7 +56,10 @@ class Run:
         """
         require_vectors(self.method)
         found = given_texts(texts)
-        return embed_texts(found, self.method.encode_text) if found else torch.empty(0, self.method.backbone.embed_dim)
+        if not found:
+            return torch.empty(0, self.method.backbone.embed_dim)
+        mode = text_modes(self.method)[0]  # as evaluation ranks
+        return embed_texts(found, lambda some: self.method.encode_text(some, mode))
 
     def encode_image(self, images: Iterable[Given]) -> Tensor:
         """Paths, opened images or arrays -> (N, D) unit vectors. `encoded_images` does the same in bounded memory.

@@ -188,11 +188,10 @@ class Job:
         run, train = self._run(backbone), self.domain.bank
         plain, bank = inference.normalise == "none", replace(inference, normalise="bank")
         with Gauge(backbone.device) as gauge:
-            result = run.evaluate(self.domain.test, inference, None if plain or self.trains else train)
+            result = run.evaluate(self.domain.test, inference, self._bank(run, inference))
         normalised = normalised_result(run.method, run.folder, OWN, result, train) if plain else None
         if plain and "re-ranking" in result.protocol and not inference.centre:  # other candidates are read
-            given = train if bank_of_run(run.method, run.folder, OWN, bank) is None else None
-            normalised = run.evaluate(self.domain.test, bank, given)
+            normalised = run.evaluate(self.domain.test, bank, self._bank(run, bank))
         if normalised is not None:
             normalised.save(self._result_file(bank))
         before = self.timing()
@@ -218,9 +217,16 @@ class Job:
         content = _read(file)
         if content is not None:
             return Retrieval.from_dict(content)
-        result = self._run(backbone).evaluate(pairs, inference)
+        run = self._run(backbone)
+        result = run.evaluate(pairs, inference, self._bank(run, inference))
         result.save(file)
         return result
+
+    def _bank(self, run: Run, inference: Inference) -> Pairs | None:
+        """Returns the training pairs of a bank that these options need and the run folder lacks."""
+        if inference.normalise == "none" or bank_of_run(run.method, run.folder, OWN, inference) is not None:
+            return None
+        return self.domain.bank
 
     def _run(self, backbone: Backbone) -> Run:
         return load(self.folder, backbone) if self.trains else as_run(self.method, backbone)

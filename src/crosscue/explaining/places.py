@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from crosscue.backbones.tracing import traced
 from crosscue.encoding.encoder import Explanation
 from crosscue.encoding.words import texts_without, word_effects
+from crosscue.methods.capabilities import text_modes
 
 if TYPE_CHECKING:
     from crosscue.methods.contract import Method
@@ -32,7 +33,7 @@ def explained(method: Method[Any], pixels: torch.Tensor, text: str) -> Explanati
     """
     backbone = method.backbone
     with torch.no_grad():
-        vectors = method.encode_text(texts_without(text))  # (1 + words, D)
+        vectors = method.encode_text(texts_without(text), text_modes(method)[0])  # (1 + words, D)
     with traced(backbone, LAYERS) as trace, torch.enable_grad():
         image = method.encode_image(pixels[None].to(backbone.device))[0]  # (D,)
         score = image @ vectors[0]

@@ -15,7 +15,7 @@ from crosscue.backbones.protocol import TokenBatch
 from crosscue.backbones.tokenizing import Tokenizer
 from crosscue.backbones.towers import TwoTowers
 from crosscue.errors import DataError, MethodError
-from crosscue.methods.capabilities import require_vectors
+from crosscue.methods.capabilities import require_vectors, text_modes
 from crosscue.methods.contract import Method
 
 TEXT = "\ue000"
@@ -49,7 +49,7 @@ class TextGraph(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         """(B, N) int32 token ids with special tokens, padded on the right -> (B, D) unit vectors."""
         self.given.ids = text.long()
-        return self.method.encode_text([TEXT])
+        return self.method.encode_text([TEXT], text_modes(self.method)[0])
 
 
 class GivenTokens:

@@ -124,7 +124,7 @@ def write_graphs(method: Method[Any], part: Path, chosen: tuple[str, ...], opset
         context_length=given.length,
         pad=given.own.pad,
         precisions=chosen,
-        bank_reading=reading(Inference(mode="plain", rerank=False)),
+        bank_reading=reading(Inference(rerank=False).of(method)),
     )
 
 

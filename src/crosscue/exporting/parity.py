@@ -16,6 +16,7 @@ from crosscue.errors import DataError, MethodError
 from crosscue.evaluation.ranks import ranks
 from crosscue.evaluation.recall import hits
 from crosscue.intervals import Difference, difference
+from crosscue.methods.capabilities import text_modes
 from crosscue.retrieval.streaming import encoded_images
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def sample(method: Method[Any], pairs: Pairs) -> Sample:
     batches = list(encoded_images(method, images))
     require_readable(batches)
     vectors = torch.cat([batch.vectors for batch in batches])
-    return Sample(some, texts, vectors, embed_texts(texts, method.encode_text))
+    return Sample(
+        some, texts, vectors, embed_texts(texts, lambda some: method.encode_text(some, text_modes(method)[0]))
+    )
 
 
 def measured(chosen: Sample, encoder: Encoder) -> Parity:

@@ -46,7 +46,7 @@ class RunEncoder:
         )
         self.bank: TextBank | None = None
         if run.folder is not None:
-            self.bank = load_text_bank(run.folder / FILE, reading(Inference(mode="plain", rerank=False)))
+            self.bank = load_text_bank(run.folder / FILE, reading(Inference(rerank=False).of(method)))
         self.rerank_modes: tuple[str, ...] = (RERANKING,) if reranks(run) else ()
         self._room = room(run.method)
         self._alone = threading.RLock()

@@ -94,7 +94,7 @@ def write_run(
     identity = BackboneIdentity.of(request.backbone)
     if not check_run(folder, config, identity, data, resume=True, beside=(HOME,)):
         start_run(folder, config, identity, data)
-    Provenance.of(train if where is not None else (), val).save(folder)
+    Provenance.of(train if where is not None or verdict.chosen.normalised else (), val).save(folder)
     if where is not None:
         lines = read_journal(where / JOURNAL)
         kept = [{name: value for name, value in line.items() if name != SHARES} for line in lines]

@@ -90,7 +90,11 @@ class KnowledgeSource:
         if configured:
             trained_with = self.fingerprint.clone()
             self.fingerprint.copy_(torch.frombuffer(bytearray.fromhex(loaded.fingerprint()), dtype=torch.uint8))
-            self.agree(trained_with)
+            try:
+                self.agree(trained_with)
+            except DataError:
+                self.fingerprint.copy_(trained_with)  # otherwise the next call would accept the file
+                raise
         self.known, self.opened = loaded.known, path
 
 
