@@ -72,12 +72,15 @@ class KnowledgeSource:
             self.prepare(captions, self.opened)
         return [self.known[caption] for caption in captions]
 
-    def agree(self, fingerprint: Tensor) -> None:
+    def agree(self, trained_with: Tensor) -> None:
         """Raises `DataError` if a run learned from other knowledge than the open file."""
-        if self.fingerprint.any() and fingerprint.any() and not torch.equal(self.fingerprint, fingerprint.cpu()):
+        self._require_same(self.fingerprint, trained_with)
+
+    def _require_same(self, now: Tensor, then: Tensor) -> None:
+        if now.any() and then.any() and not torch.equal(now, then.cpu()):
             raise DataError(
-                f"{self.source}: this is not the knowledge the run was trained with (now {_short(self.fingerprint)}, then "
-                f"{_short(fingerprint)}). Restore the file, or name the one that describes these captions: --knowledge FILE."
+                f"{self.source}: this is not the knowledge the run was trained with (now {_short(now)}, then "
+                f"{_short(then)}). Restore the file, or name the one that describes these captions: --knowledge FILE."
             )
 
     def _open(self, path: str, *, configured: bool) -> None:
@@ -88,13 +91,9 @@ class KnowledgeSource:
             )
         loaded = ActionKnowledge.load(path)
         if configured:
-            trained_with = self.fingerprint.clone()
-            self.fingerprint.copy_(torch.frombuffer(bytearray.fromhex(loaded.fingerprint()), dtype=torch.uint8))
-            try:
-                self.agree(trained_with)
-            except DataError:
-                self.fingerprint.copy_(trained_with)  # otherwise the next call would accept the file
-                raise
+            found = torch.frombuffer(bytearray.fromhex(loaded.fingerprint()), dtype=torch.uint8)
+            self._require_same(found, self.fingerprint)
+            self.fingerprint.copy_(found)
         self.known, self.opened = loaded.known, path
 
 
